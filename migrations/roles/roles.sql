@@ -1,0 +1,33 @@
+-- Least privilege roles of the jobs database. Run once per cluster and after each `eidosctl migrate`, by a
+-- superuser or the owner of the tables, connected to the jobs database:
+--   psql "$JOBS_DATABASE_URL" -v ON_ERROR_STOP=1 -f migrations/roles/roles.sql
+-- Then: CREATE ROLE recon LOGIN PASSWORD '…' IN ROLE eidos_jobs_writer. The owner (who migrates) stays separate:
+-- a service can neither change the schema nor rewrite what happened.
+
+DO $$ BEGIN
+    CREATE ROLE eidos_jobs_reader NOLOGIN;
+EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;
+DO $$ BEGIN
+    CREATE ROLE eidos_jobs_writer NOLOGIN;
+EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;
+
+REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+GRANT USAGE ON SCHEMA public TO eidos_jobs_reader, eidos_jobs_writer;
+
+GRANT SELECT ON
+    _sqlx_migrations, eidos_jobs_state, eidos_jobs_checkpoints, eidos_jobs_executions, eidos_jobs_triggers,
+    eidos_jobs_statistics, eidos_jobs_archive_progress, eidos_jobs_reconciliation_records,
+    eidos_jobs_reconciliation_checkpoints, eidos_jobs_dust, eidos_jobs_breaks, eidos_jobs_break_history,
+    eidos_jobs_operation_pauses
+    TO eidos_jobs_reader, eidos_jobs_writer;
+
+GRANT INSERT, UPDATE ON
+    eidos_jobs_state, eidos_jobs_checkpoints, eidos_jobs_executions, eidos_jobs_triggers,
+    eidos_jobs_statistics, eidos_jobs_archive_progress, eidos_jobs_reconciliation_checkpoints,
+    eidos_jobs_reconciliation_records, eidos_jobs_dust, eidos_jobs_breaks, eidos_jobs_operation_pauses
+    TO eidos_jobs_writer;
+-- A break's history is only ever added to.
+GRANT INSERT ON eidos_jobs_break_history TO eidos_jobs_writer;
+-- Checkpoints end with their run; records have a retention. Everything else is kept or dropped by the owner.
+GRANT DELETE ON eidos_jobs_checkpoints, eidos_jobs_reconciliation_records, eidos_jobs_dust TO eidos_jobs_writer;
+GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO eidos_jobs_writer;
