@@ -1,0 +1,39 @@
+//! The gRPC contract, generated from `/proto` and committed, so that no build needs `protoc`.
+//!
+//! After a change of a `.proto` file: `UPDATE=1 cargo test -p eidos-proto`. Without `UPDATE` the same test fails when
+//! the committed files differ from what the sources generate.
+
+/// Messages shared by every Eidos service.
+pub mod common {
+    /// `eidos.common.v1`.
+    #[expect(
+        clippy::all,
+        clippy::pedantic,
+        missing_docs,
+        clippy::allow_attributes,
+        clippy::allow_attributes_without_reason,
+        reason = "generated code"
+    )]
+    pub mod v1 {
+        include!("generated/eidos.common.v1.rs");
+    }
+}
+
+/// The scheduled jobs.
+pub mod jobs {
+    /// `eidos.jobs.v1`.
+    #[expect(
+        clippy::all,
+        clippy::pedantic,
+        missing_docs,
+        clippy::allow_attributes,
+        clippy::allow_attributes_without_reason,
+        reason = "generated code"
+    )]
+    pub mod v1 {
+        include!("generated/eidos.jobs.v1.rs");
+    }
+}
+
+/// The encoded `FileDescriptorSet` of every package: what gRPC reflection serves.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("generated/descriptors.bin");
