@@ -1,0 +1,46 @@
+//! Private PostgreSQL, Redis, EVM node and Kafka broker, started from binaries on the machine.
+//!
+//! Tests and `scripts/quickstart` stand on the same code, so what a newcomer runs is what the tests run.
+//! Nothing here knows a table, a key or a contract of ours.
+//!
+//! | server | what it is | where its binary comes from |
+//! |---|---|---|
+//! | [`Postgres`] | the real server, data directory of its own, never as root | Debian package `postgresql` |
+//! | [`Redis`] | the real server, with or without append-only file | Debian package `redis-server` |
+//! | [`Anvil`] | an EVM node | npm package `@foundry-rs/anvil` |
+//! | [`KafkaBroker`] | librdkafka's own broker inside this process, or a real one | linked in, or `KAFKA_BROKERS` |
+//!
+//! Three promises hold for each of them:
+//!
+//! 1. **They die with their parent**, even when the parent is killed with SIGKILL ([`ManagedProcess`] says how).
+//!    A test run leaves no server behind; the directories it leaves are swept by the next run.
+//! 2. **They answer only on loopback**, on ports below the kernel's ephemeral range, leased through lock files:
+//!    a server that restarts gets its port back, and a client that hammers a dead port cannot connect to itself.
+//! 3. **They can be broken**: killed, restarted, stopped with SIGSTOP and continued, each with a bounded wait.
+//!
+//! [`Sandbox`] is the long-lived form: the same directory, the same data, the second start is fast.
+
+mod anvil;
+mod error;
+mod kafka;
+mod ports;
+mod postgres;
+mod process;
+mod process_table;
+mod programs;
+mod redis;
+mod reuse;
+mod scratch;
+mod server;
+mod spawner;
+
+pub use anvil::{Anvil, AnvilOptions, Mining};
+pub use error::SandboxError;
+pub use kafka::KafkaBroker;
+pub use ports::PortLease;
+pub use postgres::{Durability, Postgres, PostgresOptions};
+pub use process::{ManagedProcess, ProcessSpec, RunAs, Signal};
+pub use programs::{find_program, workspace_root};
+pub use redis::{AppendOnly, Redis, RedisOptions};
+pub use reuse::Sandbox;
+pub use scratch::ScratchDir;
