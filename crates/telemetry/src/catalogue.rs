@@ -1,0 +1,360 @@
+//! The one catalogue of metrics. [`crate::metric`] has a typed function for each row.
+
+/// What a metric measures with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// A distribution.
+    Histogram,
+}
+
+/// One metric of the suite.
+#[derive(Debug, Clone, Copy)]
+pub struct MetricDescription {
+    /// The exposed name.
+    pub name: &'static str,
+    /// What it measures with.
+    pub kind: Kind,
+    /// The unit; `1` for a plain count.
+    pub unit: &'static str,
+    /// The labels, in the order the functions take them.
+    pub labels: &'static [&'static str],
+    /// What it tells an operator.
+    pub meaning: &'static str,
+}
+
+/// Every metric of the suite. The names of `requirements/eidos-jobs.md` §7 are exact (ruling 45).
+#[must_use]
+pub const fn catalogue() -> &'static [MetricDescription] {
+    CATALOGUE
+}
+
+const fn row(
+    name: &'static str,
+    kind: Kind,
+    unit: &'static str,
+    labels: &'static [&'static str],
+    meaning: &'static str,
+) -> MetricDescription {
+    MetricDescription {
+        name,
+        kind,
+        unit,
+        labels,
+        meaning,
+    }
+}
+
+const CATALOGUE: &[MetricDescription] = &[
+    row(
+        "job_execution_total",
+        Kind::Counter,
+        "1",
+        &["job", "status"],
+        "Executions that ended, by final status.",
+    ),
+    row(
+        "job_execution_duration_seconds",
+        Kind::Histogram,
+        "s",
+        &["job"],
+        "Time from opening to settling an execution.",
+    ),
+    row(
+        "job_failures_total",
+        Kind::Counter,
+        "1",
+        &["job", "failure_kind"],
+        "Executions that failed, by why.",
+    ),
+    row(
+        "job_last_success_timestamp",
+        Kind::Gauge,
+        "s",
+        &["job"],
+        "Unix time of the last success; loaded from the database at start.",
+    ),
+    row(
+        "job_running",
+        Kind::Gauge,
+        "1",
+        &["job"],
+        "1 while this process runs the job.",
+    ),
+    row(
+        "job_paused",
+        Kind::Gauge,
+        "1",
+        &["job"],
+        "1 while the job is paused.",
+    ),
+    row(
+        "job_next_run_timestamp",
+        Kind::Gauge,
+        "s",
+        &["job"],
+        "Unix time of the next scheduled slot.",
+    ),
+    row(
+        "job_schedule_period_seconds",
+        Kind::Gauge,
+        "s",
+        &["job"],
+        "Largest gap between two slots of the schedule.",
+    ),
+    row(
+        "slot_start_delay_seconds",
+        Kind::Histogram,
+        "s",
+        &["job"],
+        "Time from a slot to the start of its run.",
+    ),
+    row(
+        "slot_claim_total",
+        Kind::Counter,
+        "1",
+        &["job", "result"],
+        "Attempts to claim a slot, by result.",
+    ),
+    row(
+        "slots_missed_total",
+        Kind::Counter,
+        "1",
+        &["job"],
+        "Slots that passed without a run of their own.",
+    ),
+    row(
+        "slots_skipped_total",
+        Kind::Counter,
+        "1",
+        &["job", "reason"],
+        "Slots that were claimed and recorded as skipped.",
+    ),
+    row(
+        "lease_acquire_total",
+        Kind::Counter,
+        "1",
+        &["job", "result"],
+        "Attempts to take a lease, by result.",
+    ),
+    row(
+        "lease_acquire_duration_seconds",
+        Kind::Histogram,
+        "s",
+        &["job"],
+        "Time to take a lease.",
+    ),
+    row(
+        "lease_renew_duration_seconds",
+        Kind::Histogram,
+        "s",
+        &["job"],
+        "Time to renew a lease.",
+    ),
+    row(
+        "lease_lost_total",
+        Kind::Counter,
+        "1",
+        &["job", "reason"],
+        "Leases lost while a run was under way.",
+    ),
+    row(
+        "fence_rejected_total",
+        Kind::Counter,
+        "1",
+        &["job"],
+        "Writes refused because a newer run had taken over.",
+    ),
+    row(
+        "executions_orphaned_total",
+        Kind::Counter,
+        "1",
+        &["job"],
+        "Running rows of dead runs that a newer run closed.",
+    ),
+    row(
+        "execution_retries_total",
+        Kind::Counter,
+        "1",
+        &["job"],
+        "Attempts after the first.",
+    ),
+    row(
+        "runtime_loop_last_tick_timestamp",
+        Kind::Gauge,
+        "s",
+        &["loop_name"],
+        "Unix time of a background loop's last turn.",
+    ),
+    row(
+        "dependency_up",
+        Kind::Gauge,
+        "1",
+        &["dependency"],
+        "1 while the dependency answers.",
+    ),
+    row(
+        "http_requests_total",
+        Kind::Counter,
+        "1",
+        &["route", "method", "status"],
+        "HTTP requests answered.",
+    ),
+    row(
+        "grpc_requests_total",
+        Kind::Counter,
+        "1",
+        &["method", "code"],
+        "gRPC requests answered.",
+    ),
+    row(
+        "chain_rpc_requests_total",
+        Kind::Counter,
+        "1",
+        &["method", "outcome"],
+        "JSON-RPC calls to the node, by outcome.",
+    ),
+    row(
+        "chain_rpc_duration_seconds",
+        Kind::Histogram,
+        "s",
+        &["method"],
+        "Time of a JSON-RPC call.",
+    ),
+    row(
+        "chain_balances_read_total",
+        Kind::Counter,
+        "1",
+        &["rung"],
+        "Balances read in bulk, by rung of the ladder.",
+    ),
+    row(
+        "chain_rung_rejected_total",
+        Kind::Counter,
+        "1",
+        &["rung", "reason"],
+        "Times the ladder fell from a rung, by why.",
+    ),
+    row(
+        "bus_events_total",
+        Kind::Counter,
+        "1",
+        &["topic", "outcome"],
+        "Events published, by outcome.",
+    ),
+    row(
+        "reconciliation_diff_count",
+        Kind::Gauge,
+        "1",
+        &["dimension", "token", "severity"],
+        "Open differences.",
+    ),
+    row(
+        "reconciliation_diff_amount",
+        Kind::Gauge,
+        "tokens",
+        &["dimension", "token"],
+        "Sum of the absolute open differences in whole tokens; rounded, for display only.",
+    ),
+    row(
+        "reconciliation_checked_total",
+        Kind::Counter,
+        "1",
+        &["dimension"],
+        "Accounts compared.",
+    ),
+    row(
+        "reconciliation_in_flight_amount",
+        Kind::Gauge,
+        "tokens",
+        &["dimension", "token"],
+        "Sum of the absolute in-flight lines in whole tokens; rounded, for display only.",
+    ),
+    row(
+        "reconciliation_dust_amount",
+        Kind::Gauge,
+        "tokens",
+        &["dimension", "token"],
+        "Sum of the ignored differences in whole tokens; rounded, for display only.",
+    ),
+    row(
+        "reconciliation_verified_timestamp",
+        Kind::Gauge,
+        "s",
+        &["dimension", "mode"],
+        "Unix time of the cut of the last complete run.",
+    ),
+    row(
+        "reconciliation_oldest_verified_timestamp",
+        Kind::Gauge,
+        "s",
+        &["dimension"],
+        "Unix time of the account verified longest ago.",
+    ),
+    row(
+        "reconciliation_indexer_lag_blocks",
+        Kind::Gauge,
+        "blocks",
+        &[],
+        "Finalized blocks the indexer has not applied yet.",
+    ),
+    row(
+        "operation_pauses_active",
+        Kind::Gauge,
+        "1",
+        &["operation", "token"],
+        "1 while an operation is paused for a token.",
+    ),
+    row(
+        "reconciliation_repins_total",
+        Kind::Counter,
+        "1",
+        &["reason"],
+        "Times a run took a new cut because the chain's state was gone.",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_are_unique_and_follow_prometheus() {
+        let names: BTreeSet<_> = catalogue().iter().map(|metric| metric.name).collect();
+        assert_eq!(names.len(), catalogue().len());
+        for metric in catalogue() {
+            let snake = metric
+                .name
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+            assert!(snake, "{}", metric.name);
+            assert_eq!(
+                metric.kind == Kind::Counter,
+                metric.name.ends_with("_total"),
+                "{}",
+                metric.name
+            );
+            if metric.kind == Kind::Histogram {
+                assert!(metric.name.ends_with("_seconds"), "{}", metric.name);
+            }
+        }
+    }
+
+    #[test]
+    fn ruling_45_the_requirements_names_are_there() {
+        for name in [
+            "job_execution_total",
+            "job_execution_duration_seconds",
+            "job_failures_total",
+            "job_last_success_timestamp",
+            "reconciliation_diff_count",
+            "reconciliation_diff_amount",
+        ] {
+            assert!(catalogue().iter().any(|metric| metric.name == name), "{name}");
+        }
+    }
+}

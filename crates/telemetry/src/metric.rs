@@ -1,0 +1,310 @@
+//! One typed function per metric of the [catalogue](crate::catalogue): its name and its labels, spelled once.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use eidos_types::Total;
+
+use crate::catalogue::{Kind, catalogue};
+
+/// Hands every row's meaning to the recorder, which shows it as `# HELP`.
+pub(crate) fn describe_all() {
+    for metric in catalogue() {
+        match metric.kind {
+            Kind::Counter => metrics::describe_counter!(metric.name, metric.meaning),
+            Kind::Gauge => metrics::describe_gauge!(metric.name, metric.meaning),
+            Kind::Histogram => metrics::describe_histogram!(metric.name, metric.meaning),
+        }
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a gauge is a float by definition; counts this large do not occur"
+)]
+const fn as_gauge(count: u64) -> f64 {
+    count as f64
+}
+
+/// Seconds since 1970 with millisecond precision.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::float_arithmetic,
+    reason = "a Prometheus timestamp is a float of seconds"
+)]
+fn unix_seconds(at: DateTime<Utc>) -> f64 {
+    at.timestamp_millis() as f64 / 1000.0
+}
+
+/// A total as a gauge: rounded, for display only. Nothing is decided from it.
+fn rounded(total: Total) -> f64 {
+    total.to_string().parse().unwrap_or(f64::NAN)
+}
+
+/// `job_execution_total`: executions that ended, by final status.
+pub fn job_execution_ended(job: &str, status: &'static str) {
+    metrics::counter!("job_execution_total", "job" => job.to_owned(), "status" => status).increment(1);
+}
+
+/// `job_execution_duration_seconds`: time from opening to settling an execution.
+pub fn job_execution_duration(job: &str, duration: Duration) {
+    metrics::histogram!("job_execution_duration_seconds", "job" => job.to_owned()).record(duration);
+}
+
+/// `job_failures_total`: executions that failed, by why.
+pub fn job_failed(job: &str, failure_kind: &'static str) {
+    metrics::counter!("job_failures_total", "job" => job.to_owned(), "failure_kind" => failure_kind)
+        .increment(1);
+}
+
+/// `job_last_success_timestamp`: unix time of the last success; loaded from the database at start.
+pub fn job_last_success(job: &str, at: DateTime<Utc>) {
+    metrics::gauge!("job_last_success_timestamp", "job" => job.to_owned()).set(unix_seconds(at));
+}
+
+/// `job_running`: 1 while this process runs the job.
+pub fn job_running(job: &str, running: bool) {
+    metrics::gauge!("job_running", "job" => job.to_owned()).set(f64::from(u8::from(running)));
+}
+
+/// `job_paused`: 1 while the job is paused.
+pub fn job_paused(job: &str, paused: bool) {
+    metrics::gauge!("job_paused", "job" => job.to_owned()).set(f64::from(u8::from(paused)));
+}
+
+/// `job_next_run_timestamp`: unix time of the next scheduled slot.
+pub fn job_next_run(job: &str, at: DateTime<Utc>) {
+    metrics::gauge!("job_next_run_timestamp", "job" => job.to_owned()).set(unix_seconds(at));
+}
+
+/// `job_schedule_period_seconds`: largest gap between two slots of the schedule.
+pub fn job_schedule_period(job: &str, period: Duration) {
+    metrics::gauge!("job_schedule_period_seconds", "job" => job.to_owned()).set(period.as_secs_f64());
+}
+
+/// `slot_start_delay_seconds`: time from a slot to the start of its run.
+pub fn slot_start_delay(job: &str, delay: Duration) {
+    metrics::histogram!("slot_start_delay_seconds", "job" => job.to_owned()).record(delay);
+}
+
+/// `slot_claim_total`: attempts to claim a slot, by result.
+pub fn slot_claim(job: &str, result: &'static str) {
+    metrics::counter!("slot_claim_total", "job" => job.to_owned(), "result" => result).increment(1);
+}
+
+/// `slots_missed_total`: slots that passed without a run of their own.
+pub fn slots_missed(job: &str, count: u64) {
+    metrics::counter!("slots_missed_total", "job" => job.to_owned()).increment(count);
+}
+
+/// `slots_skipped_total`: slots that were claimed and recorded as skipped.
+pub fn slot_skipped(job: &str, reason: &'static str) {
+    metrics::counter!("slots_skipped_total", "job" => job.to_owned(), "reason" => reason).increment(1);
+}
+
+/// `lease_acquire_total`: attempts to take a lease, by result.
+pub fn lease_acquire(job: &str, result: &'static str) {
+    metrics::counter!("lease_acquire_total", "job" => job.to_owned(), "result" => result).increment(1);
+}
+
+/// `lease_acquire_duration_seconds`: time to take a lease.
+pub fn lease_acquire_duration(job: &str, duration: Duration) {
+    metrics::histogram!("lease_acquire_duration_seconds", "job" => job.to_owned()).record(duration);
+}
+
+/// `lease_renew_duration_seconds`: time to renew a lease.
+pub fn lease_renew_duration(job: &str, duration: Duration) {
+    metrics::histogram!("lease_renew_duration_seconds", "job" => job.to_owned()).record(duration);
+}
+
+/// `lease_lost_total`: leases lost while a run was under way.
+pub fn lease_lost(job: &str, reason: &'static str) {
+    metrics::counter!("lease_lost_total", "job" => job.to_owned(), "reason" => reason).increment(1);
+}
+
+/// `fence_rejected_total`: writes refused because a newer run had taken over.
+pub fn fence_rejected(job: &str) {
+    metrics::counter!("fence_rejected_total", "job" => job.to_owned()).increment(1);
+}
+
+/// `executions_orphaned_total`: running rows of dead runs that a newer run closed.
+pub fn executions_orphaned(job: &str, count: u64) {
+    metrics::counter!("executions_orphaned_total", "job" => job.to_owned()).increment(count);
+}
+
+/// `execution_retries_total`: attempts after the first.
+pub fn execution_retried(job: &str) {
+    metrics::counter!("execution_retries_total", "job" => job.to_owned()).increment(1);
+}
+
+/// `runtime_loop_last_tick_timestamp`: unix time of a background loop's last turn.
+pub fn loop_ticked(loop_name: &'static str, at: DateTime<Utc>) {
+    metrics::gauge!("runtime_loop_last_tick_timestamp", "loop_name" => loop_name).set(unix_seconds(at));
+}
+
+/// `dependency_up`: 1 while the dependency answers.
+pub fn dependency_up(dependency: &str, up: bool) {
+    metrics::gauge!("dependency_up", "dependency" => dependency.to_owned()).set(f64::from(u8::from(up)));
+}
+
+/// `http_requests_total`: hTTP requests answered.
+pub fn http_request(route: &str, method: &'static str, status: u16) {
+    metrics::counter!("http_requests_total", "route" => route.to_owned(), "method" => method, "status" => status.to_string()).increment(1);
+}
+
+/// `grpc_requests_total`: gRPC requests answered.
+pub fn grpc_request(method: &'static str, code: &'static str) {
+    metrics::counter!("grpc_requests_total", "method" => method, "code" => code).increment(1);
+}
+
+/// `chain_rpc_requests_total`: jSON-RPC calls to the node, by outcome.
+pub fn chain_rpc_request(method: &'static str, outcome: &'static str) {
+    metrics::counter!("chain_rpc_requests_total", "method" => method, "outcome" => outcome).increment(1);
+}
+
+/// `chain_rpc_duration_seconds`: time of a JSON-RPC call.
+pub fn chain_rpc_duration(method: &'static str, duration: Duration) {
+    metrics::histogram!("chain_rpc_duration_seconds", "method" => method).record(duration);
+}
+
+/// `chain_balances_read_total`: balances read in bulk, by rung of the ladder.
+pub fn chain_balances_read(rung: &'static str, count: u64) {
+    metrics::counter!("chain_balances_read_total", "rung" => rung).increment(count);
+}
+
+/// `chain_rung_rejected_total`: times the ladder fell from a rung, by why.
+pub fn chain_rung_rejected(rung: &'static str, reason: &'static str) {
+    metrics::counter!("chain_rung_rejected_total", "rung" => rung, "reason" => reason).increment(1);
+}
+
+/// `bus_events_total`: events published, by outcome.
+pub fn bus_event(topic: &'static str, outcome: &'static str) {
+    metrics::counter!("bus_events_total", "topic" => topic, "outcome" => outcome).increment(1);
+}
+
+/// `reconciliation_diff_count`: open differences.
+pub fn reconciliation_diff_count(dimension: &'static str, token: &str, severity: &'static str, count: u64) {
+    metrics::gauge!("reconciliation_diff_count", "dimension" => dimension, "token" => token.to_owned(), "severity" => severity).set(as_gauge(count));
+}
+
+/// `reconciliation_diff_amount`: sum of the absolute open differences in whole tokens; rounded, for display only.
+pub fn reconciliation_diff_amount(dimension: &'static str, token: &str, amount: Total) {
+    metrics::gauge!("reconciliation_diff_amount", "dimension" => dimension, "token" => token.to_owned())
+        .set(rounded(amount));
+}
+
+/// `reconciliation_checked_total`: accounts compared.
+pub fn reconciliation_checked(dimension: &'static str, count: u64) {
+    metrics::counter!("reconciliation_checked_total", "dimension" => dimension).increment(count);
+}
+
+/// `reconciliation_in_flight_amount`: sum of the absolute in-flight lines in whole tokens; rounded, for display only.
+pub fn reconciliation_in_flight_amount(dimension: &'static str, token: &str, amount: Total) {
+    metrics::gauge!("reconciliation_in_flight_amount", "dimension" => dimension, "token" => token.to_owned())
+        .set(rounded(amount));
+}
+
+/// `reconciliation_dust_amount`: sum of the ignored differences in whole tokens; rounded, for display only.
+pub fn reconciliation_dust_amount(dimension: &'static str, token: &str, amount: Total) {
+    metrics::gauge!("reconciliation_dust_amount", "dimension" => dimension, "token" => token.to_owned())
+        .set(rounded(amount));
+}
+
+/// `reconciliation_verified_timestamp`: unix time of the cut of the last complete run.
+pub fn reconciliation_verified(dimension: &'static str, mode: &'static str, at: DateTime<Utc>) {
+    metrics::gauge!("reconciliation_verified_timestamp", "dimension" => dimension, "mode" => mode)
+        .set(unix_seconds(at));
+}
+
+/// `reconciliation_oldest_verified_timestamp`: unix time of the account verified longest ago.
+pub fn reconciliation_oldest_verified(dimension: &'static str, at: DateTime<Utc>) {
+    metrics::gauge!("reconciliation_oldest_verified_timestamp", "dimension" => dimension)
+        .set(unix_seconds(at));
+}
+
+/// `reconciliation_indexer_lag_blocks`: finalized blocks the indexer has not applied yet.
+pub fn reconciliation_indexer_lag(blocks: u64) {
+    metrics::gauge!("reconciliation_indexer_lag_blocks").set(as_gauge(blocks));
+}
+
+/// `operation_pauses_active`: 1 while an operation is paused for a token.
+pub fn operation_pause_active(operation: &'static str, token: &str, active: bool) {
+    metrics::gauge!("operation_pauses_active", "operation" => operation, "token" => token.to_owned())
+        .set(f64::from(u8::from(active)));
+}
+
+/// `reconciliation_repins_total`: times a run took a new cut because the chain's state was gone.
+pub fn reconciliation_repinned(reason: &'static str) {
+    metrics::counter!("reconciliation_repins_total", "reason" => reason).increment(1);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Calls every function once and compares what was emitted with the catalogue.
+    #[test]
+    fn every_function_emits_its_row_and_every_row_has_a_function() {
+        let handle = crate::install_metrics().unwrap();
+        let (at, time, total) = (DateTime::<Utc>::UNIX_EPOCH, Duration::from_secs(1), Total::ZERO);
+
+        job_execution_ended("x", "x");
+        job_execution_duration("x", time);
+        job_failed("x", "x");
+        job_last_success("x", at);
+        job_running("x", true);
+        job_paused("x", true);
+        job_next_run("x", at);
+        job_schedule_period("x", time);
+        slot_start_delay("x", time);
+        slot_claim("x", "x");
+        slots_missed("x", 1);
+        slot_skipped("x", "x");
+        lease_acquire("x", "x");
+        lease_acquire_duration("x", time);
+        lease_renew_duration("x", time);
+        lease_lost("x", "x");
+        fence_rejected("x");
+        executions_orphaned("x", 1);
+        execution_retried("x");
+        loop_ticked("x", at);
+        dependency_up("x", true);
+        http_request("x", "x", 200);
+        grpc_request("x", "x");
+        chain_rpc_request("x", "x");
+        chain_rpc_duration("x", time);
+        chain_balances_read("x", 1);
+        chain_rung_rejected("x", "x");
+        bus_event("x", "x");
+        reconciliation_diff_count("x", "x", "x", 1);
+        reconciliation_diff_amount("x", "x", total);
+        reconciliation_checked("x", 1);
+        reconciliation_in_flight_amount("x", "x", total);
+        reconciliation_dust_amount("x", "x", total);
+        reconciliation_verified("x", "x", at);
+        reconciliation_oldest_verified("x", at);
+        reconciliation_indexer_lag(1);
+        operation_pause_active("x", "x", true);
+        reconciliation_repinned("x");
+        let text = handle.render();
+        for metric in catalogue() {
+            let series = text
+                .lines()
+                .find(|line| line.starts_with(metric.name) && !line.starts_with('#'))
+                .unwrap_or_else(|| panic!("{} is never emitted", metric.name));
+            for label in metric.labels {
+                assert!(
+                    series.contains(&format!("{label}=\"")),
+                    "{} lacks {label}: {series}",
+                    metric.name
+                );
+            }
+        }
+        let emitted = text.lines().filter(|line| line.starts_with("# TYPE")).count();
+        assert_eq!(
+            emitted,
+            catalogue().len(),
+            "a function emits a name that is not in the catalogue"
+        );
+    }
+}
