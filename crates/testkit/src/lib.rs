@@ -1,0 +1,43 @@
+//! What tests stand on: a database per test, servers that can be broken, a two-process harness and a breakable
+//! network. A development dependency only; nothing of it reaches a service.
+//!
+//! | for | take |
+//! |---|---|
+//! | SQL | [`TestDb::migrated`] (our schema) or [`TestDb::empty`]; an own server, to break it: [`Postgres::start`] |
+//! | Redis | [`TestRedis::shared`] with a key prefix per test; an own server, to break it: [`Redis::start`] |
+//! | the chain | [`shared_anvil`]; an own node: [`Anvil::start`] |
+//! | Kafka | [`shared_kafka`]; an own broker: [`KafkaBroker::start_in_process`] |
+//! | time | `eidos_types::ManualClock` |
+//! | two processes, SIGSTOP, SIGKILL | [`ChildProcess`] |
+//! | a process that dies between two lines | [`crash_point`] |
+//! | a network that drops, delays or cuts | [`TcpProxy`] |
+//! | waiting | [`eventually`], never a sleep |
+//!
+//! Everything here panics with a full sentence instead of returning an error: the caller is a test.
+//!
+//! Servers are started once for each test process, at their first use, and end with it. They and the proxies live
+//! on a runtime of their own, so a test may stop its clock, block its thread or end while they work.
+#![expect(
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "a failing helper must fail the test that called it, and every function here may"
+)]
+
+mod background;
+mod child;
+mod crash;
+mod database;
+mod polling;
+mod proxy;
+mod servers;
+
+pub use child::{ChildProcess, Command};
+pub use crash::{CRASH_VARIABLE, crash_point};
+pub use database::TestDb;
+pub use eidos_sandbox::{
+    Anvil, AnvilOptions, AppendOnly, Durability, KafkaBroker, Mining, PortLease, Postgres, PostgresOptions,
+    Redis, RedisOptions, ScratchDir,
+};
+pub use polling::eventually;
+pub use proxy::{ProxyMode, TcpProxy, Traffic};
+pub use servers::{TestRedis, shared_anvil, shared_kafka, shared_postgres};
