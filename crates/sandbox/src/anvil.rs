@@ -18,6 +18,12 @@ use crate::server::{Server, server_lifecycle};
 /// JavaScript wrapper that would stand between us and the process we want to signal.
 const NPM_DIR: &str = ".sandbox/tools/node_modules/@foundry-rs";
 
+/// Longest wait for the answer to one request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Largest answer read; what a steering request returns is far smaller.
+const LARGEST_ANSWER_BYTES: u64 = 16 * 1024 * 1024;
+
 /// When blocks are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mining {
@@ -147,6 +153,17 @@ impl Anvil {
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port.port())
     }
+
+    /// Sends one JSON-RPC request, such as `evm_mine` with `[]`, and returns the JSON text of the whole answer, be
+    /// it a result or an error. For steering the node; to read the chain use `eidos-chain`.
+    ///
+    /// # Errors
+    /// [`SandboxError::Process`] when it does not answer within 30 s.
+    pub async fn request(&self, method: &str, params: &str) -> Result<String, SandboxError> {
+        let answered = tokio::time::timeout(REQUEST_TIMEOUT, post(self.port.port(), method, params)).await;
+        let answer = answered.unwrap_or_else(|_elapsed| Err(std::io::ErrorKind::TimedOut.into()));
+        answer.map_err(SandboxError::process("send a request to", "anvil"))
+    }
 }
 
 impl Drop for Anvil {
@@ -184,21 +201,24 @@ fn native_binary(dir: &Path) -> Option<PathBuf> {
         .find(|binary| programs::is_executable(binary))
 }
 
-/// One request by hand: an HTTP client is a large dependency for a readiness check on loopback.
-async fn answers_chain_id(port: u16) -> bool {
-    let body = r#"{"jsonrpc":"2.0","id":1,"method":"eth_chainId","params":[]}"#;
+/// One request by hand: an HTTP client is a large dependency for what the sandbox asks of a node on loopback.
+async fn post(port: u16, method: &str, params: &str) -> std::io::Result<String> {
+    let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#);
     let request = format!(
         "POST / HTTP/1.0\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
-    let exchange = async {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-        stream.write_all(request.as_bytes()).await?;
-        let mut answer = Vec::new();
-        stream.take(64 * 1024).read_to_end(&mut answer).await?;
-        std::io::Result::Ok(answer)
-    };
-    exchange
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    stream.take(LARGEST_ANSWER_BYTES).read_to_end(&mut answer).await?;
+    let answer = String::from_utf8_lossy(&answer);
+    let (_head, json) = answer.split_once("\r\n\r\n").unwrap_or_default();
+    Ok(json.to_owned())
+}
+
+async fn answers_chain_id(port: u16) -> bool {
+    post(port, "eth_chainId", "[]")
         .await
-        .is_ok_and(|answer| String::from_utf8_lossy(&answer).contains("\"result\""))
+        .is_ok_and(|answer| answer.contains("\"result\""))
 }

@@ -88,6 +88,14 @@ impl KafkaBroker {
     /// [`SandboxError::Kafka`].
     pub async fn create_topic(&self, topic: &str, partitions: i32) -> Result<(), SandboxError> {
         const ACTION: &str = "create a topic";
+        if partitions < 1 {
+            // librdkafka's broker would take it and then never accept a message.
+            let reason = format!("{topic} needs at least one partition, not {partitions}");
+            return Err(SandboxError::Kafka {
+                action: ACTION,
+                reason,
+            });
+        }
         if self.orders.is_none() {
             return self.create_external_topic(topic, partitions).await;
         }

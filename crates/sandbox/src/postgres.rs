@@ -23,8 +23,8 @@ const SUPERUSER: &str = "eidos";
 /// What a crash may lose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {
-    /// Nothing waits for the disk. Survives SIGKILL of the server, because the kernel has the pages; a power cut may
-    /// corrupt it. For tests.
+    /// Nothing waits for the disk. What was committed survives SIGKILL of the server, because the kernel has it; a
+    /// power cut may corrupt everything. For tests.
     #[default]
     Fast,
     /// PostgreSQL's own defaults.
@@ -76,9 +76,8 @@ impl PostgresOptions {
             ("jit", "off".to_owned()),
         ];
         if self.durability == Durability::Fast {
-            all.extend(
-                ["fsync", "synchronous_commit", "full_page_writes"].map(|name| (name, "off".to_owned())),
-            );
+            // Not `synchronous_commit`: without it a commit waits in the server's own memory and dies with it.
+            all.extend(["fsync", "full_page_writes"].map(|name| (name, "off".to_owned())));
         }
         let mut all: Vec<_> = all
             .into_iter()

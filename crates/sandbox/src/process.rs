@@ -15,6 +15,9 @@ use crate::{process_table, programs, spawner};
 /// Pause between two looks at a process or a port.
 const POLL: Duration = Duration::from_millis(10);
 
+/// Longest wait for what SIGKILL and SIGSTOP do: the kernel acts at once, unless a disk hangs.
+const KILL_LIMIT: Duration = Duration::from_secs(5);
+
 /// Lines of the log that go into an error.
 const LOG_TAIL_LINES: usize = 20;
 
@@ -275,10 +278,17 @@ impl ManagedProcess {
         }
         // Stopped first, so that it can neither start a child while we look nor reap one and free its pid.
         let _ = send(self.pid, Signal::Stop);
-        for pid in process_table::descendants(self.pid).into_iter().chain([self.pid]) {
+        let descendants = process_table::descendants(self.pid);
+        for pid in descendants.iter().copied().chain([self.pid]) {
             let _ = send(pid, Signal::Kill);
         }
-        child.wait().map_err(waiting)
+        let status = child.wait().map_err(waiting)?;
+        // Init waits for the others; until the kernel is done with them they may still hold locks and ports.
+        let started = Instant::now();
+        while started.elapsed() < KILL_LIMIT && descendants.iter().any(|pid| process_table::exists(*pid)) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(status)
     }
 
     /// Waits until the process ended by itself.
@@ -340,14 +350,13 @@ impl ManagedProcess {
     }
 
     async fn until_stopped(&self, pid: Pid) -> Result<(), SandboxError> {
-        let limit = Duration::from_secs(5);
         let started = Instant::now();
         while !process_table::is_stopped(pid) {
             if !process_table::exists(pid) {
                 return Ok(());
             }
-            if started.elapsed() >= limit {
-                return Err(self.late("stop on SIGSTOP", limit));
+            if started.elapsed() >= KILL_LIMIT {
+                return Err(self.late("stop on SIGSTOP", KILL_LIMIT));
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
