@@ -1,0 +1,305 @@
+//! The rungs of the ladder, and what is remembered about each.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::observe;
+use crate::rpc::Less;
+use crate::settings::BulkSettings;
+
+/// One way to read many balances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rung {
+    /// `eth_call` that puts a reader in the place of the Vault's code: one storage read per wallet.
+    StorageReader,
+    /// `eth_getStorageValues`: the same slots without the EVM.
+    StorageValues,
+    /// `eth_call` that puts a reader at an unused address, which asks the Vault's view.
+    ViewReader,
+    /// Multicall3's `aggregate3`.
+    Multicall3,
+    /// A JSON-RPC batch of plain calls.
+    Batch,
+    /// One plain call per value.
+    Single,
+}
+
+impl Rung {
+    /// Best first.
+    pub const ALL: [Self; 6] = [
+        Self::StorageReader,
+        Self::StorageValues,
+        Self::ViewReader,
+        Self::Multicall3,
+        Self::Batch,
+        Self::Single,
+    ];
+
+    /// The name in settings, metrics and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::StorageReader => "storage_reader",
+            Self::StorageValues => "storage_values",
+            Self::ViewReader => "view_reader",
+            Self::Multicall3 => "multicall3",
+            Self::Batch => "batch",
+            Self::Single => "single",
+        }
+    }
+
+    /// True if it needs to know where the Vault keeps its balances.
+    pub(crate) const fn needs_layout(self) -> bool {
+        matches!(self, Self::StorageReader | Self::StorageValues)
+    }
+
+    /// Most wallets in one request, whatever the node allows: what the call's gas pays for (measured on revm;
+    /// the storage read alone is 2,100), what clients accept, or one.
+    fn most_wallets(self, bulk: &BulkSettings, batch_calls: usize) -> usize {
+        let paid_by_gas =
+            |gas_per_wallet: u64| usize::try_from(bulk.call_gas / gas_per_wallet).unwrap_or(usize::MAX);
+        let most = match self {
+            Self::StorageReader => paid_by_gas(2_750),
+            Self::StorageValues => 1_024,
+            Self::ViewReader => paid_by_gas(3_600),
+            Self::Multicall3 => paid_by_gas(9_000),
+            Self::Batch => batch_calls,
+            Self::Single => 1,
+        };
+        most.clamp(1, bulk.max_wallets)
+    }
+}
+
+impl std::fmt::Display for Rung {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Whether a rung is in use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RungState {
+    /// It may be used.
+    Ready,
+    /// It cannot be used here: not configured, layout unknown, no such contract.
+    Unavailable(String),
+    /// It failed and is left alone for a while.
+    Resting(String),
+    /// It gave a wrong value. Never used again by this reader.
+    Distrusted(String),
+}
+
+/// What a rung did, for reports and benchmarks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RungReport {
+    /// The rung.
+    pub rung: Rung,
+    /// Whether it is in use, and why not.
+    pub state: RungState,
+    /// Requests it made (a batch is one).
+    pub requests: u64,
+    /// Values it read.
+    pub values: u64,
+    /// Wallets its next request would carry.
+    pub wallets_per_request: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    report: RungReport,
+    /// Wallets per request: the largest that may be tried.
+    most: usize,
+    rests_until: Option<Instant>,
+}
+
+/// The ladder's memory: shared by all reads of one reader.
+#[derive(Debug)]
+pub(crate) struct Ladder {
+    entries: Mutex<Vec<Entry>>,
+    rest: Duration,
+}
+
+impl Ladder {
+    pub(crate) fn new(bulk: &BulkSettings, batch_calls: usize) -> Self {
+        let entries = bulk
+            .rungs
+            .iter()
+            .map(|&rung| {
+                let most = rung.most_wallets(bulk, batch_calls);
+                Entry {
+                    report: RungReport {
+                        rung,
+                        state: RungState::Ready,
+                        requests: 0,
+                        values: 0,
+                        wallets_per_request: most.min(bulk.start_wallets),
+                    },
+                    most,
+                    rests_until: None,
+                }
+            })
+            .collect();
+        Self {
+            entries: Mutex::new(entries),
+            rest: bulk.retry_rung_after,
+        }
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with<T: Default>(&self, rung: Rung, change: impl FnOnce(&mut Entry) -> T) -> T {
+        self.entries()
+            .iter_mut()
+            .find(|entry| entry.report.rung == rung)
+            .map(change)
+            .unwrap_or_default()
+    }
+
+    /// The best rung that may be used now.
+    pub(crate) fn best(&self) -> Option<Rung> {
+        let now = Instant::now();
+        self.entries().iter_mut().find_map(|entry| {
+            if entry.rests_until.is_some_and(|until| until <= now) {
+                entry.rests_until = None;
+                entry.report.state = RungState::Ready;
+            }
+            (entry.report.state == RungState::Ready).then_some(entry.report.rung)
+        })
+    }
+
+    /// It cannot be used with this node and these contracts.
+    pub(crate) fn unavailable(&self, rung: Rung, reason: String) {
+        self.with(rung, |entry| entry.report.state = RungState::Unavailable(reason));
+    }
+
+    /// It failed: fall down, try it again later.
+    pub(crate) fn failed(&self, rung: Rung, reason: &str) {
+        tracing::warn!(%rung, reason, "a way to read balances in bulk failed; the next one is used");
+        observe::rung_left(rung, "failed");
+        let until = Instant::now() + self.rest;
+        self.with(rung, |entry| {
+            entry.report.state = RungState::Resting(reason.to_owned());
+            entry.rests_until = Some(until);
+        });
+    }
+
+    /// It gave a wrong value: fall down for good.
+    pub(crate) fn distrust(&self, rung: Rung, reason: &str) {
+        tracing::error!(%rung, reason, "a way to read balances in bulk gave a WRONG value; it is not used again");
+        observe::rung_left(rung, "wrong_value");
+        self.with(rung, |entry| {
+            entry.report.state = RungState::Distrusted(reason.to_owned());
+            entry.rests_until = None;
+        });
+    }
+
+    /// Wallets for the rung's next request.
+    pub(crate) fn wallets_per_request(&self, rung: Rung) -> usize {
+        self.with(rung, |entry| entry.report.wallets_per_request).max(1)
+    }
+
+    /// A request of `wallets` worked: a full one may be twice as large next time.
+    pub(crate) fn worked(&self, rung: Rung, wallets: usize) {
+        self.with(rung, |entry| {
+            entry.report.requests += 1;
+            entry.report.values += u64::try_from(wallets).unwrap_or(u64::MAX);
+            if wallets >= entry.report.wallets_per_request {
+                entry.report.wallets_per_request = (wallets * 2).min(entry.most).max(1);
+            }
+        });
+        observe::values_read(rung, wallets);
+    }
+
+    /// A request of `wallets` was too much: half of it next time, and never again as much if that is a limit of
+    /// the node. False if nothing smaller is left.
+    pub(crate) fn too_much(&self, rung: Rung, wallets: usize, less: Less) -> bool {
+        self.with(rung, |entry| {
+            entry.report.requests += 1;
+            if less == Less::ForGood {
+                entry.most = entry.most.min(wallets.saturating_sub(1)).max(1);
+            }
+            entry.report.wallets_per_request = entry.report.wallets_per_request.min((wallets / 2).max(1));
+        });
+        wallets > 1
+    }
+
+    pub(crate) fn report(&self) -> Vec<RungReport> {
+        self.entries().iter().map(|entry| entry.report.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ladder() -> Ladder {
+        Ladder::new(&BulkSettings::default(), 100)
+    }
+
+    fn size(ladder: &Ladder) -> usize {
+        ladder.wallets_per_request(Rung::StorageReader)
+    }
+
+    #[test]
+    fn sizes_double_until_the_gas_is_spent_and_halve_when_it_is_too_much() {
+        let ladder = ladder();
+        let rung = Rung::StorageReader;
+        let mut seen = vec![size(&ladder)];
+        for _ in 0..4 {
+            ladder.worked(rung, size(&ladder));
+            seen.push(size(&ladder));
+        }
+        assert_eq!(
+            seen,
+            [2_000, 4_000, 8_000, 16_000, 18_181],
+            "50M gas at 2,750 each"
+        );
+        assert!(ladder.too_much(rung, 16_000, Less::ForGood));
+        assert_eq!(size(&ladder), 8_000);
+        ladder.worked(rung, 8_000);
+        assert_eq!(size(&ladder), 15_999, "what was too much once is not tried again");
+        ladder.worked(rung, 10);
+        assert_eq!(size(&ladder), 15_999, "a small rest teaches nothing");
+        assert!(ladder.too_much(rung, 15_999, Less::ForNow));
+        ladder.worked(rung, 7_999);
+        assert_eq!(
+            size(&ladder),
+            15_998,
+            "what was too much for a busy node is tried again"
+        );
+        assert!(
+            !ladder.too_much(rung, 1, Less::ForGood),
+            "less than one wallet cannot be asked for"
+        );
+        assert_eq!(size(&ladder), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_rung_rests_and_a_lying_one_is_gone() {
+        let ladder = ladder();
+        assert_eq!(ladder.best(), Some(Rung::StorageReader));
+        ladder.failed(Rung::StorageReader, "no overrides");
+        ladder.distrust(Rung::StorageValues, "wrong value");
+        ladder.unavailable(Rung::ViewReader, "no overrides".into());
+        assert_eq!(ladder.best(), Some(Rung::Multicall3));
+        tokio::time::advance(Duration::from_secs(601)).await;
+        assert_eq!(ladder.best(), Some(Rung::StorageReader), "rested");
+        ladder.failed(Rung::StorageReader, "no overrides");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(
+            ladder.best(),
+            Some(Rung::Multicall3),
+            "the distrusted one stays out"
+        );
+        for rung in [Rung::Multicall3, Rung::Batch, Rung::Single] {
+            ladder.failed(rung, "x");
+        }
+        assert_eq!(ladder.best(), None);
+    }
+}

@@ -1,0 +1,40 @@
+//! An EVM reader that proves what it read.
+//!
+//! [`ChainReader`] reads one Vault (and its Settlement contract) through one JSON-RPC node, at blocks that are
+//! pinned by hash. Its promise is in its errors: a value that cannot be proven is a [`ChainError`], never a zero,
+//! never the value of another block, never a part of what was asked.
+//!
+//! | question | answered in | how it is proven |
+//! |---|---|---|
+//! | which block is final? | `views.rs` | the node's `finalized`/`safe`, or a depth ([`Finality`]) |
+//! | what does the Vault owe a million wallets? | `balances/` | ladder of bulk reads, a random sample by plain calls, the header before and after |
+//! | what happened between two blocks? | `logs/` | headers in the same batch, joined by parent hashes, last block by hash, blooms on demand |
+//! | is it the right chain, contract, token? | `verify.rs` | at [`ChainReader::connect`]: chain id, code, views, decimals |
+//!
+//! The contracts themselves live in `contracts/*.sol`, compiled by `scripts/compile-contracts`; [`contracts`]
+//! has their bytecode and bindings.
+
+mod balances;
+mod block;
+pub mod contracts;
+mod error;
+mod layout;
+mod logs;
+mod observe;
+mod reader;
+mod rpc;
+mod settings;
+mod verify;
+mod views;
+
+pub use balances::{Rung, RungReport, RungState};
+pub use block::{Addressing, BlockRef, Finality};
+pub use error::ChainError;
+pub use layout::{BalanceSlots, nested_slot, vault_balance_slots};
+pub use logs::{EventBody, EventKind, LogFilter, LogPosition, LogProof, VaultEvent};
+pub use reader::{ChainReader, LadderReport, rng};
+pub use rpc::RequestCounts;
+pub use settings::{
+    AbiProfile, BulkSettings, ChainSettings, LogSettings, RpcSettings, SettingsProblem, TokenSettings,
+};
+pub use views::Receipt;

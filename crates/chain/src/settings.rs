@@ -1,0 +1,450 @@
+//! [`ChainSettings`]: which node, which contracts, which tokens, and how hard the node may be asked.
+
+use std::time::Duration;
+
+use eidos_types::{Address, Hash32};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+
+use crate::{ChainError, Finality, Rung};
+
+/// The `chain` section of a service's settings.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChainSettings {
+    /// The node's JSON-RPC endpoint (`http` or `https`). May hold credentials, so it is never shown: errors and
+    /// logs name scheme, host and port only.
+    #[serde(serialize_with = "masked")]
+    pub rpc_url: SecretString,
+    /// The chain id the node must answer with.
+    pub chain_id: u64,
+    /// The Vault.
+    pub vault: Address,
+    /// The Settlement contract; without it batches and fees cannot be read.
+    #[serde(default)]
+    pub settlement: Option<Address>,
+    /// The fee recipient; read from the Settlement contract if absent, compared with it if present.
+    #[serde(default)]
+    pub fee_recipient: Option<Address>,
+    /// Which views the Vault offers.
+    #[serde(default)]
+    pub profile: AbiProfile,
+    /// Which blocks are final.
+    #[serde(default)]
+    pub finality: Finality,
+    /// The tokens that are read. Decimals are compared with the contract's at start.
+    #[serde(default)]
+    pub tokens: Vec<TokenSettings>,
+    /// How requests are made.
+    #[serde(default)]
+    pub rpc: RpcSettings,
+    /// How balances are read in bulk.
+    #[serde(default)]
+    pub bulk: BulkSettings,
+    /// How logs are read.
+    #[serde(default)]
+    pub logs: LogSettings,
+}
+
+/// The views of a Vault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AbiProfile {
+    /// Interface A of the data model: `getTotalBalance`, `getLockedBalance`, …
+    #[default]
+    EidosVault,
+    /// `balanceOf`, `deposited` and `withdrawn` per user and token.
+    Seed,
+}
+
+/// One token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenSettings {
+    /// The symbol the books use.
+    pub symbol: String,
+    /// The contract; zero is the native coin.
+    pub address: Address,
+    /// Decimals, 0 to 77; 18 for the native coin.
+    pub decimals: u8,
+}
+
+/// How requests are made.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RpcSettings {
+    /// Longest time for one HTTP exchange, answer included.
+    #[serde(with = "humantime_text")]
+    pub request_timeout: Duration,
+    /// Longest time to connect.
+    #[serde(with = "humantime_text")]
+    pub connect_timeout: Duration,
+    /// Largest answer that is read, in bytes after decompression.
+    pub max_response_bytes: usize,
+    /// Requests under way at once, 1 to 256.
+    pub parallel_requests: usize,
+    /// Attempts per request, the first included: only transport errors, 429 and 5xx are repeated.
+    pub max_attempts: usize,
+    /// The first pause between attempts; doubles, with jitter.
+    #[serde(with = "humantime_text")]
+    pub retry_base: Duration,
+    /// The longest pause, also for a `Retry-After` of the node.
+    #[serde(with = "humantime_text")]
+    pub retry_max: Duration,
+    /// Calls in one JSON-RPC batch, 1 to 5000. Nodes and providers allow 100 to 1000.
+    pub batch_calls: usize,
+}
+
+impl Default for RpcSettings {
+    fn default() -> Self {
+        Self {
+            request_timeout: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(5),
+            max_response_bytes: 64 << 20,
+            parallel_requests: 4,
+            max_attempts: 4,
+            retry_base: Duration::from_millis(100),
+            retry_max: Duration::from_secs(5),
+            batch_calls: 100,
+        }
+    }
+}
+
+/// How balances are read in bulk.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BulkSettings {
+    /// The rungs that may be used, best first.
+    pub rungs: Vec<Rung>,
+    /// Wallets in the first request of a rung; doubles while it works.
+    pub start_wallets: usize,
+    /// Most wallets in one request, whatever the gas allows.
+    pub max_wallets: usize,
+    /// Gas of one `eth_call`. geth and most providers cap it at 50 million.
+    pub call_gas: u64,
+    /// Values of every bulk read that are read again by plain calls, at least 1.
+    pub sample: usize,
+    /// The slot of `mapping(user => mapping(token => uint256))` with the totals, for a Vault whose code is not
+    /// that of this repository. Without it, storage is read only if the code is known.
+    pub balances_slot: Option<u64>,
+    /// Where Multicall3 is.
+    pub multicall: Address,
+    /// The hash its code must have. A contract at a well-known address is not well known by that.
+    pub multicall_code_hash: Hash32,
+    /// How long a rung that failed is left alone. One that gave a wrong value is never used again.
+    #[serde(with = "humantime_text")]
+    pub retry_rung_after: Duration,
+}
+
+impl Default for BulkSettings {
+    fn default() -> Self {
+        Self {
+            rungs: Rung::ALL.to_vec(),
+            start_wallets: 2_000,
+            max_wallets: 20_000,
+            call_gas: 50_000_000,
+            sample: 32,
+            balances_slot: None,
+            multicall: Address::new(MULTICALL3_ADDRESS),
+            multicall_code_hash: Hash32::new(MULTICALL3_CODE_HASH),
+            retry_rung_after: Duration::from_mins(10),
+        }
+    }
+}
+
+/// How logs are read.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogSettings {
+    /// Blocks in the first `eth_getLogs` range; adapts to what the node accepts.
+    pub start_blocks: u64,
+    /// Most blocks in one range.
+    pub max_blocks: u64,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self {
+            start_blocks: 2_000,
+            max_blocks: 100_000,
+        }
+    }
+}
+
+/// `0xcA11bde05977b3631167028862bE2a173976CA11`, the same on more than 250 chains.
+const MULTICALL3_ADDRESS: [u8; 20] = [
+    0xca, 0x11, 0xbd, 0xe0, 0x59, 0x77, 0xb3, 0x63, 0x11, 0x67, 0x02, 0x88, 0x62, 0xbe, 0x2a, 0x17, 0x39,
+    0x76, 0xca, 0x11,
+];
+/// Keccak of the 3,808 bytes of code there.
+const MULTICALL3_CODE_HASH: [u8; 32] = [
+    0xd5, 0xc1, 0x5d, 0xf6, 0x87, 0xb1, 0x6f, 0x2f, 0xf9, 0x92, 0xfc, 0x8d, 0x76, 0x7b, 0x42, 0x16, 0x32,
+    0x31, 0x84, 0xa2, 0xbb, 0xc6, 0xee, 0x2f, 0x9c, 0x39, 0x8c, 0x31, 0x8e, 0x77, 0x08, 0x91,
+];
+
+/// A setting that cannot work, found without asking the node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettingsProblem {
+    /// The key below the section, as `tokens[1].decimals`.
+    pub key: String,
+    /// The value (never a credential).
+    pub value: String,
+    /// What is wrong with it.
+    pub reason: String,
+    /// What to do.
+    pub fix: String,
+}
+
+impl ChainSettings {
+    /// Settings with every default, for `http://…`, one Vault and no tokens.
+    pub fn new(rpc_url: impl Into<String>, chain_id: u64, vault: Address) -> Self {
+        Self {
+            rpc_url: SecretString::from(rpc_url.into()),
+            chain_id,
+            vault,
+            settlement: None,
+            fee_recipient: None,
+            profile: AbiProfile::default(),
+            finality: Finality::default(),
+            tokens: Vec::new(),
+            rpc: RpcSettings::default(),
+            bulk: BulkSettings::default(),
+            logs: LogSettings::default(),
+        }
+    }
+
+    /// Everything that is wrong and can be seen without a node.
+    pub fn problems(&self) -> Vec<SettingsProblem> {
+        let mut problems = Vec::new();
+        let mut refuse = |key: &str, value: String, reason: &str, fix: &str| {
+            problems.push(SettingsProblem {
+                key: key.to_owned(),
+                value,
+                reason: reason.to_owned(),
+                fix: fix.to_owned(),
+            });
+        };
+        if crate::rpc::endpoint_of(self.rpc_url.expose_secret()).is_none() {
+            refuse(
+                "rpc_url",
+                "(hidden)".into(),
+                "is not an http or https URL",
+                "use http://host:port/path",
+            );
+        }
+        if self.chain_id == 0 {
+            refuse(
+                "chain_id",
+                "0".into(),
+                "no chain has this id",
+                "ask the node with eth_chainId",
+            );
+        }
+        if self.vault == Address::ZERO {
+            refuse(
+                "vault",
+                self.vault.to_string(),
+                "is the zero address",
+                "set the Vault's address",
+            );
+        }
+        self.limit_problems(&mut refuse);
+        self.token_problems(&mut refuse);
+        problems
+    }
+
+    fn limit_problems(&self, refuse: &mut impl FnMut(&str, String, &str, &str)) {
+        let (rpc, bulk, logs) = (&self.rpc, &self.bulk, &self.logs);
+        let sizes = [
+            ("rpc.parallel_requests", rpc.parallel_requests, 1, 256),
+            ("rpc.max_attempts", rpc.max_attempts, 1, 20),
+            ("rpc.batch_calls", rpc.batch_calls, 1, 5_000),
+            ("rpc.max_response_bytes", rpc.max_response_bytes, 65_536, 1 << 30),
+            ("bulk.start_wallets", bulk.start_wallets, 1, bulk.max_wallets),
+            ("bulk.max_wallets", bulk.max_wallets, 1, 200_000),
+            ("bulk.sample", bulk.sample, 1, 10_000),
+        ];
+        for (key, value, least, most) in sizes {
+            if !(least..=most).contains(&value) {
+                refuse(
+                    key,
+                    value.to_string(),
+                    "is out of range",
+                    &format!("use {least} to {most}"),
+                );
+            }
+        }
+        if !(1..=logs.max_blocks).contains(&logs.start_blocks) {
+            refuse(
+                "logs.start_blocks",
+                logs.start_blocks.to_string(),
+                "is out of range",
+                "use 1 to logs.max_blocks",
+            );
+        }
+        if bulk.call_gas < 1_000_000 {
+            refuse(
+                "bulk.call_gas",
+                bulk.call_gas.to_string(),
+                "is too little for a bulk call",
+                "use 50000000",
+            );
+        }
+        if bulk.rungs.is_empty() {
+            refuse(
+                "bulk.rungs",
+                "[]".into(),
+                "leaves no way to read balances",
+                "name at least `single`",
+            );
+        }
+        for (key, value) in [
+            ("rpc.request_timeout", rpc.request_timeout),
+            ("rpc.connect_timeout", rpc.connect_timeout),
+            ("rpc.retry_base", rpc.retry_base),
+        ] {
+            if value.is_zero() {
+                refuse(key, "0s".into(), "is zero", "use a duration such as 500ms or 30s");
+            }
+        }
+    }
+
+    fn token_problems(&self, refuse: &mut impl FnMut(&str, String, &str, &str)) {
+        for (index, token) in self.tokens.iter().enumerate() {
+            let key = |field: &str| format!("tokens[{index}].{field}");
+            let earlier = &self.tokens[..index];
+            if token.symbol.is_empty() || earlier.iter().any(|other| other.symbol == token.symbol) {
+                refuse(
+                    &key("symbol"),
+                    token.symbol.clone(),
+                    "is empty or used twice",
+                    "give each token its own symbol",
+                );
+            }
+            if earlier.iter().any(|other| other.address == token.address) {
+                refuse(
+                    &key("address"),
+                    token.address.to_string(),
+                    "is used twice",
+                    "list each token once",
+                );
+            }
+            if token.decimals > 77 {
+                refuse(
+                    &key("decimals"),
+                    token.decimals.to_string(),
+                    "is more than a uint256 has",
+                    "use 0 to 77",
+                );
+            }
+            if token.address == Address::ZERO && token.decimals != 18 {
+                refuse(
+                    &key("decimals"),
+                    token.decimals.to_string(),
+                    "is not the native coin's",
+                    "use 18",
+                );
+            }
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), ChainError> {
+        self.problems().into_iter().next().map_or(Ok(()), |problem| {
+            Err(ChainError::Refused {
+                setting: problem.key,
+                value: problem.value,
+                reason: problem.reason,
+                fix: problem.fix,
+            })
+        })
+    }
+}
+
+fn masked<S: serde::Serializer>(_secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str("***")
+}
+
+/// Durations as people write them: `100ms`, `5m`.
+mod humantime_text {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&humantime::format_duration(*value))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        humantime::parse_duration(&text).map_err(|error| {
+            D::Error::custom(format!("'{text}' is not a duration such as 500ms or 5m: {error}"))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> ChainSettings {
+        ChainSettings::new(
+            "http://user:hunter2@node:8545/v3/key",
+            31_337,
+            Address::new([1; 20]),
+        )
+    }
+
+    #[test]
+    fn defaults_have_no_problem_and_survive_a_round_trip() {
+        assert_eq!(settings().problems(), []);
+        let text = serde_json::to_string(&settings()).unwrap();
+        assert!(!text.contains("hunter2") && !text.contains("key\""), "{text}");
+        let read: ChainSettings = serde_json::from_str(&text).unwrap();
+        assert_eq!(read.rpc.request_timeout, Duration::from_secs(30));
+        assert!(!format!("{:?}", settings()).contains("hunter2"));
+    }
+
+    #[test]
+    fn finality_and_rungs_read_as_written() {
+        let read: ChainSettings = serde_json::from_value(serde_json::json!({
+            "rpc_url": "http://localhost:1", "chain_id": 1,
+            "vault": "0x0101010101010101010101010101010101010101",
+            "profile": "seed", "finality": {"depth": 12}, "bulk": {"rungs": ["multicall3", "single"]},
+            "rpc": {"request_timeout": "1500ms"},
+        }))
+        .unwrap();
+        assert_eq!(read.finality, Finality::Depth(12));
+        assert_eq!(read.bulk.rungs, [Rung::Multicall3, Rung::Single]);
+        assert_eq!(read.rpc.request_timeout, Duration::from_millis(1_500));
+        let unknown = r#"{"rpc_url":"http://x","chain_id":1,"vault":"0x0101010101010101010101010101010101010101","valut":1}"#;
+        assert!(serde_json::from_str::<ChainSettings>(unknown).is_err());
+    }
+
+    #[test]
+    fn every_problem_is_reported_at_once() {
+        let mut broken = settings();
+        broken.rpc_url = SecretString::from("ws://node");
+        broken.chain_id = 0;
+        broken.rpc.parallel_requests = 0;
+        broken.bulk.rungs.clear();
+        let token = |symbol: &str, byte, decimals| TokenSettings {
+            symbol: symbol.into(),
+            address: Address::new([byte; 20]),
+            decimals,
+        };
+        broken.tokens = vec![token("ETH", 0, 6), token("ETH", 2, 78)];
+        let keys: Vec<_> = broken.problems().into_iter().map(|problem| problem.key).collect();
+        assert_eq!(
+            keys,
+            [
+                "rpc_url",
+                "chain_id",
+                "rpc.parallel_requests",
+                "bulk.rungs",
+                "tokens[0].decimals",
+                "tokens[1].symbol",
+                "tokens[1].decimals"
+            ]
+        );
+    }
+}
