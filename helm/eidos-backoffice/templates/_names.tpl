@@ -65,6 +65,9 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
     {{- fail (printf "settings.redis.%s holds a password: set EIDOS__REDIS__%s through secretEnv" $key (upper $key)) -}}
   {{- end -}}
 {{- end -}}
+{{- if hasKey (get $settings "chain" | default dict) "rpc_url" -}}
+  {{- fail "settings.chain.rpc_url may hold an API key: set EIDOS__CHAIN__RPC_URL through secretEnv" -}}
+{{- end -}}
 {{- range $key := list "tokens" "metrics_token" -}}
   {{- if hasKey (get $settings "auth" | default dict) $key -}}
     {{- fail (printf "settings.auth.%s holds tokens: set EIDOS__AUTH__%s through secretEnv" $key (upper $key)) -}}
