@@ -1,0 +1,208 @@
+//! [`CoreError`]: what went wrong, while doing what, and whether trying again can help.
+
+use std::future::Future;
+use std::time::Duration;
+
+use eidos_types::{ExecutionId, JobName};
+use sqlx::postgres::PgRow;
+use sqlx::{Postgres, Row};
+
+use crate::fence::Epoch;
+
+/// An error of the jobs database.
+#[derive(Debug, thiserror::Error)]
+pub enum CoreError {
+    /// No session could be opened. Names the source and host, never the password.
+    #[error(
+        "cannot connect to the {source_name} database at {target}: {cause}; \
+         check databases.{source_name}.url and that the server accepts connections"
+    )]
+    Connect {
+        /// The logical source (`jobs`, `trading`, ...).
+        source_name: String,
+        /// `user@host:port/database`.
+        target: String,
+        /// What the driver said.
+        #[source]
+        cause: sqlx::Error,
+    },
+    /// A connection string does not parse. The string itself is not shown: it may hold a password.
+    #[error("databases.{source_name}.url is not a PostgreSQL URL: {cause}")]
+    Url {
+        /// The logical source.
+        source_name: String,
+        /// What the parser said.
+        #[source]
+        cause: sqlx::Error,
+    },
+    /// A statement failed.
+    #[error("could not {doing}: {cause}")]
+    Sql {
+        /// The intention, as a verb phrase.
+        doing: &'static str,
+        /// What the driver or server said.
+        #[source]
+        cause: sqlx::Error,
+    },
+    /// The server did not answer in time; whether the statement ran is unknown.
+    #[error("could not {doing}: no answer within {after:?}")]
+    TimedOut {
+        /// The intention, as a verb phrase.
+        doing: &'static str,
+        /// The limit that passed.
+        after: Duration,
+    },
+    /// A newer run of the job has replaced this one: nothing may be written any more.
+    #[error("{job} was replaced: epoch {epoch} is no longer current, so this run may not write")]
+    Fenced {
+        /// The job.
+        job: JobName,
+        /// The epoch of the run that was refused.
+        epoch: Epoch,
+    },
+    /// No execution has this id.
+    #[error("there is no execution {0}")]
+    NoSuchExecution(ExecutionId),
+    /// The database was never migrated, or by an older or newer program.
+    #[error("{}", schema_message(*found, *expected))]
+    SchemaVersion {
+        /// The newest migration applied, if any.
+        found: Option<i64>,
+        /// The newest migration this program knows.
+        expected: i64,
+    },
+    /// An applied migration is not the one this program was built with.
+    #[error(
+        "migration {version} in the database is not the one this program was built with; \
+         migrations are add-only: restore the original file and add a new one, then run `eidosctl migrate`"
+    )]
+    SchemaChanged {
+        /// The migration's number.
+        version: i64,
+    },
+    /// Migrating failed.
+    #[error("could not migrate the jobs database: {0}")]
+    Migrate(#[source] sqlx::migrate::MigrateError),
+    /// A value could not be turned into JSON or back.
+    #[error("{what} does not convert to or from JSON: {cause}")]
+    Json {
+        /// Which value.
+        what: String,
+        /// What serde said.
+        #[source]
+        cause: serde_json::Error,
+    },
+    /// A stored value is not one this program knows.
+    #[error("{column} holds '{value}', which this program does not know; was it written by a newer version?")]
+    Stored {
+        /// Table and column.
+        column: &'static str,
+        /// The stored text, cut to 80 characters.
+        value: String,
+    },
+    /// A history partition overlaps or misses part of its month.
+    #[error("the history has no clean partition for [{from_ms}, {to_ms}): {problem}")]
+    Partition {
+        /// First instant of the month, epoch ms.
+        from_ms: i64,
+        /// First instant after it.
+        to_ms: i64,
+        /// What was found in the catalogue.
+        problem: String,
+    },
+}
+
+fn schema_message(found: Option<i64>, expected: i64) -> String {
+    match found {
+        None => format!(
+            "the jobs database has no schema yet (this program needs version {expected}): run `eidosctl migrate`"
+        ),
+        Some(found) if found < expected => format!(
+            "the jobs database has schema version {found}, this program needs {expected}: run `eidosctl migrate`"
+        ),
+        Some(found) => format!(
+            "the jobs database has schema version {found}, newer than the {expected} this program knows: \
+             deploy the program version whose `eidosctl migrate` made it"
+        ),
+    }
+}
+
+impl CoreError {
+    /// True where the same call may succeed later: connection trouble, timeouts, lock conflicts.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::TimedOut { .. } => true,
+            Self::Sql { cause, .. } => transient(cause),
+            _ => false,
+        }
+    }
+
+    /// True where a newer run has taken over.
+    #[must_use]
+    pub const fn is_fenced(&self) -> bool {
+        matches!(self, Self::Fenced { .. })
+    }
+
+    pub(crate) fn stored(column: &'static str, value: &str) -> Self {
+        Self::Stored {
+            column,
+            value: value.chars().take(80).collect(),
+        }
+    }
+
+    pub(crate) fn json(what: impl Into<String>) -> impl FnOnce(serde_json::Error) -> Self {
+        let what = what.into();
+        move |cause| Self::Json { what, cause }
+    }
+}
+
+/// Connection loss, server shutdown, resource shortage, lock conflict, timeout.
+fn transient(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(database) => database.code().is_some_and(|code| {
+            // 57014 statement timeout, 55P03 lock timeout, 25P03 idle in transaction, 40xxx serialization.
+            ["08", "40", "53", "57"]
+                .iter()
+                .any(|class| code.starts_with(class))
+                || code == "55P03"
+                || code == "25P03"
+        }),
+        _ => false,
+    }
+}
+
+/// How long one statement of this crate may take, on top of the server's own `statement_timeout`: a server
+/// that went away without a word must not hang a loop for ever.
+pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Awaits a database call under [`CALL_TIMEOUT`] and says what was being done when it fails.
+pub(crate) async fn call<T>(
+    doing: &'static str,
+    future: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, CoreError> {
+    match tokio::time::timeout(CALL_TIMEOUT, future).await {
+        Ok(done) => done.map_err(|cause| CoreError::Sql { doing, cause }),
+        Err(_elapsed) => Err(CoreError::TimedOut {
+            doing,
+            after: CALL_TIMEOUT,
+        }),
+    }
+}
+
+/// A column of a row; an unexpected type or NULL is an error that names the statement's purpose.
+pub(crate) fn column<'r, T>(row: &'r PgRow, name: &'static str) -> Result<T, CoreError>
+where
+    T: sqlx::Decode<'r, Postgres> + sqlx::Type<Postgres>,
+{
+    row.try_get(name).map_err(|cause| CoreError::Sql {
+        doing: "decode a stored row",
+        cause,
+    })
+}

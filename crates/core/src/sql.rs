@@ -1,0 +1,187 @@
+//! Every SQL statement of this crate, in one list.
+//!
+//! sqlx's checked macros would need a live database, or a cache of its answers, in every build. Here a test
+//! prepares each statement of [`ALL`] on a migrated server instead (ADR 3): the same check, once, in the tests.
+
+/// The database's clock in epoch ms. Where skew between nodes would matter, it decides.
+macro_rules! db_now_ms {
+    () => {
+        "floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+    };
+}
+
+/// Milliseconds from `started_at` to the given parameter, within what `duration_ms INT` holds.
+macro_rules! duration_to {
+    ($parameter:literal) => {
+        concat!(
+            "least(greatest(",
+            $parameter,
+            " - started_at, 0), 2147483647)::int"
+        )
+    };
+}
+
+macro_rules! execution_columns {
+    () => {
+        "id, execution_id, job_name, status, trigger, started_at, finished_at, duration_ms, error_message, \
+         failure_kind, result, created_at, slot_ms, epoch, attempt, node_id, idempotency_key, dry_run, params, \
+         progress, heartbeat_at, cancel_requested_by"
+    };
+}
+
+macro_rules! statements {
+    ($list:ident: $($(#[$doc:meta])* $name:ident = $sql:expr;)*) => {
+        $($(#[$doc])* pub(crate) const $name: &str = $sql;)*
+        /// Name and text of the statements, for the test that prepares them.
+        pub const $list: &[(&str, &str)] = &[$((stringify!($name), $name)),*];
+    };
+}
+
+statements! { ALL:
+    // ---- state -----------------------------------------------------------------------------------------
+    GET_STATE = "SELECT job_name, epoch, last_slot_ms, paused, paused_by, paused_reason, paused_at, holder, \
+        holder_execution, holder_since FROM eidos_jobs_state WHERE job_name = $1";
+    LIST_STATES = "SELECT job_name, epoch, last_slot_ms, paused, paused_by, paused_reason, paused_at, holder, \
+        holder_execution, holder_since FROM eidos_jobs_state ORDER BY job_name";
+    /// First sight: the cursor starts where the caller says, and an existing row is left alone.
+    REGISTER = "INSERT INTO eidos_jobs_state (job_name, last_slot_ms) VALUES ($1, $2) \
+        ON CONFLICT (job_name) DO NOTHING";
+    PAUSE = concat!("INSERT INTO eidos_jobs_state AS state (job_name, paused, paused_by, paused_reason, paused_at) \
+        VALUES ($1, TRUE, $2, $3, ", db_now_ms!(), ") ON CONFLICT (job_name) DO UPDATE SET paused = TRUE, \
+        paused_by = EXCLUDED.paused_by, paused_reason = EXCLUDED.paused_reason, paused_at = EXCLUDED.paused_at \
+        WHERE NOT state.paused");
+    RESUME = "UPDATE eidos_jobs_state SET paused = FALSE, paused_by = NULL, paused_reason = NULL, \
+        paused_at = NULL WHERE job_name = $1 AND paused";
+
+    // ---- slot ------------------------------------------------------------------------------------------
+    /// One statement: the cursor moves only forward, not while paused, and not beyond the database's clock.
+    CLAIM_SLOT = concat!("INSERT INTO eidos_jobs_state AS state (job_name, last_slot_ms, claimed_by, claimed_at) \
+        SELECT $1, $2::bigint, $3, now_ms FROM (SELECT ", db_now_ms!(), " AS now_ms) AS clock \
+        WHERE $2 <= now_ms + $4::bigint \
+        ON CONFLICT (job_name) DO UPDATE SET previous_slot_ms = state.last_slot_ms, \
+            last_slot_ms = EXCLUDED.last_slot_ms, claimed_by = EXCLUDED.claimed_by, \
+            claimed_at = EXCLUDED.claimed_at \
+        WHERE NOT state.paused AND (state.last_slot_ms IS NULL OR state.last_slot_ms < EXCLUDED.last_slot_ms) \
+        RETURNING previous_slot_ms");
+    WHY_NOT_CLAIMED = concat!("SELECT $2::bigint > ", db_now_ms!(), " + $3::bigint AS ahead, \
+        coalesce(last_slot_ms >= $2, FALSE) AS claimed, paused \
+        FROM (SELECT) AS one LEFT JOIN eidos_jobs_state ON job_name = $1");
+
+    // ---- fence -----------------------------------------------------------------------------------------
+    /// The epoch only rises, and is never below the lease's token.
+    MINT_EPOCH = concat!("INSERT INTO eidos_jobs_state AS state (job_name, epoch, holder, holder_execution, \
+            holder_since) VALUES ($1, greatest(1, $2::bigint), $3, $4, ", db_now_ms!(), ") \
+        ON CONFLICT (job_name) DO UPDATE SET epoch = greatest(state.epoch + 1, EXCLUDED.epoch), \
+            holder = EXCLUDED.holder, holder_execution = EXCLUDED.holder_execution, \
+            holder_since = EXCLUDED.holder_since RETURNING epoch");
+    CLOSE_ORPHANS = concat!("UPDATE eidos_jobs_executions SET status = 'failed', failure_kind = 'orphaned', \
+            finished_at = greatest($3::bigint, started_at), duration_ms = ", duration_to!("$3::bigint"), ", \
+            error_message = 'its node stopped without finishing it; epoch ' || $2::bigint || ' took over' \
+        WHERE job_name = $1 AND status = 'running' AND epoch < $2 \
+        RETURNING execution_id, slot_ms, attempt, trigger, params, dry_run, idempotency_key");
+    /// The share lock makes a concurrent mint wait until this transaction ends: no check-then-write gap.
+    CHECK_FENCE = "SELECT epoch FROM eidos_jobs_state WHERE job_name = $1 AND epoch = $2 FOR SHARE";
+    STEP_PROGRESS = concat!("UPDATE eidos_jobs_executions SET progress = $3, heartbeat_at = ", db_now_ms!(), " \
+        WHERE execution_id = $1 AND epoch = $2 AND status = 'running'");
+
+    // ---- checkpoint ------------------------------------------------------------------------------------
+    LOAD_CHECKPOINT = "SELECT value FROM eidos_jobs_checkpoints WHERE job_name = $1 AND checkpoint_key = $2";
+    LIST_CHECKPOINTS = "SELECT checkpoint_key, value, epoch, updated_at FROM eidos_jobs_checkpoints \
+        WHERE job_name = $1 AND starts_with(checkpoint_key, $2) ORDER BY checkpoint_key LIMIT $3";
+    SAVE_CHECKPOINT = "INSERT INTO eidos_jobs_checkpoints (job_name, checkpoint_key, value, epoch) \
+        VALUES ($1, $2, $3, $4) ON CONFLICT (job_name, checkpoint_key) DO UPDATE SET value = EXCLUDED.value, \
+        epoch = EXCLUDED.epoch, updated_at = now()";
+    DELETE_CHECKPOINT = "DELETE FROM eidos_jobs_checkpoints WHERE job_name = $1 AND checkpoint_key = $2";
+    DELETE_CHECKPOINTS = "DELETE FROM eidos_jobs_checkpoints WHERE job_name = $1 \
+        AND starts_with(checkpoint_key, $2)";
+
+    // ---- execution -------------------------------------------------------------------------------------
+    OPEN_EXECUTION = concat!("INSERT INTO eidos_jobs_executions (job_name, status, started_at, created_at, \
+            execution_id, slot_ms, trigger, epoch, attempt, node_id, idempotency_key, dry_run, params, \
+            heartbeat_at) \
+        VALUES ($1, 'running', $2, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, ", db_now_ms!(), ")");
+    OPEN_PENDING_EXECUTION = concat!("UPDATE eidos_jobs_executions SET status = 'running', started_at = $2, \
+            epoch = $3, node_id = $4, heartbeat_at = ", db_now_ms!(), " \
+        WHERE execution_id = $1 AND status = 'pending'");
+    /// Conditional on id, epoch and status: whoever was replaced changes nothing.
+    FINISH_EXECUTION = concat!("UPDATE eidos_jobs_executions SET status = $3, failure_kind = $4, \
+            error_message = $5, result = $6, progress = coalesce($7, progress), \
+            finished_at = greatest($8::bigint, started_at), duration_ms = ", duration_to!("$8::bigint"), " \
+        WHERE execution_id = $1 AND epoch = $2 AND status = 'running' RETURNING duration_ms");
+    HEARTBEAT = concat!("UPDATE eidos_jobs_executions SET heartbeat_at = ", db_now_ms!(), ", \
+            progress = coalesce($3, progress) \
+        WHERE execution_id = $1 AND epoch = $2 AND status = 'running' RETURNING cancel_requested_by");
+    RECORD_SKIPPED = "INSERT INTO eidos_jobs_executions (job_name, status, started_at, finished_at, duration_ms, \
+            created_at, execution_id, slot_ms, trigger, node_id, error_message, result) \
+        SELECT $1, 'skipped', $4, $4, 0, $4, skipped.execution_id, skipped.slot_ms, 'schedule', $5, $6, $7 \
+        FROM unnest($2::uuid[], $3::bigint[]) AS skipped (execution_id, slot_ms)";
+    GET_EXECUTION = concat!("SELECT ", execution_columns!(), " FROM eidos_jobs_executions \
+        WHERE execution_id = $1");
+    LIST_EXECUTIONS = concat!("SELECT ", execution_columns!(), " FROM eidos_jobs_executions \
+        WHERE ($1::text IS NULL OR job_name = $1) AND ($2::text IS NULL OR status = $2) \
+          AND ($3::text IS NULL OR trigger = $3) AND ($4::bigint IS NULL OR started_at >= $4) \
+          AND ($5::bigint IS NULL OR started_at < $5) AND ($6::text IS NULL OR failure_kind = $6) \
+          AND ($7::bigint IS NULL OR (started_at, id) < ($7, $8::bigint)) \
+        ORDER BY started_at DESC, id DESC LIMIT $9");
+    /// One index probe per job and partition, newest first.
+    LAST_SUCCESSES = "SELECT wanted.job_name, latest.finished_at FROM unnest($1::text[]) AS wanted (job_name) \
+        CROSS JOIN LATERAL (SELECT finished_at FROM eidos_jobs_executions AS execution \
+            WHERE execution.job_name = wanted.job_name AND execution.status = 'success' \
+            AND NOT execution.dry_run ORDER BY execution.started_at DESC LIMIT 1) AS latest";
+    LAST_EXECUTION = concat!("SELECT ", execution_columns!(), " FROM eidos_jobs_executions \
+        WHERE job_name = $1 AND ($2::text IS NULL OR status = $2) ORDER BY started_at DESC, id DESC LIMIT 1");
+    /// Running rows whose node has not been heard of: candidates only, the lease says whether it lives.
+    ABANDONED = concat!("SELECT ", execution_columns!(), " FROM eidos_jobs_executions \
+        WHERE status = 'running' AND job_name = ANY($1) AND epoch > 0 \
+          AND coalesce(heartbeat_at, started_at) < ", db_now_ms!(), " - $2::bigint ORDER BY started_at LIMIT 100");
+    REQUEST_CANCEL = concat!("UPDATE eidos_jobs_executions SET \
+            cancel_requested_by = coalesce(cancel_requested_by, $2), \
+            cancel_requested_at = coalesce(cancel_requested_at, ", db_now_ms!(), ") \
+        WHERE execution_id = $1 AND status = 'running'");
+
+    // ---- trigger ---------------------------------------------------------------------------------------
+    INSERT_TRIGGER = "INSERT INTO eidos_jobs_triggers (execution_id, job_name, idempotency_key, trigger, \
+            requested_by, requested_at, slot_ms, params, dry_run) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+        ON CONFLICT (job_name, idempotency_key) DO NOTHING";
+    EXISTING_TRIGGER = "SELECT execution_id, slot_ms IS NOT DISTINCT FROM $3 AND params IS NOT DISTINCT FROM $4 \
+        AND dry_run = $5 AS same FROM eidos_jobs_triggers WHERE job_name = $1 AND idempotency_key = $2";
+    INSERT_PENDING_EXECUTION = "INSERT INTO eidos_jobs_executions (job_name, status, started_at, created_at, \
+            execution_id, slot_ms, trigger, idempotency_key, dry_run, params) \
+        VALUES ($1, 'pending', $2, $2, $3, $4, $5, $6, $7, $8)";
+    NOTIFY_TRIGGER = "SELECT pg_notify('eidos_jobs_triggers', $1)";
+    PENDING_TRIGGERS = "SELECT execution_id, job_name, idempotency_key, trigger, requested_by, requested_at, \
+        slot_ms, params, dry_run FROM eidos_jobs_triggers \
+        WHERE state = 'pending' AND job_name = ANY($1) ORDER BY requested_at, execution_id LIMIT $2";
+    START_TRIGGER = concat!("UPDATE eidos_jobs_triggers SET state = 'started', started_by = $2, settled_at = ",
+        db_now_ms!(), " WHERE execution_id = $1 AND state = 'pending'");
+    CANCEL_TRIGGER = concat!("UPDATE eidos_jobs_triggers SET state = 'cancelled', settled_at = ",
+        db_now_ms!(), " WHERE execution_id = $1 AND state = 'pending'");
+    CANCEL_PENDING_EXECUTION = concat!("UPDATE eidos_jobs_executions SET status = 'skipped', \
+            failure_kind = 'cancelled', cancel_requested_by = $2, cancel_requested_at = ", db_now_ms!(), ", \
+            error_message = 'cancelled by ' || $2 || ' before it started', \
+            finished_at = greatest($3::bigint, started_at), duration_ms = 0 \
+        WHERE execution_id = $1 AND status = 'pending'");
+
+    // ---- catalogue -------------------------------------------------------------------------------------
+    HISTORY_PARTITIONS = "SELECT child.relname::text AS name, \
+            pg_get_expr(child.relpartbound, child.oid) AS bounds \
+        FROM pg_inherits JOIN pg_class AS child ON child.oid = inhrelid \
+        WHERE inhparent = 'eidos_jobs_executions'::regclass ORDER BY child.relname";
+    LOCK_HISTORY_LAYOUT = "SELECT pg_advisory_xact_lock(hashtextextended('eidos_jobs_executions layout', 0))";
+    ROWS_IN_DEFAULT = "SELECT count(*) FROM eidos_jobs_executions_default \
+        WHERE started_at >= $1 AND started_at < $2";
+}
+
+statements! { FOREIGN:
+    /// Own statement, before the step's transaction, so that steps of one epoch run side by side.
+    RAISE_FOREIGN_FENCE = "INSERT INTO eidos_jobs_fence AS fence (job_name, epoch) VALUES ($1, $2) \
+        ON CONFLICT (job_name) DO UPDATE SET epoch = EXCLUDED.epoch, updated_at = now() \
+        WHERE fence.epoch < EXCLUDED.epoch";
+    CHECK_FOREIGN_FENCE = "SELECT epoch FROM eidos_jobs_fence WHERE job_name = $1 AND epoch = $2 FOR SHARE";
+}
+
+/// Opens the only kind of transaction that may write; sessions are read-only by default.
+pub(crate) const BEGIN_READ_WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
+
+/// What the owner of another database installs so that our steps can be fenced there.
+pub const FOREIGN_FENCE_DDL: &str = include_str!("../../../migrations/foreign/fence.sql");

@@ -1,0 +1,162 @@
+//! [`Step`]: effects, checkpoint and progress in one fenced transaction.
+
+use serde::Serialize;
+use serde_json::json;
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+
+use crate::db::JobsDb;
+use crate::error::call;
+use crate::fence::Fence;
+use crate::{CoreError, sql};
+
+/// A writable transaction of a run that was current when it opened, and stays so until it ends. Dropping it
+/// rolls everything back; only [`Step::commit`] makes the effects durable, all of them together.
+#[must_use = "a step that is not committed writes nothing"]
+pub struct Step<'a> {
+    tx: Transaction<'static, Postgres>,
+    fence: &'a Fence,
+    progress: Option<(u64, Option<u64>)>,
+}
+
+impl<'a> Step<'a> {
+    pub(crate) async fn open(fence: &'a Fence, db: &JobsDb) -> Result<Self, CoreError> {
+        let tx = open(fence, db.data(), sql::CHECK_FENCE).await?;
+        Ok(Self {
+            tx,
+            fence,
+            progress: None,
+        })
+    }
+
+    /// The connection, for the job's own statements. They run inside this step.
+    pub fn conn(&mut self) -> &mut PgConnection {
+        &mut self.tx
+    }
+
+    /// Stores `value` under `key`, replacing what was there.
+    ///
+    /// # Errors
+    /// [`CoreError::Json`], [`CoreError::Sql`], [`CoreError::TimedOut`].
+    pub async fn save_checkpoint<T: Serialize>(&mut self, key: &str, value: &T) -> Result<(), CoreError> {
+        let value = serde_json::to_value(value).map_err(CoreError::json(format!("checkpoint '{key}'")))?;
+        call(
+            "save a checkpoint",
+            sqlx::query(sql::SAVE_CHECKPOINT)
+                .bind(self.fence.job().as_str())
+                .bind(key)
+                .bind(value)
+                .bind(self.fence.epoch().get())
+                .execute(&mut *self.tx),
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Removes the checkpoint under `key`, if there is one. Returns whether there was.
+    ///
+    /// # Errors
+    /// [`CoreError::Sql`], [`CoreError::TimedOut`].
+    pub async fn delete_checkpoint(&mut self, key: &str) -> Result<bool, CoreError> {
+        Ok(self.delete(sql::DELETE_CHECKPOINT, key).await? == 1)
+    }
+
+    /// Removes every checkpoint whose key starts with `prefix`. Returns how many there were.
+    ///
+    /// # Errors
+    /// [`CoreError::Sql`], [`CoreError::TimedOut`].
+    pub async fn delete_checkpoints(&mut self, prefix: &str) -> Result<u64, CoreError> {
+        self.delete(sql::DELETE_CHECKPOINTS, prefix).await
+    }
+
+    async fn delete(&mut self, statement: &'static str, key: &str) -> Result<u64, CoreError> {
+        let done = call(
+            "delete a checkpoint",
+            sqlx::query(statement)
+                .bind(self.fence.job().as_str())
+                .bind(key)
+                .execute(&mut *self.tx),
+        )
+        .await?;
+        Ok(done.rows_affected())
+    }
+
+    /// Notes how far the run is: `done` of `total` units. Written with the commit, so that the execution's row
+    /// is locked only for that moment.
+    ///
+    /// # Errors
+    /// None today; the signature leaves room for writing at once.
+    #[expect(clippy::unused_async, reason = "the contract's signature")]
+    pub async fn progress(&mut self, done: u64, total: Option<u64>) -> Result<(), CoreError> {
+        self.progress = Some((done, total));
+        Ok(())
+    }
+
+    /// Makes the effects durable.
+    ///
+    /// # Errors
+    /// [`CoreError::Fenced`] when progress was noted and the execution is no longer running under this epoch
+    /// (nothing is written); [`CoreError::Sql`]; [`CoreError::TimedOut`]: the outcome is unknown.
+    pub async fn commit(mut self) -> Result<(), CoreError> {
+        if let Some((done, total)) = self.progress {
+            let written = call(
+                "write a step's progress",
+                sqlx::query(sql::STEP_PROGRESS)
+                    .bind(self.fence.execution().as_uuid())
+                    .bind(self.fence.epoch().get())
+                    .bind(json!({ "done": done, "total": total }))
+                    .execute(&mut *self.tx),
+            )
+            .await?;
+            if written.rows_affected() == 0 {
+                return Err(self.fence.refused());
+            }
+        }
+        call("commit a step", self.tx.commit()).await
+    }
+}
+
+/// A writable transaction on another service's database, fenced by the table it carries for us.
+#[must_use = "a step that is not committed writes nothing"]
+pub struct ForeignStep {
+    tx: Transaction<'static, Postgres>,
+}
+
+impl ForeignStep {
+    pub(crate) async fn open(fence: &Fence, pool: &PgPool) -> Result<Self, CoreError> {
+        let tx = open(fence, pool, sql::CHECK_FOREIGN_FENCE).await?;
+        Ok(Self { tx })
+    }
+
+    /// The connection, for the job's own statements.
+    pub fn conn(&mut self) -> &mut PgConnection {
+        &mut self.tx
+    }
+
+    /// Makes the effects durable.
+    ///
+    /// # Errors
+    /// [`CoreError::Sql`]; [`CoreError::TimedOut`]: the outcome is unknown.
+    pub async fn commit(self) -> Result<(), CoreError> {
+        call("commit a foreign step", self.tx.commit()).await
+    }
+}
+
+async fn open(
+    fence: &Fence,
+    pool: &PgPool,
+    check: &'static str,
+) -> Result<Transaction<'static, Postgres>, CoreError> {
+    let mut tx = call("begin a step", pool.begin_with(sql::BEGIN_READ_WRITE)).await?;
+    let current: Option<i64> = call(
+        "check the fence",
+        sqlx::query_scalar(check)
+            .bind(fence.job().as_str())
+            .bind(fence.epoch().get())
+            .fetch_optional(&mut *tx),
+    )
+    .await?;
+    match current {
+        Some(_) => Ok(tx),
+        None => Err(fence.refused()),
+    }
+}
