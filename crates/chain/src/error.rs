@@ -32,15 +32,14 @@ pub enum ChainError {
         detail: String,
     },
     /// The block is no longer part of the chain: pin again. For a finalized block this is an incident.
-    #[error("block {number} was {expected} and is now {}: the chain was reorganised; pin a new block",
-        .found.map_or_else(|| "unknown".to_owned(), |found| found.to_string()))]
+    #[error("block {number} was {expected} and is now {found}: the chain was reorganised; pin a new block")]
     Reorged {
         /// The block's number.
         number: u64,
         /// The hash it had when it was pinned.
         expected: Hash32,
-        /// The hash it has now; `None` if the node has no block of this number.
-        found: Option<Hash32>,
+        /// The hash it has now.
+        found: Hash32,
     },
     /// A setting does not fit the node or the contracts behind it: start is refused.
     #[error("{setting} = {value}: {reason}; {fix}")]

@@ -6,7 +6,7 @@
 //!
 //! | question | answered in | how it is proven |
 //! |---|---|---|
-//! | which block is final? | `views.rs` | the node's `finalized`/`safe`, or a depth ([`Finality`]) |
+//! | which block is final? | `blocks.rs` | the node's `finalized`/`safe`, or a depth ([`Finality`]) |
 //! | what does the Vault owe a million wallets? | `balances/` | ladder of bulk reads, a random sample by plain calls, the header before and after |
 //! | what happened between two blocks? | `logs/` | headers in the same batch, joined by parent hashes, last block by hash, blooms on demand |
 //! | is it the right chain, contract, token? | `verify.rs` | at [`ChainReader::connect`]: chain id, code, views, decimals |
@@ -16,11 +16,13 @@
 
 mod balances;
 mod block;
+mod blocks;
 pub mod contracts;
 mod error;
 mod layout;
 mod logs;
 mod observe;
+mod plain;
 mod reader;
 mod rpc;
 mod settings;

@@ -6,7 +6,7 @@ use alloy_primitives::{Bytes, U64};
 use alloy_sol_types::SolCall;
 use eidos_types::{Address, Hash32};
 
-use crate::balances::total_view;
+use crate::balances::profile_views;
 use crate::contracts::{self, ISettlement, IToken, evm};
 use crate::layout::TOTALS;
 use crate::reader::code_hash;
@@ -95,71 +95,8 @@ impl ChainReader {
 
     /// Every view of the profile must answer one word.
     async fn verify_profile(&self, head: &BlockRef) -> Result<(), ChainError> {
-        let (vault, zero) = (evm(&self.settings.vault), evm(&Address::ZERO));
-        let (name, views): (_, Vec<(&str, Bytes)>) = match self.settings.profile {
-            AbiProfile::EidosVault => {
-                use contracts::IVault::{
-                    getAvailableBalanceCall, getLockedBalanceCall, isTokenSupportedCall,
-                };
-                let views = vec![
-                    (
-                        "getTotalBalance",
-                        total_view(AbiProfile::EidosVault, &Address::ZERO, &Address::ZERO),
-                    ),
-                    (
-                        "getAvailableBalance",
-                        getAvailableBalanceCall {
-                            user: zero,
-                            token: zero,
-                        }
-                        .abi_encode()
-                        .into(),
-                    ),
-                    (
-                        "getLockedBalance",
-                        getLockedBalanceCall {
-                            user: zero,
-                            token: zero,
-                        }
-                        .abi_encode()
-                        .into(),
-                    ),
-                    (
-                        "isTokenSupported",
-                        isTokenSupportedCall { token: zero }.abi_encode().into(),
-                    ),
-                ];
-                ("eidos-vault", views)
-            }
-            AbiProfile::Seed => {
-                use contracts::ISeedVault::{depositedCall, withdrawnCall};
-                let views = vec![
-                    (
-                        "balanceOf",
-                        total_view(AbiProfile::Seed, &Address::ZERO, &Address::ZERO),
-                    ),
-                    (
-                        "deposited",
-                        depositedCall {
-                            user: zero,
-                            token: zero,
-                        }
-                        .abi_encode()
-                        .into(),
-                    ),
-                    (
-                        "withdrawn",
-                        withdrawnCall {
-                            user: zero,
-                            token: zero,
-                        }
-                        .abi_encode()
-                        .into(),
-                    ),
-                ];
-                ("seed", views)
-            }
-        };
+        let vault = evm(&self.settings.vault);
+        let (name, views) = profile_views(self.settings.profile);
         for (view, data) in views {
             if !self.answers_one_word(head, vault, data).await? {
                 return Err(refused(

@@ -15,6 +15,7 @@ mod sample;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Range;
+use std::time::Instant;
 
 use alloy_primitives::{Address as EvmAddress, B256, Bytes, U64};
 use alloy_rpc_types_eth::state::StateOverride;
@@ -24,7 +25,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use crate::contracts::evm;
 use crate::rpc::{NodeErrorKind, Patience, RpcError};
 use crate::{BlockRef, ChainError, ChainReader};
-pub(crate) use questions::{CallRequest, total_view, word};
+pub(crate) use questions::{CallRequest, profile_views, total_view, word};
 pub(crate) use rung::Ladder;
 pub use rung::{Rung, RungReport, RungState};
 use sample::Verdict;
@@ -63,12 +64,12 @@ impl ChainReader {
         self.verify_canonical(at).await?;
         let by_token = group_by_token(pairs);
         let mut contradiction = None;
-        while let Some(rung) = self.ladder.best() {
+        while let Some(rung) = self.ladder.best(Instant::now()) {
             let values = match self.read_with(rung, at, pairs, &by_token).await {
                 Ok(values) => values,
                 Err(Failure::Read(error)) => return Err(self.explain(at, error).await),
                 Err(Failure::Rung(reason)) => {
-                    self.ladder.failed(rung, &reason);
+                    self.ladder.failed(rung, &reason, Instant::now());
                     continue;
                 }
             };
@@ -293,7 +294,7 @@ mod tests {
                 range: 0..all.len(),
             })
             .collect();
-        let mut seen = Vec::new();
+        let mut seen: Vec<usize> = Vec::new();
         for size in [4, 1, 100, 3].into_iter().cycle() {
             let Some(part) = take_part(&mut queue, size) else {
                 break;

@@ -36,6 +36,36 @@ pub(crate) fn total_view(profile: AbiProfile, wallet: &Address, token: &Address)
     .into()
 }
 
+/// The profile's name, and each of its views with a question that a contract of the profile answers.
+pub(crate) fn profile_views(profile: AbiProfile) -> (&'static str, Vec<(&'static str, Bytes)>) {
+    let (user, token) = (EvmAddress::ZERO, EvmAddress::ZERO);
+    let total = total_view(profile, &Address::ZERO, &Address::ZERO);
+    match profile {
+        AbiProfile::EidosVault => {
+            let available = IVault::getAvailableBalanceCall { user, token }.abi_encode();
+            let locked = IVault::getLockedBalanceCall { user, token }.abi_encode();
+            let supported = IVault::isTokenSupportedCall { token }.abi_encode();
+            let views = vec![
+                ("getTotalBalance", total),
+                ("getAvailableBalance", available.into()),
+                ("getLockedBalance", locked.into()),
+                ("isTokenSupported", supported.into()),
+            ];
+            ("eidos-vault", views)
+        }
+        AbiProfile::Seed => {
+            let deposited = ISeedVault::depositedCall { user, token }.abi_encode();
+            let withdrawn = ISeedVault::withdrawnCall { user, token }.abi_encode();
+            let views = vec![
+                ("balanceOf", total),
+                ("deposited", deposited.into()),
+                ("withdrawn", withdrawn.into()),
+            ];
+            ("seed", views)
+        }
+    }
+}
+
 const fn total_selector(profile: AbiProfile) -> [u8; 4] {
     match profile {
         AbiProfile::EidosVault => IVault::getTotalBalanceCall::SELECTOR,

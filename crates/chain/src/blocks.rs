@@ -1,0 +1,154 @@
+//! Which block: the final one, one by number, one by hash, and whether it is still on the chain.
+
+use alloy_primitives::U64;
+use eidos_types::Hash32;
+use serde_json::json;
+
+use crate::block::Header;
+use crate::rpc::{NodeErrorKind, RpcError};
+use crate::{BlockRef, ChainError, ChainReader, Finality};
+
+impl ChainReader {
+    /// The newest block that is final by the configured policy.
+    ///
+    /// # Errors
+    /// [`ChainError::Refused`] if the node does not know finality; the fix is a depth.
+    pub async fn finalized(&self) -> Result<BlockRef, ChainError> {
+        let tag = match self.settings.finality {
+            Finality::Finalized => "finalized",
+            Finality::Safe => "safe",
+            Finality::Depth(depth) => {
+                let head = self.head().await?;
+                let number = head.number.saturating_sub(depth);
+                return self.block(number).await?.ok_or_else(|| {
+                    self.malformed(
+                        "eth_getBlockByNumber",
+                        format!("no block {number}, yet the head is {head}"),
+                    )
+                });
+            }
+        };
+        let unknown = || ChainError::Refused {
+            setting: "finality".to_owned(),
+            value: tag.to_owned(),
+            reason: format!("the node at {} has no {tag} block", self.rpc.endpoint()),
+            fix: "use finality: {depth: N} for a chain without finality".to_owned(),
+        };
+        match self.header(json!(tag)).await {
+            Ok(header) => header.and_then(|header| header.block()).ok_or_else(unknown),
+            Err(RpcError::Node(error))
+                if matches!(
+                    error.kind,
+                    NodeErrorKind::Unsupported | NodeErrorKind::StateUnavailable
+                ) =>
+            {
+                Err(unknown())
+            }
+            Err(error) => Err(self.rpc.error("eth_getBlockByNumber", error)),
+        }
+    }
+
+    /// The newest block, final or not.
+    ///
+    /// # Errors
+    /// As any read.
+    pub async fn head(&self) -> Result<BlockRef, ChainError> {
+        self.header(json!("latest"))
+            .await
+            .map_err(|error| self.rpc.error("eth_getBlockByNumber", error))?
+            .and_then(|header| header.block())
+            .ok_or_else(|| self.malformed("eth_getBlockByNumber", "no latest block".to_owned()))
+    }
+
+    /// The canonical block of this number; `None` if the chain (as this node sees it) is shorter.
+    ///
+    /// # Errors
+    /// As any read; an answer for another number is [`ChainError::Malformed`].
+    pub async fn block(&self, number: u64) -> Result<Option<BlockRef>, ChainError> {
+        Ok(self
+            .header_by_number(number)
+            .await?
+            .and_then(|header| header.block()))
+    }
+
+    /// The block of this hash, canonical or not; `None` if the node does not know it.
+    ///
+    /// # Errors
+    /// As any read; an answer with another hash is [`ChainError::Malformed`].
+    pub async fn header_by_hash(&self, hash: Hash32) -> Result<Option<BlockRef>, ChainError> {
+        let method = "eth_getBlockByHash";
+        let header: Option<Header> = self
+            .rpc
+            .call(method, (hash, false))
+            .await
+            .map_err(|error| self.rpc.error(method, error))?;
+        let Some(block) = header.and_then(|header| header.block()) else {
+            return Ok(None);
+        };
+        if block.hash != hash {
+            return Err(self.malformed(method, format!("asked for {hash}, got block {block}")));
+        }
+        Ok(Some(block))
+    }
+
+    pub(crate) async fn header_by_number(&self, number: u64) -> Result<Option<Header>, ChainError> {
+        let method = "eth_getBlockByNumber";
+        let header = self
+            .header(json!(U64::from(number)))
+            .await
+            .map_err(|error| self.rpc.error(method, error))?;
+        match header.as_ref().and_then(Header::block) {
+            Some(block) if block.number != number => {
+                Err(self.malformed(method, format!("asked for block {number}, got block {block}")))
+            }
+            _ => Ok(header),
+        }
+    }
+
+    async fn header(&self, which: serde_json::Value) -> Result<Option<Header>, RpcError> {
+        self.rpc.call("eth_getBlockByNumber", (which, false)).await
+    }
+
+    /// Makes sure that `at` is on the chain this node calls canonical.
+    ///
+    /// # Errors
+    /// [`ChainError::Reorged`] if another block has its number; [`ChainError::StateUnavailable`] if none has:
+    /// the node lags, or the chain became shorter.
+    pub async fn verify_canonical(&self, at: &BlockRef) -> Result<(), ChainError> {
+        let (number, hash) = (at.number, at.hash);
+        match self.block(number).await? {
+            Some(found) if found.hash == hash => Ok(()),
+            Some(found) => Err(ChainError::Reorged {
+                number,
+                expected: hash,
+                found: found.hash,
+            }),
+            None => Err(ChainError::StateUnavailable {
+                number,
+                hash,
+                detail: "the node has no block of this number".to_owned(),
+            }),
+        }
+    }
+
+    /// Replaces "the node cannot" by "the block is gone" where that is the reason.
+    pub(crate) async fn explain(&self, at: &BlockRef, error: ChainError) -> ChainError {
+        let unavailable = match &error {
+            ChainError::Node { code, message, .. } => {
+                crate::rpc::NodeError::new(*code, message).kind == NodeErrorKind::StateUnavailable
+            }
+            _ => false,
+        };
+        if !unavailable {
+            return error;
+        }
+        match self.verify_canonical(at).await {
+            Err(reorged @ ChainError::Reorged { .. }) => reorged,
+            _ => ChainError::StateUnavailable {
+                number: at.number,
+                hash: at.hash,
+                detail: error.to_string(),
+            },
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Plain questions, batched where the node allows it: what the named reads and the cross-check are made of.
+
+use alloy_primitives::{Address as EvmAddress, Bytes};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use crate::balances::CallRequest;
+use crate::rpc::{Patience, Question, RpcError};
+use crate::{BlockRef, ChainError, ChainReader};
+
+impl ChainReader {
+    /// One view call at `at`.
+    pub(crate) async fn read(&self, at: &BlockRef, to: EvmAddress, data: Bytes) -> Result<Bytes, ChainError> {
+        let mut answers = self.plain_reads(at, vec![(to, data)]).await?;
+        answers
+            .pop()
+            .ok_or_else(|| self.malformed("eth_call", "no answer".to_owned()))
+    }
+
+    /// One view call at `at`; `None` if the contract reverts.
+    pub(crate) async fn try_read(
+        &self,
+        at: &BlockRef,
+        to: EvmAddress,
+        data: Bytes,
+    ) -> Result<Option<Bytes>, ChainError> {
+        match self.read(at, to, data).await {
+            Ok(answer) => Ok(Some(answer)),
+            Err(ChainError::Node { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Plain view calls at `at`, batched where the node allows it.
+    pub(crate) async fn plain_reads(
+        &self,
+        at: &BlockRef,
+        calls: Vec<(EvmAddress, Bytes)>,
+    ) -> Result<Vec<Bytes>, ChainError> {
+        let questions: Vec<Question> = calls
+            .into_iter()
+            .map(|(to, data)| self.call_question(at, to, data))
+            .collect();
+        self.ask_all_at(at, &questions).await
+    }
+
+    /// Plain view calls in one batch, or one request each. For the ladder, which wants to know what fails.
+    pub(crate) async fn plain_calls(
+        &self,
+        at: &BlockRef,
+        calls: Vec<(EvmAddress, Bytes)>,
+        batched: bool,
+    ) -> Result<Vec<Bytes>, RpcError> {
+        let questions: Vec<Question> = calls
+            .into_iter()
+            .map(|(to, data)| self.call_question(at, to, data))
+            .collect();
+        if batched {
+            let answers = self.rpc.batch(Patience::NoRepeatOnTimeout, &questions).await?;
+            return answers
+                .into_iter()
+                .map(|answer| answer.map_err(RpcError::Node))
+                .collect();
+        }
+        self.one_by_one(&questions).await
+    }
+
+    pub(crate) fn call_question(&self, at: &BlockRef, to: EvmAddress, data: Bytes) -> Question {
+        let request = CallRequest { to, data, gas: None };
+        Question {
+            method: "eth_call",
+            params: json!((request, self.addressing.of(at))),
+        }
+    }
+
+    pub(crate) async fn ask_all_at<T: DeserializeOwned>(
+        &self,
+        at: &BlockRef,
+        questions: &[Question],
+    ) -> Result<Vec<T>, ChainError> {
+        match self.ask_all(questions).await {
+            Ok(answers) => Ok(answers),
+            Err(error) => {
+                let method = questions.first().map_or("eth_call", |question| question.method);
+                Err(self.explain(at, self.rpc.error(method, error)).await)
+            }
+        }
+    }
+
+    /// Every question, in batches; one by one where the node refuses batches. The first refusal ends it.
+    pub(crate) async fn ask_all<T: DeserializeOwned>(
+        &self,
+        questions: &[Question],
+    ) -> Result<Vec<T>, RpcError> {
+        let mut answers = Vec::with_capacity(questions.len());
+        for part in questions.chunks(self.settings.rpc.batch_calls) {
+            if part.len() == 1 {
+                answers.extend(self.one_by_one(part).await?);
+                continue;
+            }
+            match self.rpc.batch::<T>(Patience::Full, part).await {
+                Ok(batch) => {
+                    for answer in batch {
+                        answers.push(answer?);
+                    }
+                }
+                Err(error) if error.is_outage() => return Err(error),
+                Err(error) => {
+                    tracing::debug!(%error, "the node refuses a batch; the calls are made one by one");
+                    answers.extend(self.one_by_one(part).await?);
+                }
+            }
+        }
+        Ok(answers)
+    }
+
+    async fn one_by_one<T: DeserializeOwned>(&self, questions: &[Question]) -> Result<Vec<T>, RpcError> {
+        let mut answers = Vec::with_capacity(questions.len());
+        for question in questions {
+            answers.push(self.rpc.call(question.method, &question.params).await?);
+        }
+        Ok(answers)
+    }
+}

@@ -1,0 +1,411 @@
+//! A node that lies, lags, mixes up and breaks down: an error or another rung, never a wrong value.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use alloy_primitives::{Bytes, U256};
+use eidos_chain::{ChainError, Rung, RungState};
+use serde_json::{Value, json};
+
+use crate::proxy::{Fault, Proxy, has_override, is_bulk};
+use crate::world::{World, connect};
+
+/// Adds one to every word of an answer.
+fn every_word_plus_one(mut answer: Value) -> Value {
+    let bytes: Bytes = serde_json::from_value(answer["result"].clone()).unwrap();
+    let words: Vec<u8> = bytes
+        .chunks(32)
+        .flat_map(|word| {
+            U256::from_be_slice(word)
+                .wrapping_add(U256::ONE)
+                .to_be_bytes::<32>()
+        })
+        .collect();
+    answer["result"] = json!(Bytes::from(words));
+    answer
+}
+
+#[tokio::test]
+async fn a_rung_that_lies_is_found_out_and_never_used_again() {
+    let world = World::start().await;
+    let (pairs, totals) = world.fill(40, 1).await;
+    let proxy = Proxy::before(&world.node).await;
+    let reader = connect(&world.settings_at(&proxy.url)).await;
+    let at = reader.head().await.unwrap();
+    proxy.misbehave(|request| {
+        if has_override(request) {
+            Fault::answer(every_word_plus_one)
+        } else {
+            Fault::None
+        }
+    });
+    assert_eq!(reader.vault_totals(&at, &pairs).await.unwrap(), totals);
+    assert!(matches!(
+        reader.ladder_report().rungs[0].state,
+        RungState::Distrusted(_)
+    ));
+    proxy.behave();
+    assert_eq!(reader.vault_totals(&at, &pairs).await.unwrap(), totals);
+    assert!(
+        matches!(reader.ladder_report().rungs[0].state, RungState::Distrusted(_)),
+        "it is not forgiven"
+    );
+}
+
+#[tokio::test]
+async fn a_rung_that_answers_for_another_block_is_found_out() {
+    let world = World::start().await;
+    let (pairs, old) = world.fill(40, 1).await;
+    let proxy = Proxy::before(&world.node).await;
+    let reader = connect(&world.settings_at(&proxy.url)).await;
+    let at = reader.head().await.unwrap();
+    for (wallet, token) in &pairs {
+        let slot = eidos_chain::vault_balance_slots(wallet, token).unwrap().total;
+        let other = format!("{:#066x}", 12_345);
+        world
+            .node
+            .rpc("anvil_setStorageAt", json!([world.vault, slot, other]))
+            .await;
+    }
+    world.node.mine(1).await;
+    proxy.misbehave(|request| {
+        if !is_bulk(request) {
+            return Fault::None;
+        }
+        let mut request = request.clone();
+        request["params"][1] = json!("latest");
+        Fault::Ask(request)
+    });
+    assert_eq!(
+        reader.vault_totals(&at, &pairs).await.unwrap(),
+        old,
+        "read at the pinned block, not at the head"
+    );
+    assert!(matches!(
+        reader.ladder_report().rungs[0].state,
+        RungState::Distrusted(_)
+    ));
+}
+
+#[tokio::test]
+async fn empty_short_and_long_answers_are_no_values() {
+    let world = World::start().await;
+    let (pairs, totals) = world.fill(40, 1).await;
+    let proxy = Proxy::before(&world.node).await;
+    for result in [
+        "0x".to_owned(),
+        format!("0x{}", "00".repeat(32)),
+        format!("0x{}", "00".repeat(32 * 200)),
+    ] {
+        let reader = connect(&world.settings_at(&proxy.url)).await;
+        let at = reader.head().await.unwrap();
+        let lie = result.clone();
+        proxy.misbehave(move |request| {
+            let lie = lie.clone();
+            if !is_bulk(request) {
+                return Fault::None;
+            }
+            Fault::answer(move |mut answer| {
+                answer["result"] = json!(lie);
+                answer
+            })
+        });
+        assert_eq!(
+            reader.vault_totals(&at, &pairs).await.unwrap(),
+            totals,
+            "{}",
+            result.len()
+        );
+        assert!(matches!(
+            reader.ladder_report().rungs[0].state,
+            RungState::Resting(_)
+        ));
+        proxy.behave();
+    }
+    // And when every call answers nothing, there is no value at all.
+    let reader = connect(&world.settings_at(&proxy.url)).await;
+    let at = reader.head().await.unwrap();
+    proxy.misbehave(|request| match request["method"].as_str() {
+        Some("eth_getBlockByNumber") => Fault::None,
+        _ => Fault::answer(strip_results),
+    });
+    let error = reader.vault_totals(&at, &pairs).await.unwrap_err();
+    assert!(matches!(error, ChainError::Malformed { .. }), "{error}");
+}
+
+fn strip_results(answer: Value) -> Value {
+    match answer {
+        Value::Array(answers) => Value::Array(answers.into_iter().map(strip_results).collect()),
+        mut answer => {
+            answer["result"] = json!("0x");
+            answer
+        }
+    }
+}
+
+/// What is done to the answers of a batch.
+type Change = fn(&mut Vec<Value>);
+
+/// Applies `change` to every batch answer.
+fn in_batches(change: Change) -> impl FnMut(&Value) -> Fault + Send + 'static {
+    move |request| {
+        if !request.is_array() {
+            return Fault::None;
+        }
+        Fault::answer(move |answer| {
+            let Value::Array(mut answers) = answer else {
+                panic!("{answer}")
+            };
+            change(&mut answers);
+            Value::Array(answers)
+        })
+    }
+}
+
+#[tokio::test]
+async fn batch_answers_are_matched_by_id() {
+    let world = World::start().await;
+    let (pairs, totals) = world.fill(40, 1).await;
+    let proxy = Proxy::before(&world.node).await;
+    let mut settings = world.settings_at(&proxy.url);
+    settings.bulk.rungs = vec![Rung::Batch, Rung::Single];
+    let is_resting = |reader: &eidos_chain::ChainReader| {
+        matches!(reader.ladder_report().rungs[0].state, RungState::Resting(_))
+    };
+
+    let reader = connect(&settings).await;
+    let at = reader.head().await.unwrap();
+    proxy.misbehave(in_batches(|answers| answers.reverse()));
+    assert_eq!(
+        reader.vault_totals(&at, &pairs).await.unwrap(),
+        totals,
+        "any order will do"
+    );
+    assert!(!is_resting(&reader));
+
+    let faults: [(&str, Change); 4] = [
+        ("truncated", |answers| {
+            answers.pop();
+        }),
+        ("one answer twice", |answers| {
+            let first = answers[0].clone();
+            let last = answers.len() - 1;
+            answers[last] = first;
+        }),
+        ("an answer too many", |answers| {
+            let mut stray = answers[0].clone();
+            stray["id"] = json!(0);
+            answers.push(stray);
+        }),
+        ("all ids moved by one", |answers| {
+            for answer in answers {
+                answer["id"] = json!(answer["id"].as_u64().unwrap() + 1);
+            }
+        }),
+    ];
+    for (fault, change) in faults {
+        let reader = connect(&settings).await;
+        proxy.misbehave(in_batches(change));
+        assert_eq!(reader.vault_totals(&at, &pairs).await.unwrap(), totals, "{fault}");
+        assert!(
+            is_resting(&reader),
+            "{fault}: a batch whose ids are wrong must not be used"
+        );
+        proxy.behave();
+    }
+}
+
+#[tokio::test]
+async fn single_answers_are_matched_by_id_too() {
+    let world = World::start().await;
+    let proxy = Proxy::before(&world.node).await;
+    let reader = connect(&world.settings_at(&proxy.url)).await;
+    proxy.misbehave(|_request| {
+        Fault::answer(|mut answer| {
+            answer["id"] = json!(answer["id"].as_u64().unwrap() + 1);
+            answer
+        })
+    });
+    assert!(matches!(
+        reader.head().await.unwrap_err(),
+        ChainError::Malformed { .. }
+    ));
+}
+
+#[tokio::test]
+async fn garbage_is_an_error() {
+    let world = World::start().await;
+    let (pairs, _totals) = world.fill(10, 1).await;
+    let proxy = Proxy::before(&world.node).await;
+    let reader = connect(&world.settings_at(&proxy.url)).await;
+    let at = reader.head().await.unwrap();
+    for body in [
+        "",
+        "<html>Bad gateway</html>",
+        "{}",
+        "[]",
+        "null",
+        r#"{"jsonrpc":"2.0","id":1,"resu"#,
+    ] {
+        proxy.misbehave(move |_request| Fault::Body(body.to_owned()));
+        let error = reader.vault_totals(&at, &pairs).await.unwrap_err();
+        assert!(matches!(error, ChainError::Malformed { .. }), "{body}: {error}");
+    }
+    let mut settings = world.settings_at(&proxy.url);
+    settings.rpc.max_response_bytes = 65_536;
+    proxy.behave();
+    let reader = connect(&settings).await;
+    proxy.misbehave(|_request| Fault::Body("x".repeat(100_000)));
+    let error = reader.head().await.unwrap_err();
+    assert!(error.to_string().contains("more than 65536 bytes"), "{error}");
+}
+
+#[tokio::test]
+async fn busy_and_broken_nodes_are_asked_again_but_not_for_ever() {
+    let world = World::start().await;
+    let (pairs, totals) = world.fill(40, 1).await;
+    let proxy = Proxy::before(&world.node).await;
+    let reader = connect(&world.settings_at(&proxy.url)).await;
+    let at = reader.head().await.unwrap();
+    for status in [429, 500, 502, 503] {
+        let mut left = 2;
+        proxy.misbehave(move |_request| {
+            if left > 0 {
+                left -= 1;
+                return Fault::Status(status);
+            }
+            Fault::None
+        });
+        assert_eq!(
+            reader.vault_totals(&at, &pairs).await.unwrap(),
+            totals,
+            "{status}"
+        );
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        proxy.misbehave(move |_request| {
+            count.fetch_add(1, Ordering::Relaxed);
+            Fault::Status(status)
+        });
+        let error = reader.head().await.unwrap_err();
+        assert!(
+            matches!(error, ChainError::Transport { .. }) && error.is_retryable(),
+            "{error}"
+        );
+        assert_eq!(
+            asked.load(Ordering::Relaxed),
+            4,
+            "four attempts, then it is an error"
+        );
+    }
+    assert!(
+        matches!(reader.ladder_report().rungs[0].state, RungState::Ready),
+        "an outage is not the rung's fault"
+    );
+    // What will not get better is not asked twice.
+    let before = reader.ladder_report().requests.http_requests;
+    proxy.misbehave(|_request| Fault::Status(403));
+    reader.head().await.unwrap_err();
+    assert_eq!(reader.ladder_report().requests.http_requests - before, 1);
+}
+
+#[tokio::test]
+async fn late_answers_end_in_time_and_shrink_the_question() {
+    let world = World::start().await;
+    let (pairs, totals) = world.fill(400, 1).await;
+    let proxy = Proxy::before(&world.node).await;
+    let mut settings = world.settings_at(&proxy.url);
+    settings.rpc.request_timeout = Duration::from_millis(400);
+    (settings.bulk.start_wallets, settings.bulk.max_wallets) = (400, 400);
+    let reader = connect(&settings).await;
+    let at = reader.head().await.unwrap();
+    // Slow for large questions only.
+    proxy.misbehave(|request| {
+        let bytes = request["params"][0]["data"].as_str().map_or(0, str::len);
+        if is_bulk(request) && bytes > 10_000 {
+            Fault::Late(Duration::from_secs(20))
+        } else {
+            Fault::None
+        }
+    });
+    assert_eq!(reader.vault_totals(&at, &pairs).await.unwrap(), totals);
+    let learned = &reader.ladder_report().rungs[0];
+    assert!(
+        learned.values == 800 && learned.state == RungState::Ready,
+        "{learned:?}"
+    );
+    // Slow for everything.
+    proxy.misbehave(|_request| Fault::Late(Duration::from_secs(20)));
+    let started = std::time::Instant::now();
+    let error = reader.vault_totals(&at, &pairs).await.unwrap_err();
+    assert!(matches!(error, ChainError::Transport { .. }), "{error}");
+    assert!(
+        started.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn a_node_that_lags_does_not_answer_for_its_own_past() {
+    let world = World::start().await;
+    let (pairs, _totals) = world.fill(10, 1).await;
+    let proxy = Proxy::before(&world.node).await;
+    let reader = connect(&world.settings_at(&proxy.url)).await;
+    let at = reader.head().await.unwrap();
+    proxy.misbehave(|request| match request["method"].as_str() {
+        Some("eth_getBlockByNumber") => Fault::answer(|mut answer| {
+            answer["result"] = json!(null);
+            answer
+        }),
+        _ => Fault::None,
+    });
+    let error = reader.vault_totals(&at, &pairs).await.unwrap_err();
+    assert!(
+        matches!(error, ChainError::StateUnavailable { .. }) && error.needs_new_pin(),
+        "{error}"
+    );
+    // The header is there, the state is not: every wording of it asks for a new pin.
+    for words in [
+        "missing trie node 01 (path )",
+        "header not found",
+        "state not available for this block",
+    ] {
+        proxy.misbehave(move |request| match request["method"].as_str() {
+            Some("eth_call") => Fault::error(request, -32_000, words),
+            _ => Fault::None,
+        });
+        let error = reader.vault_totals(&at, &pairs).await.unwrap_err();
+        assert!(matches!(error, ChainError::StateUnavailable { .. }), "{error}");
+    }
+    assert!(
+        matches!(reader.ladder_report().rungs[0].state, RungState::Ready),
+        "it is not the rung's fault"
+    );
+}
+
+#[tokio::test]
+async fn a_header_of_another_block_is_refused() {
+    let world = World::start().await;
+    let proxy = Proxy::before(&world.node).await;
+    let reader = connect(&world.settings_at(&proxy.url)).await;
+    proxy.misbehave(|request| match request["method"].as_str() {
+        Some("eth_getBlockByNumber" | "eth_getBlockByHash") => {
+            let mut request = request.clone();
+            request["method"] = json!("eth_getBlockByNumber");
+            request["params"][0] = json!("0x1");
+            Fault::Ask(request)
+        }
+        _ => Fault::None,
+    });
+    assert!(matches!(
+        reader.block(3).await.unwrap_err(),
+        ChainError::Malformed { .. }
+    ));
+    let hash = eidos_types::Hash32::new([7; 32]);
+    assert!(matches!(
+        reader.header_by_hash(hash).await.unwrap_err(),
+        ChainError::Malformed { .. }
+    ));
+}

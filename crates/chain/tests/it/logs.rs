@@ -1,0 +1,368 @@
+//! The events of a range: all of them, or an error.
+
+use alloy_primitives::U256;
+use eidos_chain::contracts::{IVault, evm};
+use eidos_chain::{BlockRef, ChainError, ChainReader, EventBody, EventKind, LogFilter, LogProof, VaultEvent};
+use eidos_types::{BaseUnits, Hash32};
+use serde_json::{Value, json};
+
+use crate::proxy::{Fault, Proxy};
+use crate::world::{World, connect};
+
+/// Twelve deposits with empty blocks between them; the block before the first one.
+async fn deposits(world: &World) -> (u64, Vec<Hash32>) {
+    let from = connect(&world.settings()).await.head().await.unwrap().number + 1;
+    let mut hashes = Vec::new();
+    for round in 0..12_u64 {
+        hashes.push(world.deposit(world.users[0], world.usdc, round + 1).await);
+        world.node.mine(round % 3).await;
+    }
+    (from, hashes)
+}
+
+fn only_deposits(proof: LogProof) -> LogFilter {
+    LogFilter {
+        kinds: Some(vec![EventKind::Deposit]),
+        proof,
+    }
+}
+
+async fn read(reader: &ChainReader, from: u64, proof: LogProof) -> Result<Vec<VaultEvent>, ChainError> {
+    let to = reader.head().await.unwrap();
+    reader.logs(from, &to, &only_deposits(proof)).await
+}
+
+fn hashes_of(events: &[VaultEvent]) -> Vec<Hash32> {
+    events.iter().map(|event| event.at.tx_hash).collect()
+}
+
+#[tokio::test]
+async fn all_events_in_ranges_of_any_size() {
+    let world = World::start().await;
+    let (from, hashes) = deposits(&world).await;
+    for blocks in [1, 2, 7, 1_000] {
+        let mut settings = world.settings();
+        (settings.logs.start_blocks, settings.logs.max_blocks) = (blocks, blocks);
+        let reader = connect(&settings).await;
+        for proof in [LogProof::Ranges, LogProof::Blooms] {
+            let events = read(&reader, from, proof).await.unwrap();
+            assert_eq!(hashes_of(&events), hashes, "{blocks} blocks, {proof:?}");
+        }
+        let to = reader.head().await.unwrap();
+        assert_eq!(
+            reader
+                .logs(to.number + 1, &to, &LogFilter::default())
+                .await
+                .unwrap(),
+            []
+        );
+        let one = reader.logs(to.number, &to, &LogFilter::default()).await.unwrap();
+        assert!(one.len() <= 1);
+    }
+}
+
+#[tokio::test]
+async fn every_kind_is_decoded() {
+    let world = World::start().await;
+    let from = world.reader().await.head().await.unwrap().number + 1;
+    let (user, token) = (world.users[0], world.usdc);
+    world.deposit(user, token, 100).await;
+    let (evm_user, evm_token, order) = (evm(&user), evm(&token), alloy_primitives::B256::repeat_byte(7));
+    let lock = IVault::lockFundsCall {
+        user: evm_user,
+        token: evm_token,
+        amount: U256::from(30),
+        orderId: order,
+    };
+    world.node.call(world.owner, world.vault, &lock).await;
+    let unlock = IVault::unlockFundsCall {
+        user: evm_user,
+        token: evm_token,
+        amount: U256::from(20),
+        orderId: order,
+    };
+    world.node.call(world.owner, world.vault, &unlock).await;
+    world
+        .node
+        .call(
+            user,
+            world.vault,
+            &IVault::withdrawCall {
+                token: evm_token,
+                amount: U256::from(9),
+            },
+        )
+        .await;
+    let reader = world.reader().await;
+    let to = reader.head().await.unwrap();
+    let bodies: Vec<EventBody> = reader
+        .logs(from, &to, &LogFilter::default())
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|event| event.body)
+        .collect();
+    let order_id = Hash32::new(order.0);
+    let units = BaseUnits::from;
+    assert_eq!(
+        bodies,
+        [
+            EventBody::Deposit {
+                user,
+                token,
+                amount: units(100)
+            },
+            EventBody::FundsLocked {
+                user,
+                token,
+                amount: units(30),
+                order_id
+            },
+            EventBody::FundsUnlocked {
+                user,
+                token,
+                amount: units(20),
+                order_id
+            },
+            EventBody::Withdraw {
+                user,
+                token,
+                amount: units(9)
+            },
+        ]
+    );
+    let mut settings = world.settings();
+    settings.settlement = None;
+    let reader = connect(&settings).await;
+    let trades = LogFilter {
+        kinds: Some(vec![EventKind::TradeSettled]),
+        ..LogFilter::default()
+    };
+    let error = reader.logs(from, &to, &trades).await.unwrap_err();
+    assert!(
+        matches!(error, ChainError::Refused { .. }),
+        "asked for, not silently left out: {error}"
+    );
+}
+
+/// What is done to the logs of an answer.
+type Change = fn(&mut Vec<Value>);
+
+/// Does `change` to the logs in the answer, batch or not.
+fn with_logs(change: Change) -> impl FnMut(&Value) -> Fault + Send + 'static {
+    move |request| {
+        let request = request.clone();
+        Fault::answer(move |mut answer| {
+            let (questions, answers) = match (&request, &mut answer) {
+                (Value::Array(questions), Value::Array(answers)) => {
+                    (questions.clone(), answers.iter_mut().collect())
+                }
+                (question, answer) => (vec![question.clone()], vec![answer]),
+            };
+            for (question, answer) in questions.iter().zip(answers) {
+                if question["method"] == "eth_getLogs" {
+                    change(answer["result"].as_array_mut().unwrap());
+                }
+            }
+            answer
+        })
+    }
+}
+
+#[tokio::test]
+async fn spoiled_logs_are_refused() {
+    let world = World::start().await;
+    let (from, _hashes) = deposits(&world).await;
+    let proxy = Proxy::before(&world.node).await;
+    let reader = connect(&world.settings_at(&proxy.url)).await;
+    let faults: [(&str, Change); 5] = [
+        ("one log twice", |logs| logs.extend(logs.first().cloned())),
+        ("a removed log", |logs| {
+            logs.iter_mut()
+                .take(1)
+                .for_each(|log| log["removed"] = json!(true))
+        }),
+        ("a log of another contract", |logs| {
+            logs.iter_mut()
+                .take(1)
+                .for_each(|log| log["address"] = json!(format!("0x{}", "01".repeat(20))));
+        }),
+        ("a log outside the range", |logs| {
+            logs.iter_mut()
+                .take(1)
+                .for_each(|log| log["blockNumber"] = json!("0x1"))
+        }),
+        ("a log of a fork", |logs| {
+            if let Some(log) = logs.first().cloned() {
+                let mut fork = log;
+                fork["blockHash"] = json!(Hash32::new([0xee; 32]));
+                fork["logIndex"] = json!("0x63");
+                logs.push(fork);
+            }
+        }),
+    ];
+    for (fault, change) in faults {
+        proxy.misbehave(with_logs(change));
+        let error = read(&reader, from, LogProof::Ranges).await.unwrap_err();
+        assert!(
+            matches!(error, ChainError::LogsIncomplete { .. }),
+            "{fault}: {error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn withheld_logs_are_found_by_the_blooms() {
+    let world = World::start().await;
+    let (from, _hashes) = deposits(&world).await;
+    let proxy = Proxy::before(&world.node).await;
+    let reader = connect(&world.settings_at(&proxy.url)).await;
+    proxy.misbehave(with_logs(|logs| {
+        logs.pop();
+    }));
+    let error = read(&reader, from, LogProof::Blooms).await.unwrap_err();
+    assert!(
+        matches!(&error, ChainError::LogsIncomplete { detail, .. } if detail.contains("receipts")),
+        "{error}"
+    );
+    // A node without eth_getBlockReceipts: asked again by block hash, where it does not withhold.
+    let mut withhold = with_logs(|logs| {
+        logs.pop();
+    });
+    proxy.misbehave(move |request| match request["method"].as_str() {
+        Some("eth_getBlockReceipts") => Fault::error(request, -32_601, "method not found"),
+        Some("eth_getLogs") => Fault::None,
+        _ => withhold(request),
+    });
+    let error = read(&reader, from, LogProof::Blooms).await.unwrap_err();
+    assert!(
+        matches!(&error, ChainError::LogsIncomplete { detail, .. } if detail.contains("by its hash")),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_node_that_has_not_seen_the_blocks_proves_nothing() {
+    let world = World::start().await;
+    let (from, _hashes) = deposits(&world).await;
+    let proxy = Proxy::before(&world.node).await;
+    let reader = connect(&world.settings_at(&proxy.url)).await;
+    let to = reader.head().await.unwrap();
+    // Behind the balancer another node answers the batch: no logs, no error, and no such block.
+    proxy.misbehave(|request| {
+        let Value::Array(questions) = request else {
+            return Fault::None;
+        };
+        let answers: Vec<Value> = questions
+            .iter()
+            .map(|question| {
+                let result = if question["method"] == "eth_getLogs" {
+                    json!([])
+                } else {
+                    json!(null)
+                };
+                json!({"jsonrpc": "2.0", "id": question["id"], "result": result})
+            })
+            .collect();
+        Fault::Body(Value::Array(answers).to_string())
+    });
+    let error = reader
+        .logs(from, &to, &only_deposits(LogProof::Ranges))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, ChainError::LogsIncomplete { detail, .. } if detail.contains("does not have block")),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn ranges_of_two_chains_do_not_join() {
+    let world = World::start().await;
+    let (from, _hashes) = deposits(&world).await;
+    let proxy = Proxy::before(&world.node).await;
+    let mut settings = world.settings_at(&proxy.url);
+    (settings.logs.start_blocks, settings.logs.max_blocks) = (5, 5);
+    let reader = connect(&settings).await;
+    proxy.misbehave(|request| {
+        if !request.is_array() {
+            return Fault::None;
+        }
+        Fault::answer(|mut answer| {
+            // The first header of every range claims another parent.
+            answer[0]["result"]["parentHash"] = json!(Hash32::new([0xee; 32]));
+            answer
+        })
+    });
+    let error = read(&reader, from, LogProof::Ranges).await.unwrap_err();
+    assert!(
+        matches!(&error, ChainError::LogsIncomplete { detail, .. } if detail.contains("does not follow")),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_pinned_end_that_was_reorganised_is_an_error() {
+    let world = World::start().await;
+    let (from, _hashes) = deposits(&world).await;
+    let reader = world.reader().await;
+    world.node.mine(2).await;
+    let to = reader.head().await.unwrap();
+    world.node.rpc("anvil_reorg", json!([1, []])).await;
+    let error = reader.logs(from, &to, &LogFilter::default()).await.unwrap_err();
+    assert!(matches!(error, ChainError::Reorged { .. }), "{error}");
+    let invented = BlockRef {
+        hash: Hash32::new([1; 32]),
+        ..reader.head().await.unwrap()
+    };
+    assert!(reader.logs(from, &invented, &LogFilter::default()).await.is_err());
+}
+
+#[tokio::test]
+async fn ranges_adapt_to_what_the_node_accepts() {
+    let world = World::start().await;
+    let (from, hashes) = deposits(&world).await;
+    let proxy = Proxy::before(&world.node).await;
+    let number = |value: &Value| u64::from_str_radix(&value.as_str().unwrap()[2..], 16).unwrap();
+    for suggest in [true, false] {
+        let reader = connect(&world.settings_at(&proxy.url)).await;
+        proxy.misbehave(move |request| {
+            let Value::Array(questions) = request else { return Fault::None };
+            let filter = &questions[1]["params"][0];
+            let (first, last) = (number(&filter["fromBlock"]), number(&filter["toBlock"]));
+            if last - first < 3 {
+                return Fault::None;
+            }
+            let words = if suggest {
+                format!("query returned more than 10 results. Try with this block range [{first:#x}, {:#x}].", first + 2)
+            } else {
+                "block range is too wide".to_owned()
+            };
+            Fault::answer(move |mut answer| {
+                answer[1] = json!({"jsonrpc": "2.0", "id": answer[1]["id"], "error": {"code": -32_602, "message": words}});
+                answer
+            })
+        });
+        assert_eq!(
+            hashes_of(&read(&reader, from, LogProof::Ranges).await.unwrap()),
+            hashes,
+            "{suggest}"
+        );
+    }
+    let reader = connect(&world.settings_at(&proxy.url)).await;
+    proxy.misbehave(|request| {
+        if !request.is_array() {
+            return Fault::None;
+        }
+        Fault::answer(|mut answer| {
+            let error = json!({"code": -32_602, "message": "block range is too wide"});
+            answer[1] = json!({"jsonrpc": "2.0", "id": answer[1]["id"], "error": error});
+            answer
+        })
+    });
+    let error = read(&reader, from, LogProof::Ranges).await.unwrap_err();
+    assert!(
+        matches!(&error, ChainError::LogsIncomplete { detail, .. } if detail.contains("one block")),
+        "{error}"
+    );
+}

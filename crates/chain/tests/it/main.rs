@@ -1,0 +1,15 @@
+//! The reader against a real EVM node, honest and dishonest.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a helper of a test fails the test; clippy sees only the test functions themselves"
+)]
+
+mod adversary;
+mod artifacts;
+mod connect;
+mod ladder;
+mod logs;
+mod pinned;
+mod proxy;
+mod world;

@@ -1,0 +1,135 @@
+//! A JSON-RPC server that misbehaves: it stands before the real node and does to each exchange what the test says.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::Value;
+
+use crate::world::Node;
+
+/// What becomes of one HTTP exchange.
+pub(crate) enum Fault {
+    /// Nothing.
+    None,
+    /// Another question goes to the node.
+    Ask(Value),
+    /// The node's answer is changed.
+    Answer(Box<dyn FnOnce(Value) -> Value + Send>),
+    /// The node is not asked; this is the body.
+    Body(String),
+    /// The node is not asked; this is the status.
+    Status(u16),
+    /// The node's answer comes this late.
+    Late(Duration),
+}
+
+impl Fault {
+    pub(crate) fn answer(change: impl FnOnce(Value) -> Value + Send + 'static) -> Self {
+        Self::Answer(Box::new(change))
+    }
+
+    /// A JSON-RPC error in place of the node's answer, for a request that is not a batch.
+    pub(crate) fn error(request: &Value, code: i64, message: &str) -> Self {
+        let id = &request["id"];
+        Self::Body(
+            serde_json::json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message}})
+                .to_string(),
+        )
+    }
+}
+
+type Script = Box<dyn FnMut(&Value) -> Fault + Send>;
+
+#[derive(Clone)]
+struct Shared {
+    node: Node,
+    script: Arc<Mutex<Script>>,
+    seen: Arc<Mutex<Vec<HeaderMap>>>,
+}
+
+pub(crate) struct Proxy {
+    pub(crate) url: String,
+    shared: Shared,
+    server: tokio::task::JoinHandle<()>,
+}
+
+impl Proxy {
+    /// An honest proxy before `node`.
+    pub(crate) async fn before(node: &Node) -> Self {
+        let script: Script = Box::new(|_request| Fault::None);
+        let shared = Shared {
+            node: node.clone(),
+            script: Arc::new(Mutex::new(script)),
+            seen: Arc::new(Mutex::new(Vec::new())),
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!(
+            "http://user:secret-of-the-node@{}/v3/secret-key",
+            listener.local_addr().unwrap()
+        );
+        let router = Router::new()
+            .fallback(exchange)
+            .layer(axum::extract::DefaultBodyLimit::disable())
+            .with_state(shared.clone());
+        let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self { url, shared, server }
+    }
+
+    /// From now on `script` decides.
+    pub(crate) fn misbehave(&self, script: impl FnMut(&Value) -> Fault + Send + 'static) {
+        *self.shared.script.lock().unwrap() = Box::new(script);
+    }
+
+    /// From now on it is honest.
+    pub(crate) fn behave(&self) {
+        self.misbehave(|_request| Fault::None);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+async fn exchange(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
+    let request: Value = serde_json::from_slice(&body).unwrap();
+    shared.seen.lock().unwrap().push(headers);
+    let fault = (shared.script.lock().unwrap())(&request);
+    let forwarded = |request: Value| {
+        let node = shared.node.clone();
+        async move { node.post(serde_json::to_vec(&request).unwrap()).await }
+    };
+    match fault {
+        Fault::None => forwarded(request).await.into_response(),
+        Fault::Ask(other) => forwarded(other).await.into_response(),
+        Fault::Answer(change) => {
+            let answer: Value = serde_json::from_slice(&forwarded(request).await).unwrap();
+            change(answer).to_string().into_response()
+        }
+        Fault::Body(text) => text.into_response(),
+        Fault::Status(status) => StatusCode::from_u16(status).unwrap().into_response(),
+        Fault::Late(pause) => {
+            tokio::time::sleep(pause).await;
+            forwarded(request).await.into_response()
+        }
+    }
+}
+
+/// True for a bulk read: an `eth_call` with a gas limit.
+pub(crate) fn is_bulk(request: &Value) -> bool {
+    request["method"] == "eth_call" && request["params"][0].get("gas").is_some()
+}
+
+/// True for an `eth_call` with a state override.
+pub(crate) fn has_override(request: &Value) -> bool {
+    request["method"] == "eth_call"
+        && request["params"]
+            .as_array()
+            .is_some_and(|params| params.len() == 3)
+}
