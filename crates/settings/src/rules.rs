@@ -1,0 +1,14 @@
+//! What is refused although it is well-formed.
+
+mod fail_fast;
+mod sections;
+
+use crate::{Problems, SuiteSettings};
+
+/// Checks ranges, cross-references and, outside `dev`, weak settings.
+pub(crate) fn check(suite: &SuiteSettings, problems: &mut Problems) {
+    sections::check(suite, problems);
+    if !suite.service.is_dev() {
+        fail_fast::check(suite, problems);
+    }
+}

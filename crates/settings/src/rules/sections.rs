@@ -1,0 +1,474 @@
+//! Ranges and cross-references of each section, in every environment.
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use eidos_types::JobName;
+use secrecy::ExposeSecret;
+
+use crate::{CronLine, JobSection, LockKind, Problems, SuiteSettings};
+
+/// Reports every value outside its range and every name that refers to nothing.
+pub(crate) fn check(suite: &SuiteSettings, problems: &mut Problems) {
+    service(suite, problems);
+    scheduler(suite, problems);
+    for (name, job) in &suite.jobs {
+        check_job(suite, name, job, problems);
+    }
+    servers(suite, problems);
+    auth(suite, problems);
+    telemetry(suite, problems);
+    retention(suite, problems);
+    security(suite, problems);
+}
+
+const MS: fn(u64) -> Duration = Duration::from_millis;
+const SECONDS: fn(u64) -> Duration = Duration::from_secs;
+const HOUR: u64 = 3600;
+
+fn duration(key: &str, value: Duration, range: RangeInclusive<Duration>, problems: &mut Problems) {
+    if !range.contains(&value) {
+        let text = humantime::format_duration;
+        problems.add_value(
+            key,
+            text(value),
+            "is out of range",
+            format!("use {} to {}", text(*range.start()), text(*range.end())),
+        );
+    }
+}
+
+fn number(key: &str, value: u64, range: RangeInclusive<u64>, problems: &mut Problems) {
+    if !range.contains(&value) {
+        problems.add_value(
+            key,
+            value,
+            "is out of range",
+            format!("use {} to {}", range.start(), range.end()),
+        );
+    }
+}
+
+fn not_blank(key: &str, value: &str, problems: &mut Problems) {
+    if value.trim().is_empty() {
+        problems.add(key, "is empty", "give it a value");
+    }
+}
+
+fn service(suite: &SuiteSettings, problems: &mut Problems) {
+    let service = &suite.service;
+    not_blank("service.name", &service.name, problems);
+    not_blank("service.http_host", &service.http_host, problems);
+    not_blank("service.grpc_host", &service.grpc_host, problems);
+    if service.http_port == service.grpc_port
+        && service.http_port != 0
+        && service.http_host == service.grpc_host
+    {
+        problems.add_value(
+            "service.grpc_port",
+            service.grpc_port,
+            "is also service.http_port",
+            "use two ports",
+        );
+    }
+    duration(
+        "service.shutdown_soft",
+        service.shutdown_soft,
+        MS(0)..=SECONDS(HOUR),
+        problems,
+    );
+    let grace = suite.scheduler.cancel_grace.min(SECONDS(600))..=SECONDS(600);
+    duration("service.shutdown_grace", service.shutdown_grace, grace, problems);
+}
+
+fn scheduler(suite: &SuiteSettings, problems: &mut Problems) {
+    let scheduler = &suite.scheduler;
+    number(
+        "scheduler.max_concurrent_jobs",
+        scheduler.max_concurrent_jobs.into(),
+        1..=1000,
+        problems,
+    );
+    number(
+        "scheduler.catch_up_periods",
+        scheduler.catch_up_periods.into(),
+        1..=1000,
+        problems,
+    );
+    duration(
+        "scheduler.default_timeout",
+        scheduler.default_timeout,
+        SECONDS(1)..=SECONDS(24 * HOUR),
+        problems,
+    );
+    duration(
+        "scheduler.poll_interval",
+        scheduler.poll_interval,
+        MS(10)..=SECONDS(15),
+        problems,
+    );
+    duration(
+        "scheduler.cancel_grace",
+        scheduler.cancel_grace,
+        MS(1)..=SECONDS(300),
+        problems,
+    );
+    duration(
+        "scheduler.clock_tolerance",
+        scheduler.clock_tolerance,
+        MS(0)..=SECONDS(60),
+        problems,
+    );
+    duration(
+        "scheduler.heartbeat_interval",
+        scheduler.heartbeat_interval,
+        MS(100)..=SECONDS(60),
+        problems,
+    );
+    for (pool, size) in &scheduler.pools {
+        number(
+            &format!("scheduler.pools.{pool}"),
+            (*size).into(),
+            1..=1000,
+            problems,
+        );
+    }
+}
+
+fn check_job(suite: &SuiteSettings, name: &JobName, job: &JobSection, problems: &mut Problems) {
+    let key = |rest: &str| format!("jobs.{name}.{rest}");
+    duration(
+        &key("timeout"),
+        job.timeout,
+        MS(100)..=SECONDS(24 * HOUR),
+        problems,
+    );
+    if job.lock.kind != LockKind::None {
+        duration(
+            &key("lock.ttl"),
+            job.lock.ttl,
+            SECONDS(3)..=SECONDS(24 * HOUR),
+            problems,
+        );
+    }
+    if job.budget(suite.scheduler.cancel_grace).is_zero() && !job.timeout.is_zero() {
+        problems.add_value(
+            key("lock.ttl"),
+            humantime::format_duration(job.lock.ttl),
+            "leaves a run no time: margin (2 %, at least 1s) and scheduler.cancel_grace use up all of it",
+            "make it longer than the time-out plus both, or use a watchdog lock",
+        );
+    }
+    if job.lock.kind == LockKind::Watchdog && job.lock.ttl / 3 <= suite.redis.response_timeout {
+        problems.add_value(
+            key("lock.ttl"),
+            humantime::format_duration(job.lock.ttl),
+            "is renewed every third of it, which one slow answer (redis.response_timeout) would use up",
+            "make it longer than three times redis.response_timeout",
+        );
+    }
+    number(
+        &key("retry.max_attempts"),
+        job.retry.max_attempts.into(),
+        1..=10,
+        problems,
+    );
+    number(&key("retry.base_ms"), job.retry.base_ms, 1..=3_600_000, problems);
+    number(
+        &key("retry.max_ms"),
+        job.retry.max_ms,
+        job.retry.base_ms.min(3_600_000)..=3_600_000,
+        problems,
+    );
+    if job.pool != "default" && !suite.scheduler.pools.contains_key(&job.pool) {
+        let pools: Vec<&str> = suite.scheduler.pools.keys().map(String::as_str).collect();
+        problems.add_value(
+            key("pool"),
+            &job.pool,
+            "is not a pool",
+            format!("use default or one of {}", pools.join(", ")),
+        );
+    }
+    for (option, value) in job.options.as_object().into_iter().flatten() {
+        // Further schedules of a job are cron lines too (ruling 1).
+        if let (true, Some(line)) = (option.ends_with("_cron"), value.as_str())
+            && let Err(error) = line.parse::<CronLine>()
+        {
+            problems.add_value(key(option), line, error.to_string(), "correct the line");
+        }
+    }
+}
+
+fn servers(suite: &SuiteSettings, problems: &mut Problems) {
+    let redis = &suite.redis;
+    let url = redis.url.expose_secret();
+    if !(url.starts_with("redis://") || url.starts_with("rediss://")) {
+        problems.add(
+            "redis.url",
+            "is not a Redis URL",
+            "write redis://host:port/database or rediss://…",
+        );
+    }
+    not_blank("redis.lock_prefix", &redis.lock_prefix, problems);
+    duration(
+        "redis.lock_ttl",
+        redis.lock_ttl,
+        SECONDS(3)..=SECONDS(24 * HOUR),
+        problems,
+    );
+    duration(
+        "redis.connect_timeout",
+        redis.connect_timeout,
+        MS(10)..=SECONDS(60),
+        problems,
+    );
+    duration(
+        "redis.response_timeout",
+        redis.response_timeout,
+        MS(10)..=SECONDS(60),
+        problems,
+    );
+    for (source, database) in &suite.databases {
+        let key = |rest: &str| format!("databases.{source}.{rest}");
+        let urls = [
+            ("url", Some(&database.url)),
+            ("replica_url", database.replica_url.as_ref()),
+        ];
+        for (name, url) in urls
+            .into_iter()
+            .filter_map(|(name, url)| Some((name, url?.expose_secret())))
+        {
+            if !(url.starts_with("postgres://") || url.starts_with("postgresql://")) {
+                problems.add(
+                    key(name),
+                    "is not a PostgreSQL URL",
+                    "write postgres://user:password@host:port/database",
+                );
+            }
+        }
+        number(
+            &key("max_connections"),
+            database.max_connections.into(),
+            1..=1000,
+            problems,
+        );
+        duration(
+            &key("connect_timeout"),
+            database.connect_timeout,
+            MS(10)..=SECONDS(60),
+            problems,
+        );
+        duration(
+            &key("acquire_timeout"),
+            database.acquire_timeout,
+            MS(10)..=SECONDS(300),
+            problems,
+        );
+        duration(
+            &key("statement_timeout"),
+            database.statement_timeout,
+            MS(10)..=SECONDS(24 * HOUR),
+            problems,
+        );
+        duration(
+            &key("lock_timeout"),
+            database.lock_timeout,
+            MS(10)..=SECONDS(HOUR),
+            problems,
+        );
+        let idle = database.idle_in_transaction_timeout;
+        duration(
+            &key("idle_in_transaction_timeout"),
+            idle,
+            MS(100)..=SECONDS(HOUR),
+            problems,
+        );
+    }
+    for (index, broker) in suite.kafka.brokers.iter().enumerate() {
+        let port = broker
+            .rsplit_once(':')
+            .and_then(|(_, port)| port.parse::<u16>().ok());
+        if port.is_none_or(|port| port == 0) {
+            problems.add_value(
+                format!("kafka.brokers.{index}"),
+                broker,
+                "is not host:port",
+                "write broker-1:9092",
+            );
+        }
+    }
+    duration(
+        "kafka.delivery_timeout",
+        suite.kafka.delivery_timeout,
+        MS(100)..=SECONDS(300),
+        problems,
+    );
+}
+
+fn auth(suite: &SuiteSettings, problems: &mut Problems) {
+    let (mut names, mut tokens) = (BTreeSet::new(), BTreeSet::new());
+    for (index, caller) in suite.auth.tokens.iter().enumerate() {
+        let key = |rest: &str| format!("auth.tokens.{index}.{rest}");
+        not_blank(&key("name"), &caller.name, problems);
+        not_blank(&key("token"), caller.token.expose_secret(), problems);
+        if !names.insert(caller.name.as_str()) {
+            problems.add(
+                key("name"),
+                format!("'{}' is there twice", caller.name),
+                "give each caller its own name",
+            );
+        }
+        if !tokens.insert(caller.token.expose_secret()) {
+            problems.add(
+                key("token"),
+                "is another caller's too",
+                "give each caller its own token",
+            );
+        }
+    }
+}
+
+fn telemetry(suite: &SuiteSettings, problems: &mut Problems) {
+    let telemetry = &suite.telemetry;
+    for directive in telemetry.log_level.split(',').map(str::trim) {
+        let level = directive.rsplit_once('=').map_or(directive, |(_, level)| level);
+        if !["off", "error", "warn", "info", "debug", "trace"].contains(&level.to_ascii_lowercase().as_str())
+        {
+            problems.add_value(
+                "telemetry.log_level",
+                directive,
+                "is not a level",
+                "use off, error, warn, info, debug or trace, also per target as in info,eidos_core=debug",
+            );
+        }
+    }
+    if let Some(endpoint) = &telemetry.otlp_endpoint
+        && !(endpoint.starts_with("http://") || endpoint.starts_with("https://"))
+    {
+        problems.add(
+            "telemetry.otlp_endpoint",
+            "is not an http or https URL",
+            "write http://host:4317",
+        );
+    }
+    duration(
+        "telemetry.otlp_timeout",
+        telemetry.otlp_timeout,
+        MS(10)..=SECONDS(60),
+        problems,
+    );
+    if !(0.0..=1.0).contains(&telemetry.trace_sample_ratio) {
+        let ratio = telemetry.trace_sample_ratio;
+        problems.add_value(
+            "telemetry.trace_sample_ratio",
+            ratio,
+            "is out of range",
+            "use 0.0 to 1.0",
+        );
+    }
+}
+
+/// The intervals candles are kept in.
+const INTERVALS: [&str; 8] = ["1m", "5m", "15m", "30m", "1h", "4h", "1d", "1w"];
+
+fn retention(suite: &SuiteSettings, problems: &mut Problems) {
+    let retention = &suite.data_retention;
+    for (table, rule) in &retention.partitioned_tables {
+        let key = format!("data_retention.partitioned_tables.{table}");
+        table_name(&key, table, problems);
+        number(
+            &format!("{key}.retention_months"),
+            rule.retention_months.into(),
+            1..=1200,
+            problems,
+        );
+    }
+    for (table, rule) in &retention.regular_tables {
+        let key = format!("data_retention.regular_tables.{table}");
+        table_name(&key, table, problems);
+        number(
+            &format!("{key}.retention_months"),
+            rule.retention_months.into(),
+            1..=1200,
+            problems,
+        );
+        number(
+            &format!("{key}.batch_size"),
+            rule.batch_size.into(),
+            1..=100_000,
+            problems,
+        );
+        number(
+            &format!("{key}.sleep_ms"),
+            rule.sleep_ms.into(),
+            0..=60_000,
+            problems,
+        );
+    }
+    for (table, rule) in &retention.timescaledb {
+        let key = format!("data_retention.timescaledb.{table}");
+        table_name(&key, table, problems);
+        for (interval, days) in &rule.retention_by_interval {
+            let key = format!("{key}.retention_by_interval.{interval}");
+            if !INTERVALS.contains(&interval.as_str()) {
+                problems.add(
+                    key.as_str(),
+                    "is not a candle interval",
+                    format!("use {}", INTERVALS.join(", ")),
+                );
+            }
+            number(&key, (*days).into(), 0..=36_500, problems);
+        }
+    }
+}
+
+fn table_name(key: &str, table: &str, problems: &mut Problems) {
+    let mut bytes = table.bytes();
+    let first = bytes
+        .next()
+        .is_some_and(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    let rest = bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+    if !(first && rest && table.len() <= 63) {
+        problems.add(
+            key,
+            "is not a table name",
+            "use up to 63 lower-case letters, digits and _",
+        );
+    }
+}
+
+fn security(suite: &SuiteSettings, problems: &mut Problems) {
+    let grpc = &suite.security.grpc;
+    if suite.security.grpc_tls() {
+        for (key, path) in [
+            ("security.grpc.cert", &grpc.cert),
+            ("security.grpc.key", &grpc.key),
+        ] {
+            if path.is_none() {
+                problems.add(
+                    key,
+                    "is missing while gRPC TLS is on",
+                    "give the path of a PEM file",
+                );
+            }
+        }
+        if grpc.client_auth && grpc.ca_cert.is_none() {
+            let fix = "give the path of a PEM file";
+            problems.add(
+                "security.grpc.ca_cert",
+                "is missing while client certificates are asked for",
+                fix,
+            );
+        }
+    }
+    let encryption = suite.security.archive_storage.s3_sse.as_str();
+    if !["AES256", "aws:kms"].contains(&encryption) {
+        problems.add_value(
+            "security.archive_storage.s3_sse",
+            encryption,
+            "is not an encryption",
+            "use AES256 or aws:kms",
+        );
+    }
+}
