@@ -1,0 +1,135 @@
+//! [`BusError`]: what can go wrong, and whether trying again can help.
+
+use std::time::Duration;
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+/// A message was not (known to be) delivered, or could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum BusError {
+    /// The client could not be created from the settings.
+    #[error("kafka client for brokers {brokers:?} refused its settings: {reason}; check kafka.brokers")]
+    Settings {
+        /// `kafka.brokers` as configured (host names, no credentials).
+        brokers: Vec<String>,
+        /// What librdkafka said.
+        reason: String,
+    },
+    /// The payload could not be turned into JSON.
+    #[error("event for topic {topic} cannot be written as JSON: {source}")]
+    Encode {
+        /// Where it was going.
+        topic: String,
+        /// What serde said.
+        source: serde_json::Error,
+    },
+    /// A received message is not one of our envelopes. It will not become one by reading it again.
+    #[error("message {topic}[{partition}]@{offset} is not an event: {source}")]
+    Decode {
+        /// Where it was read.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// The offset.
+        offset: i64,
+        /// What serde said.
+        source: serde_json::Error,
+    },
+    /// The producer's own queue stayed full: the brokers take messages slower than they are made.
+    #[error("topic {topic}: the producer queue stayed full for {waited:?}; the brokers do not keep up")]
+    QueueFull {
+        /// Where it was going.
+        topic: String,
+        /// How long was waited for room.
+        waited: Duration,
+    },
+    /// No acknowledgement within the delivery timeout. The message may have arrived: send it again with the same id.
+    #[error("topic {topic}: not acknowledged within {waited:?}; are the brokers of kafka.brokers reachable?")]
+    Timeout {
+        /// Where it was going.
+        topic: String,
+        /// The delivery timeout.
+        waited: Duration,
+    },
+    /// The message, or the topic, was refused by the broker.
+    #[error("topic {topic}: {reason}")]
+    Refused {
+        /// Where it was going or coming from.
+        topic: String,
+        /// What the broker said.
+        reason: String,
+    },
+    /// The brokers did not answer a question about themselves.
+    #[error("brokers {brokers:?} did not answer within {waited:?}: {reason}")]
+    Unreachable {
+        /// `kafka.brokers` as configured.
+        brokers: Vec<String>,
+        /// How long was waited.
+        waited: Duration,
+        /// What librdkafka said.
+        reason: String,
+    },
+    /// Messages were still unacknowledged when the time for flushing was over.
+    #[error("{left} messages were still unacknowledged after flushing for {waited:?}")]
+    FlushIncomplete {
+        /// How many.
+        left: i32,
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// The client's own thread is gone; only a restart helps.
+    #[error("the kafka client is closed")]
+    Closed,
+}
+
+impl BusError {
+    /// Whether sending or reading again later can succeed without anybody changing anything.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        match self {
+            Self::QueueFull { .. }
+            | Self::Timeout { .. }
+            | Self::Unreachable { .. }
+            | Self::FlushIncomplete { .. } => true,
+            Self::Settings { .. }
+            | Self::Encode { .. }
+            | Self::Decode { .. }
+            | Self::Refused { .. }
+            | Self::Closed => false,
+        }
+    }
+
+    /// The value of the metrics' label `outcome`.
+    pub(crate) const fn as_str(&self) -> &'static str {
+        match self {
+            Self::QueueFull { .. } => "queue_full",
+            Self::Timeout { .. } => "timeout",
+            Self::Unreachable { .. } => "unreachable",
+            Self::FlushIncomplete { .. } => "flush_incomplete",
+            Self::Settings { .. } => "settings",
+            Self::Encode { .. } => "encode",
+            Self::Decode { .. } => "decode",
+            Self::Refused { .. } => "refused",
+            Self::Closed => "closed",
+        }
+    }
+
+    pub(crate) fn sending(topic: &str, error: &KafkaError, waited: Duration) -> Self {
+        let topic = topic.to_owned();
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::QueueFull) => Self::QueueFull { topic, waited },
+            // The request may have been lost on the way in or on the way out: either way it is unknown.
+            Some(
+                RDKafkaErrorCode::MessageTimedOut
+                | RDKafkaErrorCode::OperationTimedOut
+                | RDKafkaErrorCode::RequestTimedOut
+                | RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::AllBrokersDown,
+            ) => Self::Timeout { topic, waited },
+            _ => Self::Refused {
+                topic,
+                reason: error.to_string(),
+            },
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! [`Producer`]: idempotent, acknowledged by all replicas, bounded in memory and in time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use eidos_settings::KafkaSection;
+use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
+use serde::Serialize;
+
+use crate::{BusError, Event, Topic};
+
+/// How many messages may wait for the brokers. An event of ours is below 4 KiB, so this is a few MiB at worst.
+const QUEUE_MESSAGES: u32 = 1_000;
+/// The same bound in KiB, for the day somebody sends large payloads.
+const QUEUE_KIB: u32 = 16 * 1_024;
+/// How long messages are gathered before they travel, in milliseconds. Breaks are rare; a person waits for them.
+const LINGER_MS: u32 = 5;
+
+/// An event with the key that orders it and the trace it belongs to.
+#[derive(Debug, Clone, Copy)]
+pub struct Message<'a, T> {
+    /// Messages with the same key keep their order.
+    pub key: &'a str,
+    /// The envelope.
+    pub event: &'a Event<T>,
+    /// The W3C `traceparent` of the run that caused it, so that a trace goes on in the consumer.
+    pub traceparent: Option<&'a str>,
+}
+
+/// Where a message was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delivered {
+    /// The partition that the key belongs to.
+    pub partition: i32,
+    /// The offset within it.
+    pub offset: i64,
+}
+
+/// A connection to the brokers that writes events. Cheap to clone; all clones share one queue.
+#[derive(Clone)]
+pub struct Producer {
+    client: FutureProducer,
+    brokers: Arc<[String]>,
+    delivery_timeout: Duration,
+}
+
+impl std::fmt::Debug for Producer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Producer")
+            .field("brokers", &self.brokers)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Producer {
+    /// A producer for `kafka.brokers`. Connections are made in the background and made again when they break, so an
+    /// absent broker is not an error here; ask [`Producer::check`].
+    pub fn connect(settings: &KafkaSection) -> Result<Self, BusError> {
+        let delivery_timeout = settings.delivery_timeout;
+        let client = ClientConfig::new()
+            .set("bootstrap.servers", settings.brokers.join(","))
+            .set("client.id", &settings.client_id)
+            // Idempotence is what keeps order and uniqueness per partition through the client's own retries.
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("message.timeout.ms", delivery_timeout.as_millis().to_string())
+            .set("queue.buffering.max.messages", QUEUE_MESSAGES.to_string())
+            .set("queue.buffering.max.kbytes", QUEUE_KIB.to_string())
+            .set("linger.ms", LINGER_MS.to_string())
+            .set("socket.keepalive.enable", "true")
+            .set("reconnect.backoff.max.ms", "2000")
+            // The partitioner of the Java client, so that our keys land where everybody else's do.
+            .set("partitioner", "murmur2_random")
+            .create::<FutureProducer>()
+            .map_err(|error| BusError::Settings {
+                brokers: settings.brokers.clone(),
+                reason: error.to_string(),
+            })?;
+        Ok(Self {
+            client,
+            brokers: settings.brokers.clone().into(),
+            delivery_timeout,
+        })
+    }
+
+    /// Writes one event and waits until all in-sync replicas have it: at most twice the delivery timeout (once for
+    /// room in the queue, once for the acknowledgement). After [`BusError::Timeout`] the event may have arrived; send
+    /// the same event again.
+    pub async fn publish<T: Serialize + Sync>(
+        &self,
+        topic: &Topic,
+        message: Message<'_, T>,
+    ) -> Result<Delivered, BusError> {
+        let outcome = self.send(topic, message).await;
+        let word = outcome.as_ref().map_or_else(BusError::as_str, |_| "delivered");
+        eidos_telemetry::metric::bus_event(topic.metric_label(), word);
+        outcome
+    }
+
+    async fn send<T: Serialize + Sync>(
+        &self,
+        topic: &Topic,
+        message: Message<'_, T>,
+    ) -> Result<Delivered, BusError> {
+        let body = serde_json::to_vec(message.event).map_err(|source| BusError::Encode {
+            topic: topic.to_string(),
+            source,
+        })?;
+        let record = FutureRecord::to(topic.as_str())
+            .key(message.key)
+            .payload(&body)
+            .headers(headers(&message));
+        match self.client.send(record, self.delivery_timeout).await {
+            Ok(delivery) => Ok(Delivered {
+                partition: delivery.partition,
+                offset: delivery.offset,
+            }),
+            Err((KafkaError::Canceled, _)) => Err(BusError::Closed),
+            Err((error, _)) => Err(BusError::sending(topic.as_str(), &error, self.delivery_timeout)),
+        }
+    }
+
+    /// Asks the brokers for their cluster's metadata: the readiness check.
+    pub async fn check(&self, timeout: Duration) -> Result<(), BusError> {
+        let client = self.client.clone();
+        let answer = tokio::task::spawn_blocking(move || client.client().fetch_metadata(None, timeout)).await;
+        match answer {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(BusError::Unreachable {
+                brokers: self.brokers.to_vec(),
+                waited: timeout,
+                reason: error.to_string(),
+            }),
+            Err(_) => Err(BusError::Closed),
+        }
+    }
+
+    /// Waits until everything queued is acknowledged, at most `timeout`. Called once, at the end of the process.
+    pub async fn flush(&self, timeout: Duration) -> Result<(), BusError> {
+        let client = self.client.clone();
+        let flushed = tokio::task::spawn_blocking(move || client.flush(timeout)).await;
+        match flushed {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(BusError::FlushIncomplete {
+                left: self.client.in_flight_count(),
+                waited: timeout,
+            }),
+            Err(_) => Err(BusError::Closed),
+        }
+    }
+}
+
+/// `event_id` and `type` are repeated outside the body, so that a consumer can skip a message without parsing it.
+fn headers<T>(message: &Message<'_, T>) -> OwnedHeaders {
+    let event_id = message.event.event_id.to_string();
+    let headers = OwnedHeaders::new_with_capacity(3)
+        .insert(Header {
+            key: "event_id",
+            value: Some(event_id.as_str()),
+        })
+        .insert(Header {
+            key: "type",
+            value: Some(message.event.kind.as_str()),
+        });
+    match message.traceparent {
+        Some(traceparent) => headers.insert(Header {
+            key: "traceparent",
+            value: Some(traceparent),
+        }),
+        None => headers,
+    }
+}

@@ -1,0 +1,65 @@
+//! [`Publisher`]: a producer that may be switched off by settings.
+
+use std::time::Duration;
+
+use eidos_settings::KafkaSection;
+use serde::Serialize;
+
+use crate::{BusError, Delivered, Message, Producer, Topic};
+
+/// What a job holds. With no brokers configured it is off: publishing succeeds and does nothing, and the start says
+/// so. With brokers configured it is never silently off.
+#[derive(Debug, Clone)]
+pub struct Publisher(Option<Producer>);
+
+impl Publisher {
+    /// The publisher that `kafka.brokers` asks for; an empty list switches it off.
+    pub fn connect(settings: &KafkaSection) -> Result<Self, BusError> {
+        if !settings.is_enabled() {
+            tracing::info!("kafka.brokers is empty: events are not published");
+            return Ok(Self::off());
+        }
+        tracing::info!(brokers = ?settings.brokers, "events are published to kafka");
+        Producer::connect(settings).map(|producer| Self(Some(producer)))
+    }
+
+    /// A publisher that is switched off.
+    #[must_use]
+    pub const fn off() -> Self {
+        Self(None)
+    }
+
+    /// Whether events leave the process.
+    #[must_use]
+    pub const fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Writes one event and waits for its acknowledgement; `None` when switched off. See [`Producer::publish`].
+    pub async fn publish<T: Serialize + Sync>(
+        &self,
+        topic: &Topic,
+        message: Message<'_, T>,
+    ) -> Result<Option<Delivered>, BusError> {
+        match &self.0 {
+            Some(producer) => producer.publish(topic, message).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Asks the brokers whether they are there; fine when switched off.
+    pub async fn check(&self, timeout: Duration) -> Result<(), BusError> {
+        match &self.0 {
+            Some(producer) => producer.check(timeout).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until everything queued is acknowledged, at most `timeout`.
+    pub async fn flush(&self, timeout: Duration) -> Result<(), BusError> {
+        match &self.0 {
+            Some(producer) => producer.flush(timeout).await,
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,372 @@
+//! Against a real Kafka protocol: the sandbox's broker (librdkafka's own, or the one `KAFKA_BROKERS` names).
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a failing helper must fail the test that called it"
+)]
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use eidos_bus::{BusError, Consumer, Event, EventId, EventKind, Message, Publisher, Topic};
+use eidos_sandbox::KafkaBroker;
+use eidos_settings::KafkaSection;
+use eidos_types::{Clock as _, SystemClock};
+use serde::{Deserialize, Serialize};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Opened {
+    wallet: String,
+    number: u32,
+}
+
+impl EventKind for Opened {
+    const TYPE: &'static str = "break.opened";
+}
+
+fn settings(brokers: &str, delivery_timeout: Duration) -> KafkaSection {
+    KafkaSection {
+        brokers: brokers
+            .split(',')
+            .filter(|broker| !broker.is_empty())
+            .map(str::to_owned)
+            .collect(),
+        client_id: "bus-test".to_owned(),
+        delivery_timeout,
+    }
+}
+
+/// A topic of this test alone: real brokers keep what earlier runs wrote.
+async fn topic(broker: &KafkaBroker, partitions: i32) -> Topic {
+    let name = format!("eidos-bus-test-{}", EventId::new(&SystemClock::default()));
+    broker.create_topic(&name, partitions).await.unwrap();
+    Topic::new(name).unwrap()
+}
+
+fn event(wallet: &str, number: u32) -> Event<Opened> {
+    let clock = SystemClock::default();
+    let payload = Opened {
+        wallet: wallet.to_owned(),
+        number,
+    };
+    Event::of(EventId::new(&clock), clock.now(), "bus-test", payload)
+}
+
+/// Reads `count` messages, each committed, and fails if they do not come in time.
+async fn read(consumer: &Consumer, count: usize) -> Vec<(Option<String>, Event<Opened>)> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut seen = Vec::new();
+    while seen.len() < count {
+        assert!(
+            Instant::now() < deadline,
+            "only {} of {count} messages came",
+            seen.len()
+        );
+        if let Some(message) = consumer.next(Duration::from_millis(500)).await.unwrap() {
+            let event = message.decode().unwrap();
+            seen.push((message.key().map(str::to_owned), event));
+            consumer.commit(&message).await.unwrap();
+        }
+    }
+    seen
+}
+
+#[tokio::test]
+async fn an_event_arrives_with_its_key_identity_and_trace() {
+    let broker = KafkaBroker::start().unwrap();
+    let topic = topic(&broker, 1).await;
+    let kafka = settings(broker.bootstrap_servers(), PATIENCE);
+    let publisher = Publisher::connect(&kafka).unwrap();
+    assert!(publisher.is_on());
+    publisher.check(PATIENCE).await.unwrap();
+
+    let sent = event("0xabc", 7);
+    let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let message = Message {
+        key: "0xabc",
+        event: &sent,
+        traceparent: Some(traceparent),
+    };
+    let delivered = publisher
+        .publish(&topic, message)
+        .await
+        .unwrap()
+        .expect("it is on");
+    assert_eq!(delivered.partition, 0);
+
+    let consumer =
+        Consumer::subscribe(&kafka, &format!("group-{topic}"), std::slice::from_ref(&topic)).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let received = loop {
+        assert!(Instant::now() < deadline, "the event did not arrive");
+        if let Some(received) = consumer.next(Duration::from_millis(500)).await.unwrap() {
+            break received;
+        }
+    };
+    assert_eq!(received.decode::<Opened>().unwrap(), sent);
+    assert_eq!(received.key(), Some("0xabc"));
+    assert_eq!(received.event_id(), Some(sent.event_id));
+    assert_eq!(received.kind(), Some("break.opened"));
+    assert_eq!(received.traceparent(), Some(traceparent));
+    assert_eq!(received.offset(), delivered.offset);
+    publisher.flush(PATIENCE).await.unwrap();
+}
+
+#[tokio::test]
+async fn events_with_one_key_keep_their_order() {
+    const WALLETS: [&str; 5] = ["0xa", "0xb", "0xc", "0xd", "0xe"];
+    const EACH: u32 = 40;
+    let broker = KafkaBroker::start().unwrap();
+    let topic = topic(&broker, 4).await;
+    let kafka = settings(broker.bootstrap_servers(), PATIENCE);
+    let publisher = Publisher::connect(&kafka).unwrap();
+
+    // Queued at once, without waiting for each other: order must come from the producer, not from the caller.
+    let events: Vec<_> = (0..EACH)
+        .flat_map(|number| WALLETS.map(|wallet| event(wallet, number)))
+        .collect();
+    let sends = events.iter().map(|event| {
+        let message = Message {
+            key: event.payload.wallet.as_str(),
+            event,
+            traceparent: None,
+        };
+        publisher.publish(&topic, message)
+    });
+    let delivered = futures::future::try_join_all(sends).await.unwrap();
+    let partitions: std::collections::BTreeSet<i32> =
+        delivered.iter().flatten().map(|at| at.partition).collect();
+    assert!(
+        partitions.len() > 1,
+        "keys spread over partitions, or order per key proves nothing"
+    );
+
+    let consumer =
+        Consumer::subscribe(&kafka, &format!("group-{topic}"), std::slice::from_ref(&topic)).unwrap();
+    let mut per_key: BTreeMap<String, Vec<u32>> = BTreeMap::new();
+    for (key, event) in read(&consumer, events.len()).await {
+        assert_eq!(key.as_deref(), Some(event.payload.wallet.as_str()));
+        per_key
+            .entry(event.payload.wallet)
+            .or_default()
+            .push(event.payload.number);
+    }
+    for wallet in WALLETS {
+        assert_eq!(per_key[wallet], (0..EACH).collect::<Vec<_>>(), "{wallet}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_not_committed_is_read_again() {
+    let broker = KafkaBroker::start().unwrap();
+    let topic = topic(&broker, 1).await;
+    let kafka = settings(broker.bootstrap_servers(), PATIENCE);
+    let publisher = Publisher::connect(&kafka).unwrap();
+    for number in 0..3 {
+        let event = event("0xa", number);
+        publisher
+            .publish(
+                &topic,
+                Message {
+                    key: "0xa",
+                    event: &event,
+                    traceparent: None,
+                },
+            )
+            .await
+            .unwrap();
+    }
+    let group = format!("group-{topic}");
+    let first = Consumer::subscribe(&kafka, &group, std::slice::from_ref(&topic)).unwrap();
+    assert_eq!(read(&first, 1).await[0].1.payload.number, 0);
+    // The second message is read, but the process dies before its effects are durable.
+    let deadline = Instant::now() + PATIENCE;
+    while first.next(Duration::from_millis(500)).await.unwrap().is_none() {
+        assert!(Instant::now() < deadline, "the second message did not come");
+    }
+    drop(first);
+
+    let second = Consumer::subscribe(&kafka, &group, std::slice::from_ref(&topic)).unwrap();
+    let numbers: Vec<u32> = read(&second, 2)
+        .await
+        .into_iter()
+        .map(|(_, event)| event.payload.number)
+        .collect();
+    assert_eq!(numbers, [1, 2]);
+}
+
+#[tokio::test]
+async fn an_unreachable_broker_is_an_error_in_bounded_time() {
+    // A port that was free a moment ago: nobody listens.
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let timeout = Duration::from_secs(2);
+    let publisher = Publisher::connect(&settings(&format!("127.0.0.1:{port}"), timeout)).unwrap();
+
+    let started = Instant::now();
+    let event = event("0xa", 1);
+    let message = Message {
+        key: "0xa",
+        event: &event,
+        traceparent: None,
+    };
+    let error = publisher
+        .publish(&Topic::new("nowhere").unwrap(), message)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, BusError::Timeout { .. }), "{error}");
+    assert!(error.is_retryable());
+    assert!(
+        started.elapsed() < Duration::from_secs(10),
+        "took {:?}",
+        started.elapsed()
+    );
+
+    let error = publisher.check(Duration::from_secs(1)).await.unwrap_err();
+    assert!(
+        matches!(error, BusError::Unreachable { .. }) && error.to_string().contains(&port.to_string()),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_broker_that_comes_back_gets_the_same_event_once() {
+    let broker = KafkaBroker::start_in_process().unwrap();
+    let topic = topic(&broker, 1).await;
+    let kafka = settings(broker.bootstrap_servers(), PATIENCE);
+    let publisher = Publisher::connect(&kafka).unwrap();
+    let first = event("0xa", 0);
+    publisher
+        .publish(
+            &topic,
+            Message {
+                key: "0xa",
+                event: &first,
+                traceparent: None,
+            },
+        )
+        .await
+        .unwrap();
+
+    broker.take_down().await.unwrap();
+    let second = event("0xa", 1);
+    let sending = publisher.publish(
+        &topic,
+        Message {
+            key: "0xa",
+            event: &second,
+            traceparent: None,
+        },
+    );
+    let restart = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        broker.bring_up().await.unwrap();
+    };
+    let (delivered, ()) = tokio::join!(sending, restart);
+    delivered.unwrap();
+
+    let consumer =
+        Consumer::subscribe(&kafka, &format!("group-{topic}"), std::slice::from_ref(&topic)).unwrap();
+    let events: Vec<_> = read(&consumer, 2)
+        .await
+        .into_iter()
+        .map(|(_, event)| event)
+        .collect();
+    assert_eq!(events, [first, second]);
+    assert!(
+        consumer.next(Duration::from_secs(1)).await.unwrap().is_none(),
+        "an event was written twice"
+    );
+}
+
+#[tokio::test]
+async fn a_full_queue_is_an_error_in_bounded_time() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let timeout = Duration::from_secs(2);
+    let publisher = Publisher::connect(&settings(&format!("127.0.0.1:{port}"), timeout)).unwrap();
+    let topic = Topic::new("nowhere").unwrap();
+    let event = event("0xa", 1);
+    let started = Instant::now();
+    // More than the queue holds: some never get in, and every one of them ends.
+    let sends = (0..1_500).map(|_| {
+        publisher.publish(
+            &topic,
+            Message {
+                key: "0xa",
+                event: &event,
+                traceparent: None,
+            },
+        )
+    });
+    let outcomes = futures::future::join_all(sends).await;
+    assert!(
+        outcomes
+            .iter()
+            .all(|outcome| matches!(outcome, Err(error) if error.is_retryable()))
+    );
+    assert!(
+        started.elapsed() < Duration::from_secs(15),
+        "took {:?}",
+        started.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn no_brokers_means_off_and_never_an_error() {
+    let publisher = Publisher::connect(&settings("", PATIENCE)).unwrap();
+    assert!(!publisher.is_on());
+    let event = event("0xa", 1);
+    let message = Message {
+        key: "0xa",
+        event: &event,
+        traceparent: None,
+    };
+    assert_eq!(
+        publisher.publish(&eidos_bus::BREAKS, message).await.unwrap(),
+        None
+    );
+    publisher.check(Duration::ZERO).await.unwrap();
+    publisher.flush(Duration::ZERO).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_foreign_message_is_named_and_not_retried() {
+    let broker = KafkaBroker::start().unwrap();
+    let topic = topic(&broker, 1).await;
+    let kafka = settings(broker.bootstrap_servers(), PATIENCE);
+    let publisher = Publisher::connect(&kafka).unwrap();
+    let sent = event("0xa", 1);
+    publisher
+        .publish(
+            &topic,
+            Message {
+                key: "0xa",
+                event: &sent,
+                traceparent: None,
+            },
+        )
+        .await
+        .unwrap();
+    let consumer =
+        Consumer::subscribe(&kafka, &format!("group-{topic}"), std::slice::from_ref(&topic)).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let received = loop {
+        assert!(Instant::now() < deadline, "the event did not arrive");
+        if let Some(received) = consumer.next(Duration::from_millis(500)).await.unwrap() {
+            break received;
+        }
+    };
+    // Read as another type: the error says where it stands, so that a person can look.
+    let error = received.decode::<Vec<String>>().unwrap_err();
+    assert!(!error.is_retryable());
+    assert!(error.to_string().contains(&format!("{topic}[0]@0")), "{error}");
+}

@@ -1,0 +1,238 @@
+//! `migrate`: the only way the schema changes.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use anyhow::{Context as _, Result};
+use eidos_core::CoreError;
+use eidos_core::migrations;
+use eidos_settings::{Input, SourceName, SuiteOnly};
+use eidos_types::{Clock as _, SystemClock};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Value, json};
+use sqlx::migrate::Migrator;
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
+
+use crate::Failure;
+use crate::cli::{Format, Migrate};
+use crate::output::{self, Column, Show};
+
+/// The same files that `eidos-core` applies; embedded here for what their headers say.
+static FILES: Migrator = sqlx::migrate!("../../migrations");
+
+const TABLE_EXISTS: &str = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
+const APPLIED: &str =
+    "SELECT version, (extract(epoch FROM installed_on) * 1000)::bigint FROM _sqlx_migrations WHERE success";
+
+const COLUMNS: &[Column] = &[
+    ("VERSION", "version", Show::Text),
+    ("MIGRATION", "description", Show::Text),
+    ("STATE", "state", Show::Text),
+    ("APPLIED AT", "applied_at_ms", Show::Instant),
+    ("OWNER", "owner", Show::Text),
+    ("LOCKS", "locks", Show::Text),
+];
+
+pub(super) async fn run(options: &Migrate, format: Format, out: &mut dyn Write) -> Result<()> {
+    let url = database_url(options)?;
+    let before = applied(&url).await?;
+    if options.check {
+        print(out, format, &before)?;
+        return verdict(&before);
+    }
+    let pending = FILES
+        .iter()
+        .filter(|file| !before.contains_key(&file.version))
+        .count();
+    migrations::migrate_url(&url, SystemClock::default().now())
+        .await
+        .map_err(failure)?;
+    print(out, format, &applied(&url).await?)?;
+    if format == Format::Table {
+        writeln!(
+            out,
+            "{pending} applied now; the schema is at version {}",
+            migrations::expected_version()
+        )?;
+    }
+    Ok(())
+}
+
+/// `--database-url`, else `databases.jobs.url` of the settings.
+fn database_url(options: &Migrate) -> Result<SecretString> {
+    if let Some(url) = options.database_url.as_ref().filter(|url| !url.is_empty()) {
+        return Ok(SecretString::from(url.clone()));
+    }
+    let input = Input {
+        file: options.config.as_deref(),
+        env: std::env::vars().collect(),
+    };
+    let effective =
+        eidos_settings::load::<SuiteOnly>(&input).map_err(|errors| Failure::Settings(errors.to_string()))?;
+    let jobs = effective.suite.databases.get(&SourceName::Jobs).ok_or_else(|| {
+        Failure::Settings(
+            "which database? give --database-url, EIDOS_DATABASE_URL, or settings with databases.jobs.url"
+                .to_owned(),
+        )
+    })?;
+    Ok(jobs.url.clone())
+}
+
+/// Applied versions with their time (epoch ms).
+async fn applied(url: &SecretString) -> Result<BTreeMap<i64, i64>> {
+    let options: sqlx::postgres::PgConnectOptions = url
+        .expose_secret()
+        .parse()
+        // The error may quote the URL, which holds a password.
+        .map_err(|_unshown: sqlx::Error| {
+            Failure::Settings(
+                "the database URL is not postgres://user:password@host:port/database".to_owned(),
+            )
+        })?;
+    let target = format!("postgres://{}:{}", options.get_host(), options.get_port());
+    let connect = options
+        .application_name("eidosctl")
+        .disable_statement_logging()
+        .connect();
+    let mut connection: PgConnection = tokio::time::timeout(std::time::Duration::from_secs(10), connect)
+        .await
+        .map_err(|_elapsed| unreachable(&target, "no answer within 10s"))?
+        .map_err(|error| unreachable(&target, &error.to_string()))?;
+    let exists: bool = sqlx::query_scalar(TABLE_EXISTS)
+        .fetch_one(&mut connection)
+        .await
+        .context("cannot look for the migrations table")?;
+    let rows: Vec<(i64, i64)> = if exists {
+        sqlx::query_as(APPLIED)
+            .fetch_all(&mut connection)
+            .await
+            .context("cannot read the applied migrations (_sqlx_migrations)")?
+    } else {
+        Vec::new()
+    };
+    connection.close().await.context("cannot close the connection")?;
+    Ok(rows.into_iter().collect())
+}
+
+fn unreachable(target: &str, reason: &str) -> Failure {
+    Failure::Unreachable {
+        url: target.to_owned(),
+        reason: reason.to_owned(),
+    }
+}
+
+fn print(out: &mut dyn Write, format: Format, applied: &BTreeMap<i64, i64>) -> Result<()> {
+    let rows: Vec<Value> = FILES
+        .iter()
+        .map(|file| {
+            let header = Header::of(file.sql.as_str());
+            let at = applied.get(&file.version);
+            json!({
+                "version": file.version,
+                "description": file.description,
+                "state": if at.is_some() { "applied" } else { "pending" },
+                "applied_at_ms": at,
+                "owner": header.owner,
+                "locks": header.locks,
+            })
+        })
+        .collect();
+    let answer = json!({ "migrations": rows, "expected_version": migrations::expected_version() });
+    output::print(out, format, &answer, |out, answer| {
+        output::list(out, answer, COLUMNS, "this program knows no migrations")
+    })?;
+    Ok(())
+}
+
+fn verdict(applied: &BTreeMap<i64, i64>) -> Result<()> {
+    let expected = migrations::expected_version();
+    let pending = FILES
+        .iter()
+        .filter(|file| !applied.contains_key(&file.version))
+        .count();
+    if pending > 0 {
+        return Err(Failure::Schema(format!(
+            "{pending} migrations are pending; apply them with: eidosctl migrate"
+        ))
+        .into());
+    }
+    match applied.keys().max() {
+        Some(&found) if found > expected => Err(Failure::Schema(format!(
+            "the database is at version {found}, newer than this program's {expected}: use the newer release"
+        ))
+        .into()),
+        _ => Ok(()),
+    }
+}
+
+fn failure(error: CoreError) -> anyhow::Error {
+    match error {
+        CoreError::Url { .. } => Failure::Settings(error.to_string()).into(),
+        other => anyhow::Error::new(other)
+            .context("the migration did not complete; what was applied before it stays"),
+    }
+}
+
+/// What the first lines of a migration say about it: `-- Owner: … Locks: …`.
+#[derive(Debug, PartialEq, Eq)]
+struct Header {
+    owner: Option<String>,
+    locks: Option<String>,
+}
+
+impl Header {
+    fn of(sql: &str) -> Self {
+        let comment: Vec<&str> = sql
+            .lines()
+            .map_while(|line| line.strip_prefix("--"))
+            .map(str::trim)
+            .take_while(|line| !line.is_empty())
+            .collect();
+        let text = comment.join(" ");
+        let (before, locks) = match text.split_once("Locks:") {
+            Some((before, locks)) => (before, Some(locks)),
+            None => (text.as_str(), None),
+        };
+        let clean = |part: &str| part.trim().trim_end_matches('.').to_owned();
+        Self {
+            owner: before.split_once("Owner:").map(|(_, owner)| clean(owner)),
+            locks: locks.map(clean),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_migration_says_who_owns_it_and_what_it_locks() {
+        for file in FILES.iter() {
+            let header = Header::of(file.sql.as_str());
+            assert!(
+                header.owner.is_some() && header.locks.is_some(),
+                "migration {} must begin with `-- Owner: … Locks: …`: {header:?}",
+                file.version
+            );
+        }
+    }
+
+    #[test]
+    fn the_list_is_the_one_that_core_applies() {
+        let newest = FILES.iter().map(|file| file.version).max();
+        assert_eq!(newest, Some(migrations::expected_version()));
+    }
+
+    #[test]
+    fn a_header_ends_at_the_first_empty_comment_line() {
+        let header =
+            Header::of("-- Owner: recon-svc. Locks: new tables\n-- only.\n--\n-- Locks: nothing\nSELECT 1");
+        assert_eq!(
+            header,
+            Header {
+                owner: Some("recon-svc".to_owned()),
+                locks: Some("new tables only".to_owned())
+            }
+        );
+    }
+}

@@ -1,0 +1,37 @@
+//! One file per noun; each command is a request and the way its answer is shown.
+
+mod breaks;
+mod executions;
+mod jobs;
+mod migrate;
+mod pauses;
+mod trigger;
+
+use std::io::Write;
+
+use anyhow::Result;
+
+use crate::cli::{Cli, Command};
+use crate::client::Client;
+
+/// Runs the command and prints its answer to `out`.
+pub(crate) async fn run(cli: Cli, out: &mut dyn Write) -> Result<()> {
+    let format = cli.common.format;
+    if let Command::Migrate(options) = cli.command {
+        return migrate::run(&options, format, out).await;
+    }
+    let client = Client::new(&cli.common)?;
+    match cli.command {
+        Command::Migrate(_) => Ok(()), // answered above: it needs no API
+        Command::Jobs => jobs::list(&client, format, out).await,
+        Command::Pause(options) => jobs::set_paused(&client, &options, true, format, out).await,
+        Command::Resume(options) => jobs::set_paused(&client, &options, false, format, out).await,
+        Command::Report { job } => jobs::report(&client, &job, format, out).await,
+        Command::Trigger(options) => trigger::run(&client, &options, format, out).await,
+        Command::Executions(options) => executions::list(&client, &options, format, out).await,
+        Command::Execution { id } => executions::show(&client, id, format, out).await,
+        Command::Cancel { id } => executions::cancel(&client, id, format, out).await,
+        Command::Breaks(options) => breaks::run(&client, &options, format, out).await,
+        Command::Pauses(options) => pauses::run(&client, &options, format, out).await,
+    }
+}

@@ -1,0 +1,319 @@
+//! The API side: what is sent, how refusals and lost answers are told, which exit code they have.
+//!
+//! The answers are canned here because most of them are a service misbehaving on request (no answer, half an answer, a
+//! proxy's page). That the real service understands the tool is tested where the service is.
+
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::program::{Ran, eidosctl};
+
+const TOKEN: &str = "a-token-of-thirty-two-characters!";
+
+/// One answer of the canned service.
+enum Answer {
+    Json(u16, Value),
+    Text(u16, &'static str),
+    /// Takes the request and closes the connection.
+    Nothing,
+}
+
+struct Canned {
+    url: String,
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Canned {
+    /// Answers one connection after the other, with the last answer for all that follow.
+    async fn start(answers: Vec<Answer>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&requests);
+        tokio::spawn(async move {
+            let mut turn = 0;
+            while let Ok((stream, _)) = listener.accept().await {
+                let answer = &answers[turn.min(answers.len() - 1)];
+                turn += 1;
+                let request = serve(stream, answer).await;
+                seen.lock().unwrap().push(request);
+            }
+        });
+        Self { url, requests }
+    }
+
+    async fn run(&self, arguments: &[&str]) -> Ran {
+        eidosctl(arguments, &[("EIDOS_URL", &self.url), ("EIDOS_TOKEN", TOKEN)]).await
+    }
+
+    fn request(&self, index: usize) -> String {
+        self.requests.lock().unwrap()[index].clone()
+    }
+}
+
+async fn serve(mut stream: TcpStream, answer: &Answer) -> String {
+    let mut request = Vec::new();
+    let mut chunk = [0; 4096];
+    loop {
+        let read = stream.read(&mut chunk).await.unwrap();
+        request.extend_from_slice(&chunk[..read]);
+        let text = String::from_utf8_lossy(&request);
+        let complete = text.split_once("\r\n\r\n").is_some_and(|(head, body)| {
+            let length = head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: "));
+            length.map_or(0, |length| length.parse().unwrap()) <= body.len()
+        });
+        if read == 0 || complete {
+            break;
+        }
+    }
+    let (status, kind, body) = match answer {
+        Answer::Json(status, body) if *status >= 400 => {
+            (*status, "application/problem+json", body.to_string())
+        }
+        Answer::Json(status, body) => (*status, "application/json", body.to_string()),
+        Answer::Text(status, body) => (*status, "text/html", (*body).to_owned()),
+        Answer::Nothing => return String::from_utf8(request).unwrap(),
+    };
+    let length = body.len();
+    let response = format!(
+        "HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    );
+    stream.write_all(response.as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    String::from_utf8(request).unwrap()
+}
+
+fn problem(status: u16, title: &str, detail: &str) -> Answer {
+    Answer::Json(
+        status,
+        json!({ "type": "urn:eidos:problem:x", "title": title, "status": status, "detail": detail }),
+    )
+}
+
+#[tokio::test]
+async fn a_trigger_sends_key_parameters_and_token() {
+    let service = Canned::start(vec![Answer::Json(
+        202,
+        json!({ "execution_id": "e-1", "created": true }),
+    )])
+    .await;
+    let ran = service
+        .run(&[
+            "trigger",
+            "reconciliation",
+            "--idempotency-key",
+            "k1",
+            "--param",
+            "full=true",
+            "--dry-run",
+        ])
+        .await;
+    assert_eq!(
+        (ran.code, ran.out.as_str()),
+        (0, "e-1: requested\n"),
+        "{}",
+        ran.err
+    );
+
+    let request = service.request(0);
+    let (head, body) = request.split_once("\r\n\r\n").unwrap();
+    assert!(
+        head.starts_with("POST /v1/jobs/reconciliation/trigger HTTP/1.1"),
+        "{head}"
+    );
+    assert!(head.contains("idempotency-key: k1"), "{head}");
+    assert!(head.contains(&format!("authorization: Bearer {TOKEN}")), "{head}");
+    let body: Value = serde_json::from_str(body).unwrap();
+    assert_eq!(body, json!({ "params": { "full": true }, "dry_run": true }));
+}
+
+#[tokio::test]
+async fn refusals_are_readable_and_have_their_exit_codes() {
+    for (answer, code, says) in [
+        (problem(401, "Unauthorized", "send a token"), 77, "EIDOS_TOKEN"),
+        (
+            problem(403, "Forbidden", "this needs the role operator"),
+            77,
+            "this needs the role operator",
+        ),
+        (
+            problem(404, "Not found", "there is no job x"),
+            1,
+            "there is no job x",
+        ),
+        (problem(409, "Busy", "reconciliation is busy with e-7"), 75, "e-7"),
+        (
+            problem(422, "Invalid", "unknown field `ful`"),
+            1,
+            "unknown field `ful`",
+        ),
+        (Answer::Text(502, "<html>bad gateway</html>"), 1, "HTTP 502"),
+        (
+            Answer::Text(200, "<html>welcome</html>"),
+            1,
+            "did not answer with JSON",
+        ),
+    ] {
+        let service = Canned::start(vec![answer]).await;
+        let ran = service.run(&["trigger", "reconciliation"]).await;
+        assert_eq!(ran.code, code, "{}", ran.err);
+        assert!(ran.err.contains(says), "{}", ran.err);
+        assert!(!ran.err.contains(TOKEN), "{}", ran.err);
+    }
+}
+
+#[tokio::test]
+async fn a_lost_answer_says_how_to_repeat_safely() {
+    let service = Canned::start(vec![Answer::Nothing]).await;
+    let ran = service
+        .run(&["trigger", "reconciliation", "--idempotency-key", "k-42"])
+        .await;
+    assert_eq!(ran.code, 69, "{}", ran.err);
+    assert!(
+        ran.err.contains("not known") && ran.err.contains("--idempotency-key k-42"),
+        "{}",
+        ran.err
+    );
+}
+
+#[tokio::test]
+async fn nobody_at_the_address_is_exit_69() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let ran = eidosctl(&["jobs", "--url", &format!("http://127.0.0.1:{port}")], &[]).await;
+    assert_eq!(ran.code, 69, "{}", ran.err);
+    assert!(ran.err.contains(&port.to_string()), "{}", ran.err);
+}
+
+#[tokio::test]
+async fn waiting_ends_with_the_run_and_its_verdict() {
+    let run = |status: &str, error: Value| {
+        let view = json!({ "execution_id": "e-1", "job": "reconciliation", "status": status, "error_message": error });
+        Answer::Json(200, view)
+    };
+    let accepted = || Answer::Json(202, json!({ "execution_id": "e-1", "created": true }));
+    let service = Canned::start(vec![
+        accepted(),
+        run("running", Value::Null),
+        run("success", Value::Null),
+    ])
+    .await;
+    let ran = service.run(&["trigger", "reconciliation", "--wait"]).await;
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.out.contains("success"), "{}", ran.out);
+
+    let service = Canned::start(vec![accepted(), run("failed", json!("the node is gone"))]).await;
+    let ran = service
+        .run(&["trigger", "reconciliation", "--wait", "--format", "json"])
+        .await;
+    assert_eq!(ran.code, 1, "{}", ran.err);
+    assert!(
+        ran.err
+            .contains("e-1 of reconciliation ended as failed: the node is gone"),
+        "{}",
+        ran.err
+    );
+    assert_eq!(
+        serde_json::from_str::<Value>(&ran.out).unwrap()["status"],
+        "failed"
+    );
+
+    let service = Canned::start(vec![accepted(), run("running", Value::Null)]).await;
+    let ran = service
+        .run(&["trigger", "reconciliation", "--wait", "--wait-timeout", "1s"])
+        .await;
+    assert_eq!(ran.code, 75, "{}", ran.err);
+}
+
+#[tokio::test]
+async fn lists_ask_for_pages_and_say_when_there_is_more() {
+    let page = json!({
+        "executions": [{ "execution_id": "e-1", "status": "failed", "failure_kind": "timeout", "duration_ms": 1500 }],
+        "pagination": { "total": 2, "page": 1, "page_size": 1, "total_pages": 2, "has_next": true, "has_previous": false },
+    });
+    let service = Canned::start(vec![Answer::Json(200, page)]).await;
+    let ran = service
+        .run(&[
+            "executions",
+            "reconciliation",
+            "--status",
+            "failed",
+            "--limit",
+            "1",
+        ])
+        .await;
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(
+        service
+            .request(0)
+            .starts_with("GET /v1/jobs/reconciliation/executions?status=failed&page_size=1 ")
+    );
+    assert!(
+        ran.out.contains("timeout") && ran.out.contains("1s 500ms") && ran.out.contains("raise --limit"),
+        "{}",
+        ran.out
+    );
+}
+
+#[tokio::test]
+async fn lifting_a_pause_says_why() {
+    let service = Canned::start(vec![Answer::Json(200, json!({}))]).await;
+    let ran = service
+        .run(&[
+            "pauses",
+            "lift",
+            "withdrawal",
+            "USDC",
+            "--reason",
+            "deposit 0x1 credited",
+        ])
+        .await;
+    assert_eq!(
+        (ran.code, ran.out.as_str()),
+        (0, "withdrawal USDC: lifted\n"),
+        "{}",
+        ran.err
+    );
+    let request = service.request(0);
+    assert!(
+        request.starts_with("POST /v1/pauses/withdrawal/USDC/lift "),
+        "{request}"
+    );
+    assert!(
+        request.ends_with(r#"{"reason":"deposit 0x1 credited"}"#),
+        "{request}"
+    );
+}
+
+#[tokio::test]
+async fn the_token_comes_from_a_file_too_and_a_missing_file_is_exit_78() {
+    let service = Canned::start(vec![Answer::Json(200, json!([]))]).await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("token");
+    std::fs::write(&file, format!("{TOKEN}\n")).unwrap();
+    let path = file.to_str().unwrap();
+    let ran = eidosctl(&["jobs", "--url", &service.url, "--token-file", path], &[]).await;
+    assert_eq!(
+        (ran.code, ran.out.as_str()),
+        (0, "the service has no jobs\n"),
+        "{}",
+        ran.err
+    );
+    assert!(
+        service
+            .request(0)
+            .contains(&format!("authorization: Bearer {TOKEN}"))
+    );
+
+    let ran = eidosctl(&["jobs", "--token-file", "/nowhere/token"], &[]).await;
+    assert_eq!(ran.code, 78, "{}", ran.err);
+    assert!(ran.err.contains("/nowhere/token"), "{}", ran.err);
+}
