@@ -60,6 +60,8 @@ async fn a_rung_that_answers_for_another_block_is_found_out() {
     let proxy = Proxy::before(&world.node).await;
     let reader = connect(&world.settings_at(&proxy.url)).await;
     let at = reader.head().await.unwrap();
+    // anvil writes into the state of the head, so the head must be another block than the pinned one.
+    world.node.mine(1).await;
     for (wallet, token) in &pairs {
         let slot = eidos_chain::vault_balance_slots(wallet, token).unwrap().total;
         let other = format!("{:#066x}", 12_345);

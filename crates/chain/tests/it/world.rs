@@ -1,6 +1,7 @@
 //! A node with the contracts, and balances whose truth the test knows.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use alloy_primitives::{Bytes, U256, keccak256};
 use alloy_sol_types::SolCall;
@@ -41,7 +42,7 @@ impl Node {
             let _another_test_was_first = rustls::crypto::ring::default_provider().install_default();
         }
         let http = reqwest::Client::builder()
-            .timeout(std::time::Duration::from_secs(30))
+            .timeout(Duration::from_secs(30))
             .build()
             .unwrap();
         Self { url, http }
@@ -87,10 +88,23 @@ impl Node {
             tx["to"] = json!(to);
         }
         let hash = self.rpc("eth_sendTransaction", json!([tx])).await;
-        let receipt = self.rpc("eth_getTransactionReceipt", json!([hash])).await;
+        let receipt = self.receipt(&hash).await;
         assert_eq!(receipt["status"], "0x1", "{receipt}");
         let contract = serde_json::from_value(receipt["contractAddress"].clone()).ok();
         (serde_json::from_value(hash).unwrap(), contract)
+    }
+
+    /// anvil mines at once, but answers the sender first.
+    async fn receipt(&self, hash: &Value) -> Value {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let receipt = self.rpc("eth_getTransactionReceipt", json!([hash])).await;
+            if !receipt.is_null() {
+                return receipt;
+            }
+            assert!(Instant::now() < deadline, "{hash} is not mined");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     pub(crate) async fn call(&self, from: Address, to: Address, call: &impl SolCall) -> Hash32 {
@@ -164,8 +178,8 @@ impl World {
         ];
         settings.bulk.start_wallets = 40;
         settings.bulk.max_wallets = 100;
-        settings.rpc.retry_base = std::time::Duration::from_millis(5);
-        settings.rpc.retry_max = std::time::Duration::from_millis(20);
+        settings.rpc.retry_base = Duration::from_millis(5);
+        settings.rpc.retry_max = Duration::from_millis(20);
         settings
     }
 
