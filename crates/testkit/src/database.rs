@@ -1,17 +1,13 @@
 //! [`TestDb`]: a database per test.
 
-use std::path::Path;
-
 use eidos_sandbox::Postgres;
+use eidos_types::{Clock, SystemClock};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
 use tokio::sync::OnceCell;
 
 use crate::background;
 use crate::servers::{shared_postgres, unique_name};
-
-/// Our migrations, at the root of the repository.
-const MIGRATIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../migrations");
 
 /// The database that every migrated one is a copy of.
 const TEMPLATE: &str = "template_migrated";
@@ -116,12 +112,8 @@ async fn prepare_template() {
         Ok(pool) => pool,
         Err(error) => panic!("cannot connect to {url}: {error}"),
     };
-    let migrated = match sqlx::migrate::Migrator::new(Path::new(MIGRATIONS)).await {
-        Ok(migrator) => migrator.run(&pool).await,
-        Err(error) => Err(error),
-    };
-    if let Err(error) = migrated {
-        panic!("the migrations in {MIGRATIONS} fail: {error}");
+    if let Err(error) = eidos_core::migrations::migrate(&pool, SystemClock::default().now()).await {
+        panic!("the migrations fail: {error}");
     }
     // Nobody may be connected to a template while it is copied.
     pool.close().await;

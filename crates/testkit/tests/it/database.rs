@@ -36,6 +36,10 @@ async fn two_migrated_databases_do_not_see_each_other() {
         .await
         .unwrap();
     assert_eq!(seen, 0);
+    assert!(
+        eidos_core::migrations::check(two.pool()).await.is_ok(),
+        "a service accepts the schema of a test"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -1,7 +1,6 @@
 //! The test kit against itself.
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
     reason = "helpers of tests fail the test that called them"
 )]
 

@@ -250,7 +250,7 @@ async fn a_large_stream_arrives_whole_over_changes_of_mode() {
         proxy.set(ProxyMode::Pass).await;
     };
     let mut got = Vec::new();
-    let (_, read) = tokio::join!(changes, timeout(SOON, read.read_to_end(&mut got)));
+    let ((), read) = tokio::join!(changes, timeout(SOON, read.read_to_end(&mut got)));
     read.unwrap().unwrap();
     writer.await.unwrap();
     assert!(got == sent, "{} bytes of {}", got.len(), sent.len());
