@@ -6,14 +6,7 @@
 /// Messages shared by every Eidos service.
 pub mod common {
     /// `eidos.common.v1`.
-    #[expect(
-        clippy::all,
-        clippy::pedantic,
-        missing_docs,
-        clippy::allow_attributes,
-        clippy::allow_attributes_without_reason,
-        reason = "generated code"
-    )]
+    #[expect(missing_docs, reason = "generated code documents what the .proto documents")]
     pub mod v1 {
         include!("generated/eidos.common.v1.rs");
     }
@@ -23,12 +16,9 @@ pub mod common {
 pub mod jobs {
     /// `eidos.jobs.v1`.
     #[expect(
-        clippy::all,
         clippy::pedantic,
         missing_docs,
-        clippy::allow_attributes,
-        clippy::allow_attributes_without_reason,
-        reason = "generated code"
+        reason = "generated code documents what the .proto documents and follows tonic's style"
     )]
     pub mod v1 {
         include!("generated/eidos.jobs.v1.rs");

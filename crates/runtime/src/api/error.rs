@@ -1,0 +1,61 @@
+//! [`ApiError`]: why a request was refused, in words that fit HTTP and gRPC.
+
+use eidos_core::CoreError;
+use eidos_settings::Role;
+use eidos_types::JobName;
+
+/// A refused request. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApiError {
+    /// No token, or one that is not known.
+    #[error("send a bearer token that this service knows in the Authorization header")]
+    Unauthenticated,
+    /// A known caller who may not do this.
+    #[error("this needs the role {needed}; the token has the role {role}")]
+    Forbidden { role: Role, needed: Role },
+    /// There is no such thing.
+    #[error("{0}")]
+    NotFound(String),
+    /// The job is running or about to.
+    #[error("{job} is busy with execution {execution}; wait for it or cancel it")]
+    Busy { job: JobName, execution: String },
+    /// The thing is in a state that does not allow this.
+    #[error("{0}")]
+    Conflict(String),
+    /// The request cannot be read.
+    #[error("{0}")]
+    Malformed(String),
+    /// The request is too large to be read.
+    #[error("the body is larger than {limit_bytes} bytes")]
+    TooLarge { limit_bytes: usize },
+    /// The request is well-formed and wrong.
+    #[error("{0}")]
+    Invalid(String),
+    /// Something this service needs did not answer. Details are in the log, not in the answer.
+    #[error("{0}")]
+    Unavailable(#[source] CoreError),
+}
+
+impl From<CoreError> for ApiError {
+    fn from(error: CoreError) -> Self {
+        Self::Unavailable(error)
+    }
+}
+
+impl ApiError {
+    /// For `map_err` of a statement.
+    pub(crate) fn sql(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
+        move |cause| Self::Unavailable(CoreError::Sql { doing, cause })
+    }
+
+    /// What the caller is told. Inner errors may name hosts and tables: they go to the log.
+    pub(crate) fn detail(&self) -> String {
+        match self {
+            Self::Unavailable(error) => {
+                tracing::error!(error = %crate::error::chain(error), "a request could not be answered");
+                "the service could not reach its database; try again".to_owned()
+            }
+            other => other.to_string(),
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! [`main`]: the whole program of a service.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use eidos_settings::{Effective, Input, ServiceSettings, SuiteSettings};
+use eidos_telemetry::{LogFormat, TelemetryGuard, TelemetryOptions};
+use eidos_types::{SharedClock, SystemClock};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::cli::{self, Action, Arguments, Format, RunArgs};
+use crate::foreground::{BadRunRequest, Foreground, RunRequest};
+use crate::service::{Drained, Service};
+use crate::{ServiceDefinition, tables};
+
+/// Another run holds the lease (`EX_TEMPFAIL`): the same command may succeed later.
+const EXIT_BUSY: u8 = 75;
+/// How often progress is shown in the foreground.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+/// How long threads that do not end may hold the process back.
+const RUNTIME_CLOSE: Duration = Duration::from_secs(2);
+
+/// Runs a service: reads the command line and the settings, does what it is told and says with its exit code how it
+/// went: 0 done, 1 failed, 75 busy, 78 settings that cannot be used.
+#[expect(clippy::needless_pass_by_value, reason = "the whole program: nobody needs the definition afterwards")]
+pub fn main<S: ServiceSettings>(definition: ServiceDefinition<S>) -> ExitCode {
+    let command = cli::command(definition.name, definition.about, env!("CARGO_PKG_VERSION"));
+    let arguments = match cli::parse(command, std::env::args_os()) {
+        Ok(arguments) => arguments,
+        Err(shown) => {
+            let _closed_pipe = shown.print();
+            return ExitCode::from(u8::try_from(shown.exit_code()).unwrap_or(1));
+        }
+    };
+    let settings = match load::<S>(&arguments) {
+        Ok(settings) => Arc::new(settings),
+        Err(errors) => {
+            complain(&errors.to_string());
+            return ExitCode::from(eidos_settings::EXIT_CODE);
+        }
+    };
+    if arguments.action == Action::CheckConfig {
+        return say(&eidos_settings::render(&settings));
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&anyhow::anyhow!("cannot start the runtime: {error}")),
+    };
+    let code = runtime.block_on(act(&definition, settings, arguments.action));
+    // A run that cannot be stopped sits in a thread: it must not keep the process.
+    runtime.shutdown_timeout(RUNTIME_CLOSE);
+    code
+}
+
+fn load<S: ServiceSettings>(arguments: &Arguments) -> Result<Effective<S>, eidos_settings::SettingsErrors> {
+    let env = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    eidos_settings::load(&Input { file: arguments.config.as_deref(), env })
+}
+
+async fn act<S: ServiceSettings>(
+    definition: &ServiceDefinition<S>,
+    settings: Arc<Effective<S>>,
+    action: Action,
+) -> ExitCode {
+    // Fails only when a provider is installed already, which is what is wanted.
+    let _installed_before = rustls::crypto::ring::default_provider().install_default();
+    let _telemetry = match start_telemetry(definition.name, &settings.suite) {
+        Ok(guard) => guard,
+        Err(error) => return fail(&error.into()),
+    };
+    let clock: SharedClock = Arc::new(SystemClock::default());
+    let service = match Service::connect(definition, settings, clock).await {
+        Ok(service) => service,
+        Err(error) => return fail(&error),
+    };
+    match action {
+        Action::Serve => serve(service).await,
+        Action::Run(args) => run(&service, args).await,
+        Action::Jobs => say(&tables::jobs(&service)),
+        Action::CheckConfig => ExitCode::SUCCESS,
+    }
+}
+
+fn start_telemetry(name: &str, suite: &SuiteSettings) -> Result<TelemetryGuard, eidos_telemetry::TelemetryError> {
+    eidos_telemetry::init(&TelemetryOptions {
+        service: name.to_owned(),
+        version: suite.service.version.clone(),
+        environment: suite.service.env.to_string(),
+        log_level: suite.telemetry.log_level.clone(),
+        log_format: match suite.telemetry.log_format {
+            eidos_settings::LogFormat::Json => LogFormat::Json,
+            eidos_settings::LogFormat::Text => LogFormat::Text,
+        },
+        otlp_endpoint: suite.telemetry.otlp_endpoint.clone(),
+    })
+}
+
+async fn serve(service: Service) -> ExitCode {
+    let started = async {
+        let metrics = eidos_telemetry::install_metrics()?;
+        let signals = Signals::listen()?;
+        anyhow::Ok((service.with_metrics(metrics).serve().await?, signals))
+    };
+    let (mut serving, mut signals) = match started.await {
+        Ok(started) => started,
+        Err(error) => return fail(&error),
+    };
+    let failure = tokio::select! {
+        name = signals.next() => {
+            tracing::info!(signal = name, "told to stop");
+            None
+        }
+        error = serving.failed() => Some(error),
+    };
+    if let Some(error) = failure {
+        return fail(&error);
+    }
+    match serving.shut_down().await {
+        Drained::Clean => ExitCode::SUCCESS,
+        Drained::Forced => ExitCode::FAILURE,
+    }
+}
+
+async fn run(service: &Service, args: RunArgs) -> ExitCode {
+    let mut signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return fail(&error),
+    };
+    let request = RunRequest {
+        job: args.job,
+        slot: args.slot.map(eidos_types::Slot::at),
+        params: args.params,
+        dry_run: args.dry_run,
+    };
+    let mut running = Box::pin(service.run_job(request));
+    let mut progress = tokio::time::interval(PROGRESS_EVERY);
+    let mut shown = None;
+    let ended = loop {
+        tokio::select! {
+            ended = &mut running => break ended,
+            _signal = signals.next() => service.interrupt(),
+            _now = progress.tick() => {
+                let latest = service.progress();
+                if latest != shown && let Some(progress) = latest {
+                    complain(&tables::progress(progress));
+                }
+                shown = latest;
+            }
+        }
+    };
+    match ended {
+        Ok(Foreground::Success { report, rendered, .. }) => match args.format {
+            Format::Table => say(&rendered),
+            Format::Json => say(&format!("{report:#}")),
+        },
+        Ok(Foreground::Failed { execution, kind, message }) => {
+            complain(&format!("execution {execution} failed ({kind}): {message}"));
+            ExitCode::FAILURE
+        }
+        Ok(Foreground::Busy { remaining }) => {
+            complain(&format!("busy: another run holds the lease, for {} s unless it is renewed", remaining.as_secs()));
+            ExitCode::from(EXIT_BUSY)
+        }
+        // A mistake on the command line: clap's own code for usage.
+        Err(error) if error.is::<BadRunRequest>() => {
+            complain(&error.to_string());
+            ExitCode::from(2)
+        }
+        Err(error) => fail(&error),
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> anyhow::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    complain(&crate::error::chain(error.as_ref()));
+    ExitCode::FAILURE
+}
+
+/// To standard output; a reader that went away is not an error worth reporting.
+fn say(text: &str) -> ExitCode {
+    let _closed_pipe = writeln!(std::io::stdout(), "{text}");
+    ExitCode::SUCCESS
+}
+
+/// To standard error.
+fn complain(text: &str) {
+    let _closed_pipe = writeln!(std::io::stderr(), "{text}");
+}

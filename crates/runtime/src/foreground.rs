@@ -1,0 +1,111 @@
+//! One run in the foreground, under the same lease, epoch and history as any other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use eidos_core::execution::Trigger;
+use eidos_types::{ExecutionId, Slot};
+use serde_json::Value;
+
+use crate::CancelReason;
+use crate::service::Service;
+use crate::work::{Again, Ticked, Work, only};
+
+/// What to run.
+#[derive(Debug, Clone, Default)]
+pub struct RunRequest {
+    /// The job's name.
+    pub job: String,
+    /// The scheduled instant to work for; now unless told.
+    pub slot: Option<Slot>,
+    /// Parameters, an object or null.
+    pub params: Value,
+    /// Change nothing.
+    pub dry_run: bool,
+}
+
+/// How it went.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Foreground {
+    /// With a report.
+    Success {
+        /// The execution.
+        execution: ExecutionId,
+        /// The report.
+        report: Value,
+        /// The report for a person.
+        rendered: String,
+    },
+    /// Without one.
+    Failed {
+        /// The execution.
+        execution: ExecutionId,
+        /// `error`, `timeout`, `panic`, ...
+        kind: &'static str,
+        /// Why.
+        message: String,
+    },
+    /// Another run of the job holds the lease.
+    Busy {
+        /// How long its lease lasts unless it is renewed.
+        remaining: Duration,
+    },
+}
+
+/// The request names a job or parameters that do not exist.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct BadRunRequest(String);
+
+impl Service {
+    /// Runs a job now, with the retries its settings allow.
+    ///
+    /// # Errors
+    /// [`BadRunRequest`] before anything is written; otherwise what the database or Redis said.
+    pub async fn run_job(&self, request: RunRequest) -> anyhow::Result<Foreground> {
+        let job = Arc::clone(self.registry.get(&request.job).ok_or_else(|| {
+            let known: Vec<&str> = self.registry.iter().map(|job| job.name.as_str()).collect();
+            BadRunRequest(format!("there is no job '{}'; this service has: {}", request.job, known.join(", ")))
+        })?);
+        job.entry
+            .check_params(&request.params)
+            .map_err(|problem| BadRunRequest(format!("parameters of {}: {problem}", request.job)))?;
+        let work = Work::Again(Again {
+            slots: only(request.slot.unwrap_or_else(|| Slot::at(self.runner.clock.now()))),
+            trigger: Trigger::Cli,
+            attempt: 1,
+            idempotency_key: None,
+            params: (!request.params.is_null()).then_some(request.params),
+            dry_run: request.dry_run,
+        });
+        match self.runner.carry_out(&job, work).await? {
+            Ticked::Busy { remaining } => Ok(Foreground::Busy { remaining }),
+            Ticked::NotOurs(why) => Err(anyhow!("{} was not run: {why}", request.job)),
+            Ticked::Ran(ran) => Ok(match ran.outcome {
+                Ok(report) => Foreground::Success {
+                    execution: ran.execution,
+                    report: report.json,
+                    rendered: report.rendered,
+                },
+                Err(failure) => Foreground::Failed {
+                    execution: ran.execution,
+                    kind: failure.kind.as_str(),
+                    message: failure.message,
+                },
+            }),
+        }
+    }
+
+    /// Asks whatever runs in the foreground to stop.
+    pub fn interrupt(&self) {
+        self.runner.stopping.cancel();
+        self.runner.process.cancel(CancelReason::Shutdown);
+    }
+
+    /// How far the run in the foreground is: units done and, if known, in all.
+    #[must_use]
+    pub fn progress(&self) -> Option<(u64, Option<u64>)> {
+        self.runner.running.progress()
+    }
+}

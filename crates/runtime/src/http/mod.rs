@@ -1,0 +1,74 @@
+//! The HTTP interface: probes, metrics and `/v1`. Every refusal is an RFC 9457 problem.
+
+mod jobs;
+mod middleware;
+mod openapi;
+mod probes;
+mod problem;
+
+use std::sync::Arc;
+
+use axum::routing::{get, post};
+use axum::{Extension, Router};
+use eidos_telemetry::MetricsHandle;
+
+use crate::api::{Api, ApiError};
+use crate::auth::Authenticator;
+use crate::health::HealthRegistry;
+
+pub(crate) use problem::Problem;
+
+/// Largest request body in bytes; parameters of a job are small.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// What the handlers share.
+#[derive(Clone)]
+pub(crate) struct HttpState {
+    pub(crate) api: Api,
+    pub(crate) auth: Arc<Authenticator>,
+    pub(crate) health: HealthRegistry,
+    /// `None` where another part of the process owns the recorder, as in tests.
+    pub(crate) metrics: Option<MetricsHandle>,
+}
+
+/// All routes. `service_routes` are the service's own, below `/v1`; they are authenticated like ours.
+pub(crate) fn router(state: HttpState, service_routes: Option<Router>, with_docs: bool) -> Router {
+    let mut v1 = Router::new()
+        .route("/v1/jobs", get(jobs::list))
+        .route("/v1/jobs/{job}", get(jobs::one))
+        .route("/v1/jobs/{job}/trigger", post(jobs::trigger))
+        .route("/v1/jobs/{job}/executions", get(jobs::executions))
+        .route("/v1/jobs/{job}/report", get(jobs::report))
+        .route("/v1/jobs/{job}/pause", post(jobs::pause))
+        .route("/v1/jobs/{job}/resume", post(jobs::resume))
+        .route("/v1/executions/{execution}", get(jobs::execution))
+        .route("/v1/executions/{execution}/cancel", post(jobs::cancel));
+    if let Some(routes) = service_routes {
+        let routes = routes.route_layer(axum::middleware::from_fn(middleware::role_by_method));
+        v1 = v1.merge(routes.with_state(()));
+    }
+    if with_docs {
+        v1 = v1.route("/v1/openapi.json", get(openapi::document));
+    }
+    v1.route_layer(axum::middleware::from_fn_with_state(state.clone(), middleware::authenticate))
+        .route("/live", get(probes::live))
+        .route("/ready", get(probes::ready))
+        .route("/health", get(probes::health))
+        .route("/metrics", get(probes::metrics))
+        .method_not_allowed_fallback(middleware::method_not_allowed)
+        .fallback(middleware::not_found)
+        .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(axum::middleware::from_fn(middleware::observe))
+        .layer(Extension(Arc::clone(&state.auth)))
+        .with_state(state)
+}
+
+/// The `OpenAPI` document as JSON text: what `/v1/openapi.json` answers and what is committed under `docs`.
+///
+/// # Errors
+/// Never in practice: the document is built from constants.
+pub fn openapi_json() -> Result<String, serde_json::Error> {
+    openapi::json()
+}
+
+type Answer<T> = Result<T, ApiError>;

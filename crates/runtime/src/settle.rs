@@ -1,0 +1,185 @@
+//! What a run leaves behind: its final row, its metrics, the slots that passed while it ran.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use eidos_core::CoreError;
+use eidos_core::execution::{self, FailureKind, OpenRequest, Outcome, Settled, SkipRequest};
+use eidos_core::fence::{Epoch, Fence};
+use eidos_core::slot::{Claim, ClaimRequest, claim};
+use eidos_settings::{CatchUp, Overlap};
+use eidos_telemetry::metric;
+use eidos_types::Slot;
+
+use crate::error::chain;
+use crate::observe;
+use crate::progress::Progress;
+use crate::registry::RegisteredJob;
+use crate::runner::{Opened, Runner};
+use crate::supervise::{Ended, Remains};
+use crate::vigil::as_json;
+
+/// Writing the final row is tried this often, with a pause of twice the length each time: a database that restarts
+/// must not turn a finished run into an orphan.
+const SETTLE_ATTEMPTS: u32 = 5;
+const SETTLE_PAUSE: Duration = Duration::from_millis(500);
+/// History of jobs without a lock is written if the database answers within this time.
+const BEST_EFFORT: Duration = Duration::from_secs(2);
+
+impl Runner {
+    /// Records how the run ended, and the slots that came due while it ran.
+    pub(crate) async fn settle(
+        &self,
+        job: &Arc<RegisteredJob>,
+        opened: &Opened,
+        ended: &Ended,
+        progress: &Progress,
+    ) {
+        let outcome = match &ended.outcome {
+            Ok(report) => Outcome::Success { report: report.json.clone() },
+            Err(failure) => Outcome::Failed {
+                kind: failure.kind,
+                message: failure.message.clone(),
+                report: None,
+            },
+        };
+        let replaced = self.finish(job, opened, &outcome, progress).await;
+        observe::settled(&*self.clock, &job.name, &outcome, opened.again.dry_run, replaced);
+        if Self::passed_slots_are_skipped(job, opened, ended)
+            && let Err(error) = self.skip_passed_slots(job).await
+        {
+            tracing::warn!(job = %job.name, error = %chain(&error), "slots that passed were not recorded; they stay due");
+        }
+    }
+
+    /// Writes the final row. True if a newer run had replaced this one.
+    async fn finish(&self, job: &RegisteredJob, opened: &Opened, outcome: &Outcome, progress: &Progress) -> bool {
+        let unfenced = Fence::from_parts(job.name.clone(), Epoch::NONE, opened.execution);
+        let fence = opened.fence.as_ref().unwrap_or(&unfenced);
+        let progress = progress.latest().map(as_json);
+        let mut pause = SETTLE_PAUSE;
+        for attempt in 1..=SETTLE_ATTEMPTS {
+            let now_ms = self.clock.now_ms();
+            let finishing = execution::finish(self.jobs_db.control(), fence, outcome, progress.as_ref(), now_ms);
+            let finished = match &opened.fence {
+                Some(_) => finishing.await,
+                None => match tokio::time::timeout(BEST_EFFORT, finishing).await {
+                    Ok(finished) => finished,
+                    Err(_elapsed) => return false,
+                },
+            };
+            match finished {
+                Ok(Settled::Done { duration_ms }) => {
+                    observe::duration(&job.name, duration_ms);
+                    return false;
+                }
+                // After an answer that was lost, the row may be settled already, by ourselves.
+                Ok(Settled::Replaced) => return attempt == 1,
+                Err(error) if opened.fence.is_some() && error.is_retryable() && attempt < SETTLE_ATTEMPTS => {
+                    tracing::warn!(job = %job.name, error = %chain(&error), attempt, "the final row is written again");
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                Err(error) => {
+                    tracing::error!(job = %job.name, execution = %opened.execution, error = %chain(&error),
+                        "the final row was not written; the next run closes it as orphaned");
+                    return false;
+                }
+            }
+        }
+        false
+    }
+
+    /// With overlap `skip`, slots that came due during a scheduled run are skipped, by the one process that knows for
+    /// sure that it ran. A manual run never moves the cursor.
+    fn passed_slots_are_skipped(job: &RegisteredJob, opened: &Opened, ended: &Ended) -> bool {
+        let interrupted = matches!(
+            ended.outcome.as_ref().err().map(|failure| failure.kind),
+            Some(FailureKind::LeaseLost | FailureKind::Fenced | FailureKind::Shutdown)
+        );
+        job.is_locked()
+            && job.section.enabled
+            && job.section.overlap == Overlap::Skip
+            // With `all`, older slots may still wait for their turn, and the cursor cannot pass them.
+            && !matches!(job.section.catch_up, CatchUp::All(_))
+            && opened.again.is_scheduled()
+            && !interrupted
+            && ended.remains == Remains::Nothing
+    }
+
+    async fn skip_passed_slots(&self, job: &RegisteredJob) -> Result<(), CoreError> {
+        let now = self.clock.now();
+        let periods = self.scheduler.catch_up_periods;
+        let Some(due) = job.schedule.due(job.cursor(), now, CatchUp::Latest, periods) else { return Ok(()) };
+        let slots: Vec<Slot> = due.run.iter().chain(&due.passed_over).copied().collect();
+        let reason = "skipped: the previous run was still going";
+        self.claim_as_skipped(job, due.newest, slots, due.unlisted, reason).await
+    }
+
+    /// Claims slots without running them and records each as skipped, all or nothing.
+    pub(crate) async fn claim_as_skipped(
+        &self,
+        job: &RegisteredJob,
+        newest: Slot,
+        slots: Vec<Slot>,
+        dropped: u64,
+        reason: &'static str,
+    ) -> Result<(), CoreError> {
+        let doing = "record slots that will not run";
+        let sql = |cause| CoreError::Sql { doing, cause };
+        let mut tx = self.jobs_db.control().begin().await.map_err(sql)?;
+        let request = ClaimRequest {
+            job: job.name.clone(),
+            slot: newest,
+            node: self.node,
+            tolerance: self.scheduler.clock_tolerance,
+        };
+        if let Claim::Won { range } = claim(&mut tx, &request).await? {
+            let slots: Vec<Slot> = slots.into_iter().filter(|slot| range.contains(*slot)).collect();
+            let count = u64::try_from(slots.len()).unwrap_or(u64::MAX).saturating_add(dropped);
+            let request = SkipRequest {
+                job: job.name.clone(),
+                slots,
+                dropped,
+                reason: reason.to_owned(),
+                node: self.node,
+            };
+            execution::skip(&mut tx, &request, &*self.clock).await?;
+            tx.commit().await.map_err(sql)?;
+            metric::slots_missed(job.name.as_str(), count);
+            metric::slot_skipped(job.name.as_str(), "overlap");
+        }
+        job.note_cursor(newest.instant());
+        Ok(())
+    }
+
+    /// The running row of a job without a lock, if the database answers soon.
+    pub(crate) async fn open_without_fence(&self, job: &RegisteredJob, opened: &Opened) {
+        if opened.again.idempotency_key.is_some() {
+            return; // a trigger has its row already
+        }
+        let request = OpenRequest {
+            job: job.name.clone(),
+            execution: opened.execution,
+            epoch: Epoch::NONE,
+            slot: Some(opened.again.slots.upto),
+            trigger: opened.again.trigger,
+            attempt: opened.again.attempt,
+            node: self.node,
+            idempotency_key: None,
+            dry_run: opened.again.dry_run,
+            params: opened.again.params.clone(),
+            now_ms: self.clock.now_ms(),
+        };
+        let opening = async {
+            let mut conn = self.jobs_db.control().acquire().await?;
+            Ok::<_, sqlx::Error>(execution::open(&mut conn, &request).await)
+        };
+        match tokio::time::timeout(BEST_EFFORT, opening).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => tracing::debug!(job = %job.name, error = %chain(&error), "run without a history row"),
+            Ok(Err(error)) => tracing::debug!(job = %job.name, error = %chain(&error), "run without a history row"),
+            Err(_elapsed) => tracing::debug!(job = %job.name, "run without a history row: the database is slow"),
+        }
+    }
+}

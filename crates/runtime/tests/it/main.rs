@@ -1,0 +1,10 @@
+//! A small service over real PostgreSQL and Redis: what is scheduled, asked for, refused and shut down.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a failing helper must fail the test that called it")]
+
+mod api_grpc;
+mod api_http;
+mod harness;
+mod runs;
+mod scheduling;
+mod shutdown;
+mod small_service;

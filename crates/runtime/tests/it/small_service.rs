@@ -1,0 +1,133 @@
+//! The service under test: jobs that behave, fail, panic, wait and ignore.
+
+use std::time::Duration;
+
+use eidos_runtime::{Job, JobContext, JobEntry, JobError, ServiceDefinition, ServiceDeps};
+use eidos_settings::ServiceSettings;
+use eidos_types::SlotRange;
+use futures::FutureExt;
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SmallSettings {}
+
+impl ServiceSettings for SmallSettings {
+    const DEFAULTS: &'static str = include_str!("small_service.yaml");
+}
+
+pub fn definition() -> ServiceDefinition<SmallSettings> {
+    ServiceDefinition {
+        name: "small-svc",
+        about: "test",
+        build: |_deps: ServiceDeps<SmallSettings>| {
+            async {
+                Ok(vec![
+                    JobEntry::new(Fine),
+                    JobEntry::new(EverySecond),
+                    JobEntry::new(Flaky),
+                    JobEntry::new(Hopeless),
+                    JobEntry::new(Panics),
+                    JobEntry::new(Waits),
+                    JobEntry::new(Deaf),
+                    JobEntry::new(Writes),
+                    JobEntry::new(Unlocked),
+                ])
+            }
+            .boxed()
+        },
+        routes: Some(|_deps| {
+            axum::Router::new()
+                .route("/v1/things", axum::routing::get(async || "things").post(async || "made"))
+        }),
+    }
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Params {
+    note: Option<String>,
+    from_slots: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Report {
+    slot: String,
+    note: Option<String>,
+    attempt: u32,
+    dry_run: bool,
+}
+
+fn report(ctx: &JobContext, params: Params) -> Report {
+    Report {
+        slot: ctx.slot().to_string(),
+        note: params.note.or(params.from_slots),
+        attempt: ctx.attempt(),
+        dry_run: ctx.dry_run(),
+    }
+}
+
+macro_rules! job {
+    ($name:ident = $job:literal, $ctx:ident, $params:ident => $body:expr) => {
+        pub struct $name;
+
+        impl Job for $name {
+            const NAME: &'static str = $job;
+            type Params = Params;
+            type Report = Report;
+
+            fn scheduled_params(&self, slots: &SlotRange) -> Params {
+                Params { from_slots: Some(format!("upto {}", slots.upto)), ..Params::default() }
+            }
+
+            fn validate_params(&self, params: &Params) -> Result<(), String> {
+                match &params.note {
+                    Some(note) if note == "refuse" => Err("note must not be 'refuse'".to_owned()),
+                    _ => Ok(()),
+                }
+            }
+
+            async fn run(&self, $ctx: &JobContext, $params: Params) -> Result<Report, JobError> {
+                $body
+            }
+
+            fn render(&self, report: &Report) -> String {
+                format!("slot {}", report.slot)
+            }
+        }
+    };
+}
+
+job!(Fine = "fine", ctx, params => Ok(report(ctx, params)));
+job!(EverySecond = "every-second", ctx, params => Ok(report(ctx, params)));
+job!(Unlocked = "unlocked", ctx, params => Ok(report(ctx, params)));
+job!(Flaky = "flaky", ctx, params => {
+    if ctx.attempt() < 3 {
+        return Err(JobError::retry("the neighbour is away"));
+    }
+    Ok(report(ctx, params))
+});
+job!(Hopeless = "hopeless", _ctx, _params => Err(JobError::retry("the neighbour stays away")));
+job!(Panics = "panics", ctx, params => {
+    assert!(params.note.as_deref() == Some("calm"), "index out of patience");
+    Ok(report(ctx, params))
+});
+job!(Waits = "waits", ctx, params => {
+    ctx.progress(3, Some(10));
+    ctx.unless_cancelled(std::future::pending::<()>()).await?;
+    Ok(report(ctx, params))
+});
+job!(Deaf = "deaf", ctx, params => {
+    std::future::pending::<()>().await;
+    Ok(report(ctx, params))
+});
+job!(Writes = "writes", ctx, params => {
+    let before: u64 = ctx.load_checkpoint("count").await?.unwrap_or(0);
+    if !ctx.dry_run() || params.note.as_deref() == Some("write anyway") {
+        let mut step = ctx.step().await?;
+        step.save_checkpoint("count", &(before + 1)).await?;
+        step.commit().await?;
+    }
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    Ok(report(ctx, params))
+});
