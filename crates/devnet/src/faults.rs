@@ -1,0 +1,239 @@
+//! Planting faults: each is a deviation between what happened on chain and what the books made of it.
+
+use alloy_primitives::U256;
+use eidos_chain::contracts::{IVault, encode, evm};
+use eidos_types::{Address, Amount, BaseUnits};
+use rand::RngExt;
+use serde_json::json;
+
+use crate::deposits::DepositStage;
+use crate::genesis::call;
+use crate::ledger::Key;
+use crate::manifest::{Fault, Planted, Severity, severity_of};
+use crate::tokens::{HUGE, USDC, WBTC, WETH};
+use crate::world::World;
+
+impl World {
+    /// Plants one fault on wallets nothing else was planted on, moves the cut past it and returns its entries, which
+    /// are also in [`World::manifest`].
+    ///
+    /// # Errors
+    /// If a server refuses or the wallets are used up.
+    pub async fn plant(&mut self, fault: Fault) -> anyhow::Result<Vec<Planted>> {
+        let planted = match fault {
+            Fault::MissingCredit => self.missing_credit().await?,
+            Fault::DoubleCredit => self.double_credit().await?,
+            Fault::WrongAmount => self.wrong_amount().await?,
+            Fault::DecimalsSlip => self.decimals_slip().await?,
+            Fault::WrongWallet => self.wrong_wallet().await?,
+            Fault::MissingWithdrawalDebit => self.missing_withdrawal_debit().await?,
+            Fault::MissingInBooks => self.missing_in_books().await?,
+            Fault::MissingOnChain => self.missing_on_chain()?,
+            Fault::Dust => self.dust()?,
+            Fault::BeyondDecimal => self.beyond_decimal().await?,
+            Fault::EmergencyWithdrawal => self.emergency_withdrawal().await?,
+            Fault::ManualEdit => self.manual_edit().await?,
+        };
+        self.cut().await?;
+        self.manifest.faults.extend(planted.iter().cloned());
+        Ok(planted)
+    }
+
+    /// The chain service saw and passed it on; the trading service lost the message.
+    async fn missing_credit(&mut self) -> anyhow::Result<Vec<Planted>> {
+        let wallet = self.next_ordinary()?;
+        let amount = self.random_amount(USDC, 150_000, 900_000)?;
+        for deposit in self.deposit_on_chain(&[(wallet, USDC, amount)]).await? {
+            let at = self.tick();
+            self.record_on_chain_service(&deposit, DepositStage::Credited, at);
+        }
+        self.entry(Fault::MissingCredit, (wallet, USDC), amount)
+    }
+
+    async fn double_credit(&mut self) -> anyhow::Result<Vec<Planted>> {
+        let wallet = self.next_ordinary()?;
+        let amount = self.random_amount(WETH, 50, 500)?;
+        for deposit in self.deposit(&[(wallet, WETH, amount)]).await? {
+            let at = self.tick();
+            self.credit(&deposit, (wallet, WETH), amount, at)?;
+        }
+        self.entry(Fault::DoubleCredit, (wallet, WETH), amount.negated())
+    }
+
+    async fn wrong_amount(&mut self) -> anyhow::Result<Vec<Planted>> {
+        let wallet = self.next_ordinary()?;
+        let amount = self.random_amount(USDC, 200_000, 900_000)?;
+        let lost = self.random_amount(USDC, 10_000, 90_000)?;
+        let booked = amount.checked_sub(lost)?;
+        self.credit_wrongly((wallet, USDC), amount, wallet, booked)
+            .await?;
+        self.entry(Fault::WrongAmount, (wallet, USDC), lost)
+    }
+
+    /// Base units of eight decimals read as if they had six: a hundred times too much.
+    async fn decimals_slip(&mut self) -> anyhow::Result<Vec<Planted>> {
+        let wallet = self.next_ordinary()?;
+        let amount = self.random_amount(WBTC, 10, 90)?;
+        let booked = Amount::from_scaled(amount.scaled() * 100)?;
+        self.credit_wrongly((wallet, WBTC), amount, wallet, booked)
+            .await?;
+        self.entry(Fault::DecimalsSlip, (wallet, WBTC), amount.checked_sub(booked)?)
+    }
+
+    async fn wrong_wallet(&mut self) -> anyhow::Result<Vec<Planted>> {
+        let (depositor, credited) = (self.next_ordinary()?, self.next_ordinary()?);
+        let amount = self.random_amount(USDC, 300_000, 800_000)?;
+        self.credit_wrongly((depositor, USDC), amount, credited, amount)
+            .await?;
+        let mut entries = self.entry(Fault::WrongWallet, (depositor, USDC), amount)?;
+        entries.extend(self.entry(Fault::WrongWallet, (credited, USDC), amount.negated())?);
+        Ok(entries)
+    }
+
+    async fn missing_withdrawal_debit(&mut self) -> anyhow::Result<Vec<Planted>> {
+        let key = (self.next_ordinary()?, WETH);
+        let amount = self.random_amount(WETH, 50, 300)?;
+        self.deposit(&[(key.0, WETH, amount)]).await?;
+        self.withdraw_on_chain(&[(key, amount)]).await?;
+        self.entry(Fault::MissingWithdrawalDebit, key, amount.negated())
+    }
+
+    /// Neither service noticed: the indexer logged an error and moved on.
+    async fn missing_in_books(&mut self) -> anyhow::Result<Vec<Planted>> {
+        let wallet = self.next_untouched()?;
+        let amount = self.random_amount(WETH, 100, 500)?;
+        self.deposit_on_chain(&[(wallet, WETH, amount)]).await?;
+        self.presence_entry(Fault::MissingInBooks, (wallet, WETH), amount)
+    }
+
+    /// Half a cent only, because a record on one side is never small (ruling 25).
+    fn missing_on_chain(&mut self) -> anyhow::Result<Vec<Planted>> {
+        let key = (self.next_untouched()?, USDC);
+        let amount = "0.005".parse::<Amount>()?;
+        self.ledger.book(key, amount)?;
+        self.presence_entry(Fault::MissingOnChain, key, amount.negated())
+    }
+
+    fn dust(&mut self) -> anyhow::Result<Vec<Planted>> {
+        let key = (self.next_ordinary()?, USDC);
+        let amount =
+            Amount::from_scaled(i128::from(self.rng.random_range(1_000..9_000_u32)) * 10_i128.pow(12))?;
+        self.ledger.book(key, amount)?;
+        let at = self.tick();
+        self.row(
+            "eidos_trading_balance_logs",
+            json!({
+                "wallet": self.wallet_text(key.0), "token": key.1, "type": 6, "amount": amount,
+                "balance_before": "0", "balance_after": "0", "order_id": null, "trade_id": null, "tx_hash": null,
+                "remark": "fee rounded the wrong way", "created_at": at,
+            }),
+        );
+        self.entry(Fault::Dust, key, amount.negated())
+    }
+
+    /// A quintillion whole tokens and a bit: 37 digits with the decimals, one more than the books can hold. Their row
+    /// says zero, because the insert of the credit failed.
+    async fn beyond_decimal(&mut self) -> anyhow::Result<Vec<Planted>> {
+        let wallet = self.next_untouched()?;
+        let contract = self.token(HUGE)?.address;
+        let units = U256::from(10_u8).pow(U256::from(36)) + U256::from(self.rng.random_range(1..u64::MAX));
+        let txs = self.deposit_units_txs(wallet, HUGE, contract, units);
+        self.mine(&txs).await?;
+        self.ledger.book((wallet, HUGE), Amount::ZERO)?;
+        Ok(vec![Planted {
+            class: Fault::BeyondDecimal,
+            wallet: Some(wallet),
+            token: HUGE.to_owned(),
+            kind: "beyond_decimal".to_owned(),
+            difference: BaseUnits::from_be_bytes(units.to_be_bytes()).exact(18),
+            severity: Severity::Critical,
+        }])
+    }
+
+    async fn emergency_withdrawal(&mut self) -> anyhow::Result<Vec<Planted>> {
+        let taken = self.random_amount(WBTC, 20, 90)?;
+        let bitcoin = self.token(WBTC)?;
+        let withdraw = IVault::emergencyWithdrawCall {
+            token: evm(&bitcoin.address),
+            amount: bitcoin.units(taken)?,
+            to: evm(&self.addresses.owner),
+        };
+        let (owner, vault) = (self.addresses.owner, self.addresses.vault);
+        self.mine(&[call(owner, vault, encode(&withdraw).to_vec())])
+            .await?;
+        Ok(vec![Planted {
+            class: Fault::EmergencyWithdrawal,
+            wallet: None,
+            token: WBTC.to_owned(),
+            kind: "insolvent".to_owned(),
+            difference: taken.negated().to_string(),
+            severity: Severity::Critical,
+        }])
+    }
+
+    /// Somebody with database access: no log, no new version, not even a new `updated_at`.
+    async fn manual_edit(&mut self) -> anyhow::Result<Vec<Planted>> {
+        let key = (self.next_ordinary()?, WBTC);
+        let amount = self.random_amount(WBTC, 5, 40)?;
+        self.flush().await?;
+        let edited = sqlx::query(
+            "UPDATE eidos_trading_balances SET settled_available = settled_available + $3::text::numeric
+             WHERE wallet = $1 AND token = $2",
+        )
+        .bind(self.wallet_text(key.0))
+        .bind(key.1)
+        .bind(amount.to_string())
+        .execute(&self.pool)
+        .await?;
+        anyhow::ensure!(
+            edited.rows_affected() == 1,
+            "{} has no {} row to edit",
+            key.0,
+            key.1
+        );
+        self.ledger.book_elsewhere(key, amount)?;
+        self.entry(Fault::ManualEdit, key, amount.negated())
+    }
+
+    /// Deposits `amount` for `key` on chain and credits `booked` to `credited`.
+    async fn credit_wrongly(
+        &mut self,
+        key: Key,
+        amount: Amount,
+        credited: Address,
+        booked: Amount,
+    ) -> anyhow::Result<()> {
+        for deposit in self.deposit_on_chain(&[(key.0, key.1, amount)]).await? {
+            let at = self.tick();
+            self.record_deposit(&deposit, credited, booked, DepositStage::Credited, at);
+            self.credit(&deposit, (credited, key.1), booked, at)?;
+        }
+        Ok(())
+    }
+
+    fn entry(&self, class: Fault, key: Key, difference: Amount) -> anyhow::Result<Vec<Planted>> {
+        let severity = severity_of(difference, self.token(key.1)?.price_usdc);
+        let kind = match severity {
+            Severity::Ignored => "dust",
+            _ if difference.is_negative() => "shortfall",
+            _ => "surplus",
+        };
+        Ok(vec![planted(class, key, kind, difference, severity)])
+    }
+
+    fn presence_entry(&self, class: Fault, key: Key, difference: Amount) -> anyhow::Result<Vec<Planted>> {
+        let severity = severity_of(difference, self.token(key.1)?.price_usdc).max(Severity::Warning);
+        Ok(vec![planted(class, key, class.as_str(), difference, severity)])
+    }
+}
+
+fn planted(class: Fault, key: Key, kind: &str, difference: Amount, severity: Severity) -> Planted {
+    Planted {
+        class,
+        wallet: Some(key.0),
+        token: key.1.to_owned(),
+        kind: kind.to_owned(),
+        difference: difference.to_string(),
+        severity,
+    }
+}

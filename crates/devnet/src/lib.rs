@@ -1,0 +1,51 @@
+//! A local world with an oracle: chain traffic, books, planted faults and traps.
+//!
+//! [`World::build`] makes a small exchange out of real servers: tokens, Vault and Settlement on an EVM node, the
+//! neighbours' tables in PostgreSQL. Wallets deposit, trade, withdraw and use sub-accounts through real transactions. An
+//! exact ledger (the oracle, [`ledger`]) is told every event once; before anything is planted, the oracle, the tables and
+//! the node are proved to agree ([`World::ensure_consistent`]). Then faults are planted and traps set, and each is
+//! written into the [`Manifest`]: what a reconciler must find to the last digit, and what it must not report.
+//!
+//! ```no_run
+//! # async fn test(anvil_url: &str, pool: sqlx::PgPool) -> anyhow::Result<()> {
+//! use eidos_devnet::{Fault, Trap, World, WorldOptions};
+//!
+//! let mut world = World::build(7, anvil_url, pool, WorldOptions::clean(40)).await?;
+//! let expected = world.plant(Fault::DoubleCredit).await?; // moves the cut past it
+//! world.set_trap(Trap::InFlightWithdrawal).await?;
+//! world.let_everything_arrive().await?; // confirmations, above the cut
+//! world.cut().await?; // the indexer catches up
+//! # let _ = expected;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The node must be anvil and must not be used by anybody else meanwhile; the database must be empty. Nothing here is for
+//! production: it sends transactions as anybody, and its tokens may be minted by anybody.
+
+pub mod audit;
+mod books;
+pub mod bulk;
+mod deposits;
+mod faults;
+mod genesis;
+pub mod ledger;
+mod life;
+mod manifest;
+pub mod neighbours;
+pub mod node;
+pub mod quickstart;
+mod tokens;
+pub mod trades;
+pub mod traffic;
+mod traps;
+mod withdrawals;
+mod world;
+
+pub use audit::Audit;
+pub use deposits::Deposit;
+pub use manifest::{Fault, Manifest, Planted, Severity, Trap, Trapped};
+pub use tokens::{ETH, HUGE, MARKETS, Market, Token, USDC, WBTC, WETH};
+pub use traps::LateCommit;
+pub use withdrawals::Withdrawal;
+pub use world::{Addresses, World, WorldOptions};

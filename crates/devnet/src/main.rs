@@ -1,0 +1,115 @@
+//! The command line of the local world.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use eidos_devnet::bulk;
+use eidos_devnet::quickstart::{self, Options};
+use eidos_sandbox::Sandbox;
+use sqlx::PgPool;
+
+/// A local world with an oracle: chain traffic, books, planted faults and traps.
+#[derive(Debug, Parser)]
+#[command(name = "devnet", version, max_term_width = 120)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start private servers, build a world, reconcile it and compare the findings with what was planted.
+    Quickstart {
+        /// Leave recon-svc running and print its URLs.
+        #[arg(long)]
+        serve: bool,
+        /// The same seed gives the same world.
+        #[arg(long, default_value_t = 7)]
+        seed: u64,
+        /// How many wallets.
+        #[arg(long, default_value_t = 50)]
+        wallets: usize,
+        /// Where servers keep their data and the report goes.
+        #[arg(long, default_value = ".sandbox", env = "EIDOS_SANDBOX_DIR")]
+        dir: PathBuf,
+    },
+    /// Make many accounts on chain and in the books, and serve both until Ctrl-C.
+    Bulk {
+        /// Pairs of wallet and token.
+        #[arg(long, default_value_t = 1_000_000)]
+        accounts: u64,
+        /// Where servers keep their data.
+        #[arg(long, default_value = ".sandbox", env = "EIDOS_SANDBOX_DIR")]
+        dir: PathBuf,
+        /// End when everything is made, instead of serving.
+        #[arg(long)]
+        exit: bool,
+    },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_unset| "warn".into()),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    match run(Cli::parse().command).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<bool> {
+    match command {
+        Command::Quickstart {
+            serve,
+            seed,
+            wallets,
+            dir,
+        } => {
+            quickstart::run(Options {
+                seed,
+                wallets,
+                serve,
+                dir,
+            })
+            .await
+        }
+        Command::Bulk { accounts, dir, exit } => make_bulk(accounts, &dir, exit).await.map(|()| true),
+    }
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "the program talks to the person who started it"
+)]
+async fn make_bulk(accounts: u64, dir: &std::path::Path, exit: bool) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let sandbox = Sandbox::open(dir.join("bulk"))?;
+    let postgres = sandbox.postgres().await?;
+    postgres.fresh_database("eidos_exchange").await?;
+    let pool = PgPool::connect(&postgres.url("eidos_exchange")).await?;
+    let bulk = bulk::build(accounts, sandbox.dir(), &pool).await?;
+    println!(
+        "{accounts} accounts on chain and in the books after {} s\n  chain {} at {}, vault {}, cut at block {}\n  {}",
+        started.elapsed().as_secs(),
+        bulk.addresses.chain_id,
+        bulk.anvil.url(),
+        bulk.addresses.vault,
+        bulk.cut.number,
+        postgres.url("eidos_exchange"),
+    );
+    if !exit {
+        tokio::signal::ctrl_c().await.context("waiting for Ctrl-C")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,65 @@
+//! The neighbours' tables: their DDL and a bulk insert for them.
+//!
+//! The DDL lives in `neighbours/*.sql`. It belongs to other services; here it exists so that a reconciler can be run
+//! against tables of the real shape.
+
+use anyhow::Context;
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+
+/// The role a reconciler connects with: it may read what it compares and write nothing.
+pub const READ_ONLY_ROLE: &str = "eidos_recon_ro";
+/// Its password; the role exists in private servers on loopback only.
+pub const READ_ONLY_PASSWORD: &str = "eidos-recon-read-only";
+
+/// Rows in one INSERT.
+const CHUNK: usize = 2_000;
+
+/// Creates the neighbours' tables and the read-only role in an empty database.
+///
+/// # Errors
+/// If the database refuses, for instance because the tables exist.
+pub async fn install(pool: &PgPool) -> anyhow::Result<()> {
+    for (name, ddl) in [
+        ("trading", include_str!("../neighbours/trading.sql")),
+        ("chain", include_str!("../neighbours/chain.sql")),
+        ("admin", include_str!("../neighbours/admin.sql")),
+        ("market", include_str!("../neighbours/market.sql")),
+        ("risk", include_str!("../neighbours/risk.sql")),
+        ("roles", include_str!("../neighbours/roles.sql")),
+    ] {
+        sqlx::raw_sql(ddl)
+            .execute(pool)
+            .await
+            .with_context(|| format!("neighbours/{name}.sql does not apply; the database must be empty"))?;
+    }
+    Ok(())
+}
+
+/// Inserts rows given as JSON objects that all have the same keys. `table` is one of our own constants.
+///
+/// JSON keeps this to one statement for eighteen tables; amounts travel as strings and stay exact.
+///
+/// # Errors
+/// If the database refuses a row.
+pub async fn insert(
+    connection: &mut PgConnection,
+    table: &'static str,
+    rows: &[Value],
+) -> anyhow::Result<()> {
+    let Some(columns) = rows.first().and_then(Value::as_object) else {
+        return Ok(());
+    };
+    let columns = columns.keys().cloned().collect::<Vec<_>>().join(", ");
+    let statement = format!(
+        "INSERT INTO {table} ({columns}) SELECT {columns} FROM jsonb_populate_recordset(NULL::{table}, $1)"
+    );
+    for chunk in rows.chunks(CHUNK) {
+        sqlx::query(AssertSqlSafe(statement.as_str()))
+            .bind(sqlx::types::Json(chunk))
+            .execute(&mut *connection)
+            .await
+            .with_context(|| format!("rows for {table} were refused"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! What `scripts/quickstart` does: private servers, a seeded world, one full reconciliation, and the comparison of what
+//! it found with what was planted.
+
+mod config;
+mod findings;
+mod programs;
+mod servers;
+mod verdict;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Context;
+use sqlx::PgPool;
+use tracing::info;
+
+use crate::manifest::Trap;
+use crate::world::{World, WorldOptions};
+
+pub use config::{Endpoints, Target, recon_config};
+pub use findings::{DustFound, Finding, Findings, read as read_findings};
+pub use verdict::{ClassCount, Missed, Report, compare};
+
+use programs::Programs;
+use servers::Servers;
+
+/// What to do.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Seed of the world.
+    pub seed: u64,
+    /// How many wallets.
+    pub wallets: usize,
+    /// Keep serving until Ctrl-C.
+    pub serve: bool,
+    /// Where servers keep their data and the report goes, as `.sandbox`.
+    pub dir: PathBuf,
+}
+
+/// Runs the quickstart and prints it. `true` means that everything planted was found and nothing else.
+///
+/// # Errors
+/// If a server does not start, a program fails, or the world cannot be built.
+pub async fn run(options: Options) -> anyhow::Result<bool> {
+    let started = Instant::now();
+    let programs = Programs::beside_this_one()?;
+    say(&format!(
+        "Starting PostgreSQL, Redis, Kafka and an EVM node under {}",
+        options.dir.display()
+    ));
+    let servers = Servers::start(&options.dir).await?;
+    programs.migrate(&servers.jobs_url()).await?;
+    say(&format!(
+        "Building a world of {} wallets from seed {}",
+        options.wallets, options.seed
+    ));
+    let pool = PgPool::connect(&servers.exchange_url())
+        .await
+        .context("connecting to the exchange's database")?;
+    let world_options = WorldOptions::complete(options.wallets);
+    let mut world = World::build(options.seed, &servers.anvil_url(), pool, world_options).await?;
+    describe(&world);
+    let endpoints = servers.endpoints();
+    let config = options.dir.join("recon-svc.yaml");
+    write_private(&config, &recon_config(&world, &endpoints))?;
+    write_private(
+        &options.dir.join("manifest.json"),
+        &serde_json::to_string_pretty(world.manifest())?,
+    )?;
+
+    say("\nReconciling: recon-svc run reconciliation --full\n");
+    say(&programs.reconcile(&config, &["--full"]).await?);
+    let jobs = PgPool::connect(&servers.jobs_url())
+        .await
+        .context("connecting to the jobs database")?;
+    let mut findings = read_findings(&jobs).await?;
+    if world
+        .manifest()
+        .traps
+        .iter()
+        .any(|trapped| trapped.trap == Trap::LateCommit)
+    {
+        findings.merge(late_commit(&mut world, &programs, &config, &jobs).await?);
+    }
+    let report = compare(world.manifest(), findings, world.cut_block()?.number);
+    let path = options.dir.join("quickstart-report.json");
+    write_private(&path, &serde_json::to_string_pretty(&report)?)?;
+    say(&report.table(started.elapsed()));
+    say(&format!("Report: {}", path.display()));
+    if options.serve {
+        programs.serve(&config, &endpoints).await?;
+    }
+    Ok(report.is_clean())
+}
+
+/// Commits the rows that were written before the full run and invisible to it, then runs the hourly reconciliation: it
+/// must read them and report nothing.
+async fn late_commit(
+    world: &mut World,
+    programs: &Programs,
+    config: &Path,
+    jobs: &PgPool,
+) -> anyhow::Result<Findings> {
+    world.commit_late().await?;
+    info!("committed rows with timestamps from before the full run");
+    say(
+        "\nRows written before that run are committed only now. Reconciling what changed: recon-svc run reconciliation\n",
+    );
+    say(&programs.reconcile(config, &[]).await?);
+    read_findings(jobs).await
+}
+
+fn describe(world: &World) {
+    let manifest = world.manifest();
+    say(&format!(
+        "  books, chain and oracle agreed about {} accounts; then {} faults were planted and {} traps set\n  \
+         vault {} on chain {}, cut at block {}",
+        world.ledger().pairs().len(),
+        manifest.faults.len(),
+        manifest.traps.len(),
+        world.addresses().vault,
+        world.addresses().chain_id,
+        world.cut_block().map_or(0, |cut| cut.number),
+    ));
+}
+
+/// Files here hold passwords of private servers.
+pub(crate) fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut file = std::fs::File::options()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    file.write_all(text.as_bytes())
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "the quickstart talks to the person who started it"
+)]
+pub(crate) fn say(line: &str) {
+    println!("{line}");
+}

@@ -1,0 +1,83 @@
+//! The private servers of the quickstart.
+
+use std::path::Path;
+
+use anyhow::Context;
+use eidos_sandbox::{Anvil, AnvilOptions, KafkaBroker, PortLease, Postgres, Redis, Sandbox};
+
+use super::config::Endpoints;
+use crate::neighbours::{READ_ONLY_PASSWORD, READ_ONLY_ROLE};
+use crate::world;
+
+/// Our own tables.
+const JOBS: &str = "eidos_jobs";
+/// The neighbours' tables, all in one database, so that one snapshot covers them.
+const EXCHANGE: &str = "eidos_exchange";
+/// The chain begins this long ago, so that its many quick blocks do not run into the future.
+const GENESIS_AGE_MS: i64 = 3 * 3_600_000;
+
+/// Running servers. They end with this value.
+pub(super) struct Servers {
+    postgres: Postgres,
+    redis: Redis,
+    anvil: Anvil,
+    kafka: KafkaBroker,
+    http: PortLease,
+    grpc: PortLease,
+    _sandbox: Sandbox,
+}
+
+impl Servers {
+    /// Starts them on the data of the last time and empties what the last run left.
+    pub(super) async fn start(dir: &Path) -> anyhow::Result<Self> {
+        let sandbox = Sandbox::open(dir.join("quickstart"))?;
+        let genesis_s = (world::now_ms() - GENESIS_AGE_MS) / 1_000;
+        let options = AnvilOptions {
+            args: vec!["--timestamp".into(), genesis_s.to_string().into()],
+            ..AnvilOptions::default()
+        };
+        let (postgres, redis, anvil) =
+            tokio::try_join!(sandbox.postgres(), sandbox.redis(), sandbox.anvil(options))?;
+        redis.flush_all().await?;
+        for database in [JOBS, EXCHANGE] {
+            postgres.fresh_database(database).await?;
+        }
+        Ok(Self {
+            postgres,
+            redis,
+            anvil,
+            kafka: KafkaBroker::start().context("starting the Kafka broker")?,
+            http: PortLease::take()?,
+            grpc: PortLease::take()?,
+            _sandbox: sandbox,
+        })
+    }
+
+    pub(super) fn jobs_url(&self) -> String {
+        self.postgres.url(JOBS)
+    }
+
+    pub(super) fn exchange_url(&self) -> String {
+        self.postgres.url(EXCHANGE)
+    }
+
+    pub(super) fn anvil_url(&self) -> String {
+        self.anvil.url()
+    }
+
+    /// What the reconciler is told: the exchange's database as the read-only role.
+    pub(super) fn endpoints(&self) -> Endpoints {
+        Endpoints {
+            jobs_database: self.jobs_url(),
+            exchange_database: format!(
+                "postgres://{READ_ONLY_ROLE}:{READ_ONLY_PASSWORD}@127.0.0.1:{}/{EXCHANGE}",
+                self.postgres.port()
+            ),
+            redis: self.redis.url(),
+            kafka: self.kafka.bootstrap_servers().to_owned(),
+            rpc: self.anvil_url(),
+            http_port: self.http.port(),
+            grpc_port: self.grpc.port(),
+        }
+    }
+}

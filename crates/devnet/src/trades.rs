@@ -1,0 +1,406 @@
+//! Trades: matched off chain, settled in batches on chain, booked when the batch is confirmed.
+
+use anyhow::Context;
+use eidos_chain::contracts::{ISettlement, IVault, Trade as ChainTrade, encode, evm};
+use eidos_types::{Address, Amount};
+use rand::RngExt;
+use serde_json::json;
+
+use crate::genesis::call;
+use crate::ledger::Key;
+use crate::tokens::{Market, USDC};
+use crate::traffic::{Mined, Tx};
+use crate::world::{World, hash_text, now_ms};
+
+/// Buckets of the platform's fee accounts.
+const FEE_BUCKETS: u8 = 16;
+
+/// A matched trade. The fees are in USDC and go to the fee recipient.
+#[derive(Debug, Clone)]
+pub struct Trade {
+    /// Its id in the books.
+    pub id: String,
+    /// Its market.
+    pub market: Market,
+    /// Whose order rested.
+    pub maker: Address,
+    /// Whose order came in.
+    pub taker: Address,
+    /// True if the maker buys.
+    pub maker_buys: bool,
+    /// In USDC for one base token.
+    pub price: Amount,
+    /// In base tokens.
+    pub amount: Amount,
+    /// In USDC.
+    pub quote: Amount,
+    /// What each side pays, in USDC.
+    pub fee: Amount,
+}
+
+/// Trades that settle together.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// Its id in the books.
+    pub id: String,
+    /// Its trades.
+    pub trades: Vec<Trade>,
+    /// The transaction that settled it, once there is one.
+    pub settled: Option<Mined>,
+}
+
+/// The database's integers of a settlement's status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SettlementStatus {
+    Submitted = 2,
+    Settled = 3,
+}
+
+impl Trade {
+    const fn buyer(&self) -> Address {
+        if self.maker_buys { self.maker } else { self.taker }
+    }
+
+    const fn seller(&self) -> Address {
+        if self.maker_buys { self.taker } else { self.maker }
+    }
+
+    /// What settlement moves: buyer's base and quote, seller's base and quote, the recipient's fees.
+    pub(crate) fn deltas(&self, fee_recipient: Address) -> anyhow::Result<[(Key, Amount); 5]> {
+        let paid = self.quote.checked_add(self.fee)?;
+        let received = self.quote.checked_sub(self.fee)?;
+        Ok([
+            ((self.buyer(), self.market.base), self.amount),
+            ((self.buyer(), USDC), paid.negated()),
+            ((self.seller(), self.market.base), self.amount.negated()),
+            ((self.seller(), USDC), received),
+            ((fee_recipient, USDC), self.fee.checked_add(self.fee)?),
+        ])
+    }
+}
+
+impl World {
+    /// Matches a trade: both sides' payments are frozen, what they get is pending. `None` if one of them is too poor.
+    pub(crate) fn match_trade(
+        &mut self,
+        market: Market,
+        maker: Address,
+        taker: Address,
+    ) -> anyhow::Result<Option<Trade>> {
+        // Four decimals of size and two of price make six of quote, which is what USDC has.
+        let size_e4 = i128::from(self.rng.random_range(10..400_u32)) * 3_000 / i128::from(market.price_usdc);
+        let price_cents =
+            i128::from(market.price_usdc) * 100 + i128::from(self.rng.random_range(-500..500_i32));
+        let quote_units = size_e4 * price_cents;
+        let trade = Trade {
+            id: self.new_id(),
+            market,
+            maker,
+            taker,
+            maker_buys: self.rng.random(),
+            price: Amount::from_scaled(price_cents * 10_i128.pow(16))?,
+            amount: Amount::from_scaled(size_e4 * 10_i128.pow(14))?,
+            quote: Amount::from_scaled(quote_units * 10_i128.pow(12))?,
+            fee: Amount::from_scaled(quote_units / 1_000 * 10_i128.pow(12))?,
+        };
+        for (key, delta) in trade.deltas(self.addresses.fee_recipient)? {
+            if delta.is_negative() && self.ledger.booked(key).available < delta.abs() {
+                return Ok(None);
+            }
+        }
+        if size_e4 == 0 || maker == taker {
+            return Ok(None);
+        }
+        for (key, delta) in self.user_deltas(&trade)? {
+            self.ledger.change_books(key, |row| {
+                if delta.is_negative() {
+                    row.available = row.available.checked_add(delta)?;
+                    row.frozen = row.frozen.checked_sub(delta)?;
+                } else {
+                    row.pending = row.pending.checked_add(delta)?;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(Some(trade))
+    }
+
+    /// Groups trades into a batch.
+    pub(crate) fn batch(&mut self, trades: Vec<Trade>) -> Batch {
+        Batch {
+            id: self.new_id(),
+            trades,
+            settled: None,
+        }
+    }
+
+    /// Locks what the batch needs and settles it, in one block.
+    pub(crate) async fn settle_on_chain(&mut self, batch: &mut Batch) -> anyhow::Result<()> {
+        let mut txs = Vec::new();
+        for trade in &batch.trades {
+            txs.extend(self.lock_txs(trade)?);
+        }
+        txs.push(self.settle_tx(batch)?);
+        let mined = self
+            .mine(&txs)
+            .await
+            .with_context(|| format!("settling batch {}", batch.id))?;
+        for trade in &batch.trades {
+            for (key, delta) in trade.deltas(self.addresses.fee_recipient)? {
+                self.ledger.move_chain(key, delta)?;
+            }
+        }
+        batch.settled = mined.into_iter().last();
+        Ok(())
+    }
+
+    /// Books a settled batch: what was frozen is gone, what was pending is available, the platform owes its fees.
+    pub(crate) fn book_batch(&mut self, batch: &Batch, at: i64) -> anyhow::Result<()> {
+        for trade in &batch.trades {
+            for (key, delta) in self.user_deltas(trade)? {
+                self.ledger.change_books(key, |row| {
+                    if delta.is_negative() {
+                        row.frozen = row.frozen.checked_add(delta)?;
+                    } else {
+                        row.pending = row.pending.checked_sub(delta)?;
+                        row.available = row.available.checked_add(delta)?;
+                    }
+                    Ok(())
+                })?;
+                self.log_settlement(key, delta, &trade.id, at);
+            }
+            let bucket = self.rng.random_range(0..FEE_BUCKETS);
+            self.ledger
+                .book_fee(bucket, USDC, trade.fee.checked_add(trade.fee)?)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the rows of the trades and of their batch, in both services.
+    pub(crate) fn record_batch(
+        &mut self,
+        batch: &Batch,
+        status: SettlementStatus,
+        tx_hash: &str,
+        at: i64,
+    ) -> anyhow::Result<()> {
+        let confirmed_at = (status == SettlementStatus::Settled).then_some(at);
+        let mined = batch.settled.as_ref().filter(|_| confirmed_at.is_some());
+        let mut total = Amount::ZERO;
+        for trade in &batch.trades {
+            total = total.checked_add(trade.quote)?;
+            self.record_trade(trade, batch, status, tx_hash, at);
+        }
+        let ids: Vec<&str> = batch.trades.iter().map(|trade| trade.id.as_str()).collect();
+        self.row(
+            "eidos_trading_settlement_batches",
+            json!({
+                "batch_id": batch.id, "trade_count": ids.len(), "total_amount": total, "status": status as i16,
+                "tx_hash": tx_hash, "gas_used": mined.map(|mined| mined.gas_used), "retry_count": 0,
+                "submitted_at": at, "confirmed_at": confirmed_at, "created_at": at, "updated_at": at,
+            }),
+        );
+        self.row(
+            "eidos_chain_settlement_batches",
+            json!({
+                "batch_id": batch.id, "trade_count": ids.len(), "trade_ids": serde_json::to_string(&ids)?,
+                "chain_id": self.addresses.chain_id, "tx_hash": tx_hash,
+                "block_number": mined.map(|mined| mined.block), "gas_used": mined.map(|mined| mined.gas_used),
+                "status": if confirmed_at.is_some() { 2 } else { 1 }, "retry_count": 0, "submitted_at": at,
+                "confirmed_at": confirmed_at, "created_at": at, "updated_at": at,
+            }),
+        );
+        Ok(())
+    }
+
+    /// The life of a batch as it should be: settled, booked, confirmed.
+    pub(crate) async fn settle(&mut self, trades: Vec<Trade>) -> anyhow::Result<()> {
+        if trades.is_empty() {
+            return Ok(());
+        }
+        let mut batch = self.batch(trades);
+        self.settle_on_chain(&mut batch).await?;
+        let at = self.tick();
+        self.book_batch(&batch, at)?;
+        let tx_hash = batch
+            .settled
+            .as_ref()
+            .map(|mined| hash_text(mined.tx_hash))
+            .unwrap_or_default();
+        self.record_batch(&batch, SettlementStatus::Settled, &tx_hash, at)
+    }
+
+    /// Lets every open batch end: settles what is not settled, and books it.
+    ///
+    /// # Errors
+    /// If a server refuses.
+    pub async fn confirm_batches(&mut self) -> anyhow::Result<()> {
+        for mut batch in std::mem::take(&mut self.open_batches) {
+            let late = batch.settled.is_none();
+            if late {
+                self.settle_on_chain(&mut batch).await?;
+            }
+            self.book_batch(&batch, now_ms())?;
+            for trade in &batch.trades {
+                for (key, delta) in trade.deltas(self.addresses.fee_recipient)? {
+                    if late {
+                        self.ledger.move_above_cut(key, delta)?;
+                        self.ledger.fly_until_cut(key, delta.negated())?;
+                    } else {
+                        self.ledger.fly(key, delta.negated())?;
+                    }
+                }
+            }
+            self.flush().await?;
+            self.confirm_batch(&batch).await?;
+        }
+        Ok(())
+    }
+
+    async fn confirm_batch(&self, batch: &Batch) -> anyhow::Result<()> {
+        let mined = batch
+            .settled
+            .as_ref()
+            .context("a batch without its transaction")?;
+        let (tx_hash, block) = (hash_text(mined.tx_hash), i64::try_from(mined.block)?);
+        let mut transaction = self.pool.begin().await?;
+        for statement in [
+            "UPDATE eidos_trading_trades SET settlement_status = 3, tx_hash = $2, settled_at = $3, updated_at = $3
+             WHERE batch_id = $1",
+            "UPDATE eidos_trading_settlement_batches SET status = 3, tx_hash = $2, confirmed_at = $3, updated_at = $3
+             WHERE batch_id = $1",
+        ] {
+            sqlx::query(statement)
+                .bind(&batch.id)
+                .bind(&tx_hash)
+                .bind(now_ms())
+                .execute(&mut *transaction)
+                .await?;
+        }
+        sqlx::query(
+            "UPDATE eidos_chain_settlement_batches SET status = 2, tx_hash = $2, block_number = $3,
+                 confirmed_at = $4, updated_at = $4 WHERE batch_id = $1",
+        )
+        .bind(&batch.id)
+        .bind(&tx_hash)
+        .bind(block)
+        .bind(now_ms())
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    fn user_deltas(&self, trade: &Trade) -> anyhow::Result<Vec<(Key, Amount)>> {
+        let recipient = self.addresses.fee_recipient;
+        Ok(trade
+            .deltas(recipient)?
+            .into_iter()
+            .filter(|(key, _)| key.0 != recipient)
+            .collect())
+    }
+
+    fn lock_txs(&self, trade: &Trade) -> anyhow::Result<Vec<Tx>> {
+        let mut txs = Vec::with_capacity(2);
+        for ((wallet, symbol), delta) in self.user_deltas(trade)? {
+            if delta.is_negative() {
+                let token = self.token(symbol)?;
+                let lock = IVault::lockFundsCall {
+                    user: evm(&wallet),
+                    token: evm(&token.address),
+                    amount: token.units(delta.abs())?,
+                    orderId: bytes32(&trade.id).into(),
+                };
+                txs.push(call(
+                    self.addresses.operator,
+                    self.addresses.vault,
+                    encode(&lock).to_vec(),
+                ));
+            }
+        }
+        Ok(txs)
+    }
+
+    /// The transaction that settles a batch.
+    pub(crate) fn settle_tx(&self, batch: &Batch) -> anyhow::Result<Tx> {
+        let trades = batch
+            .trades
+            .iter()
+            .map(|trade| {
+                let (base, usdc) = (self.token(trade.market.base)?, self.token(USDC)?);
+                Ok(ChainTrade {
+                    tradeId: bytes32(&trade.id).into(),
+                    maker: evm(&trade.maker),
+                    taker: evm(&trade.taker),
+                    baseToken: evm(&base.address),
+                    quoteToken: evm(&usdc.address),
+                    baseAmount: base.units(trade.amount)?,
+                    quoteAmount: usdc.units(trade.quote)?,
+                    makerFee: usdc.units(trade.fee)?,
+                    takerFee: usdc.units(trade.fee)?,
+                    isBuy: trade.maker_buys,
+                })
+            })
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        let settle = ISettlement::settleBatchCall {
+            batchId: bytes32(&batch.id).into(),
+            trades,
+        };
+        Ok(call(
+            self.addresses.operator,
+            self.addresses.settlement,
+            encode(&settle).to_vec(),
+        ))
+    }
+
+    fn record_trade(
+        &mut self,
+        trade: &Trade,
+        batch: &Batch,
+        status: SettlementStatus,
+        tx_hash: &str,
+        at: i64,
+    ) {
+        let settled_at = (status == SettlementStatus::Settled).then_some(at);
+        let orders = [self.new_id(), self.new_id()];
+        self.row(
+            "eidos_trading_trades",
+            json!({
+                "trade_id": trade.id, "market": trade.market.symbol, "maker_order_id": orders[0],
+                "taker_order_id": orders[1], "maker_wallet": self.wallet_text(trade.maker),
+                "taker_wallet": self.wallet_text(trade.taker), "price": trade.price, "amount": trade.amount,
+                "quote_amount": trade.quote, "maker_fee": trade.fee, "taker_fee": trade.fee, "fee_token": USDC,
+                "maker_side": if trade.maker_buys { 1 } else { 2 }, "settlement_status": status as i16,
+                "batch_id": batch.id, "tx_hash": tx_hash, "matched_at": at, "settled_at": settled_at,
+                "created_at": at, "updated_at": at,
+            }),
+        );
+        self.row(
+            "eidos_market_trades",
+            json!({
+                "trade_id": trade.id, "market": trade.market.symbol, "price": trade.price, "amount": trade.amount,
+                "quote_amount": trade.quote, "side": i16::from(trade.maker_buys), "timestamp": at, "created_at": at,
+            }),
+        );
+    }
+
+    fn log_settlement(&mut self, key: Key, amount: Amount, trade_id: &str, at: i64) {
+        self.row(
+            "eidos_trading_balance_logs",
+            json!({
+                "wallet": self.wallet_text(key.0), "token": key.1, "type": 7, "amount": amount,
+                "balance_before": "0", "balance_after": "0", "order_id": null, "trade_id": trade_id, "tx_hash": null,
+                "remark": null, "created_at": at,
+            }),
+        );
+    }
+}
+
+/// How UUID text ends up on chain: the first 32 of its 36 characters.
+pub(crate) fn bytes32(id: &str) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    for (to, from) in bytes.iter_mut().zip(id.bytes()) {
+        *to = from;
+    }
+    bytes
+}

@@ -1,0 +1,254 @@
+//! [`Traffic`]: transactions of anybody, mined when we say so.
+
+use std::collections::BTreeMap;
+
+use alloy_primitives::U256;
+use anyhow::{Context, ensure};
+use eidos_types::{Address, Hash32};
+use serde_json::{Value, json};
+
+use crate::node::{self, Block, Node};
+
+/// Transactions in one block, at most.
+const PER_BLOCK: usize = 1_000;
+/// Above what any of our transactions needs, so that no estimate (one more round trip each) is asked for.
+const GAS: &str = "0x1312d00";
+/// Ten gwei: above anvil's base fee, which only falls while blocks are mostly empty.
+const GAS_PRICE: &str = "0x2540be400";
+/// A block takes a thousand transactions of [`GAS`].
+const BLOCK_GAS: &str = "0x4a817c800";
+/// Ten thousand ether for whoever sends.
+const PURSE: &str = "0x21e19e0c9bab2400000";
+
+/// Wider than any sender's number of transactions, so that a stuck one is never reached.
+const NONCE_GAP: u64 = 1_000_000;
+
+/// A transaction to send.
+#[derive(Debug, Clone)]
+pub struct Tx {
+    /// The sender; no key is needed, a development node signs for anybody.
+    pub from: Address,
+    /// The contract called; `None` creates one.
+    pub to: Option<Address>,
+    /// Calldata, or creation code.
+    pub data: Vec<u8>,
+    /// Native coin sent along, in wei.
+    pub value: U256,
+}
+
+/// A log of a mined transaction.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// The contract that emitted it.
+    pub address: Address,
+    /// Its topics.
+    pub topics: Vec<Hash32>,
+    /// Its data, hex with `0x`.
+    pub data: String,
+    /// Its index in the block.
+    pub index: u64,
+    /// Its block.
+    pub block: u64,
+    /// Its transaction.
+    pub tx_hash: Hash32,
+}
+
+/// A mined, successful transaction.
+#[derive(Debug, Clone)]
+pub struct Mined {
+    /// Its hash.
+    pub tx_hash: Hash32,
+    /// Its block.
+    pub block: u64,
+    /// Its block's hash.
+    pub block_hash: Hash32,
+    /// Gas it took.
+    pub gas_used: u64,
+    /// The contract it created, if it did.
+    pub contract: Option<Address>,
+    /// What it emitted.
+    pub logs: Vec<Log>,
+}
+
+/// Sends and mines. Nonces are counted here, so that a block's worth of transactions goes out in one request.
+#[derive(Debug)]
+pub struct Traffic {
+    node: Node,
+    nonces: BTreeMap<Address, u64>,
+}
+
+impl Traffic {
+    /// Takes over mining on `node`.
+    ///
+    /// # Errors
+    /// If the node is no development node.
+    pub async fn take_over(node: Node) -> anyhow::Result<Self> {
+        node.batch(vec![
+            ("evm_setAutomine", json!([false])),
+            ("anvil_autoImpersonateAccount", json!([true])),
+            ("evm_setBlockGasLimit", json!([BLOCK_GAS])),
+        ])
+        .await
+        .context("the EVM node must be anvil: it has to mine on request and to send as anybody")?;
+        Ok(Self {
+            node,
+            nonces: BTreeMap::new(),
+        })
+    }
+
+    /// The node behind it.
+    pub const fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Sends the transactions in order, mines them and returns their receipts in that order.
+    ///
+    /// # Errors
+    /// If one is refused, is not mined or reverts; the text has its place in the list.
+    pub async fn mine(&mut self, txs: &[Tx]) -> anyhow::Result<Vec<Mined>> {
+        let mut mined = Vec::with_capacity(txs.len());
+        for block in txs.chunks(PER_BLOCK) {
+            mined.extend(self.mine_block(block).await?);
+        }
+        Ok(mined)
+    }
+
+    /// Sends a transaction whose nonce is far too high: the node knows it and never mines it.
+    ///
+    /// # Errors
+    /// If it is refused.
+    pub async fn submit_stuck(&mut self, tx: &Tx) -> anyhow::Result<Hash32> {
+        self.admit(tx.from).await?;
+        let nonce = self.nonces.get(&tx.from).copied().unwrap_or_default() + NONCE_GAP;
+        node::word(
+            &self
+                .node
+                .call("eth_sendTransaction", json!([request(tx, nonce)]))
+                .await?,
+        )
+    }
+
+    /// Every log of `address` in the blocks `from..=to`.
+    ///
+    /// # Errors
+    /// If the node refuses.
+    pub async fn logs(&self, address: Address, from: u64, to: u64) -> anyhow::Result<Vec<Log>> {
+        let filter =
+            json!([{"address": address, "fromBlock": format!("{from:#x}"), "toBlock": format!("{to:#x}")}]);
+        let logs = self.node.call("eth_getLogs", filter).await?;
+        logs.as_array()
+            .context("eth_getLogs answered no list")?
+            .iter()
+            .map(log)
+            .collect()
+    }
+
+    /// Makes the next block's time `seconds`, unless the chain is already there.
+    ///
+    /// # Errors
+    /// If the node refuses.
+    pub async fn advance_time_to(&self, seconds: u64) -> anyhow::Result<()> {
+        let head: Block = self.node.block(None).await?;
+        if seconds > head.timestamp_s + 1 {
+            self.node
+                .call("evm_setNextBlockTimestamp", json!([seconds]))
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn mine_block(&mut self, txs: &[Tx]) -> anyhow::Result<Vec<Mined>> {
+        for tx in txs {
+            self.admit(tx.from).await?;
+        }
+        let requests = txs
+            .iter()
+            .map(|tx| {
+                let nonce = self.nonces.entry(tx.from).or_default();
+                let request = request(tx, *nonce);
+                *nonce += 1;
+                ("eth_sendTransaction", json!([request]))
+            })
+            .collect();
+        let hashes = self.node.batch(requests).await?;
+        self.node.mine(1).await?;
+        let receipts = hashes
+            .into_iter()
+            .map(|hash| ("eth_getTransactionReceipt", json!([hash])))
+            .collect();
+        let receipts = self.node.batch(receipts).await?;
+        receipts
+            .iter()
+            .enumerate()
+            .map(|(place, receipt)| {
+                mined(receipt).with_context(|| format!("transaction {place} of {}", txs.len()))
+            })
+            .collect()
+    }
+
+    /// Gives a new sender gas money and learns its nonce.
+    async fn admit(&mut self, sender: Address) -> anyhow::Result<()> {
+        if self.nonces.contains_key(&sender) {
+            return Ok(());
+        }
+        self.node.call("anvil_setBalance", json!([sender, PURSE])).await?;
+        let nonce = self
+            .node
+            .call("eth_getTransactionCount", json!([sender, "latest"]))
+            .await?;
+        self.nonces.insert(sender, node::quantity(&nonce)?);
+        Ok(())
+    }
+}
+
+fn request(tx: &Tx, nonce: u64) -> Value {
+    let mut request = json!({
+        "from": tx.from,
+        "data": format!("0x{}", hex::encode(&tx.data)),
+        "value": format!("{:#x}", tx.value),
+        "nonce": format!("{nonce:#x}"),
+        "gas": GAS,
+        "gasPrice": GAS_PRICE,
+    });
+    if let Some(to) = tx.to {
+        request["to"] = json!(to);
+    }
+    request
+}
+
+fn mined(receipt: &Value) -> anyhow::Result<Mined> {
+    ensure!(!receipt.is_null(), "was not mined");
+    ensure!(receipt["status"] == "0x1", "reverted: {receipt}");
+    Ok(Mined {
+        tx_hash: node::word(&receipt["transactionHash"])?,
+        block: node::quantity(&receipt["blockNumber"])?,
+        block_hash: node::word(&receipt["blockHash"])?,
+        gas_used: node::quantity(&receipt["gasUsed"])?,
+        contract: receipt["contractAddress"].as_str().map(str::parse).transpose()?,
+        logs: receipt["logs"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(log)
+            .collect::<anyhow::Result<_>>()?,
+    })
+}
+
+fn log(value: &Value) -> anyhow::Result<Log> {
+    Ok(Log {
+        address: value["address"]
+            .as_str()
+            .context("a log without address")?
+            .parse()?,
+        topics: value["topics"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(node::word)
+            .collect::<anyhow::Result<_>>()?,
+        data: value["data"].as_str().unwrap_or("0x").to_owned(),
+        index: node::quantity(&value["logIndex"])?,
+        block: node::quantity(&value["blockNumber"])?,
+        tx_hash: node::word(&value["transactionHash"])?,
+    })
+}

@@ -1,0 +1,218 @@
+//! Withdrawals: the debit when they are requested, the transaction out of the Vault, the confirmation.
+
+use anyhow::Context;
+use eidos_chain::contracts::{IVault, encode, evm};
+use eidos_types::{Address, Amount};
+use serde_json::json;
+
+use crate::genesis::call;
+use crate::ledger::Key;
+use crate::traffic::{Mined, Tx};
+use crate::world::{World, hash_text, now_ms};
+
+/// A withdrawal the books know.
+#[derive(Debug, Clone)]
+pub struct Withdrawal {
+    /// Its id in both services' tables.
+    pub id: String,
+    /// Whose.
+    pub wallet: Address,
+    /// Symbol of the token.
+    pub token: &'static str,
+    /// How much.
+    pub amount: Amount,
+    /// True once the Vault has paid.
+    pub mined: bool,
+}
+
+/// The database's integers of a withdrawal's status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WithdrawalStatus {
+    Submitted = 2,
+    Confirmed = 3,
+    Failed = 4,
+}
+
+impl World {
+    /// Debits the books; the chain knows nothing yet.
+    pub(crate) fn request_withdrawal(
+        &mut self,
+        key: Key,
+        amount: Amount,
+        at: i64,
+    ) -> anyhow::Result<Withdrawal> {
+        let id = self.new_id();
+        self.ledger.book(key, amount.negated())?;
+        self.log_withdrawal(key, amount.negated(), 2, at);
+        Ok(Withdrawal {
+            id,
+            wallet: key.0,
+            token: key.1,
+            amount,
+            mined: false,
+        })
+    }
+
+    /// Gives the debit back.
+    pub(crate) fn refund_withdrawal(&mut self, withdrawal: &Withdrawal, at: i64) -> anyhow::Result<()> {
+        let key = (withdrawal.wallet, withdrawal.token);
+        self.ledger.book(key, withdrawal.amount)?;
+        self.log_withdrawal(key, withdrawal.amount, 9, at);
+        Ok(())
+    }
+
+    /// Takes it out of the Vault.
+    pub(crate) async fn withdraw_on_chain(&mut self, wanted: &[(Key, Amount)]) -> anyhow::Result<Vec<Mined>> {
+        let txs = wanted
+            .iter()
+            .map(|(key, amount)| self.withdraw_tx(*key, *amount))
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        let mined = self.mine(&txs).await.context("withdrawing")?;
+        for (key, amount) in wanted {
+            self.ledger.move_chain(*key, amount.negated())?;
+        }
+        Ok(mined)
+    }
+
+    /// The transaction that takes it out of the Vault.
+    pub(crate) fn withdraw_tx(&self, key: Key, amount: Amount) -> anyhow::Result<Tx> {
+        let token = self.token(key.1)?;
+        let units = token.units(amount)?;
+        let data = if token.address == Address::ZERO {
+            encode(&IVault::withdrawETHCall { amount: units })
+        } else {
+            encode(&IVault::withdrawCall {
+                token: evm(&token.address),
+                amount: units,
+            })
+        };
+        Ok(call(key.0, self.addresses.vault, data.to_vec()))
+    }
+
+    /// Writes the rows of both services.
+    pub(crate) fn record_withdrawal(
+        &mut self,
+        withdrawal: &Withdrawal,
+        status: WithdrawalStatus,
+        tx_hash: Option<&str>,
+        mined: Option<&Mined>,
+        at: i64,
+    ) {
+        let confirmed_at = (status == WithdrawalStatus::Confirmed).then_some(at);
+        let refunded_at = (status == WithdrawalStatus::Failed).then_some(at);
+        // A block number appears in the chain service's row once it has confirmed the transaction, not before.
+        let confirmed = mined.filter(|_| confirmed_at.is_some());
+        let nonce = self.withdrawal_nonces.entry(withdrawal.wallet).or_default();
+        *nonce += 1;
+        let nonce = *nonce;
+        self.row(
+            "eidos_trading_withdrawals",
+            json!({
+                "withdraw_id": withdrawal.id, "wallet": self.wallet_text(withdrawal.wallet),
+                "token": withdrawal.token, "amount": withdrawal.amount, "to_address": withdrawal.wallet,
+                "nonce": nonce, "status": status as i16, "tx_hash": tx_hash, "refunded_at": refunded_at,
+                "submitted_at": at, "confirmed_at": confirmed_at, "created_at": at, "updated_at": at,
+            }),
+        );
+        let token_address = self
+            .tokens
+            .get(withdrawal.token)
+            .map_or(Address::ZERO, |token| token.address);
+        let chain_status = match status {
+            WithdrawalStatus::Submitted => 1,
+            WithdrawalStatus::Confirmed => 2,
+            WithdrawalStatus::Failed => 3,
+        };
+        self.row(
+            "eidos_chain_withdrawal_txs",
+            json!({
+                "withdraw_id": withdrawal.id, "wallet_address": withdrawal.wallet,
+                "to_address": withdrawal.wallet, "token": withdrawal.token, "token_address": token_address,
+                "amount": withdrawal.amount, "chain_id": self.addresses.chain_id, "tx_hash": tx_hash,
+                "block_number": confirmed.map(|mined| mined.block), "gas_used": confirmed.map(|mined| mined.gas_used),
+                "status": chain_status, "submitted_at": at, "confirmed_at": confirmed_at, "created_at": at,
+                "updated_at": at,
+            }),
+        );
+    }
+
+    /// The life of a withdrawal as it should be: debited, mined, confirmed.
+    ///
+    /// # Errors
+    /// If the node refuses.
+    pub async fn withdraw(&mut self, wanted: &[(Key, Amount)]) -> anyhow::Result<()> {
+        let mut requested = Vec::with_capacity(wanted.len());
+        for (key, amount) in wanted {
+            let at = self.tick();
+            requested.push((self.request_withdrawal(*key, *amount, at)?, at));
+        }
+        let mined = self.withdraw_on_chain(wanted).await?;
+        for ((withdrawal, at), mined) in requested.iter().zip(&mined) {
+            let tx_hash = hash_text(mined.tx_hash);
+            self.record_withdrawal(
+                withdrawal,
+                WithdrawalStatus::Confirmed,
+                Some(&tx_hash),
+                Some(mined),
+                *at,
+            );
+        }
+        Ok(())
+    }
+
+    /// Lets every open withdrawal end: mines what is not mined, and confirms in the books.
+    ///
+    /// # Errors
+    /// If a server refuses.
+    pub async fn confirm_withdrawals(&mut self) -> anyhow::Result<()> {
+        for withdrawal in std::mem::take(&mut self.open_withdrawals) {
+            let key = (withdrawal.wallet, withdrawal.token);
+            let mut mined = None;
+            if !withdrawal.mined {
+                mined = self.withdraw_on_chain(&[(key, withdrawal.amount)]).await?.pop();
+                // Mined above the cut: it stays in flight until the next cut.
+                self.ledger.fly(key, withdrawal.amount.negated())?;
+                self.ledger.fly_until_cut(key, withdrawal.amount)?;
+                self.ledger.move_above_cut(key, withdrawal.amount.negated())?;
+            }
+            self.confirm_withdrawal(&withdrawal, mined.as_ref()).await?;
+        }
+        Ok(())
+    }
+
+    async fn confirm_withdrawal(&self, withdrawal: &Withdrawal, mined: Option<&Mined>) -> anyhow::Result<()> {
+        let tx_hash = mined.map(|mined| hash_text(mined.tx_hash));
+        let block = mined.map(|mined| i64::try_from(mined.block)).transpose()?;
+        sqlx::query(
+            "UPDATE eidos_trading_withdrawals SET status = 3, tx_hash = coalesce($2, tx_hash), confirmed_at = $3,
+                 updated_at = $3 WHERE withdraw_id = $1",
+        )
+        .bind(&withdrawal.id)
+        .bind(tx_hash.as_deref())
+        .bind(now_ms())
+        .execute(&self.pool)
+        .await?;
+        sqlx::query(
+            "UPDATE eidos_chain_withdrawal_txs SET status = 2, tx_hash = coalesce($2, tx_hash),
+                 block_number = $3, confirmed_at = $4, updated_at = $4 WHERE withdraw_id = $1",
+        )
+        .bind(&withdrawal.id)
+        .bind(tx_hash.as_deref())
+        .bind(block)
+        .bind(now_ms())
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    fn log_withdrawal(&mut self, key: Key, amount: Amount, kind: i16, at: i64) {
+        self.row(
+            "eidos_trading_balance_logs",
+            json!({
+                "wallet": self.wallet_text(key.0), "token": key.1, "type": kind, "amount": amount,
+                "balance_before": "0", "balance_after": "0", "order_id": null, "trade_id": null, "tx_hash": null,
+                "remark": null, "created_at": at,
+            }),
+        );
+    }
+}

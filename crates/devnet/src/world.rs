@@ -1,0 +1,412 @@
+//! [`World`]: a local exchange. A Vault on a real EVM node, the neighbours' tables in a real PostgreSQL, and the
+//! oracle that both were written from.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, ensure};
+use eidos_types::{Address, Amount, Clock, Hash32, SystemClock};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+
+use crate::deposits::Deposit;
+use crate::ledger::{Key, Ledger};
+use crate::manifest::{Fault, Manifest, Trap};
+use crate::neighbours;
+use crate::node::{Block, Node};
+use crate::tokens::Token;
+use crate::trades::Batch;
+use crate::traffic::{Traffic, Tx};
+use crate::traps::LateCommit;
+use crate::withdrawals::Withdrawal;
+
+/// Life on the exchange starts this long before now.
+const PAST_MS: i64 = 2 * 3_600_000;
+/// Between two events of the past.
+const STEP_MS: i64 = 100;
+/// How old the newest events are: younger than any sensible limit for what may be in flight.
+const RECENT_MS: i64 = 60_000;
+/// Most rounds of mining until a cut is finalized: two epochs of the usual 32 slots, with room.
+const FINALITY_ROUNDS: usize = 24;
+
+/// What to build.
+#[derive(Debug, Clone)]
+pub struct WorldOptions {
+    /// How many wallets, [`WorldOptions::MIN_WALLETS`] or more.
+    pub wallets: usize,
+    /// Faults to plant, each on wallets of its own.
+    pub faults: Vec<Fault>,
+    /// Traps to set, each on wallets of its own.
+    pub traps: Vec<Trap>,
+}
+
+impl WorldOptions {
+    /// Every fault and trap has its own wallet; this many are needed for all of them at once.
+    pub const MIN_WALLETS: usize = 32;
+
+    /// A world without faults and traps.
+    pub const fn clean(wallets: usize) -> Self {
+        Self {
+            wallets,
+            faults: Vec::new(),
+            traps: Vec::new(),
+        }
+    }
+
+    /// Every class of fault and every trap.
+    pub fn complete(wallets: usize) -> Self {
+        Self {
+            wallets,
+            faults: Fault::ALL.to_vec(),
+            traps: Trap::ALL.to_vec(),
+        }
+    }
+}
+
+/// The contracts and accounts of a world.
+#[derive(Debug, Clone)]
+pub struct Addresses {
+    /// The chain's id.
+    pub chain_id: u64,
+    /// The Vault.
+    pub vault: Address,
+    /// The Settlement contract.
+    pub settlement: Address,
+    /// Gets every fee.
+    pub fee_recipient: Address,
+    /// Owns the Vault.
+    pub owner: Address,
+    /// Locks funds and settles batches.
+    pub operator: Address,
+    /// The block the Vault was deployed in.
+    pub deployed_in: u64,
+}
+
+/// A local exchange. See the crate's documentation for how to use it in a test.
+#[derive(Debug)]
+pub struct World {
+    pub(crate) traffic: Traffic,
+    pub(crate) pool: PgPool,
+    pub(crate) rng: StdRng,
+    pub(crate) ledger: Ledger,
+    pub(crate) addresses: Addresses,
+    pub(crate) tokens: BTreeMap<&'static str, Token>,
+    pub(crate) manifest: Manifest,
+    /// Wallets that live a normal life and carry neither fault nor trap yet.
+    pub(crate) ordinary: Vec<Address>,
+    /// Wallets nothing ever happened to.
+    pub(crate) untouched: Vec<Address>,
+    pub(crate) mixed_case: BTreeSet<Address>,
+    pub(crate) approved: BTreeSet<Key>,
+    pub(crate) withdrawal_nonces: BTreeMap<Address, u64>,
+    pub(crate) unindexed: Vec<Deposit>,
+    pub(crate) waiting_deposits: Vec<Deposit>,
+    pub(crate) open_withdrawals: Vec<Withdrawal>,
+    pub(crate) open_batches: Vec<Batch>,
+    pub(crate) late: Option<LateCommit>,
+    rows: Vec<(&'static str, Value)>,
+    next_ms: i64,
+    cut: Option<Block>,
+    indexed_to: u64,
+}
+
+impl World {
+    /// Builds a world: installs the neighbours' tables into the empty database behind `pool`, deploys the contracts on
+    /// the anvil node at `anvil_url`, lets everybody live, proves that both sides agree, then plants faults and traps.
+    ///
+    /// # Errors
+    /// If a server refuses, or if the world is not consistent before the first fault (a defect of this crate).
+    pub async fn build(
+        seed: u64,
+        anvil_url: &str,
+        pool: PgPool,
+        options: WorldOptions,
+    ) -> anyhow::Result<Self> {
+        ensure!(
+            options.wallets >= WorldOptions::MIN_WALLETS,
+            "{} wallets are too few: faults and traps need {} of their own",
+            options.wallets,
+            WorldOptions::MIN_WALLETS
+        );
+        neighbours::install(&pool).await?;
+        let mut world = Self::found(seed, Node::new(anvil_url)?, pool, options.wallets).await?;
+        world.live().await?;
+        world.cut().await?;
+        world.ensure_consistent().await?;
+        let (after_cut, before_cut): (Vec<Trap>, Vec<Trap>) =
+            options.traps.into_iter().partition(|trap| trap.is_above_cut());
+        for fault in options.faults {
+            world.plant(fault).await?;
+        }
+        for trap in before_cut.into_iter().chain(after_cut) {
+            world.set_trap(trap).await?;
+        }
+        Ok(world)
+    }
+
+    async fn found(seed: u64, node: Node, pool: PgPool, wallets: usize) -> anyhow::Result<Self> {
+        let chain_id = node.chain_id().await?;
+        let mut traffic = Traffic::take_over(node).await?;
+        let (addresses, tokens) = crate::genesis::deploy(&mut traffic, chain_id, seed).await?;
+        let mut everybody: Vec<Address> = (0..wallets)
+            .map(|index| crate::genesis::account(seed, "wallet", index))
+            .collect();
+        let ordinary = everybody.split_off(UNTOUCHED.min(wallets));
+        let mut world = Self {
+            traffic,
+            pool,
+            rng: StdRng::seed_from_u64(seed),
+            ledger: Ledger::default(),
+            indexed_to: addresses.deployed_in.saturating_sub(1),
+            addresses,
+            tokens,
+            manifest: Manifest {
+                seed,
+                wallets,
+                ..Manifest::default()
+            },
+            ordinary,
+            untouched: everybody,
+            mixed_case: BTreeSet::new(),
+            approved: BTreeSet::new(),
+            withdrawal_nonces: BTreeMap::new(),
+            unindexed: Vec::new(),
+            waiting_deposits: Vec::new(),
+            open_withdrawals: Vec::new(),
+            open_batches: Vec::new(),
+            late: None,
+            rows: Vec::new(),
+            next_ms: now_ms() - PAST_MS,
+            cut: None,
+        };
+        world.register_tokens()?;
+        Ok(world)
+    }
+
+    /// What was planted so far.
+    pub const fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Contracts and accounts.
+    pub const fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// The tokens by symbol.
+    pub const fn tokens(&self) -> &BTreeMap<&'static str, Token> {
+        &self.tokens
+    }
+
+    /// True if some wallet of the books is written with capital letters.
+    pub fn has_mixed_case(&self) -> bool {
+        !self.mixed_case.is_empty()
+    }
+
+    /// The oracle.
+    pub const fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// The EVM node.
+    pub const fn node(&self) -> &Node {
+        self.traffic.node()
+    }
+
+    /// The database with the neighbours' tables, as their owner.
+    pub const fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// The block of the indexer's checkpoint: where both sides are compared.
+    ///
+    /// # Errors
+    /// Before the first [`Self::cut`].
+    pub fn cut_block(&self) -> anyhow::Result<Block> {
+        self.cut.context("there is no cut yet")
+    }
+
+    /// Lets the indexer catch up with the head, books what that makes known, and mines until the cut is finalized.
+    ///
+    /// # Errors
+    /// If a server refuses.
+    pub async fn cut(&mut self) -> anyhow::Result<Block> {
+        self.credit_unindexed()?;
+        let recent_s = u64::try_from((now_ms() - RECENT_MS) / 1_000)?;
+        self.traffic.advance_time_to(recent_s).await?;
+        self.mine_blocks(1).await?;
+        let head = self.node().block(None).await?;
+        self.index_events(head).await?;
+        // The rows first, the checkpoint after them: whoever reads in between sees books ahead of the cut, which is
+        // normal, and never a cut ahead of its rows.
+        self.flush().await?;
+        self.save_checkpoint(head).await?;
+        self.ledger.cut_moved();
+        self.cut = Some(head);
+        self.finalize(head.number).await?;
+        Ok(head)
+    }
+
+    /// Mines until `block` is finalized.
+    async fn finalize(&self, block: u64) -> anyhow::Result<()> {
+        for _ in 0..FINALITY_ROUNDS {
+            if self.node().finalized().await? >= block {
+                return Ok(());
+            }
+            self.mine_blocks(3).await?;
+        }
+        anyhow::bail!("block {block} is still not finalized after {FINALITY_ROUNDS} rounds of mining")
+    }
+
+    /// Mines empty blocks.
+    ///
+    /// # Errors
+    /// If the node refuses.
+    pub async fn mine_blocks(&self, blocks: u64) -> anyhow::Result<()> {
+        self.node().mine(blocks).await
+    }
+
+    /// Sends transactions and mines them in one block.
+    pub(crate) async fn mine(&mut self, txs: &[Tx]) -> anyhow::Result<Vec<crate::traffic::Mined>> {
+        self.traffic.mine(txs).await
+    }
+
+    /// Writes the pending rows and the changed balances, in one transaction.
+    ///
+    /// # Errors
+    /// If the database refuses.
+    pub async fn flush(&mut self) -> anyhow::Result<()> {
+        let mut by_table: BTreeMap<&'static str, Vec<Value>> = BTreeMap::new();
+        for (table, row) in std::mem::take(&mut self.rows) {
+            by_table.entry(table).or_default().push(row);
+        }
+        let changes = self.ledger.take_changes();
+        let now = self.next_ms;
+        let mut transaction = self.pool.begin().await?;
+        for (table, rows) in by_table {
+            neighbours::insert(&mut transaction, table, &rows).await?;
+        }
+        crate::books::write_changes(&mut transaction, changes, now, &|wallet| self.wallet_text(wallet))
+            .await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Queues a row for the next [`Self::flush`].
+    pub(crate) fn row(&mut self, table: &'static str, row: Value) {
+        self.rows.push((table, row));
+    }
+
+    /// The instant of the next event of the past, in milliseconds.
+    pub(crate) const fn tick(&mut self) -> i64 {
+        self.next_ms += STEP_MS;
+        self.next_ms
+    }
+
+    /// How the trading service writes a wallet.
+    pub(crate) fn wallet_text(&self, wallet: Address) -> String {
+        if self.mixed_case.contains(&wallet) {
+            eidos_chain::contracts::evm(&wallet).to_checksum(None)
+        } else {
+            wallet.to_string()
+        }
+    }
+
+    pub(crate) fn token(&self, symbol: &str) -> anyhow::Result<&Token> {
+        self.tokens
+            .get(symbol)
+            .with_context(|| format!("there is no token {symbol}"))
+    }
+
+    /// A random amount between two thousandths of whole tokens, with every decimal of the token in use.
+    pub(crate) fn random_amount(
+        &mut self,
+        symbol: &str,
+        from_milli: u32,
+        to_milli: u32,
+    ) -> anyhow::Result<Amount> {
+        let decimals = u32::from(self.token(symbol)?.decimals);
+        let milli = u128::from(self.rng.random_range(from_milli..to_milli));
+        let unit = 10_u128.pow(decimals - 3);
+        let below: u128 = self.rng.random_range(0..unit);
+        self.token(symbol)?.amount(milli * unit + below)
+    }
+
+    /// A seeded id in UUID notation, as the services use for their rows.
+    pub(crate) fn new_id(&mut self) -> String {
+        let bytes: [u8; 16] = self.rng.random();
+        uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
+    }
+
+    /// A wallet that lived normally and has no fault or trap yet.
+    pub(crate) fn next_ordinary(&mut self) -> anyhow::Result<Address> {
+        self.ordinary
+            .pop()
+            .context("no wallet is left for another fault or trap: build the world with more wallets")
+    }
+
+    /// A wallet nothing ever happened to.
+    pub(crate) fn next_untouched(&mut self) -> anyhow::Result<Address> {
+        self.untouched
+            .pop()
+            .context("no untouched wallet is left for another fault: build the world with more wallets")
+    }
+
+    async fn index_events(&mut self, head: Block) -> anyhow::Result<()> {
+        let from = self.indexed_to + 1;
+        for contract in [self.addresses.vault, self.addresses.settlement] {
+            for log in self.traffic.logs(contract, from, head.number).await? {
+                let at = self.tick();
+                self.row(
+                    "eidos_chain_events",
+                    json!({
+                        "chain_id": self.addresses.chain_id, "block_number": log.block, "tx_hash": log.tx_hash,
+                        "log_index": log.index, "event_type": crate::genesis::event_type(log.topics.first()),
+                        "event_data": {"topics": log.topics, "data": log.data}, "processed": true,
+                        "created_at": at, "updated_at": at,
+                    }),
+                );
+            }
+        }
+        self.indexed_to = head.number;
+        Ok(())
+    }
+
+    async fn save_checkpoint(&self, head: Block) -> anyhow::Result<()> {
+        let now = now_ms();
+        sqlx::query(
+            "INSERT INTO eidos_chain_block_checkpoints
+                 (chain_id, block_number, block_hash, processed_at, created_at, updated_at)
+             VALUES ($1, $2, $3, $4, $4, $4)
+             ON CONFLICT (chain_id) DO UPDATE SET block_number = EXCLUDED.block_number,
+                 block_hash = EXCLUDED.block_hash, processed_at = EXCLUDED.processed_at,
+                 updated_at = EXCLUDED.updated_at",
+        )
+        .bind(i32::try_from(self.addresses.chain_id)?)
+        .bind(i64::try_from(head.number)?)
+        .bind(head.hash.to_string())
+        .bind(now)
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+}
+
+/// Wallets kept out of normal life, for faults that need a wallet one side has never seen.
+const UNTOUCHED: usize = 6;
+
+/// Now, in milliseconds.
+pub(crate) fn now_ms() -> i64 {
+    SystemClock::default().now_ms()
+}
+
+/// The instant of something that is still on its way, in milliseconds.
+pub(crate) fn recent_ms() -> i64 {
+    now_ms() - RECENT_MS
+}
+
+/// A hash in the books' notation.
+pub(crate) fn hash_text(hash: Hash32) -> String {
+    hash.to_string()
+}
