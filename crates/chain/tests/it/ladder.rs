@@ -273,3 +273,43 @@ async fn the_seed_profile_reads_its_own_views() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_million_pairs_take_fewer_than_150_requests() {
+    let world = World::start().await;
+    let mut settings = world.settings();
+    settings.bulk = eidos_chain::BulkSettings::default();
+    let reader = connect(&settings).await;
+    let (filled, totals) = world.fill(20, 9).await;
+    let at = reader.head().await.unwrap();
+    let mut pairs: Vec<(Address, Address)> = (0..1_000_000_u64)
+        .map(|i| {
+            let mut wallet = [0x11; 20];
+            wallet[..8].copy_from_slice(&i.to_be_bytes());
+            (
+                Address::new(wallet),
+                if i % 2 == 0 { world.usdc } else { world.weth },
+            )
+        })
+        .collect();
+    pairs.splice(500_000..500_040, filled);
+    let before = reader.ladder_report().requests;
+    let read = reader.vault_totals(&at, &pairs).await.unwrap();
+    let asked = reader.ladder_report().requests;
+    assert_eq!(read[500_000..500_040], totals);
+    assert!(
+        read[..500_000]
+            .iter()
+            .chain(&read[500_040..])
+            .all(|total| total.is_zero())
+    );
+    let (requests, calls) = (
+        asked.http_requests - before.http_requests,
+        asked.calls - before.calls,
+    );
+    assert!(
+        requests < 150 && calls < 150,
+        "{requests} requests with {calls} calls"
+    );
+    println!("a million pairs: {requests} requests with {calls} calls");
+}

@@ -131,14 +131,20 @@ async fn every_kind_is_decoded() {
             },
         ]
     );
+}
+
+#[tokio::test]
+async fn events_of_a_contract_that_is_not_configured_are_refused() {
+    let world = World::start().await;
     let mut settings = world.settings();
     settings.settlement = None;
     let reader = connect(&settings).await;
+    let to = reader.head().await.unwrap();
     let trades = LogFilter {
         kinds: Some(vec![EventKind::TradeSettled]),
         ..LogFilter::default()
     };
-    let error = reader.logs(from, &to, &trades).await.unwrap_err();
+    let error = reader.logs(0, &to, &trades).await.unwrap_err();
     assert!(
         matches!(error, ChainError::Refused { .. }),
         "asked for, not silently left out: {error}"
@@ -180,7 +186,7 @@ async fn spoiled_logs_are_refused() {
         ("a removed log", |logs| {
             logs.iter_mut()
                 .take(1)
-                .for_each(|log| log["removed"] = json!(true))
+                .for_each(|log| log["removed"] = json!(true));
         }),
         ("a log of another contract", |logs| {
             logs.iter_mut()
@@ -190,7 +196,7 @@ async fn spoiled_logs_are_refused() {
         ("a log outside the range", |logs| {
             logs.iter_mut()
                 .take(1)
-                .for_each(|log| log["blockNumber"] = json!("0x1"))
+                .for_each(|log| log["blockNumber"] = json!("0x1"));
         }),
         ("a log of a fork", |logs| {
             if let Some(log) = logs.first().cloned() {

@@ -12,4 +12,5 @@ mod ladder;
 mod logs;
 mod pinned;
 mod proxy;
+mod settlement;
 mod world;

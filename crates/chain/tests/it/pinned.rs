@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use alloy_primitives::{B256, U256};
-use eidos_chain::contracts::{ISettlement, IVault, Trade, encode, evm};
-use eidos_chain::{ChainError, Finality};
+use alloy_primitives::U256;
+use eidos_chain::contracts::{IVault, encode, evm};
+use eidos_chain::{ChainError, Finality, RungState};
 use eidos_types::{Address, BaseUnits, Hash32};
 use serde_json::json;
 
@@ -156,96 +156,64 @@ async fn a_reorganisation_in_the_middle_of_a_read_is_an_error() {
 }
 
 #[tokio::test]
-async fn receipts_and_settlements() {
+async fn a_node_that_lags_does_not_answer_for_its_own_past() {
     let world = World::start().await;
-    let (buyer, seller) = (world.users[0], world.users[1]);
-    let deposit = world.deposit(buyer, world.usdc, 10_000).await;
-    world.deposit(seller, world.weth, 50).await;
-    let lock = |user: Address, token: Address, amount: u64| IVault::lockFundsCall {
-        user: evm(&user),
-        token: evm(&token),
-        amount: U256::from(amount),
-        orderId: B256::repeat_byte(1),
-    };
-    world
-        .node
-        .call(world.owner, world.vault, &lock(buyer, world.usdc, 2_004))
-        .await;
-    world
-        .node
-        .call(world.owner, world.vault, &lock(seller, world.weth, 10))
-        .await;
-    let reader = world.reader().await;
-    let before = reader.head().await.unwrap();
-    let (batch, trade) = (B256::repeat_byte(0xb1), B256::repeat_byte(0x71));
-    let trades = vec![Trade {
-        tradeId: trade,
-        maker: evm(&buyer),
-        taker: evm(&seller),
-        baseToken: evm(&world.weth),
-        quoteToken: evm(&world.usdc),
-        baseAmount: U256::from(10),
-        quoteAmount: U256::from(2_000),
-        makerFee: U256::from(4),
-        takerFee: U256::from(6),
-        isBuy: true,
-    }];
-    let settle = ISettlement::settleBatchCall {
-        batchId: batch,
-        trades,
-    };
-    let settled_in = world.node.call(world.owner, world.settlement, &settle).await;
-    let after = reader.head().await.unwrap();
+    let (pairs, _totals) = world.fill(10, 1).await;
+    let proxy = Proxy::before(&world.node).await;
+    let reader = connect(&world.settings_at(&proxy.url)).await;
+    let at = reader.head().await.unwrap();
+    proxy.misbehave(|request| match request["method"].as_str() {
+        Some("eth_getBlockByNumber") => Fault::answer(|mut answer| {
+            answer["result"] = json!(null);
+            answer
+        }),
+        _ => Fault::None,
+    });
+    let error = reader.vault_totals(&at, &pairs).await.unwrap_err();
+    assert!(
+        matches!(error, ChainError::StateUnavailable { .. }) && error.needs_new_pin(),
+        "{error}"
+    );
+    // The header is there, the state is not: every wording of it asks for a new pin.
+    for words in [
+        "missing trie node 01 (path )",
+        "header not found",
+        "state not available for this block",
+    ] {
+        proxy.misbehave(move |request| match request["method"].as_str() {
+            Some("eth_call") => Fault::error(request, -32_000, words),
+            _ => Fault::None,
+        });
+        let error = reader.vault_totals(&at, &pairs).await.unwrap_err();
+        assert!(matches!(error, ChainError::StateUnavailable { .. }), "{error}");
+    }
+    assert!(
+        matches!(reader.ladder_report().rungs[0].state, RungState::Ready),
+        "it is not the rung's fault"
+    );
+}
 
-    let ids = [Hash32::new(batch.0), Hash32::new([0; 32])];
-    assert_eq!(
-        reader.batches_settled(&before, &ids).await.unwrap(),
-        [false, false]
-    );
-    assert_eq!(reader.batches_settled(&after, &ids).await.unwrap(), [true, false]);
-    assert_eq!(
-        reader
-            .trades_settled(&after, &[Hash32::new(trade.0)])
-            .await
-            .unwrap(),
-        [true]
-    );
-    assert_eq!(
-        reader.fees_collected(&after, &[world.usdc]).await.unwrap(),
-        [BaseUnits::from(10)]
-    );
-    let pairs = [
-        (buyer, world.usdc),
-        (buyer, world.weth),
-        (seller, world.usdc),
-        (seller, world.weth),
-        (reader.fee_recipient().unwrap(), world.usdc),
-    ];
-    let totals = reader.vault_totals(&after, &pairs).await.unwrap();
-    // Buyer: −2,000 quote −4 fee +10 base. Seller: −10 base +2,000 quote −6 fee. Fees: +10.
-    assert_eq!(totals, [7_996, 10, 1_994, 40, 10].map(BaseUnits::from));
-    assert_eq!(
-        reader.vault_locked(&after, &pairs).await.unwrap(),
-        [BaseUnits::ZERO; 5]
-    );
-    assert_eq!(
-        reader.vault_locked(&before, &pairs[..1]).await.unwrap(),
-        [BaseUnits::from(2_004)]
-    );
-
-    let receipts = reader
-        .receipts(&[settled_in, Hash32::new([3; 32]), deposit])
-        .await
-        .unwrap();
-    let settled = receipts[0].unwrap();
-    assert_eq!(
-        (settled.block_number, settled.block_hash, settled.success),
-        (after.number, after.hash, true)
-    );
-    assert_eq!(receipts[1], None);
-    assert!(receipts[2].unwrap().block_number < before.number);
-    assert_eq!(
-        reader.code_hash(&after, &world.vault).await.unwrap(),
-        reader.vault_code_hash()
-    );
+#[tokio::test]
+async fn a_header_of_another_block_is_refused() {
+    let world = World::start().await;
+    let proxy = Proxy::before(&world.node).await;
+    let reader = connect(&world.settings_at(&proxy.url)).await;
+    proxy.misbehave(|request| match request["method"].as_str() {
+        Some("eth_getBlockByNumber" | "eth_getBlockByHash") => {
+            let mut request = request.clone();
+            request["method"] = json!("eth_getBlockByNumber");
+            request["params"][0] = json!("0x1");
+            Fault::Ask(request)
+        }
+        _ => Fault::None,
+    });
+    assert!(matches!(
+        reader.block(3).await.unwrap_err(),
+        ChainError::Malformed { .. }
+    ));
+    let hash = eidos_types::Hash32::new([7; 32]);
+    assert!(matches!(
+        reader.header_by_hash(hash).await.unwrap_err(),
+        ChainError::Malformed { .. }
+    ));
 }

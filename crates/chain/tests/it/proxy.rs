@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
@@ -49,7 +49,6 @@ type Script = Box<dyn FnMut(&Value) -> Fault + Send>;
 struct Shared {
     node: Node,
     script: Arc<Mutex<Script>>,
-    seen: Arc<Mutex<Vec<HeaderMap>>>,
 }
 
 pub(crate) struct Proxy {
@@ -65,7 +64,6 @@ impl Proxy {
         let shared = Shared {
             node: node.clone(),
             script: Arc::new(Mutex::new(script)),
-            seen: Arc::new(Mutex::new(Vec::new())),
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!(
@@ -97,9 +95,8 @@ impl Drop for Proxy {
     }
 }
 
-async fn exchange(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
+async fn exchange(State(shared): State<Shared>, body: Bytes) -> Response {
     let request: Value = serde_json::from_slice(&body).unwrap();
-    shared.seen.lock().unwrap().push(headers);
     let fault = (shared.script.lock().unwrap())(&request);
     let forwarded = |request: Value| {
         let node = shared.node.clone();
