@@ -18,6 +18,7 @@ pub mod fence;
 pub mod lease;
 pub mod migrations;
 mod observe;
+mod sections;
 pub mod slot;
 pub mod sql;
 pub mod start;

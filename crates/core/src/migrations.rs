@@ -10,7 +10,8 @@ use secrecy::{ExposeSecret, SecretString};
 use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 
-use crate::CoreError;
+use crate::error::call;
+use crate::{CoreError, sql};
 
 mod partitions;
 
@@ -65,9 +66,9 @@ pub async fn migrate_url(url: &SecretString, now: DateTime<Utc>) -> Result<(), C
 /// # Errors
 /// [`CoreError::Sql`].
 pub async fn install_foreign_fence(pool: &PgPool) -> Result<(), CoreError> {
-    crate::error::call(
+    call(
         "install the foreign fence table",
-        sqlx::raw_sql(crate::sql::FOREIGN_FENCE_DDL).execute(pool),
+        sqlx::raw_sql(sql::FOREIGN_FENCE_DDL).execute(pool),
     )
     .await?;
     Ok(())
@@ -99,21 +100,18 @@ pub async fn check(pool: &PgPool) -> Result<(), CoreError> {
     Ok(())
 }
 
-const MIGRATIONS_TABLE_EXISTS: &str = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
-const APPLIED_MIGRATIONS: &str = "SELECT version, checksum FROM _sqlx_migrations WHERE success";
-
 async fn applied(pool: &PgPool) -> Result<BTreeMap<i64, Vec<u8>>, CoreError> {
-    let exists: bool = crate::error::call(
+    let exists: bool = call(
         "look for the migrations table",
-        sqlx::query_scalar(MIGRATIONS_TABLE_EXISTS).fetch_one(pool),
+        sqlx::query_scalar(sql::MIGRATIONS_TABLE_EXISTS).fetch_one(pool),
     )
     .await?;
     if !exists {
         return Ok(BTreeMap::new());
     }
-    let rows: Vec<(i64, Vec<u8>)> = crate::error::call(
+    let rows: Vec<(i64, Vec<u8>)> = call(
         "read the applied migrations",
-        sqlx::query_as(APPLIED_MIGRATIONS).fetch_all(pool),
+        sqlx::query_as(sql::APPLIED_MIGRATIONS).fetch_all(pool),
     )
     .await?;
     Ok(rows.into_iter().collect())

@@ -162,6 +162,10 @@ statements! { ALL:
             finished_at = greatest($3::bigint, started_at), duration_ms = 0 \
         WHERE execution_id = $1 AND status = 'pending'");
 
+    // ---- schema ----------------------------------------------------------------------------------------
+    MIGRATIONS_TABLE_EXISTS = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
+    APPLIED_MIGRATIONS = "SELECT version, checksum FROM _sqlx_migrations WHERE success";
+
     // ---- catalogue -------------------------------------------------------------------------------------
     HISTORY_PARTITIONS = "SELECT child.relname::text AS name, \
             pg_get_expr(child.relpartbound, child.oid) AS bounds \
