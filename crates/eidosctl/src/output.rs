@@ -49,7 +49,7 @@ pub(crate) fn list(out: &mut dyn Write, answer: &Value, columns: &[Column], noth
     }
     let mut table = Table::new();
     table
-        .load_preset(presets::NOTHING)
+        .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Disabled)
         .set_header(columns.iter().map(|(title, ..)| *title));
     for row in rows {

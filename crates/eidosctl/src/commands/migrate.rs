@@ -20,6 +20,8 @@ use crate::output::{self, Column, Show};
 /// The same files that `eidos-core` applies; embedded here for what their headers say.
 static FILES: Migrator = sqlx::migrate!("../../migrations");
 
+const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+
 const TABLE_EXISTS: &str = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
 const APPLIED: &str =
     "SELECT version, (extract(epoch FROM installed_on) * 1000)::bigint FROM _sqlx_migrations WHERE success";
@@ -90,13 +92,10 @@ async fn applied(url: &SecretString) -> Result<BTreeMap<i64, i64>> {
             )
         })?;
     let target = format!("postgres://{}:{}", options.get_host(), options.get_port());
-    let connect = options
-        .application_name("eidosctl")
-        .disable_statement_logging()
-        .connect();
-    let mut connection: PgConnection = tokio::time::timeout(std::time::Duration::from_secs(10), connect)
+    let options = options.application_name("eidosctl").disable_statement_logging();
+    let mut connection: PgConnection = tokio::time::timeout(CONNECT_TIMEOUT, options.connect())
         .await
-        .map_err(|_elapsed| unreachable(&target, "no answer within 10s"))?
+        .map_err(|_elapsed| unreachable(&target, "no answer in time"))?
         .map_err(|error| unreachable(&target, &error.to_string()))?;
     let exists: bool = sqlx::query_scalar(TABLE_EXISTS)
         .fetch_one(&mut connection)

@@ -87,7 +87,9 @@ struct Names {
 impl Names {
     fn of(promql: &str) -> Self {
         const GROUPING: &[&str] = &["by", "without", "on", "ignoring", "group_left", "group_right"];
-        const OPERATORS: &[&str] = &["and", "or", "unless", "bool", "offset"];
+        const OPERATORS: &[&str] = &[
+            "and", "or", "unless", "bool", "offset", "sum", "min", "max", "avg", "count",
+        ];
         let mut names = Self::default();
         let mut rest = promql;
         // The word before the current bracket decides what the words inside it are.

@@ -19,7 +19,7 @@ pub(crate) async fn eidosctl(arguments: &[&str], environment: &[(&str, &str)]) -
         .envs(environment.iter().copied())
         .kill_on_drop(true)
         .output();
-    let limit = std::time::Duration::from_secs(60);
+    let limit = std::time::Duration::from_mins(1);
     let Output {
         status,
         stdout,
