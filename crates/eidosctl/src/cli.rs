@@ -136,12 +136,16 @@ pub struct Executions {
 
 /// The five statuses of an execution (ruling 9).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[expect(missing_docs, reason = "the requirement's own words")]
 pub enum Status {
+    /// Requested, not started.
     Pending,
+    /// At work.
     Running,
+    /// Ended with a report.
     Success,
+    /// Ended without success; `failure_kind` says why.
     Failed,
+    /// Not run; the message says why.
     Skipped,
 }
 
