@@ -135,7 +135,7 @@ mod tests {
         Limits {
             lost: CancellationToken::new(),
             deadline: Instant::now() + deadline,
-            grace: Duration::from_secs(1),
+            grace: Duration::from_millis(50),
         }
     }
 
@@ -144,11 +144,11 @@ mod tests {
     }
 
     async fn kind(future: impl Future<Output = Result<RunReport, JobError>> + Send + 'static) -> (FailureKind, Remains) {
-        let ended = supervise(tokio::spawn(future), &Cancellation::default(), &limits(Duration::from_secs(5))).await;
+        let ended = supervise(tokio::spawn(future), &Cancellation::default(), &limits(Duration::from_millis(200))).await;
         (ended.outcome.unwrap_err().kind, ended.remains)
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_report_is_a_success() {
         let ended = supervise(
             tokio::spawn(async { Ok(report()) }),
@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(ended.outcome.unwrap().rendered, "ok");
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_panic_is_a_failure_with_its_message() {
         let ended = supervise(
             tokio::spawn(async { panic!("index {} of 3", 7) }),
@@ -172,7 +172,7 @@ mod tests {
         assert!(failure.message.contains("index 7 of 3"), "{}", failure.message);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn only_retry_errors_are_retryable() {
         for (error, retryable) in [(JobError::retry("busy"), true), (JobError::fail("wrong"), false)] {
             assert_eq!(failure(&error, None).retryable, retryable);
@@ -180,13 +180,23 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_run_that_ignores_its_timeout_is_dropped() {
         let (kind, remains) = kind(std::future::pending()).await;
         assert_eq!((kind, remains), (FailureKind::Timeout, Remains::Detached));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_run_that_never_yields_is_stuck() {
+        let (kind, remains) = kind(async {
+            std::thread::sleep(Duration::from_secs(4));
+            std::future::pending().await
+        })
+        .await;
+        assert_eq!((kind, remains), (FailureKind::Timeout, Remains::Stuck));
+    }
+
+    #[tokio::test]
     async fn a_lost_lease_wins_over_everything_else() {
         let cancellation = Cancellation::default();
         let limits = limits(Duration::ZERO);
@@ -201,7 +211,7 @@ mod tests {
         assert_eq!(cancellation.reason(), Some(CancelReason::LeaseLost));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn an_operators_cancellation_is_named_as_such() {
         let cancellation = Cancellation::default();
         cancellation.cancel(CancelReason::Operator { by: "alice".to_owned() });

@@ -42,7 +42,7 @@ impl World {
             { "name": "otto", "role": "operator", "token": OPERATOR },
         ]);
         let mut env: Vec<(String, String)> = [
-            ("EIDOS__DATABASES__JOBS__URL", self.db.url().await),
+            ("EIDOS__DATABASES__JOBS__URL", self.db.url()),
             ("EIDOS__REDIS__URL", self.redis.url().to_owned()),
             ("EIDOS__REDIS__LOCK_PREFIX", self.redis.prefix().to_owned()),
             ("EIDOS__SERVICE__ENV", "dev".to_owned()),

@@ -2,7 +2,7 @@
 
 use eidos_runtime::{BadRunRequest, Foreground, RunRequest};
 use eidos_types::Slot;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::harness::World;
 
@@ -60,7 +60,7 @@ async fn a_job_that_ignores_its_timeout_is_dropped_and_keeps_its_lease_until_it_
 async fn two_runs_of_one_job_do_not_meet() {
     let world = World::new().await;
     let node = world.start(&[]).await;
-    let id = node.trigger("waits", Value::Null).await;
+    let id = node.trigger("waits", json!({})).await;
     node.execution_in(&id, &["running"]).await;
     let busy = world.service(&[]).await.run_job(run("waits")).await.unwrap();
     assert!(matches!(busy, Foreground::Busy { .. }), "{busy:?}");
