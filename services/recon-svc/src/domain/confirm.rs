@@ -1,0 +1,121 @@
+//! Second reading, hot accounts and confirmations (ruling 24).
+//!
+//! A suspect is read again on both sides, at a new cut, before it is a break. Either side may simply have been
+//! late; only a difference that stands still is real.
+
+use serde::{Deserialize, Serialize};
+
+use super::verdict::{Difference, Verdict};
+
+/// What a second reading says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Both sides agree now: it was lag.
+    Lag,
+    /// The same difference again: it is a break.
+    Break,
+    /// Another difference: the account is moving. Ask again later.
+    Hot,
+}
+
+/// Compares the second reading with the first.
+#[must_use]
+pub fn decide(first: &Difference, second: &Verdict) -> Decision {
+    match second {
+        Verdict::Matched => Decision::Lag,
+        Verdict::Differs(second) if is_same(first, second) => Decision::Break,
+        Verdict::Differs(_) => Decision::Hot,
+    }
+}
+
+/// The same difference: of the same size where both are amounts, of the same exact sides where one is none.
+/// The sides themselves may have moved together (a deposit that both saw changes nothing about a shortfall).
+#[must_use]
+pub fn is_same(first: &Difference, second: &Difference) -> bool {
+    match (first.diff, second.diff) {
+        (Some(first), Some(second)) => first == second,
+        (None, None) => {
+            first.onchain_exact == second.onchain_exact
+                && first.expected == second.expected
+                && first.note == second.note
+        }
+        _ => false,
+    }
+}
+
+/// How often a break was confirmed, each time at another finalized block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Confirmations {
+    /// Readings that agreed, at distinct blocks.
+    pub count: u32,
+    /// The newest of those blocks.
+    pub last_block: u64,
+}
+
+impl Confirmations {
+    /// Counts a reading at `block`, unless that block (or a newer one) was counted already: reading one block
+    /// twice proves nothing new. Returns whether it counted.
+    pub const fn confirm_at(&mut self, block: u64) -> bool {
+        if self.count > 0 && block <= self.last_block {
+            return false;
+        }
+        self.count = self.count.saturating_add(1);
+        self.last_block = block;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::verdict::BreakKind;
+    use proptest::prelude::*;
+
+    fn difference(expected: &str, onchain: &str) -> Difference {
+        let (expected, onchain) = (expected.parse().unwrap(), onchain.parse().unwrap());
+        Difference {
+            kind: BreakKind::Shortfall,
+            expected: Some(expected),
+            onchain: Some(onchain),
+            onchain_exact: onchain.to_string(),
+            diff: Some(onchain.checked_sub(expected).unwrap()),
+            lines: Vec::new(),
+            note: String::new(),
+        }
+    }
+
+    #[test]
+    fn ruling_24_only_a_difference_that_stands_still_is_a_break() {
+        let first = difference("10", "7");
+        let again = |second: Difference| decide(&first, &Verdict::Differs(Box::new(second)));
+        assert_eq!(decide(&first, &Verdict::Matched), Decision::Lag);
+        assert_eq!(again(difference("10", "7")), Decision::Break);
+        assert_eq!(
+            again(difference("15", "12")),
+            Decision::Break,
+            "both moved together"
+        );
+        assert_eq!(again(difference("10", "8")), Decision::Hot);
+        assert_eq!(again(difference("9", "7")), Decision::Hot);
+        let unknown = Difference {
+            diff: None,
+            ..difference("10", "7")
+        };
+        assert_eq!(again(unknown), Decision::Hot);
+    }
+
+    proptest! {
+        /// The count is the number of distinct, ever newer blocks.
+        #[test]
+        fn ruling_24_confirmations_need_distinct_blocks(blocks in proptest::collection::vec(1_u64..20, 0..40)) {
+            let mut confirmations = Confirmations::default();
+            let (mut newest, mut distinct) = (0, 0);
+            for block in blocks {
+                let counted = confirmations.confirm_at(block);
+                prop_assert_eq!(counted, block > newest);
+                if block > newest { newest = block; distinct += 1; }
+            }
+            prop_assert_eq!(confirmations.count, distinct);
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! How bad a difference is, in USDC at a dated price (ruling 25).
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use eidos_types::Amount;
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+
+use super::verdict::BreakKind;
+
+/// How bad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Below the lower threshold: logged and added to the dust.
+    Ignored,
+    /// A person looks at it.
+    Warning,
+    /// Paged, and the operations it concerns are paused.
+    Critical,
+}
+
+impl Severity {
+    /// The name in tables, metrics and alerts.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ignored => "ignored",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+impl std::fmt::Display for Severity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What one whole token is worth.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Price {
+    /// USDC for one whole token.
+    pub usdc: Decimal,
+    /// When it was true; `None` means by definition (USDC itself).
+    pub as_of: Option<DateTime<Utc>>,
+    /// Who says so.
+    pub source: String,
+}
+
+/// The two boundaries, in USDC. Both belong to the warning: 0.01 and 100 are warnings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Thresholds {
+    /// Strictly below is ignored.
+    pub ignore_below: Amount,
+    /// Strictly above is critical.
+    pub critical_above: Amount,
+}
+
+/// A weighed difference.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Weight {
+    /// How bad.
+    pub severity: Severity,
+    /// Magnitude in USDC; `None` without price or amount.
+    pub value_usdc: Option<Amount>,
+    /// What the severity rests on when it is not simply the value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
+}
+
+/// Weighs a difference. `now` is the snapshot's instant, so that a re-run weighs the same.
+#[must_use]
+pub fn weigh(
+    kind: BreakKind,
+    diff: Option<Amount>,
+    price: Option<&Price>,
+    now: DateTime<Utc>,
+    max_price_age: Duration,
+    thresholds: Thresholds,
+) -> Weight {
+    let Some(diff) = diff else {
+        return at_least(
+            Severity::Critical,
+            None,
+            "one side is no DECIMAL(36,18); its size is unknown",
+        );
+    };
+    let Some(price) = price else {
+        return at_least(Severity::Warning, None, "no price for this token");
+    };
+    let Ok(value) = diff.abs().valued_at(price.usdc) else {
+        return at_least(Severity::Critical, None, "its value needs more than 36 digits");
+    };
+    let by_value = if value < thresholds.ignore_below {
+        Severity::Ignored
+    } else if value > thresholds.critical_above {
+        Severity::Critical
+    } else {
+        Severity::Warning
+    };
+    let floor = floor(kind, price, now, max_price_age);
+    match floor {
+        Some(reason) if by_value < Severity::Warning => at_least(Severity::Warning, Some(value), &reason),
+        _ => Weight {
+            severity: by_value,
+            value_usdc: Some(value),
+            because: floor.filter(|_| by_value < Severity::Critical),
+        },
+    }
+}
+
+/// Why the severity may not go below a warning.
+fn floor(kind: BreakKind, price: &Price, now: DateTime<Utc>, max_price_age: Duration) -> Option<String> {
+    if kind.is_never_small() {
+        return Some(format!("{kind} is never small"));
+    }
+    let age = now.signed_duration_since(price.as_of?);
+    let stale = age.to_std().is_ok_and(|age| age > max_price_age);
+    stale.then(|| format!("the price of {} is {} h old", price.source, age.num_hours()))
+}
+
+fn at_least(severity: Severity, value_usdc: Option<Amount>, because: &str) -> Weight {
+    Weight {
+        severity,
+        value_usdc,
+        because: Some(because.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    fn now() -> DateTime<Utc> {
+        "2026-11-20T12:00:00Z".parse().unwrap()
+    }
+
+    fn price(usdc: &str, as_of: Option<&str>) -> Price {
+        Price {
+            usdc: usdc.parse().unwrap(),
+            as_of: as_of.map(|text| text.parse().unwrap()),
+            source: "test".into(),
+        }
+    }
+
+    fn weigh_at(kind: BreakKind, diff: &str, price: Option<&Price>) -> Severity {
+        let thresholds = Thresholds {
+            ignore_below: "0.01".parse().unwrap(),
+            critical_above: "100".parse().unwrap(),
+        };
+        weigh(kind, Some(diff.parse().unwrap()), price, now(), DAY, thresholds).severity
+    }
+
+    #[test]
+    fn ruling_25_both_boundaries_are_warnings() {
+        let par = price("1", None);
+        for (diff, expected) in [
+            ("0.009999999999999999", Severity::Ignored),
+            ("0.01", Severity::Warning),
+            ("-0.01", Severity::Warning),
+            ("100", Severity::Warning),
+            ("-100", Severity::Warning),
+            ("100.000000000000000001", Severity::Critical),
+            ("-100.000000000000000001", Severity::Critical),
+        ] {
+            assert_eq!(
+                weigh_at(BreakKind::Shortfall, diff, Some(&par)),
+                expected,
+                "{diff}"
+            );
+        }
+        let ether = price("2000", Some("2026-11-20T11:00:00Z"));
+        assert_eq!(
+            weigh_at(BreakKind::Surplus, "0.000004", Some(&ether)),
+            Severity::Ignored
+        );
+        assert_eq!(
+            weigh_at(BreakKind::Surplus, "0.000005", Some(&ether)),
+            Severity::Warning
+        );
+        assert_eq!(
+            weigh_at(BreakKind::Surplus, "0.050001", Some(&ether)),
+            Severity::Critical
+        );
+    }
+
+    #[test]
+    fn ruling_25_a_missing_or_stale_price_is_at_least_a_warning() {
+        assert_eq!(
+            weigh_at(BreakKind::Shortfall, "0.000001", None),
+            Severity::Warning
+        );
+        let stale = price("1", Some("2026-11-19T11:59:59Z"));
+        assert_eq!(
+            weigh_at(BreakKind::Shortfall, "0.001", Some(&stale)),
+            Severity::Warning
+        );
+        assert_eq!(
+            weigh_at(BreakKind::Shortfall, "101", Some(&stale)),
+            Severity::Critical
+        );
+    }
+
+    #[test]
+    fn ruling_25_presence_is_never_small() {
+        let par = price("1", None);
+        assert_eq!(
+            weigh_at(BreakKind::MissingInBooks, "0.005", Some(&par)),
+            Severity::Warning
+        );
+        assert_eq!(
+            weigh_at(BreakKind::MissingOnChain, "-0.005", Some(&par)),
+            Severity::Warning
+        );
+        assert_eq!(
+            weigh_at(BreakKind::MissingInBooks, "101", Some(&par)),
+            Severity::Critical
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_valued_is_critical() {
+        let par = price("1000", None);
+        let thresholds = Thresholds {
+            ignore_below: Amount::ZERO,
+            critical_above: Amount::ZERO,
+        };
+        assert_eq!(
+            weigh(BreakKind::BeyondDecimal, None, Some(&par), now(), DAY, thresholds).severity,
+            Severity::Critical
+        );
+        assert_eq!(
+            weigh_at(BreakKind::Surplus, "999999999999999999", Some(&par)),
+            Severity::Critical
+        );
+    }
+}

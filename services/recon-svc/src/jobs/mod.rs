@@ -1,0 +1,3 @@
+//! The jobs of this service.
+
+pub mod reconciliation;

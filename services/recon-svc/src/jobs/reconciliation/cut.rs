@@ -1,0 +1,89 @@
+//! The cut: both sides at one moment (ruling 21, reference 4.1).
+//!
+//! 1. Open a snapshot of the books; inside it read the indexer's last block.
+//! 2. Ask the node for its finalized block.
+//! 3. B is the older of the two, addressed by hash. What the books know beyond B is rolled back by in-flight lines.
+
+use chrono::{DateTime, Utc};
+use eidos_chain::{BlockRef, ChainError, ChainReader};
+
+use crate::schema::Schema;
+use crate::sources::SourceError;
+use crate::sources::snapshot::{BooksSnapshot, Databases};
+
+/// Both sides, pinned.
+#[derive(Debug)]
+pub struct Cut {
+    /// The chain's side.
+    pub block: BlockRef,
+    /// The books' side.
+    pub snapshot: BooksSnapshot,
+    /// The finalized block when it was pinned.
+    pub finalized: BlockRef,
+}
+
+impl Cut {
+    /// Pins both sides. With `keep`, the block of an unfinished run is kept if the chain still has it: the books
+    /// are rolled back to it like to any other.
+    pub async fn pin(
+        databases: &Databases,
+        schema: &Schema,
+        chain: &ChainReader,
+        keep: Option<BlockRef>,
+    ) -> Result<Self, SourceError> {
+        let chain_id = chain.settings().chain_id;
+        let snapshot = BooksSnapshot::open(databases, schema, chain_id).await?;
+        let finalized = chain.finalized().await?;
+        let indexer = snapshot.indexer;
+        let newest = indexer.number.min(finalized.number);
+        let block = match keep.filter(|kept| kept.number <= newest) {
+            Some(kept) => {
+                chain.verify_canonical(&kept).await?;
+                kept
+            }
+            None if newest == finalized.number => finalized,
+            None => block_at(chain, newest).await?,
+        };
+        if let Some(expected) = indexer
+            .hash
+            .filter(|hash| block.number == indexer.number && *hash != block.hash)
+        {
+            // The indexer follows another branch: what the books know is not this chain.
+            return Err(ChainError::Reorged {
+                number: block.number,
+                expected,
+                found: block.hash,
+            }
+            .into());
+        }
+        Ok(Self {
+            block,
+            snapshot,
+            finalized,
+        })
+    }
+
+    /// How many finalized blocks the indexer has not applied.
+    #[must_use]
+    pub const fn indexer_lag(&self) -> u64 {
+        self.finalized.number.saturating_sub(self.snapshot.indexer.number)
+    }
+
+    /// When the books were read.
+    #[must_use]
+    pub const fn taken_at(&self) -> DateTime<Utc> {
+        self.snapshot.taken_at
+    }
+}
+
+async fn block_at(chain: &ChainReader, number: u64) -> Result<BlockRef, SourceError> {
+    chain.block(number).await?.ok_or_else(|| {
+        let detail = "the node's chain is shorter than its finalized block".to_owned();
+        ChainError::StateUnavailable {
+            number,
+            hash: eidos_types::Hash32::ZERO,
+            detail,
+        }
+        .into()
+    })
+}

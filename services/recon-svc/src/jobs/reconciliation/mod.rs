@@ -1,0 +1,506 @@
+//! `reconciliation`, dimension balance: proves, account by account, that the Vault and the books agree.
+//!
+//! A run is one sentence: pin a cut, learn which accounts the chain has shown, read the first time page by page
+//! (each page durable with its checkpoint), compare the vault's holdings with what it owes, read suspects a second
+//! time, store breaks with their evidence, wait for the confirmations of critical ones, pause, close.
+//!
+//! What a crash leaves behind: pages up to the last step, the suspects they gave, and the run's head. The next
+//! execution goes on at the same block (the books are rolled back to it by in-flight lines) unless settings or
+//! chain changed; then every shard starts again.
+
+pub mod announce;
+pub mod compare;
+pub mod confirm;
+pub mod cut;
+pub mod finish;
+pub mod pages;
+pub mod report;
+pub mod run;
+pub mod solvency;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use eidos_chain::{BlockRef, ChainReader};
+use eidos_runtime::{Job, JobContext, JobError};
+use eidos_settings::CronLine;
+use eidos_telemetry::metric;
+use eidos_types::{Address, Slot, SlotRange};
+use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
+use tokio::time::Instant;
+
+use self::announce::Channels;
+use self::confirm::Decided;
+use self::finish::{DEBTS_KEY, done_key, newest, next_block};
+use self::report::{Coverage, CutReport, Report, RpcReport, render};
+use self::run::{Done, Fault, Run, View};
+use self::solvency::{Solvency, as_findings};
+use crate::domain::account::TokenList;
+use crate::domain::severity::Severity;
+use crate::domain::tally::Tally;
+use crate::schema::Schema;
+use crate::settings::{ReconSettings, ReconciliationSection};
+use crate::sources::SourceError;
+use crate::sources::books::Books;
+use crate::sources::changes;
+use crate::sources::prices::Prices;
+use crate::sources::snapshot::Databases;
+use crate::store::breaks;
+use crate::store::shards::ShardState;
+
+/// Where the rotating sample is.
+pub const CURSOR_KEY: &str = "sample/cursor";
+
+/// What a run covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Accounts that changed, have open breaks or debts, and a sample of quiet ones.
+    #[default]
+    Incremental,
+    /// Every account of both sides.
+    Full,
+}
+
+impl Mode {
+    /// The name in tables and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Incremental => "incremental",
+            Self::Full => "full",
+        }
+    }
+}
+
+/// What a caller may ask of one run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Params {
+    /// What to cover.
+    pub mode: Mode,
+    /// Short for `mode: full`.
+    pub full: bool,
+    /// Only these wallets, whatever changed.
+    pub wallets: Option<Vec<Address>>,
+}
+
+/// Wallets one request may name.
+const MAX_PARAM_WALLETS: usize = 10_000;
+
+/// The job with everything it reads through, verified at start.
+#[derive(Debug)]
+pub struct Reconciliation {
+    /// Its settings.
+    pub settings: Arc<ReconSettings>,
+    /// A digest of what a resume depends on.
+    pub digest: String,
+    /// `full_cron` of the job's block.
+    pub full_cron: Option<CronLine>,
+    /// The neighbours' databases.
+    pub databases: Databases,
+    /// Where prices are stored, if in a table.
+    pub price_pool: Option<PgPool>,
+    /// The neighbours' tables.
+    pub schema: Arc<Schema>,
+    /// The tokens.
+    pub tokens: Arc<TokenList>,
+    /// The books.
+    pub books: Books,
+    /// The chain.
+    pub chain: Arc<ChainReader>,
+    /// The ways out.
+    pub channels: Channels,
+    /// Shards that the pool of the trading database allows at once: each needs two sessions.
+    pub shard_parallelism: usize,
+}
+
+impl Job for Reconciliation {
+    const NAME: &'static str = "reconciliation";
+    type Params = Params;
+    type Report = Report;
+
+    fn scheduled_params(&self, slots: &SlotRange) -> Params {
+        let full = self.full_cron.as_ref().is_some_and(|cron| covers(cron, slots));
+        Params {
+            mode: if full { Mode::Full } else { Mode::Incremental },
+            ..Params::default()
+        }
+    }
+
+    fn extra_schedules(&self) -> Vec<CronLine> {
+        self.full_cron.iter().cloned().collect()
+    }
+
+    fn validate_params(&self, params: &Params) -> Result<(), String> {
+        match &params.wallets {
+            Some(wallets) if wallets.is_empty() => {
+                Err("wallets is empty; leave it out or name some".to_owned())
+            }
+            Some(wallets) if wallets.len() > MAX_PARAM_WALLETS => Err(format!(
+                "wallets has {} entries, at most {MAX_PARAM_WALLETS} are allowed",
+                wallets.len()
+            )),
+            Some(_) if params.full || params.mode == Mode::Full => {
+                Err("wallets and full contradict each other; leave one out".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn run(&self, ctx: &JobContext, params: Params) -> Result<Report, JobError> {
+        Ok(self.reconcile(ctx, params).await?)
+    }
+
+    fn render(&self, report: &Report) -> String {
+        render(report)
+    }
+}
+
+/// True if the schedule has a slot in the range: the run also answers for missed ones.
+fn covers(cron: &CronLine, slots: &SlotRange) -> bool {
+    cron.previous_at_or_before(slots.upto.instant())
+        .is_some_and(|slot| slots.contains(Slot::at(slot)))
+}
+
+/// What one attempt at a cut gave.
+struct Attempt {
+    view: View,
+    tally: Tally,
+    solvency: Solvency,
+    decided: Decided,
+    wallets: Option<Vec<Address>>,
+    chosen: Vec<(&'static str, u64)>,
+    cursor: Option<Option<Address>>,
+}
+
+impl Reconciliation {
+    /// The rules of the comparison.
+    #[must_use]
+    pub fn rules(&self) -> &ReconciliationSection {
+        &self.settings.reconciliation
+    }
+
+    async fn prices(&self) -> Result<Prices, SourceError> {
+        let rules = self.rules();
+        Prices::load(
+            &rules.prices,
+            rules.price_table.as_ref().zip(self.price_pool.as_ref()),
+        )
+        .await
+    }
+
+    async fn reconcile(&self, ctx: &JobContext, params: Params) -> Result<Report, Fault> {
+        let started = Instant::now();
+        let requests = self.chain.ladder_report().requests;
+        let done = newest(
+            ctx.load_checkpoint(&done_key(Mode::Full)).await?,
+            ctx.load_checkpoint(&done_key(Mode::Incremental)).await?,
+        );
+        let (mode, mode_reason) = choose_mode(&params, done.as_ref());
+        let (mut run, mut keep) = Run::begin(self, ctx, mode).await?;
+        let mut repins = 0;
+        let mut attempt = loop {
+            match self.attempt(&mut run, keep, &params, done.as_ref()).await {
+                Err(fault) if fault.needs_new_pin() && repins < self.rules().repin_attempts => {
+                    repins += 1;
+                    keep = None;
+                    let Fault::Source(error) = fault else { continue };
+                    metric::reconciliation_repinned("chain");
+                    tracing::warn!(%error, repins, "a new cut is pinned");
+                }
+                other => break other?,
+            }
+        };
+        let mut breaks = run.record_solvency(&attempt.view, &attempt.solvency).await?;
+        let mut found = run.record(&mut attempt.view, &attempt.decided).await?;
+        run.confirm_critical(&attempt.decided, &mut found).await?;
+        breaks.extend(found);
+        let paused = if ctx.dry_run() {
+            Vec::new()
+        } else {
+            run.pause(&breaks).await?
+        };
+        let resolved = run
+            .close(
+                &attempt.view,
+                &attempt.tally,
+                &attempt.decided,
+                attempt.wallets.as_deref(),
+                attempt.cursor,
+            )
+            .await?;
+        self.tell(ctx).await?;
+        let at = attempt.view.cut.taken_at();
+        if !ctx.dry_run() {
+            let lag = attempt.view.cut.indexer_lag();
+            self.gauges(ctx.jobs_db(), mode, at, &attempt.tally, lag)
+                .await
+                .map_err(Fault::own)?;
+        }
+        breaks.sort_by_key(|found| {
+            (
+                std::cmp::Reverse(found.severity),
+                found.kind,
+                std::cmp::Reverse(found.usdc),
+            )
+        });
+        let mut findings = run.cut_findings(&attempt.view.cut);
+        findings.extend(as_findings(&attempt.solvency.findings));
+        findings.extend(run.token_findings(&attempt.view, &attempt.tally));
+        let last_full: Option<Done> = ctx.load_checkpoint(&done_key(Mode::Full)).await?;
+        let ladder = self.chain.ladder_report();
+        let report = Report {
+            mode: mode.as_str(),
+            mode_reason,
+            run_id: run.run_id,
+            dry_run: ctx.dry_run(),
+            cut: CutReport::of(attempt.view.cut.block, &attempt.view.cut),
+            checked: attempt.tally.checked(),
+            matched: attempt.tally.matched(),
+            lag: attempt.decided.lag,
+            undecided: attempt.decided.undecided.len() as u64,
+            breaks_found: breaks.len() as u64,
+            critical: breaks
+                .iter()
+                .filter(|found| found.severity == Severity::Critical)
+                .count() as u64,
+            resolved,
+            tokens: run.token_reports(&attempt.tally, &attempt.solvency),
+            ignored: run.ignored(),
+            findings,
+            paused,
+            coverage: Coverage {
+                complete: mode == Mode::Full,
+                chosen: attempt.chosen,
+                oldest_verified: last_full.map(|done| done.at),
+            },
+            rpc: RpcReport::between(requests, ladder.requests, ladder.rungs),
+            resumed_from: run.resumed(),
+            repins,
+            duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            breaks: {
+                breaks.truncate(self.rules().report_breaks);
+                breaks
+            },
+        };
+        Ok(report)
+    }
+
+    /// One cut, read to the end.
+    async fn attempt(
+        &self,
+        run: &mut Run<'_>,
+        keep: Option<BlockRef>,
+        params: &Params,
+        done: Option<&Done>,
+    ) -> Result<Attempt, Fault> {
+        let mut view = self.view(keep).await?;
+        run.save_head(view.cut.block).await?;
+        let since = (run.mode == Mode::Incremental).then(|| done.map_or(0, next_block));
+        let touched = run.update_register(view.cut.block, since).await?;
+        let (mut wallets, mut chosen, mut cursor) = (None, vec![("all", 0)], None);
+        if run.mode == Mode::Full {
+            run.read_shards(&view.reading()).await?;
+        } else {
+            run.forget();
+            let choice = self.choose(run.ctx, &mut view, params, done, touched).await?;
+            let mut state = ShardState::at_start(view.cut.block);
+            let mut session = view.cut.snapshot.ticket().join().await?;
+            run.read_wallets(&view.reading(), &mut session, &choice.wallets, &mut state)
+                .await?;
+            (wallets, chosen, cursor) = (Some(choice.wallets), choice.chosen, choice.cursor);
+        }
+        self.read_fees_once(run, &view).await?;
+        let mut tally = Tally::default();
+        for state in run.states() {
+            tally.merge(&state.tally);
+        }
+        let solvency = match run.mode {
+            Mode::Full => run.solvency(&view, &tally).await?,
+            // Sums over some accounts decide nothing; the daily full run does.
+            Mode::Incremental => Solvency::default(),
+        };
+        let (decided, newest) = run.second_reading().await?;
+        let view = match newest {
+            Some(newest) if run.mode == Mode::Incremental => View {
+                prices: newest.prices,
+                ..view
+            },
+            _ => view,
+        };
+        Ok(Attempt {
+            view,
+            tally,
+            solvency,
+            decided,
+            wallets,
+            chosen,
+            cursor,
+        })
+    }
+
+    async fn read_fees_once(&self, run: &Run<'_>, view: &View) -> Result<(), Fault> {
+        let shard = self.rules().shard_count.max(1);
+        if run.held_state(shard).is_some_and(|state| state.done) {
+            return Ok(());
+        }
+        let mut session = view.cut.snapshot.ticket().join().await?;
+        let page = run.read_fees(&view.reading(), &mut session).await?;
+        let mut state = ShardState::at_start(view.cut.block);
+        state.tally.merge(&page.tally);
+        (state.pages, state.done) = (1, true);
+        run.commit_page(shard, &mut state, page, &view.reading()).await
+    }
+
+    /// The wallets of an incremental run (ruling 23).
+    async fn choose(
+        &self,
+        ctx: &JobContext,
+        view: &mut View,
+        params: &Params,
+        done: Option<&Done>,
+        touched: BTreeSet<Address>,
+    ) -> Result<Choice, Fault> {
+        if let Some(wallets) = &params.wallets {
+            let chosen = vec![("requested", wallets.len() as u64)];
+            return Ok(Choice {
+                wallets: wallets.clone(),
+                chosen,
+                cursor: None,
+            });
+        }
+        let overlap = i64::try_from(self.rules().overlap_window.as_millis()).unwrap_or(i64::MAX);
+        let since_ms = done.map_or(0, |done| done.at.timestamp_millis().saturating_sub(overlap));
+        let conn = view.cut.snapshot.trading();
+        let changed = changes::changed_wallets(conn, &self.schema, since_ms).await?;
+        let parse = |texts: Vec<String>| -> BTreeSet<Address> {
+            texts.iter().filter_map(|text| text.parse().ok()).collect()
+        };
+        let open = parse(
+            breaks::open_wallets(ctx.jobs_db().control())
+                .await
+                .map_err(Fault::own)?,
+        );
+        let debts = parse(ctx.load_checkpoint(DEBTS_KEY).await?.unwrap_or_default());
+        let cursor: Option<Option<Address>> = ctx.load_checkpoint(CURSOR_KEY).await?;
+        let limit = self.rules().sample_wallets;
+        let sample = changes::wallets_after(conn, &self.schema, cursor.flatten(), limit).await?;
+        let next = (sample.len() >= limit as usize)
+            .then(|| sample.last().copied())
+            .flatten();
+        let in_flight: BTreeSet<Address> = view.lines.keys().map(|key| key.wallet).collect();
+        let mut chosen = Vec::new();
+        let mut all = BTreeSet::new();
+        for (why, set) in [
+            ("changed in the books", changed),
+            ("touched on chain", touched),
+            ("open breaks", open),
+            ("debts", debts),
+            ("in flight", in_flight),
+            ("sample of quiet ones", sample.into_iter().collect()),
+        ] {
+            chosen.push((why, set.len() as u64));
+            all.extend(set);
+        }
+        Ok(Choice {
+            wallets: all.into_iter().collect(),
+            chosen,
+            cursor: Some(next),
+        })
+    }
+
+    /// Tells what waits, and makes the pause keys equal to the table. Neither decides the run's result.
+    async fn tell(&self, ctx: &JobContext) -> Result<(), Fault> {
+        if ctx.dry_run() {
+            return Ok(());
+        }
+        let pauses = crate::store::pauses::list(ctx.jobs_db().control(), 1_000)
+            .await
+            .map_err(Fault::own)?;
+        if let Err(error) = self.channels.sync_keys(&pauses).await {
+            tracing::error!(%error, "the pause keys could not be written to Redis; the next run writes them");
+        }
+        Ok(self.channels.tell_waiting(ctx).await?)
+    }
+}
+
+struct Choice {
+    wallets: Vec<Address>,
+    chosen: Vec<(&'static str, u64)>,
+    cursor: Option<Option<Address>>,
+}
+
+fn choose_mode(params: &Params, done: Option<&Done>) -> (Mode, String) {
+    if params.full || params.mode == Mode::Full {
+        return (Mode::Full, String::new());
+    }
+    if done.is_none() && params.wallets.is_none() {
+        return (Mode::Full, "no earlier run has covered the accounts".to_owned());
+    }
+    (Mode::Incremental, String::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ruling_2_a_run_is_full_when_its_slots_cover_the_full_schedule() {
+        let cron: CronLine = "0 0 2 * * *".parse().unwrap();
+        let slot = |text: &str| Slot::at(text.parse().unwrap());
+        let range = |after: Option<&str>, upto: &str| SlotRange {
+            after: after.map(slot),
+            upto: slot(upto),
+        };
+        assert!(covers(
+            &cron,
+            &range(Some("2026-01-01T01:00:00Z"), "2026-01-01T02:00:00Z")
+        ));
+        assert!(
+            covers(
+                &cron,
+                &range(Some("2026-01-01T01:00:00Z"), "2026-01-01T05:00:00Z")
+            ),
+            "a missed one"
+        );
+        assert!(!covers(
+            &cron,
+            &range(Some("2026-01-01T02:00:00Z"), "2026-01-01T03:00:00Z")
+        ));
+        assert!(!covers(&cron, &range(None, "2026-01-01T03:00:00Z")));
+    }
+
+    #[test]
+    fn the_first_run_is_full_unless_wallets_are_named() {
+        let done = Done {
+            at: "2026-01-01T00:00:00Z".parse().unwrap(),
+            block: BlockRef {
+                number: 1,
+                hash: eidos_types::Hash32::ZERO,
+                timestamp_s: 0,
+            },
+            run_id: uuid::Uuid::nil(),
+        };
+        let hourly = Params::default();
+        assert_eq!(choose_mode(&hourly, None).0, Mode::Full);
+        assert_eq!(choose_mode(&hourly, Some(&done)).0, Mode::Incremental);
+        assert_eq!(
+            choose_mode(
+                &Params {
+                    full: true,
+                    ..hourly.clone()
+                },
+                Some(&done)
+            )
+            .0,
+            Mode::Full
+        );
+        let named = Params {
+            wallets: Some(vec![Address::ZERO]),
+            ..hourly
+        };
+        assert_eq!(choose_mode(&named, None).0, Mode::Incremental);
+    }
+}

@@ -1,0 +1,440 @@
+//! One logical run: what it is, what it holds, and the sentence it follows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use chrono::{DateTime, Utc};
+use eidos_chain::BlockRef;
+use eidos_core::CoreError;
+use eidos_runtime::{JobContext, JobError};
+use eidos_types::Address;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::compare::{Against, Suspect};
+use super::cut::Cut;
+use super::pages::Reading;
+use super::report::{Finding, IgnoredReport};
+use super::{Mode, Reconciliation};
+use crate::domain::account::AccountKey;
+use crate::domain::merge::{BooksRow, LinesByAccount};
+use crate::domain::verdict::{BreakKind, Difference};
+use crate::sources::SourceError;
+use crate::sources::in_flight::InFlight;
+use crate::sources::known::{self, Register};
+use crate::sources::prices::Prices;
+use crate::store::records::RecordOf;
+use crate::store::shards::{ShardKey, ShardState};
+
+/// The dimension of this job.
+pub const DIMENSION: &str = "balance";
+
+/// Why a run cannot go on.
+#[derive(Debug)]
+pub enum Fault {
+    /// A side could not be read.
+    Source(SourceError),
+    /// Anything else, with the decision.
+    Job(JobError),
+}
+
+impl Fault {
+    /// One of our own tables.
+    pub fn own(error: sqlx::Error) -> Self {
+        Self::Job(JobError::retry(error))
+    }
+
+    /// True if a new cut, and nothing else, is needed.
+    pub fn needs_new_pin(&self) -> bool {
+        matches!(self, Self::Source(error) if error.needs_new_pin())
+    }
+}
+
+impl From<SourceError> for Fault {
+    fn from(error: SourceError) -> Self {
+        Self::Source(error)
+    }
+}
+
+impl From<eidos_chain::ChainError> for Fault {
+    fn from(error: eidos_chain::ChainError) -> Self {
+        Self::Source(error.into())
+    }
+}
+
+impl From<JobError> for Fault {
+    fn from(error: JobError) -> Self {
+        Self::Job(error)
+    }
+}
+
+impl From<CoreError> for Fault {
+    fn from(error: CoreError) -> Self {
+        Self::Job(error.into())
+    }
+}
+
+impl From<Fault> for JobError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Job(error) => error,
+            Fault::Source(error) if error.is_retryable() => Self::retry(error),
+            Fault::Source(error) => Self::fail(error),
+        }
+    }
+}
+
+/// An unfinished full run, stored so that the next execution goes on with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunHead {
+    /// Its identity.
+    pub run_id: Uuid,
+    /// Where it reads the chain.
+    pub block: BlockRef,
+    /// The settings it began with.
+    pub digest: String,
+}
+
+/// What the last finished run of a mode left behind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    /// When its books were read.
+    pub at: DateTime<Utc>,
+    /// Where the chain was read.
+    pub block: BlockRef,
+    /// Which run.
+    pub run_id: Uuid,
+}
+
+/// A run in progress.
+#[derive(Debug)]
+pub struct Run<'a> {
+    /// The job.
+    pub job: &'a Reconciliation,
+    /// Its context.
+    pub ctx: &'a JobContext,
+    /// What it covers.
+    pub mode: Mode,
+    /// Its identity.
+    pub run_id: Uuid,
+    /// The settings.
+    pub digest: String,
+    /// Accounts seen on chain.
+    register: Option<Register>,
+    shared: Mutex<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    states: BTreeMap<u16, ShardState>,
+    /// Only in a dry run; otherwise they are in checkpoints.
+    suspects: Vec<Suspect>,
+    suspect_count: usize,
+    checked: u64,
+    resumed: Option<u64>,
+    ignored: Vec<IgnoredReport>,
+}
+
+/// Both sides at one cut, with everything a page needs.
+#[derive(Debug)]
+pub struct View {
+    /// The cut.
+    pub cut: Cut,
+    /// In-flight lines.
+    pub lines: LinesByAccount,
+    /// Rows in other places of the order.
+    pub strays: Vec<BooksRow>,
+    /// What tokens are worth.
+    pub prices: Prices,
+}
+
+impl View {
+    /// What pages read.
+    pub fn reading(&self) -> Reading<'_> {
+        Reading {
+            against: Against {
+                block: self.cut.block,
+                at: self.cut.taken_at(),
+                prices: &self.prices,
+            },
+            ticket: self.cut.snapshot.ticket(),
+            lines: &self.lines,
+            strays: &self.strays,
+        }
+    }
+}
+
+impl Reconciliation {
+    /// Opens a cut and loads what belongs to it.
+    pub(super) async fn view(&self, keep: Option<BlockRef>) -> Result<View, Fault> {
+        let mut cut = Cut::pin(&self.databases, &self.schema, &self.chain, keep).await?;
+        let prices = self.prices().await?;
+        let rules = self.rules();
+        let in_flight = InFlight {
+            schema: &self.schema,
+            tokens: &self.tokens,
+            chain: &self.chain,
+            chain_id: self.chain.settings().chain_id,
+            fee_recipient: self.chain.fee_recipient(),
+            max_age_ms: i64::try_from(rules.in_flight_max_age.as_millis()).unwrap_or(i64::MAX),
+            max_lines: rules.max_in_flight_lines,
+        };
+        let block = cut.block;
+        let lines = in_flight.load(&mut cut.snapshot, &block).await?;
+        let strays = self
+            .books
+            .strays(cut.snapshot.trading(), rules.max_in_flight_lines)
+            .await?;
+        Ok(View {
+            cut,
+            lines,
+            strays,
+            prices,
+        })
+    }
+}
+
+impl<'a> Run<'a> {
+    /// Begins a run, or goes on with an unfinished full one whose block is still on the chain and whose settings
+    /// are the same; otherwise it starts from nothing.
+    pub async fn begin(
+        job: &'a Reconciliation,
+        ctx: &'a JobContext,
+        mode: Mode,
+    ) -> Result<(Self, Option<BlockRef>), Fault> {
+        let digest = job.digest.clone();
+        let mut run = Self {
+            job,
+            ctx,
+            mode,
+            run_id: ctx.execution_id().as_uuid(),
+            digest,
+            register: None,
+            shared: Mutex::default(),
+        };
+        if mode == Mode::Full && !ctx.dry_run() {
+            let head: Option<RunHead> = ctx.load_checkpoint(HEAD_KEY).await?;
+            if let Some(head) = head {
+                let canonical = job.chain.verify_canonical(&head.block).await.is_ok();
+                if head.digest == run.digest && canonical {
+                    tracing::info!(run_id = %head.run_id, block = head.block.number, "an unfinished run is continued");
+                    run.run_id = head.run_id;
+                    return Ok((run, Some(head.block)));
+                }
+                tracing::warn!(
+                    same_settings = head.digest == run.digest,
+                    canonical,
+                    "an unfinished run cannot be continued: every shard starts again"
+                );
+            }
+        }
+        if !ctx.dry_run() {
+            let mut step = ctx.step().await?;
+            step.delete_checkpoints(&format!("suspects/{}/", run.mode.as_str()))
+                .await?;
+            step.delete_checkpoint(HEAD_KEY).await?;
+            step.commit().await?;
+        }
+        Ok((run, None))
+    }
+
+    /// Remembers the block of a full run, so that it can be continued.
+    pub async fn save_head(&self, block: BlockRef) -> Result<(), Fault> {
+        if self.mode != Mode::Full || self.ctx.dry_run() {
+            return Ok(());
+        }
+        let head = RunHead {
+            run_id: self.run_id,
+            block,
+            digest: self.digest.clone(),
+        };
+        let mut step = self.ctx.step().await?;
+        step.save_checkpoint(HEAD_KEY, &head).await?;
+        Ok(step.commit().await?)
+    }
+
+    /// Brings the register up to the cut. Returns the wallets touched by blocks from `since` on.
+    pub async fn update_register(
+        &mut self,
+        block: BlockRef,
+        since: Option<u64>,
+    ) -> Result<BTreeSet<Address>, Fault> {
+        let chain = &self.job.chain;
+        let rules = self.job.rules();
+        let vault = chain.settings().vault;
+        let mut register = Register::open(
+            self.ctx.jobs_db(),
+            self.ctx.job(),
+            vault,
+            rules.vault_deployed_at_block,
+        )
+        .await?;
+        let mut touched = BTreeSet::new();
+        let mut from = since.map_or(register.head.next_block, |since| {
+            since.min(register.head.next_block)
+        });
+        while from <= block.number {
+            self.ctx.check_cancelled()?;
+            let upto = block.number.min(from.saturating_add(rules.event_blocks - 1));
+            let last = if upto == block.number {
+                Some(block)
+            } else {
+                chain.block(upto).await?
+            };
+            let Some(last) = last else { break };
+            let events = chain.logs(from, &last, &known::filter()).await?;
+            for event in &events {
+                if since.is_some_and(|since| event.at.block_number >= since) {
+                    touched.extend(known::touched(event));
+                }
+            }
+            if upto >= register.head.next_block {
+                if self.ctx.dry_run() {
+                    register.add(&events, upto, last.hash, None).await?;
+                } else {
+                    let mut step = self.ctx.step().await?;
+                    register.add(&events, upto, last.hash, Some(&mut step)).await?;
+                    step.commit().await?;
+                }
+            }
+            from = upto + 1;
+        }
+        self.register = Some(register);
+        Ok(touched)
+    }
+
+    /// The register. Only called after [`Run::update_register`]; an empty one otherwise would hide accounts.
+    #[expect(
+        clippy::expect_used,
+        reason = "every attempt updates the register before it reads a page"
+    )]
+    pub(super) fn register(&self) -> &Register {
+        self.register.as_ref().expect("the register is updated first")
+    }
+
+    pub(super) fn shard_key(&self, shard: u16) -> ShardKey<'_> {
+        ShardKey {
+            dimension: DIMENSION,
+            mode: self.mode.as_str(),
+            shard,
+            run: self.run_id,
+            digest: &self.digest,
+        }
+    }
+
+    pub(super) fn record_of(&self) -> RecordOf<'static> {
+        RecordOf {
+            dimension: DIMENSION,
+            mode: self.mode.as_str(),
+            run: self.run_id,
+            execution: self.ctx.execution_id(),
+            now_ms: self.ctx.clock().now_ms(),
+        }
+    }
+
+    pub(super) fn suspects_prefix(&self) -> String {
+        format!("suspects/{}/{}", self.mode.as_str(), self.run_id)
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn held_state(&self, shard: u16) -> Option<ShardState> {
+        self.shared().states.get(&shard).cloned()
+    }
+
+    pub(super) fn states(&self) -> Vec<ShardState> {
+        self.shared().states.values().cloned().collect()
+    }
+
+    /// Forgets what was read: an incremental run whose cut is gone starts again.
+    pub(super) fn forget(&self) {
+        let resumed = self.shared().resumed;
+        *self.shared() = Shared {
+            resumed,
+            ..Shared::default()
+        };
+    }
+
+    pub(super) fn hold(&self, shard: u16, state: ShardState, suspects: Vec<Suspect>) {
+        let mut shared = self.shared();
+        shared.suspect_count += suspects.len();
+        shared.suspects.extend(suspects);
+        shared.states.insert(shard, state);
+    }
+
+    pub(super) fn count_suspects(&self, more: usize) {
+        self.shared().suspect_count += more;
+    }
+
+    pub(super) fn held_suspects(&self) -> Vec<Suspect> {
+        self.shared().suspects.clone()
+    }
+
+    pub(super) fn check_suspects(&self) -> Result<(), Fault> {
+        let (count, limit) = (self.shared().suspect_count, self.job.rules().max_suspects);
+        if count <= limit {
+            return Ok(());
+        }
+        Err(Fault::Job(JobError::fail(format!(
+            "{count} accounts differ, more than reconciliation.max_suspects = {limit}: a difference almost \
+             everywhere is a wrong setting (vault, chain, profile, decimals) and not that many breaks; check the \
+             settings, or raise the limit"
+        ))))
+    }
+
+    pub(super) fn count(&self, checked: u64) {
+        let mut shared = self.shared();
+        shared.checked += checked;
+        self.ctx.progress(shared.checked, None);
+    }
+
+    pub(super) fn note_resumed(&self, checked: u64) {
+        let mut shared = self.shared();
+        shared.resumed = Some(shared.resumed.unwrap_or_default() + checked);
+    }
+
+    pub(super) fn resumed(&self) -> Option<u64> {
+        self.shared().resumed
+    }
+
+    pub(super) fn note_ignored(&self, dust: &[(AccountKey, Difference)]) {
+        let limit = self.job.rules().report_breaks;
+        let mut shared = self.shared();
+        for (key, difference) in dust {
+            if shared.ignored.len() >= limit {
+                return;
+            }
+            shared.ignored.push(IgnoredReport {
+                wallet: key.wallet,
+                token: self.job.tokens.symbol(key.token).to_owned(),
+                kind: difference.kind,
+                diff: difference.diff,
+            });
+        }
+    }
+
+    pub(super) fn ignored(&self) -> Vec<IgnoredReport> {
+        self.shared().ignored.clone()
+    }
+
+    /// Findings about the cut itself.
+    pub(super) fn cut_findings(&self, cut: &Cut) -> Vec<Finding> {
+        let lag = cut.indexer_lag();
+        let limit = self.job.rules().indexer_max_lag_blocks;
+        let behind = (lag > limit).then(|| Finding {
+            kind: BreakKind::IndexerBehind,
+            token: None,
+            detail: format!(
+                "the books' indexer is at block {}, {lag} blocks behind the finalized {}; the comparison was made \
+                 at its block",
+                cut.snapshot.indexer.number, cut.finalized.number
+            ),
+        });
+        behind.into_iter().collect()
+    }
+}
+
+/// Where an unfinished full run is remembered.
+pub const HEAD_KEY: &str = "run/full";

@@ -1,0 +1,39 @@
+//! recon-svc proves that the chain and the books agree.
+//!
+//! | job | what it does |
+//! |---|---|
+//! | `reconciliation` | the Vault's balances against the books, account by account ([`jobs::reconciliation`]) |
+//!
+//! Tables it owns: `eidos_jobs_reconciliation_records`, `eidos_jobs_reconciliation_checkpoints`, `eidos_jobs_dust`,
+//! `eidos_jobs_breaks`, `eidos_jobs_break_history`, `eidos_jobs_operation_pauses`. It reads the neighbours' tables
+//! and never writes them.
+//!
+//! Invariants: both sides are read at one cut; nothing is rounded; a difference is a break only when it was seen
+//! twice and stood still; tokens are never added together; a checkpoint moves only with the results it stands for.
+//!
+//! Read in this order: [`domain`] (the decisions), [`jobs::reconciliation`] (the sentence), [`sources`] (the two
+//! sides), [`store`] (what remains).
+
+pub mod domain;
+pub mod jobs;
+mod routes;
+pub mod schema;
+pub mod settings;
+pub mod sources;
+mod start;
+pub mod store;
+
+use eidos_runtime::ServiceDefinition;
+
+pub use settings::ReconSettings;
+
+/// What `main` runs.
+#[must_use]
+pub fn service() -> ServiceDefinition<ReconSettings> {
+    ServiceDefinition {
+        name: "recon-svc",
+        about: "Proves that the chain and the books agree.",
+        build: |deps| Box::pin(start::build(deps)),
+        routes: Some(routes::routes),
+    }
+}

@@ -1,0 +1,245 @@
+//! What recon-svc adds to the suite's settings: the chain, the rules of the comparison, the neighbours' tables.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use eidos_chain::ChainSettings;
+use eidos_settings::{Problems, ServiceSettings, SourceName, SuiteSettings, duration_text};
+use eidos_types::Amount;
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::severity::Thresholds;
+use crate::schema::{Schema, SchemaProfileSection};
+
+/// The sections of recon-svc.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReconSettings {
+    /// Which node, which contracts.
+    pub chain: ChainSettings,
+    /// The rules of the comparison.
+    pub reconciliation: ReconciliationSection,
+    /// The neighbours' tables.
+    pub schema_profile: SchemaProfileSection,
+}
+
+/// The rules of the comparison.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReconciliationSection {
+    /// Differences below this many USDC are logged and added to the dust.
+    pub ignore_below_usdc: Amount,
+    /// Differences above this many USDC are critical and pause operations.
+    pub critical_above_usdc: Amount,
+    /// Dust of one token in one run above this many USDC is a finding of its own.
+    pub dust_limit_usdc: Amount,
+    /// How long a suspect rests before it is read again.
+    #[serde(with = "duration_text")]
+    pub recheck_delay: Duration,
+    /// How often a moving account is read again before it is left to the next run.
+    pub recheck_attempts: u32,
+    /// Readings at distinct finalized blocks before operations are paused.
+    pub critical_confirmations: u32,
+    /// How long a run waits for further finalized blocks to confirm a critical break; the next run goes on.
+    #[serde(with = "duration_text")]
+    pub confirm_wait: Duration,
+    /// How often the finalized block is asked for while waiting.
+    #[serde(with = "duration_text")]
+    pub confirm_poll: Duration,
+    /// How long a deposit may be known and not credited.
+    #[serde(with = "duration_text")]
+    pub in_flight_max_age: Duration,
+    /// The most in-flight movements held in memory.
+    pub max_in_flight_lines: usize,
+    /// Accounts per page: one chain read and one durable step.
+    pub page_accounts: usize,
+    /// Ranges of wallets in a full run, 1 to 256.
+    pub shard_count: u16,
+    /// Ranges worked at the same time.
+    pub parallelism: usize,
+    /// How far back an incremental run looks beyond its last one: longer than the longest transaction.
+    #[serde(with = "duration_text")]
+    pub overlap_window: Duration,
+    /// Quiet wallets an incremental run looks at anyway.
+    pub sample_wallets: u32,
+    /// More suspects than this end the run: a difference everywhere is a wrong setting, not a thousand breaks.
+    pub max_suspects: usize,
+    /// An indexer further behind the finalized block than this is a finding.
+    pub indexer_max_lag_blocks: u64,
+    /// How often a run pins a new cut when the chain's state is gone or reorganised.
+    pub repin_attempts: u32,
+    /// The block the Vault was deployed in; its events are read from here.
+    pub vault_deployed_at_block: u64,
+    /// Blocks whose events are read and stored together.
+    pub event_blocks: u64,
+    /// Breaks listed in the report; all are in the table.
+    pub report_breaks: usize,
+    /// USDC per token.
+    #[serde(default)]
+    pub prices: BTreeMap<String, PriceSettings>,
+    /// A table with prices; its rows win over `prices`.
+    #[serde(default)]
+    pub price_table: Option<PriceTable>,
+    /// Older prices make at least a warning.
+    #[serde(with = "duration_text")]
+    pub max_price_age: Duration,
+    /// Operations that a critical shortfall (and insolvency) of a token pauses.
+    pub pause_on_shortfall: Vec<Operation>,
+    /// Operations that a critical surplus of a token pauses.
+    pub pause_on_surplus: Vec<Operation>,
+    /// Redis keys of pauses are `<prefix>:{operation}:{token}`.
+    pub pause_key_prefix: String,
+    /// Posted to when a pause is set or lifted.
+    #[serde(default)]
+    pub webhooks: Vec<String>,
+    /// Longest time for one webhook.
+    #[serde(with = "duration_text")]
+    pub webhook_timeout: Duration,
+}
+
+/// An operation of the exchange that a pause stops for one token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Operation {
+    /// Users take tokens out.
+    Withdrawal,
+    /// Deposits are credited.
+    Deposit,
+    /// Batches are submitted.
+    Settlement,
+}
+
+impl Operation {
+    /// The name in keys, tables and events.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Withdrawal => "withdrawal",
+            Self::Deposit => "deposit",
+            Self::Settlement => "settlement",
+        }
+    }
+
+    /// From its name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Withdrawal, Self::Deposit, Self::Settlement]
+            .into_iter()
+            .find(|operation| operation.as_str() == name)
+    }
+}
+
+/// A configured price.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PriceSettings {
+    /// USDC for one whole token.
+    pub usdc: Decimal,
+    /// When it was true; absent means by definition.
+    #[serde(default)]
+    pub as_of: Option<DateTime<Utc>>,
+    /// Who says so.
+    pub source: String,
+}
+
+/// Where prices are stored.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PriceTable {
+    /// In which database.
+    pub database: SourceName,
+    /// The table.
+    pub table: String,
+    /// Token symbol.
+    pub symbol_column: String,
+    /// USDC for one whole token.
+    pub price_column: String,
+    /// Epoch milliseconds.
+    pub time_ms_column: String,
+}
+
+impl ReconciliationSection {
+    /// The two boundaries.
+    #[must_use]
+    pub const fn thresholds(&self) -> Thresholds {
+        Thresholds {
+            ignore_below: self.ignore_below_usdc,
+            critical_above: self.critical_above_usdc,
+        }
+    }
+}
+
+impl ServiceSettings for ReconSettings {
+    const DEFAULTS: &'static str = include_str!("../settings.default.yaml");
+
+    fn validate(&self, _suite: &SuiteSettings, problems: &mut Problems) {
+        for problem in self.chain.problems() {
+            // The defaults name no vault, so that a service without one is refused here and not at the node.
+            problems.add_value(
+                format!("chain.{}", problem.key),
+                problem.value,
+                problem.reason,
+                problem.fix,
+            );
+        }
+        if let Err(found) = Schema::resolve(&self.schema_profile) {
+            for problem in found {
+                problems.add("schema_profile", problem, "correct the name");
+            }
+        }
+        self.validate_rules(problems);
+    }
+}
+
+impl ReconSettings {
+    fn validate_rules(&self, problems: &mut Problems) {
+        let rules = &self.reconciliation;
+        let mut refuse = |key: &str, value: String, reason: &str, fix: &str| {
+            problems.add_value(format!("reconciliation.{key}"), value, reason, fix);
+        };
+        if rules.ignore_below_usdc.is_negative() || rules.ignore_below_usdc > rules.critical_above_usdc {
+            refuse(
+                "ignore_below_usdc",
+                rules.ignore_below_usdc.to_string(),
+                "is negative or above critical_above_usdc",
+                "use 0.01 and 100",
+            );
+        }
+        for (key, value) in [
+            ("page_accounts", rules.page_accounts),
+            ("parallelism", rules.parallelism),
+            ("shard_count", usize::from(rules.shard_count)),
+            ("recheck_attempts", rules.recheck_attempts as usize),
+            ("critical_confirmations", rules.critical_confirmations as usize),
+            ("repin_attempts", rules.repin_attempts as usize),
+            ("max_suspects", rules.max_suspects),
+        ] {
+            if value == 0 {
+                refuse(key, value.to_string(), "is zero", "use 1 or more");
+            }
+        }
+        if rules.shard_count > 256 {
+            refuse(
+                "shard_count",
+                rules.shard_count.to_string(),
+                "is above 256",
+                "use 1 to 256",
+            );
+        }
+        if rules.event_blocks == 0 {
+            refuse("event_blocks", "0".to_owned(), "is zero", "use 50000");
+        }
+        for url in &rules.webhooks {
+            if !(url.starts_with("https://") || url.starts_with("http://")) {
+                refuse(
+                    "webhooks",
+                    "(hidden)".to_owned(),
+                    "is not an http or https URL",
+                    "use https://host/path",
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What tokens are worth: configured prices, or the newest row per token of a table.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use rust_decimal::Decimal;
+use sqlx::{AssertSqlSafe, PgPool, Row};
+
+use super::SourceError;
+use crate::domain::severity::Price;
+use crate::schema::SqlIdent;
+use crate::settings::{PriceSettings, PriceTable};
+
+/// Prices by token symbol.
+#[derive(Debug, Clone, Default)]
+pub struct Prices(BTreeMap<String, Price>);
+
+impl Prices {
+    /// The configured prices, and over them what the table says.
+    pub async fn load(
+        configured: &BTreeMap<String, PriceSettings>,
+        table: Option<(&PriceTable, &PgPool)>,
+    ) -> Result<Self, SourceError> {
+        let mut prices: BTreeMap<String, Price> = configured
+            .iter()
+            .map(|(symbol, price)| {
+                let price = Price {
+                    usdc: price.usdc,
+                    as_of: price.as_of,
+                    source: price.source.clone(),
+                };
+                (symbol.clone(), price)
+            })
+            .collect();
+        if let Some((table, pool)) = table {
+            prices.extend(newest(table, pool).await?);
+        }
+        Ok(Self(prices))
+    }
+
+    /// One token's price.
+    #[must_use]
+    pub fn of(&self, symbol: &str) -> Option<&Price> {
+        self.0.get(symbol)
+    }
+}
+
+async fn newest(table: &PriceTable, pool: &PgPool) -> Result<Vec<(String, Price)>, SourceError> {
+    let what = "prices";
+    let ident = |text: &str| {
+        text.parse::<SqlIdent>().map_err(|error| SourceError::BadRow {
+            table: table.table.clone(),
+            detail: error.to_string(),
+        })
+    };
+    let (name, symbol, price, time_ms) = (
+        ident(&table.table)?,
+        ident(&table.symbol_column)?,
+        ident(&table.price_column)?,
+        ident(&table.time_ms_column)?,
+    );
+    let sql = format!(
+        "SELECT DISTINCT ON ({symbol}) {symbol}::text AS symbol, {price}::text AS price, \
+                {time_ms}::bigint AS time_ms FROM {name} ORDER BY {symbol}, {time_ms} DESC"
+    );
+    let rows = sqlx::query(AssertSqlSafe(sql))
+        .fetch_all(pool)
+        .await
+        .map_err(SourceError::reading(what))?;
+    let mut prices = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let symbol: String = row.try_get("symbol").map_err(SourceError::reading(what))?;
+        let text: String = row.try_get("price").map_err(SourceError::reading(what))?;
+        let time_ms: i64 = row.try_get("time_ms").map_err(SourceError::reading(what))?;
+        let usdc = text
+            .parse::<Decimal>()
+            .ok()
+            .filter(|price| price.is_sign_positive());
+        let as_of = DateTime::<Utc>::from_timestamp_millis(time_ms);
+        // A price that cannot be read is a missing price: at least a warning for whatever needs it.
+        if let (Some(usdc), Some(as_of)) = (usdc, as_of) {
+            let price = Price {
+                usdc,
+                as_of: Some(as_of),
+                source: table.table.clone(),
+            };
+            prices.push((symbol, price));
+        }
+    }
+    Ok(prices)
+}

@@ -1,0 +1,172 @@
+//! The start: connect, verify, refuse with the name and the fix.
+
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use eidos_bus::Publisher;
+use eidos_chain::ChainReader;
+use eidos_runtime::{Job, JobEntry, ServiceDeps};
+use eidos_settings::{CronLine, SourceName, SuiteSettings};
+use secrecy::ExposeSecret;
+use sha2::{Digest, Sha256};
+use sqlx::PgPool;
+
+use crate::domain::account::{Token, TokenList};
+use crate::jobs::reconciliation::Reconciliation;
+use crate::jobs::reconciliation::announce::Channels;
+use crate::schema::{Home, Schema, check};
+use crate::settings::ReconSettings;
+use crate::sources::books::{Books, wallet_order};
+use crate::sources::snapshot::Databases;
+use crate::sources::tokens;
+
+/// Builds the jobs of this service.
+pub async fn build(deps: ServiceDeps<ReconSettings>) -> anyhow::Result<Vec<JobEntry>> {
+    Ok(vec![JobEntry::new(reconciliation(&deps).await?)])
+}
+
+async fn reconciliation(deps: &ServiceDeps<ReconSettings>) -> anyhow::Result<Reconciliation> {
+    let suite = &deps.settings.suite;
+    let settings = &deps.settings.service;
+    let schema = Schema::resolve(&settings.schema_profile).map_err(refusal)?;
+    let trading = deps.source(SourceName::Trading).await?;
+    let chain_db = deps.source(SourceName::Chain).await?;
+    let admin = deps.source(SourceName::Admin).await?;
+    verify_tables(
+        &schema,
+        &[
+            (Home::Trading, &trading),
+            (Home::Chain, &chain_db),
+            (Home::Admin, &admin),
+        ],
+    )
+    .await?;
+    verify_snapshots(&trading).await?;
+    let mut chain_settings = settings.chain.clone();
+    let in_books = tokens::from_books(&admin, &schema, chain_settings.chain_id).await?;
+    let table = schema.name(crate::schema::TableId::TokenConfigs);
+    chain_settings.tokens = tokens::agree(&chain_settings.tokens, &in_books, table).map_err(refusal)?;
+    let chain = ChainReader::connect(&chain_settings).await.context("chain")?;
+    let tokens = Arc::new(TokenList::new(
+        chain_settings
+            .tokens
+            .iter()
+            .map(|token| Token {
+                symbol: token.symbol.clone(),
+                address: token.address,
+                decimals: chain.decimals(&token.address).unwrap_or(token.decimals),
+            })
+            .collect(),
+    ));
+    let price_pool = match &settings.reconciliation.price_table {
+        Some(table) => Some(deps.source(table.database).await?),
+        None => None,
+    };
+    let order = wallet_order(&schema, &trading).await?;
+    let schema = Arc::new(schema);
+    let bus = Publisher::connect(&suite.kafka)?;
+    let one_database = same_database(suite, SourceName::Trading, SourceName::Chain);
+    let max_connections = trading.options().get_max_connections() as usize;
+    Ok(Reconciliation {
+        digest: digest(settings, &tokens)?,
+        full_cron: full_cron(suite)?,
+        databases: Databases {
+            trading,
+            chain: (!one_database).then_some(chain_db),
+            admin,
+        },
+        price_pool,
+        books: Books::new(Arc::clone(&schema), Arc::clone(&tokens), order),
+        schema,
+        tokens,
+        chain: Arc::new(chain),
+        channels: Channels::new(&settings.reconciliation, &suite.redis, bus)?,
+        // The snapshot's own session, then two per shard.
+        shard_parallelism: max_connections.saturating_sub(1) / 2,
+        settings: Arc::new(settings.clone()),
+    })
+}
+
+async fn verify_tables(schema: &Schema, homes: &[(Home, &PgPool)]) -> anyhow::Result<()> {
+    let mut problems = Vec::new();
+    for (home, pool) in homes {
+        if let Err(found) = check::check(schema, *home, pool).await {
+            problems.extend(found);
+        }
+    }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(refusal(problems))
+    }
+}
+
+/// Shards read in one exported snapshot, which a hot standby cannot export; three sessions are the least.
+async fn verify_snapshots(trading: &PgPool) -> anyhow::Result<()> {
+    let standby: bool = sqlx::query_scalar("SELECT pg_is_in_recovery()")
+        .fetch_one(trading)
+        .await?;
+    if standby {
+        bail!(
+            "databases.trading points at a hot standby, which cannot export a snapshot; leave replica_url out for \
+             recon-svc, or point it at a primary or a logical replica"
+        );
+    }
+    let connections = trading.options().get_max_connections();
+    if connections < 3 {
+        bail!("databases.trading.max_connections = {connections}: reconciliation needs at least 3");
+    }
+    Ok(())
+}
+
+fn refusal(problems: Vec<String>) -> anyhow::Error {
+    anyhow::anyhow!("{}", problems.join("\n"))
+}
+
+fn same_database(suite: &SuiteSettings, one: SourceName, other: SourceName) -> bool {
+    let url = |name| {
+        suite
+            .databases
+            .get(&name)
+            .map(|section| section.url.expose_secret())
+    };
+    url(one) == url(other)
+}
+
+fn full_cron(suite: &SuiteSettings) -> anyhow::Result<Option<CronLine>> {
+    let section = suite
+        .jobs
+        .iter()
+        .find(|(name, _)| name.as_str() == Reconciliation::NAME);
+    let Some(line) = section.and_then(|(_, section)| section.options.get("full_cron")) else {
+        return Ok(None);
+    };
+    let line = line
+        .as_str()
+        .context("jobs.reconciliation.full_cron is not text")?;
+    let line = line
+        .parse()
+        .with_context(|| format!("jobs.reconciliation.full_cron = {line}"))?;
+    Ok(Some(line))
+}
+
+/// What a resumed run must share with the one that began: tables, tokens, contracts, thresholds, shards.
+fn digest(settings: &ReconSettings, tokens: &TokenList) -> anyhow::Result<String> {
+    let rules = &settings.reconciliation;
+    let what = serde_json::to_vec(&(
+        &settings.schema_profile,
+        tokens,
+        (
+            settings.chain.chain_id,
+            settings.chain.vault,
+            settings.chain.settlement,
+            settings.chain.profile,
+        ),
+        (
+            rules.ignore_below_usdc,
+            rules.critical_above_usdc,
+            rules.shard_count,
+        ),
+    ))?;
+    Ok(hex::encode(Sha256::digest(what)))
+}

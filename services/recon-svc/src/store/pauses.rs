@@ -1,0 +1,89 @@
+//! `eidos_jobs_operation_pauses`: a machine may set one, only a person lifts it (ruling 26).
+
+use chrono::{DateTime, Utc};
+use eidos_types::BreakId;
+use serde::Serialize;
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+/// A pause.
+#[derive(Debug, Clone, Serialize, sqlx::FromRow)]
+#[expect(
+    missing_docs,
+    reason = "the fields are the table's columns, which the migration documents"
+)]
+pub struct PauseRow {
+    pub id: i64,
+    pub operation: String,
+    pub token: String,
+    pub break_id: Option<Uuid>,
+    pub reason: String,
+    pub set_by: String,
+    pub set_at: DateTime<Utc>,
+    pub lifted_by: Option<String>,
+    pub lifted_at: Option<DateTime<Utc>>,
+    pub lift_reason: Option<String>,
+}
+
+/// Sets a pause unless one is active. Returns whether it is new.
+pub async fn set(
+    conn: &mut PgConnection,
+    operation: &str,
+    token: &str,
+    break_id: BreakId,
+    reason: &str,
+    at: DateTime<Utc>,
+) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query(
+        "INSERT INTO eidos_jobs_operation_pauses (operation, token, break_id, reason, set_by, set_at) \
+         VALUES ($1, $2, $3, $4, 'reconciliation', $5) \
+         ON CONFLICT (operation, token) WHERE lifted_at IS NULL DO NOTHING",
+    )
+    .bind(operation)
+    .bind(token)
+    .bind(break_id.as_uuid())
+    .bind(reason)
+    .bind(at)
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Lifts the active pause. `None` if there is none.
+pub async fn lift(
+    pool: &PgPool,
+    operation: &str,
+    token: &str,
+    by: &str,
+    reason: &str,
+    at: DateTime<Utc>,
+) -> Result<Option<PauseRow>, sqlx::Error> {
+    sqlx::query_as(
+        "UPDATE eidos_jobs_operation_pauses SET lifted_by = $3, lifted_at = $4, lift_reason = $5 \
+         WHERE operation = $1 AND token = $2 AND lifted_at IS NULL RETURNING *",
+    )
+    .bind(operation)
+    .bind(token)
+    .bind(by)
+    .bind(at)
+    .bind(reason)
+    .fetch_optional(pool)
+    .await
+}
+
+/// The pauses, active ones first, newest first, at most `limit`.
+pub async fn list(pool: &PgPool, limit: i64) -> Result<Vec<PauseRow>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT * FROM eidos_jobs_operation_pauses ORDER BY lifted_at IS NOT NULL, set_at DESC LIMIT $1",
+    )
+    .bind(limit)
+    .fetch_all(pool)
+    .await
+}
+
+/// The active pauses.
+pub async fn active(pool: &PgPool) -> Result<Vec<PauseRow>, sqlx::Error> {
+    sqlx::query_as("SELECT * FROM eidos_jobs_operation_pauses WHERE lifted_at IS NULL ORDER BY id")
+        .fetch_all(pool)
+        .await
+}
