@@ -105,7 +105,7 @@ fn report(tree: &Tree, path: &[String], error: &ReadError, prefix: &str, problem
         ReadError::UnknownKey { .. } => None,
         _ => found.and_then(|found| shown_node(&key, &found.node)),
     };
-    let origin = found.map(|found| found.origin.to_string());
+    let origin = found.and_then(Tree::written).map(ToString::to_string);
     problems.push(Problem {
         key,
         value,

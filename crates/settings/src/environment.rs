@@ -91,13 +91,24 @@ fn set(overlay: &mut Tree, lower: Option<&Tree>, steps: &[&str], value: Tree) {
 fn spelled<'a>(step: &str, lower: Option<&'a Tree>, siblings: impl Iterator<Item = &'a String>) -> String {
     let normal = |key: &str| key.to_ascii_lowercase().replace('-', "_");
     let wanted = normal(step);
-    let known = lower
+    let known: Vec<&String> = lower
         .and_then(Tree::table)
         .into_iter()
-        .flat_map(|entries| entries.keys());
-    known
+        .flat_map(|entries| entries.keys())
+        .collect();
+    let found = known
+        .iter()
+        .copied()
         .chain(siblings)
-        .find(|key| normal(key) == wanted)
-        .cloned()
-        .unwrap_or_else(|| step.to_ascii_lowercase())
+        .find(|key| normal(key) == wanted);
+    // Where the known keys have hyphens, an unknown one was meant to have them too.
+    let hyphens = known.iter().any(|key| key.contains('-'));
+    let as_written = || {
+        if hyphens {
+            wanted.replace('_', "-")
+        } else {
+            step.to_ascii_lowercase()
+        }
+    };
+    found.cloned().unwrap_or_else(as_written)
 }

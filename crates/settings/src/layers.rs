@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use config::{Config, ConfigError, Map, Source, Value, ValueKind};
 
-use crate::problem::Problems;
+use crate::problem::{Problem, Problems};
 use crate::tree::{Node, Origin, Tree};
 
 /// One layer, as the `config` crate takes it.
@@ -102,11 +102,15 @@ pub(crate) fn fit(tree: &mut Tree, defaults: &Tree, key: &str, problems: &mut Pr
             match parsed {
                 Ok(node) => entry.node = node,
                 Err(reason) => {
-                    problems.add(
-                        path.as_str(),
+                    problems.push(Problem {
+                        key: path.clone(),
+                        value: None,
+                        origin: Some(entry.origin.to_string()),
                         reason,
-                        "see docs/configuration.md for how lists and tables are written",
-                    );
+                        fix: Some(
+                            "see docs/configuration.md for how lists and tables are written".to_owned(),
+                        ),
+                    });
                     problems.mark_replaced(&path);
                     *entry = default.clone();
                 }

@@ -74,13 +74,14 @@ pub struct Effective<T> {
     pub suite: SuiteSettings,
     /// What this service adds.
     pub service: T,
-    pub(crate) tree: Tree,
+    /// The shape of the merged layers with the origin of each value, without the values.
+    pub(crate) origins: Tree,
 }
 
 impl<T> Effective<T> {
     /// Where the value at a key path such as `redis.url` was written; `Default` if nowhere.
     pub fn origin(&self, key: &str) -> Origin {
-        origin_of(&self.tree, key)
+        origin_of(&self.origins, key)
     }
 }
 
@@ -129,7 +130,7 @@ pub fn load<T: ServiceSettings>(input: &Input<'_>) -> Result<Effective<T>, Setti
             service.validate(suite, &mut problems);
         }
     }
-    problems.locate(|key| find(&tree, key).map(|found| found.origin.to_string()));
+    problems.locate(|key| Some(find(&tree, key)?.written()?.to_string()));
     let (Some(suite), Some(service)) = (suite, service) else {
         problems.add(
             "settings",
@@ -141,7 +142,11 @@ pub fn load<T: ServiceSettings>(input: &Input<'_>) -> Result<Effective<T>, Setti
             .and_then(|()| Err(SettingsErrors::default()));
     };
     problems.into_result()?;
-    Ok(Effective { suite, service, tree })
+    Ok(Effective {
+        suite,
+        service,
+        origins: tree.origins(),
+    })
 }
 
 /// Suite defaults below the service's.

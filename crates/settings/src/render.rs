@@ -23,7 +23,7 @@ pub fn render<T: ServiceSettings>(effective: &Effective<T>) -> String {
         .into_iter()
         .map(|(key, value)| {
             let key = written_key(key);
-            let origin = origin_of(&effective.tree, &key).to_string();
+            let origin = origin_of(&effective.origins, &key).to_string();
             (key, value, origin)
         })
         .collect();

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// A logical source of data. Each has its own DSN; several may point at one database (ruling 17).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SourceName {
     /// Our own tables.
@@ -49,5 +49,17 @@ impl SourceName {
 impl fmt::Display for SourceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
+    }
+}
+
+/// The keys, as an error names them.
+const NAMES: [&str; 6] = ["jobs", "trading", "market", "chain", "risk", "admin"];
+
+/// By way of text, because the path of an error only names a key that was read as text.
+impl<'de> Deserialize<'de> for SourceName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let known = Self::ALL.into_iter().find(|source| source.as_str() == text);
+        known.ok_or_else(|| serde::de::Error::unknown_variant(&text, &NAMES))
     }
 }

@@ -79,8 +79,8 @@ pub(crate) struct Tree {
     pub(crate) origin: Origin,
 }
 
-/// A value.
-#[derive(Debug, Clone, PartialEq)]
+/// A value. Untyped, so nobody knows yet whether it is a secret: `Debug` says what it is, never what it holds.
+#[derive(Clone, PartialEq)]
 pub(crate) enum Node {
     Null,
     Bool(bool),
@@ -89,6 +89,12 @@ pub(crate) enum Node {
     Text(String),
     List(Vec<Tree>),
     Table(BTreeMap<String, Tree>),
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind())
+    }
 }
 
 impl Node {
@@ -220,6 +226,32 @@ impl Tree {
         Self {
             node,
             origin: origin.clone(),
+        }
+    }
+
+    /// Where each value was written, without the values.
+    pub(crate) fn origins(&self) -> Self {
+        let node = match &self.node {
+            Node::List(items) => Node::List(items.iter().map(Self::origins).collect()),
+            Node::Table(entries) => Node::Table(
+                entries
+                    .iter()
+                    .map(|(key, tree)| (key.clone(), tree.origins()))
+                    .collect(),
+            ),
+            Node::Null | Node::Bool(_) | Node::Int(_) | Node::Float(_) | Node::Text(_) => Node::Null,
+        };
+        Self::new(node, self.origin.clone())
+    }
+
+    /// Where a value was written; of a table, where the first of its keys was that is no default.
+    pub(crate) fn written(&self) -> Option<&Origin> {
+        match &self.node {
+            Node::Table(entries) => {
+                let mut written = entries.values().filter_map(Self::written);
+                written.find(|origin| **origin != Origin::Default)
+            }
+            _ => Some(&self.origin),
         }
     }
 

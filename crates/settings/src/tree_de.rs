@@ -194,6 +194,19 @@ impl<'de> Deserializer<'de> for &'de Tree {
         }
     }
 
+    /// Serde would also read a struct from a list, in the order of its fields; nobody means that.
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        _fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, ReadError> {
+        match &self.node {
+            Node::Table(_) => self.deserialize_any(visitor),
+            node => Err(wrong(node, "a table of keys")),
+        }
+    }
+
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _name: &'static str,
@@ -234,7 +247,7 @@ impl<'de> Deserializer<'de> for &'de Tree {
     }
 
     serde::forward_to_deserialize_any! {
-        u128 f32 char str string bytes byte_buf unit unit_struct seq tuple tuple_struct map struct identifier
+        u128 f32 char str string bytes byte_buf unit unit_struct seq tuple tuple_struct map identifier
     }
 }
 

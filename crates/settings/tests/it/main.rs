@@ -1,0 +1,127 @@
+//! The layers, the errors and the secrets of `eidos-settings`, from outside.
+
+mod cron;
+mod environment;
+mod fail_fast;
+mod files;
+mod mistakes;
+mod pages;
+mod secrets;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use eidos_settings::{
+    Effective, Input, Problem, Problems, ServiceSettings, SettingsErrors, SuiteOnly, SuiteSettings, load,
+};
+use serde::{Deserialize, Serialize};
+
+/// A small service, as its crate would declare it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sample {
+    pub(crate) sample: SampleSection,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SampleSection {
+    pub(crate) batch_size: u32,
+    pub(crate) note: Option<String>,
+    pub(crate) hosts: Vec<String>,
+    #[serde(serialize_with = "eidos_settings::secret::masked_option")]
+    pub(crate) api_key: Option<secrecy::SecretString>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SampleOptions {
+    pub(crate) retention_days: u16,
+    pub(crate) sample_rate: f64,
+}
+
+impl ServiceSettings for Sample {
+    const DEFAULTS: &'static str = "
+service:
+  name: sample-svc
+# What the sample adds.
+sample:
+  # Rows per batch.
+  batch_size: 100
+  note: null
+  hosts: []
+  api_key: null
+jobs:
+  archive-data:
+    sample_rate: 0.5
+";
+
+    fn validate(&self, suite: &SuiteSettings, problems: &mut Problems) {
+        if self.sample.batch_size == 0 {
+            problems.add_value(
+                "sample.batch_size",
+                self.sample.batch_size,
+                "is zero",
+                "use 1 or more",
+            );
+        }
+        if let Some(options) = problems.job_options::<SampleOptions>(suite, "archive-data")
+            && options.retention_days == 0
+        {
+            problems.add("jobs.archive-data.retention_days", "is zero", "use 1 or more");
+        }
+    }
+}
+
+/// A file that lives as long as the test.
+pub(crate) fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("eidos.yaml");
+    std::fs::File::create(&path)
+        .unwrap()
+        .write_all(text.as_bytes())
+        .unwrap();
+    (folder, path)
+}
+
+pub(crate) fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+pub(crate) fn load_sample(text: &str, env: &[(&str, &str)]) -> Result<Effective<Sample>, SettingsErrors> {
+    let (_folder, path) = file(text);
+    load(&Input {
+        file: Some(&path),
+        env: variables(env),
+    })
+}
+
+pub(crate) fn load_suite(text: &str, env: &[(&str, &str)]) -> Result<Effective<SuiteOnly>, SettingsErrors> {
+    let (_folder, path) = file(text);
+    load(&Input {
+        file: Some(&path),
+        env: variables(env),
+    })
+}
+
+/// The problem at a key, which must be the only one there.
+pub(crate) fn at<'a>(errors: &'a SettingsErrors, key: &str) -> &'a Problem {
+    let found: Vec<&Problem> = errors
+        .problems()
+        .iter()
+        .filter(|problem| problem.key == key)
+        .collect();
+    assert_eq!(found.len(), 1, "problems at {key} in: {errors}");
+    found[0]
+}
+
+pub(crate) fn keys(errors: &SettingsErrors) -> Vec<&str> {
+    errors
+        .problems()
+        .iter()
+        .map(|problem| problem.key.as_str())
+        .collect()
+}

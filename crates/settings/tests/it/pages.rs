@@ -1,0 +1,62 @@
+use eidos_settings::{Input, SuiteOnly, load, reference_page, render, suite_reference_page};
+
+use crate::{Sample, load_sample};
+
+#[test]
+fn check_config_shows_key_value_and_source() {
+    let page =
+        render(&load_sample("redis: { lock_ttl: 600s }", &[("EIDOS__SAMPLE__BATCH_SIZE", "7")]).unwrap());
+    let row = |key: &str| -> Vec<&str> {
+        let mut found = page
+            .lines()
+            .filter(|line| line.split_whitespace().next() == Some(key));
+        let line = found.next().unwrap_or_else(|| panic!("{key} in {page}"));
+        assert!(found.next().is_none(), "{key} twice");
+        line.split("  ")
+            .map(str::trim)
+            .filter(|cell| !cell.is_empty())
+            .collect()
+    };
+    assert_eq!(
+        row("sample.batch_size"),
+        ["sample.batch_size", "7", "env EIDOS__SAMPLE__BATCH_SIZE"]
+    );
+    assert_eq!(row("redis.lock_ttl")[1], "10m");
+    assert!(row("redis.lock_ttl")[2].starts_with("file /"));
+    assert_eq!(row("jobs.archive-data.retention_days")[1..], ["30", "default"]);
+    assert_eq!(row("jobs.cleanup-orders.cron")[1..], ["*/2 * * * *", "default"]);
+    assert_eq!(
+        row("databases.jobs.url")[1],
+        "postgres://********@127.0.0.1:5432/eidos_jobs"
+    );
+    assert_eq!(row("service.name")[1..], ["sample-svc", "default"]);
+    assert_eq!(row("auth.metrics_token")[1], "(unset)");
+}
+
+/// The page is made from the defaults: every effective key of the defaults is on it.
+#[test]
+fn the_reference_page_has_every_key_with_its_meaning() {
+    let page = suite_reference_page();
+    let effective = load::<SuiteOnly>(&Input::default()).unwrap();
+    for line in render(&effective).lines() {
+        let key = line.split_whitespace().next().unwrap();
+        let documented = page.contains(&format!("`{key}`"))
+            || key.starts_with("data_retention.")
+            // Described once in the section's own text.
+            || ["catch_up", "overlap", "max_attempts", "base_ms", "max_ms"].iter().any(|last| key.ends_with(last))
+            || key.starts_with("databases.jobs.");
+        assert!(documented, "{key} is not on the page");
+    }
+    for line in page
+        .lines()
+        .filter(|line| line.starts_with("| `") && !line.contains("data_retention"))
+    {
+        let meaning = line.trim_end_matches('|').rsplit('|').next().unwrap().trim();
+        assert!(!meaning.is_empty(), "no meaning: {line}");
+    }
+    assert!(
+        page.contains("| `jobs.cleanup-orders.cron` | `\"*/2 * * * *\"` | Every two minutes. |"),
+        "{page}"
+    );
+    assert!(reference_page::<Sample>().contains("| `sample.batch_size` | `100` | Rows per batch. |"));
+}
