@@ -2,6 +2,7 @@
 
 mod fail_fast;
 mod sections;
+mod servers;
 
 use crate::{Problems, SuiteSettings};
 

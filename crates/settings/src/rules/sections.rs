@@ -7,6 +7,7 @@ use std::time::Duration;
 use eidos_types::JobName;
 use secrecy::ExposeSecret;
 
+use super::servers;
 use crate::{CronLine, JobSection, LockKind, Problems, SuiteSettings};
 
 /// Reports every value outside its range and every name that refers to nothing.
@@ -16,18 +17,18 @@ pub(crate) fn check(suite: &SuiteSettings, problems: &mut Problems) {
     for (name, job) in &suite.jobs {
         check_job(suite, name, job, problems);
     }
-    servers(suite, problems);
+    servers::check(suite, problems);
     auth(suite, problems);
     telemetry(suite, problems);
     retention(suite, problems);
     security(suite, problems);
 }
 
-const MS: fn(u64) -> Duration = Duration::from_millis;
-const SECONDS: fn(u64) -> Duration = Duration::from_secs;
-const HOUR: u64 = 3600;
+pub(super) const MS: fn(u64) -> Duration = Duration::from_millis;
+pub(super) const SECONDS: fn(u64) -> Duration = Duration::from_secs;
+pub(super) const HOUR: u64 = 3600;
 
-fn duration(key: &str, value: Duration, range: RangeInclusive<Duration>, problems: &mut Problems) {
+pub(super) fn duration(key: &str, value: Duration, range: RangeInclusive<Duration>, problems: &mut Problems) {
     if !range.contains(&value) {
         let text = humantime::format_duration;
         problems.add_value(
@@ -39,7 +40,7 @@ fn duration(key: &str, value: Duration, range: RangeInclusive<Duration>, problem
     }
 }
 
-fn number(key: &str, value: u64, range: RangeInclusive<u64>, problems: &mut Problems) {
+pub(super) fn number(key: &str, value: u64, range: RangeInclusive<u64>, problems: &mut Problems) {
     if !range.contains(&value) {
         problems.add_value(
             key,
@@ -50,7 +51,7 @@ fn number(key: &str, value: u64, range: RangeInclusive<u64>, problems: &mut Prob
     }
 }
 
-fn not_blank(key: &str, value: &str, problems: &mut Problems) {
+pub(super) fn not_blank(key: &str, value: &str, problems: &mut Problems) {
     if value.trim().is_empty() {
         problems.add(key, "is empty", "give it a value");
     }
@@ -198,112 +199,6 @@ fn check_job(suite: &SuiteSettings, name: &JobName, job: &JobSection, problems: 
             problems.add_value(key(option), line, error.to_string(), "correct the line");
         }
     }
-}
-
-fn servers(suite: &SuiteSettings, problems: &mut Problems) {
-    let redis = &suite.redis;
-    let url = redis.url.expose_secret();
-    if !(url.starts_with("redis://") || url.starts_with("rediss://")) {
-        problems.add(
-            "redis.url",
-            "is not a Redis URL",
-            "write redis://host:port/database or rediss://…",
-        );
-    }
-    not_blank("redis.lock_prefix", &redis.lock_prefix, problems);
-    duration(
-        "redis.lock_ttl",
-        redis.lock_ttl,
-        SECONDS(3)..=SECONDS(24 * HOUR),
-        problems,
-    );
-    duration(
-        "redis.connect_timeout",
-        redis.connect_timeout,
-        MS(10)..=SECONDS(60),
-        problems,
-    );
-    duration(
-        "redis.response_timeout",
-        redis.response_timeout,
-        MS(10)..=SECONDS(60),
-        problems,
-    );
-    for (source, database) in &suite.databases {
-        let key = |rest: &str| format!("databases.{source}.{rest}");
-        let urls = [
-            ("url", Some(&database.url)),
-            ("replica_url", database.replica_url.as_ref()),
-        ];
-        for (name, url) in urls
-            .into_iter()
-            .filter_map(|(name, url)| Some((name, url?.expose_secret())))
-        {
-            if !(url.starts_with("postgres://") || url.starts_with("postgresql://")) {
-                problems.add(
-                    key(name),
-                    "is not a PostgreSQL URL",
-                    "write postgres://user:password@host:port/database",
-                );
-            }
-        }
-        number(
-            &key("max_connections"),
-            database.max_connections.into(),
-            1..=1000,
-            problems,
-        );
-        duration(
-            &key("connect_timeout"),
-            database.connect_timeout,
-            MS(10)..=SECONDS(60),
-            problems,
-        );
-        duration(
-            &key("acquire_timeout"),
-            database.acquire_timeout,
-            MS(10)..=SECONDS(300),
-            problems,
-        );
-        duration(
-            &key("statement_timeout"),
-            database.statement_timeout,
-            MS(10)..=SECONDS(24 * HOUR),
-            problems,
-        );
-        duration(
-            &key("lock_timeout"),
-            database.lock_timeout,
-            MS(10)..=SECONDS(HOUR),
-            problems,
-        );
-        let idle = database.idle_in_transaction_timeout;
-        duration(
-            &key("idle_in_transaction_timeout"),
-            idle,
-            MS(100)..=SECONDS(HOUR),
-            problems,
-        );
-    }
-    for (index, broker) in suite.kafka.brokers.iter().enumerate() {
-        let port = broker
-            .rsplit_once(':')
-            .and_then(|(_, port)| port.parse::<u16>().ok());
-        if port.is_none_or(|port| port == 0) {
-            problems.add_value(
-                format!("kafka.brokers.{index}"),
-                broker,
-                "is not host:port",
-                "write broker-1:9092",
-            );
-        }
-    }
-    duration(
-        "kafka.delivery_timeout",
-        suite.kafka.delivery_timeout,
-        MS(100)..=SECONDS(300),
-        problems,
-    );
 }
 
 fn auth(suite: &SuiteSettings, problems: &mut Problems) {

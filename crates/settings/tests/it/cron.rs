@@ -92,7 +92,7 @@ proptest! {
         let start = DateTime::from_timestamp_millis(start_ms).unwrap();
         let mut walk = start.with_nanosecond(0).unwrap() + TimeDelta::seconds(1);
         let due = |at: DateTime<Utc>| {
-            at.second() == second && at.minute() % minute_step == 0 && [hour, (hour + 7) % 24].contains(&at.hour())
+            at.second() == second && at.minute().is_multiple_of(minute_step) && [hour, (hour + 7) % 24].contains(&at.hour())
         };
         while !due(walk) {
             walk += TimeDelta::seconds(1);

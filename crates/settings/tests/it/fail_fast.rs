@@ -26,6 +26,7 @@ fn strong_settings_pass_in_every_environment() {
 
 /// Each weakness alone is refused outside `dev` with its key, and tolerated in `dev`.
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn each_weak_setting_is_refused_outside_dev_and_only_there() {
     let short = r#"[{"name":"ops","role":"operator","token":"5be2d84650937fc1aa55e0d2b8c0ffe"}]"#;
     for (name, value, key) in [

@@ -1,5 +1,11 @@
 //! The layers, the errors and the secrets of `eidos-settings`, from outside.
 
+#![expect(clippy::unwrap_used, reason = "a test's helper fails the test")]
+#![expect(
+    clippy::duration_suboptimal_units,
+    reason = "seconds compare with the requirement's tables"
+)]
+
 mod cron;
 mod environment;
 mod fail_fast;
@@ -66,7 +72,7 @@ jobs:
             );
         }
         if let Some(options) = problems.job_options::<SampleOptions>(suite, "archive-data")
-            && options.retention_days == 0
+            && (options.retention_days == 0 || options.sample_rate > 1.0)
         {
             problems.add("jobs.archive-data.retention_days", "is zero", "use 1 or more");
         }

@@ -1,0 +1,125 @@
+//! Ranges of the connections to PostgreSQL, Redis and Kafka.
+
+use secrecy::ExposeSecret;
+
+use super::sections::{HOUR, MS, SECONDS, duration, not_blank, number};
+use crate::{Problems, SuiteSettings};
+
+/// Reports every wrong URL, limit and broker.
+pub(super) fn check(suite: &SuiteSettings, problems: &mut Problems) {
+    redis(suite, problems);
+    databases(suite, problems);
+    kafka(suite, problems);
+}
+
+fn redis(suite: &SuiteSettings, problems: &mut Problems) {
+    let redis = &suite.redis;
+    let url = redis.url.expose_secret();
+    if !(url.starts_with("redis://") || url.starts_with("rediss://")) {
+        problems.add(
+            "redis.url",
+            "is not a Redis URL",
+            "write redis://host:port/database or rediss://…",
+        );
+    }
+    not_blank("redis.lock_prefix", &redis.lock_prefix, problems);
+    duration(
+        "redis.lock_ttl",
+        redis.lock_ttl,
+        SECONDS(3)..=SECONDS(24 * HOUR),
+        problems,
+    );
+    duration(
+        "redis.connect_timeout",
+        redis.connect_timeout,
+        MS(10)..=SECONDS(60),
+        problems,
+    );
+    duration(
+        "redis.response_timeout",
+        redis.response_timeout,
+        MS(10)..=SECONDS(60),
+        problems,
+    );
+}
+
+fn databases(suite: &SuiteSettings, problems: &mut Problems) {
+    for (source, database) in &suite.databases {
+        let key = |rest: &str| format!("databases.{source}.{rest}");
+        let urls = [
+            ("url", Some(&database.url)),
+            ("replica_url", database.replica_url.as_ref()),
+        ];
+        for (name, url) in urls
+            .into_iter()
+            .filter_map(|(name, url)| Some((name, url?.expose_secret())))
+        {
+            if !(url.starts_with("postgres://") || url.starts_with("postgresql://")) {
+                problems.add(
+                    key(name),
+                    "is not a PostgreSQL URL",
+                    "write postgres://user:password@host:port/database",
+                );
+            }
+        }
+        number(
+            &key("max_connections"),
+            database.max_connections.into(),
+            1..=1000,
+            problems,
+        );
+        duration(
+            &key("connect_timeout"),
+            database.connect_timeout,
+            MS(10)..=SECONDS(60),
+            problems,
+        );
+        duration(
+            &key("acquire_timeout"),
+            database.acquire_timeout,
+            MS(10)..=SECONDS(300),
+            problems,
+        );
+        duration(
+            &key("statement_timeout"),
+            database.statement_timeout,
+            MS(10)..=SECONDS(24 * HOUR),
+            problems,
+        );
+        duration(
+            &key("lock_timeout"),
+            database.lock_timeout,
+            MS(10)..=SECONDS(HOUR),
+            problems,
+        );
+        let idle = database.idle_in_transaction_timeout;
+        duration(
+            &key("idle_in_transaction_timeout"),
+            idle,
+            MS(100)..=SECONDS(HOUR),
+            problems,
+        );
+    }
+}
+
+fn kafka(suite: &SuiteSettings, problems: &mut Problems) {
+    for (index, broker) in suite.kafka.brokers.iter().enumerate() {
+        let port = broker
+            .rsplit_once(':')
+            .and_then(|(_, port)| port.parse::<u16>().ok());
+        if port.is_none_or(|port| port == 0) {
+            problems.add_value(
+                format!("kafka.brokers.{index}"),
+                broker,
+                "is not host:port",
+                "write broker-1:9092",
+            );
+        }
+    }
+    duration(
+        "kafka.delivery_timeout",
+        suite.kafka.delivery_timeout,
+        MS(100)..=SECONDS(300),
+        problems,
+    );
+}
