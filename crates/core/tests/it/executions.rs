@@ -1,0 +1,163 @@
+//! The history: pages, filters, last successes, abandoned runs.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use eidos_core::execution::{
+    FailureKind, Filter, Outcome, Page, SkipRequest, Status, Trigger, abandoned, finish, last,
+    last_successes, list, skip,
+};
+use eidos_core::fence::Fence;
+use eidos_types::{Clock, JobName};
+
+use crate::world::World;
+
+async fn end(world: &World, fence: &Fence, outcome: &Outcome, now_ms: i64) {
+    finish(world.control(), fence, outcome, None, now_ms)
+        .await
+        .unwrap();
+}
+
+fn success(checked: u64) -> Outcome {
+    Outcome::Success {
+        report: serde_json::json!({ "checked": checked }),
+    }
+}
+
+#[tokio::test]
+async fn pages_are_newest_first_without_gap_or_repetition() {
+    let world = World::new().await;
+    let mut fences = Vec::new();
+    for _run in 0..7 {
+        fences.push(world.run().await.fence);
+    }
+    let mut seen = Vec::new();
+    let mut page = Page {
+        limit: 3,
+        after: None,
+    };
+    let mut pages = 0;
+    loop {
+        let listing = list(world.jobs.read(), &Filter::default(), &page).await.unwrap();
+        pages += 1;
+        seen.extend(
+            listing
+                .executions
+                .iter()
+                .map(|row| (row.started_at_ms, row.execution_id)),
+        );
+        // A run that starts meanwhile is newer and does not disturb the pages.
+        world.run().await;
+        let Some(next) = listing.next else { break };
+        page.after = Some(next.to_string().parse().unwrap());
+    }
+    assert_eq!(pages, 3);
+    assert!(seen.windows(2).all(|pair| pair[0].0 >= pair[1].0));
+    let seen: BTreeSet<_> = seen.into_iter().map(|(_started, id)| id).collect();
+    assert_eq!(seen, fences.iter().map(Fence::execution).collect());
+}
+
+#[tokio::test]
+async fn filters_select_by_job_status_trigger_kind_and_time() {
+    let world = World::new().await;
+    let now_ms = world.clock.now_ms();
+    let fence = world.run().await.fence;
+    end(&world, &fence, &success(1), now_ms + 500).await;
+    world.run().await;
+    world.run().await;
+    let count = async |filter: Filter| {
+        list(world.jobs.read(), &filter, &Page::default())
+            .await
+            .unwrap()
+            .executions
+            .len()
+    };
+    let all = Filter::default();
+    let by_status = |status| Filter {
+        status: Some(status),
+        ..Filter::default()
+    };
+    assert_eq!(count(all.clone()).await, 3);
+    assert_eq!(count(by_status(Status::Success)).await, 1);
+    assert_eq!(count(by_status(Status::Running)).await, 1);
+    let orphaned = Filter {
+        failure_kind: Some(FailureKind::Orphaned),
+        ..all.clone()
+    };
+    assert_eq!(count(orphaned).await, 1);
+    let manual = Filter {
+        trigger: Some(Trigger::Manual),
+        ..all.clone()
+    };
+    assert_eq!(count(manual).await, 0);
+    for (job, expected) in [("archive-data", 0), ("reconciliation", 3)] {
+        let of_job = Filter {
+            job: Some(job.parse().unwrap()),
+            ..all.clone()
+        };
+        assert_eq!(count(of_job).await, expected);
+    }
+    let (from_ms, until_ms) = (Some(now_ms), Some(now_ms));
+    assert_eq!(
+        count(Filter {
+            until_ms,
+            ..all.clone()
+        })
+        .await,
+        0
+    );
+    assert_eq!(count(Filter { from_ms, ..all }).await, 3);
+}
+
+#[tokio::test]
+async fn ruling_12_the_last_success_is_found_behind_later_failures() {
+    let world = World::new().await;
+    let now_ms = world.clock.now_ms();
+    let fence = world.run().await.fence;
+    end(&world, &fence, &success(9), now_ms + 60_000).await;
+    world.run().await;
+    world.run().await;
+    let never: JobName = "archive-data".parse().unwrap();
+    let found = last_successes(world.jobs.read(), &[world.job.clone(), never])
+        .await
+        .unwrap();
+    assert_eq!(found, [(world.job.clone(), now_ms + 60_000)]);
+    let report = last(world.jobs.read(), &world.job, Some(Status::Success))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(report.result, Some(serde_json::json!({"checked": 9})));
+    assert!(report.duration_ms.unwrap() > 50_000);
+    let newest = last(world.jobs.read(), &world.job, None).await.unwrap().unwrap();
+    assert_eq!(newest.status, Status::Running);
+}
+
+#[tokio::test]
+async fn silent_runs_are_candidates_for_rescue_and_living_ones_are_not() {
+    let world = World::new().await;
+    let fence = world.run().await.fence;
+    let jobs = std::slice::from_ref(&world.job);
+    let silent = async |silence| abandoned(world.jobs.read(), jobs, silence).await.unwrap();
+    assert!(silent(Duration::from_mins(1)).await.is_empty());
+    sqlx::query("UPDATE eidos_jobs_executions SET heartbeat_at = heartbeat_at - 120000")
+        .execute(world.db.pool())
+        .await
+        .unwrap();
+    let found = silent(Duration::from_mins(1)).await;
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].execution_id, fence.execution());
+}
+
+#[tokio::test]
+async fn skipping_nothing_writes_nothing() {
+    let world = World::new().await;
+    let request = SkipRequest {
+        job: world.job.clone(),
+        slots: vec![],
+        dropped: 0,
+        reason: "none".to_owned(),
+        node: world.node(),
+    };
+    let mut conn = world.control().acquire().await.unwrap();
+    assert_eq!(skip(&mut conn, &request, &world.clock).await.unwrap(), 0);
+}

@@ -1,0 +1,17 @@
+//! The guards against the real servers.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failing helper of a test must fail the test that called it"
+)]
+
+mod claims;
+mod executions;
+mod fences;
+mod leases;
+mod leases_under_faults;
+mod roles;
+mod schema;
+mod triggers;
+mod world;
