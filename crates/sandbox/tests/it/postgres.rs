@@ -25,6 +25,18 @@ async fn query(server: &Postgres, statement: &str) -> Result<String, String> {
     sql(&server.url("postgres"), server.programs(), statement).await
 }
 
+/// The state letter of each living child process. A backend that ended just before its parent was stopped stays a
+/// zombie until the parent goes on.
+fn states_of_children(pid: u32) -> Vec<char> {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    children
+        .split_whitespace()
+        .filter_map(|child| std::fs::read_to_string(format!("/proc/{child}/stat")).ok())
+        .filter_map(|stat| stat.rsplit(')').next()?.trim_start().chars().next())
+        .filter(|state| *state != 'Z')
+        .collect()
+}
+
 #[tokio::test]
 async fn what_was_committed_survives_a_kill_and_a_restart() {
     let server = Postgres::start(PostgresOptions::default()).await.unwrap();
@@ -74,6 +86,12 @@ async fn a_paused_server_answers_nobody_and_then_goes_on() {
     server.pause().await.unwrap();
     let asked = tokio::time::timeout(Duration::from_millis(300), query(&server, "SELECT 1")).await;
     assert!(asked.is_err(), "{asked:?}");
+    // Backends are processes of their own: a statement that runs must stand still as well.
+    let states = states_of_children(server.pid().await.unwrap());
+    assert!(
+        states.len() >= 3 && states.iter().all(|state| *state == 'T'),
+        "{states:?}"
+    );
     server.resume().await.unwrap();
     assert_eq!(query(&server, "SELECT 1").await.unwrap(), "1");
 }
