@@ -17,6 +17,8 @@ pub mod jobs {
     /// `eidos.jobs.v1`.
     #[expect(
         clippy::pedantic,
+        clippy::allow_attributes,
+        clippy::allow_attributes_without_reason,
         missing_docs,
         reason = "generated code documents what the .proto documents and follows tonic's style"
     )]

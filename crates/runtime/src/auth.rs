@@ -24,9 +24,20 @@ impl Authenticator {
         let callers = section
             .tokens
             .iter()
-            .map(|token| (digest_of(&token.token), Caller { name: token.name.clone(), role: token.role }))
+            .map(|token| {
+                (
+                    digest_of(&token.token),
+                    Caller {
+                        name: token.name.clone(),
+                        role: token.role,
+                    },
+                )
+            })
             .collect();
-        Self { callers, metrics: section.metrics_token.as_ref().map(digest_of) }
+        Self {
+            callers,
+            metrics: section.metrics_token.as_ref().map(digest_of),
+        }
     }
 
     /// The caller behind an `Authorization` header; every known token is compared, whichever matches.
@@ -44,7 +55,9 @@ impl Authenticator {
     /// Whether `/metrics` may be read with this header. Without a configured token anybody may.
     pub(crate) fn may_read_metrics(&self, authorization: Option<&str>) -> bool {
         let Some(wanted) = &self.metrics else { return true };
-        let Some(token) = bearer(authorization) else { return false };
+        let Some(token) = bearer(authorization) else {
+            return false;
+        };
         let matches: Choice = wanted.ct_eq(&digest(token));
         matches.into()
     }
@@ -71,9 +84,16 @@ mod tests {
     use eidos_settings::{ApiToken, Role};
 
     fn authenticator() -> Authenticator {
-        let token = |name: &str, role, token: &str| ApiToken { name: name.to_owned(), role, token: token.into() };
+        let token = |name: &str, role, token: &str| ApiToken {
+            name: name.to_owned(),
+            role,
+            token: token.into(),
+        };
         Authenticator::new(&AuthSection {
-            tokens: vec![token("ann", Role::Viewer, "v-token"), token("bob", Role::Operator, "o-token")],
+            tokens: vec![
+                token("ann", Role::Viewer, "v-token"),
+                token("bob", Role::Operator, "o-token"),
+            ],
             metrics_token: Some("m-token".into()),
         })
     }
@@ -82,9 +102,20 @@ mod tests {
     fn only_whole_known_tokens_are_callers() {
         let authenticator = authenticator();
         assert_eq!(authenticator.caller(Some("Bearer v-token")).unwrap().name, "ann");
-        assert_eq!(authenticator.caller(Some("bearer o-token")).unwrap().role, Role::Operator);
-        for header in [None, Some(""), Some("v-token"), Some("Bearer "), Some("Bearer v-toke"), Some("Bearer v-token2"),
-            Some("Basic v-token"), Some("Bearer m-token")] {
+        assert_eq!(
+            authenticator.caller(Some("bearer o-token")).unwrap().role,
+            Role::Operator
+        );
+        for header in [
+            None,
+            Some(""),
+            Some("v-token"),
+            Some("Bearer "),
+            Some("Bearer v-toke"),
+            Some("Bearer v-token2"),
+            Some("Basic v-token"),
+            Some("Bearer m-token"),
+        ] {
             assert_eq!(authenticator.caller(header), None, "{header:?}");
         }
     }
@@ -95,7 +126,10 @@ mod tests {
         assert!(authenticator.may_read_metrics(Some("Bearer m-token")));
         assert!(!authenticator.may_read_metrics(Some("Bearer o-token")));
         assert!(!authenticator.may_read_metrics(None));
-        let open = Authenticator::new(&AuthSection { tokens: vec![], metrics_token: None });
+        let open = Authenticator::new(&AuthSection {
+            tokens: vec![],
+            metrics_token: None,
+        });
         assert!(open.may_read_metrics(None));
     }
 }

@@ -24,7 +24,10 @@ const RUNTIME_CLOSE: Duration = Duration::from_secs(2);
 
 /// Runs a service: reads the command line and the settings, does what it is told and says with its exit code how it
 /// went: 0 done, 1 failed, 75 busy, 78 settings that cannot be used.
-#[expect(clippy::needless_pass_by_value, reason = "the whole program: nobody needs the definition afterwards")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the whole program: nobody needs the definition afterwards"
+)]
 pub fn main<S: ServiceSettings>(definition: ServiceDefinition<S>) -> ExitCode {
     let command = cli::command(definition.name, definition.about, env!("CARGO_PKG_VERSION"));
     let arguments = match cli::parse(command, std::env::args_os()) {
@@ -58,7 +61,10 @@ fn load<S: ServiceSettings>(arguments: &Arguments) -> Result<Effective<S>, eidos
     let env = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    eidos_settings::load(&Input { file: arguments.config.as_deref(), env })
+    eidos_settings::load(&Input {
+        file: arguments.config.as_deref(),
+        env,
+    })
 }
 
 async fn act<S: ServiceSettings>(
@@ -85,7 +91,10 @@ async fn act<S: ServiceSettings>(
     }
 }
 
-fn start_telemetry(name: &str, suite: &SuiteSettings) -> Result<TelemetryGuard, eidos_telemetry::TelemetryError> {
+fn start_telemetry(
+    name: &str,
+    suite: &SuiteSettings,
+) -> Result<TelemetryGuard, eidos_telemetry::TelemetryError> {
     eidos_telemetry::init(&TelemetryOptions {
         service: name.to_owned(),
         version: suite.service.version.clone(),
@@ -157,12 +166,19 @@ async fn run(service: &Service, args: RunArgs) -> ExitCode {
             Format::Table => say(&rendered),
             Format::Json => say(&format!("{report:#}")),
         },
-        Ok(Foreground::Failed { execution, kind, message }) => {
+        Ok(Foreground::Failed {
+            execution,
+            kind,
+            message,
+        }) => {
             complain(&format!("execution {execution} failed ({kind}): {message}"));
             ExitCode::FAILURE
         }
         Ok(Foreground::Busy { remaining }) => {
-            complain(&format!("busy: another run holds the lease, for {} s unless it is renewed", remaining.as_secs()));
+            complain(&format!(
+                "busy: another run holds the lease, for {} s unless it is renewed",
+                remaining.as_secs()
+            ));
             ExitCode::from(EXIT_BUSY)
         }
         // A mistake on the command line: clap's own code for usage.
@@ -182,7 +198,10 @@ struct Signals {
 
 impl Signals {
     fn listen() -> anyhow::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
 
     async fn next(&mut self) -> &'static str {

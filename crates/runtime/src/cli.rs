@@ -61,7 +61,9 @@ pub(crate) fn command(name: &'static str, about: &'static str, version: &'static
         )
         .subcommand(Command::new("serve").about("Run the jobs on schedule and serve HTTP and gRPC (default)"))
         .subcommand(run_command())
-        .subcommand(Command::new("check-config").about("Show the effective settings and where each comes from"))
+        .subcommand(
+            Command::new("check-config").about("Show the effective settings and where each comes from"),
+        )
         .subcommand(Command::new("jobs").about("List the jobs with their schedule and limits"))
 }
 
@@ -72,7 +74,11 @@ fn run_command() -> Command {
             "Any other --key or --key=value becomes a parameter of the job: --full is {\"full\": true}.\n\
              Exit codes: 0 success, 1 failed, 75 busy (another run holds the lease), 78 settings.",
         )
-        .arg(Arg::new("job").required(true).help("Name of the job; `jobs` lists them"))
+        .arg(
+            Arg::new("job")
+                .required(true)
+                .help("Name of the job; `jobs` lists them"),
+        )
         .arg(
             Arg::new("slot")
                 .long("slot")
@@ -116,9 +122,10 @@ pub(crate) fn parse(
     let matches = command.try_get_matches_from(arguments)?;
     let config = matches.get_one::<PathBuf>("config").cloned();
     let action = match matches.subcommand() {
-        Some(("run", matches)) => Action::Run(run_args(matches).map_err(|problem| {
-            for_errors.error(clap::error::ErrorKind::InvalidValue, problem)
-        })?),
+        Some(("run", matches)) => Action::Run(
+            run_args(matches)
+                .map_err(|problem| for_errors.error(clap::error::ErrorKind::InvalidValue, problem))?,
+        ),
         Some(("check-config", _)) => Action::CheckConfig,
         Some(("jobs", _)) => Action::Jobs,
         _ => Action::Serve,
@@ -130,7 +137,9 @@ pub(crate) fn parse(
 /// everything after the first unknown flag as a parameter.
 fn own_flags_first(arguments: Vec<std::ffi::OsString>) -> Vec<std::ffi::OsString> {
     const WITH_VALUE: [&str; 3] = ["--config", "--slot", "--format"];
-    let Some(run) = arguments.iter().position(|argument| argument == "run") else { return arguments };
+    let Some(run) = arguments.iter().position(|argument| argument == "run") else {
+        return arguments;
+    };
     let (before, after) = arguments.split_at(run + 1);
     let (mut own, mut rest) = (Vec::new(), Vec::new());
     let mut after = after.iter();
@@ -142,7 +151,9 @@ fn own_flags_first(arguments: Vec<std::ffi::OsString>) -> Vec<std::ffi::OsString
         } else if text == "--dry-run"
             || text == "--help"
             || text == "-h"
-            || WITH_VALUE.iter().any(|flag| text.starts_with(&format!("{flag}=")))
+            || WITH_VALUE
+                .iter()
+                .any(|flag| text.starts_with(&format!("{flag}=")))
         {
             own.push(argument.clone());
         } else {
@@ -172,16 +183,21 @@ fn params(flags: &[&String]) -> Result<Value, String> {
             .filter(|body| !body.is_empty())
             .ok_or_else(|| format!("'{flag}' is not a parameter: write --key or --key=value"))?;
         let (key, value) = match body.split_once('=') {
-            Some((key, text)) => {
-                (key, serde_json::from_str(text).unwrap_or_else(|_plain_text| Value::String(text.to_owned())))
-            }
+            Some((key, text)) => (
+                key,
+                serde_json::from_str(text).unwrap_or_else(|_plain_text| Value::String(text.to_owned())),
+            ),
             None => (body, Value::Bool(true)),
         };
         if object.insert(key.replace('-', "_"), value).is_some() {
             return Err(format!("--{key} is given twice"));
         }
     }
-    Ok(if object.is_empty() { Value::Null } else { Value::Object(object) })
+    Ok(if object.is_empty() {
+        Value::Null
+    } else {
+        Value::Object(object)
+    })
 }
 
 #[cfg(test)]
@@ -208,13 +224,19 @@ mod tests {
     #[test]
     fn serve_is_the_default() {
         assert_eq!(parsed("svc").unwrap().action, Action::Serve);
-        assert_eq!(parsed("svc --config a.yaml serve").unwrap().config, Some("a.yaml".into()));
+        assert_eq!(
+            parsed("svc --config a.yaml serve").unwrap().config,
+            Some("a.yaml".into())
+        );
     }
 
     #[test]
     fn unknown_flags_of_run_become_parameters_wherever_they_stand() {
         let args = run("svc run reconciliation --full --batch-size=50 --token=USDC --format json --dry-run");
-        assert_eq!(args.params, json!({ "full": true, "batch_size": 50, "token": "USDC" }));
+        assert_eq!(
+            args.params,
+            json!({ "full": true, "batch_size": 50, "token": "USDC" })
+        );
         assert_eq!((args.format, args.dry_run), (Format::Json, true));
         let args = run("svc run --format=json reconciliation");
         assert_eq!((args.job.as_str(), args.params), ("reconciliation", Value::Null));
@@ -224,7 +246,13 @@ mod tests {
 
     #[test]
     fn mistakes_are_refused() {
-        for line in ["svc run", "svc run a b", "svc run a --full --full", "svc run a --slot noon", "svc start"] {
+        for line in [
+            "svc run",
+            "svc run a b",
+            "svc run a --full --full",
+            "svc run a --slot noon",
+            "svc start",
+        ] {
             assert!(parsed(line).is_err(), "{line}");
         }
     }

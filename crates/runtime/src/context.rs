@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use eidos_core::checkpoint;
 use eidos_core::db::JobsDb;
 use eidos_core::fence::{Fence, ForeignStep, Step};
-use eidos_core::checkpoint;
 use eidos_types::{ExecutionId, JobName, SharedClock, Slot, SlotRange};
 use serde::de::DeserializeOwned;
 use sqlx::PgPool;
@@ -44,9 +44,13 @@ pub(crate) struct RunFacts {
 /// A job tried to write where it may not.
 #[derive(Debug, thiserror::Error)]
 enum NoStep {
-    #[error("this is a dry run: ask `ctx.dry_run()` and report what would be written instead of opening a step")]
+    #[error(
+        "this is a dry run: ask `ctx.dry_run()` and report what would be written instead of opening a step"
+    )]
     DryRun,
-    #[error("{0} takes no lock (jobs.{0}.lock.kind: none), so nothing fences its writes and it may not open a step")]
+    #[error(
+        "{0} takes no lock (jobs.{0}.lock.kind: none), so nothing fences its writes and it may not open a step"
+    )]
     NoFence(JobName),
 }
 

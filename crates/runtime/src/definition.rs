@@ -59,11 +59,17 @@ impl<S: ServiceSettings> ServiceDeps<S> {
     pub async fn source(&self, source: SourceName) -> anyhow::Result<PgPool> {
         let suite = &self.settings.suite;
         let section = suite.databases.get(&source).ok_or_else(|| {
-            anyhow::anyhow!("databases.{source}.url is not set: {} reads this source", suite.service.name)
+            anyhow::anyhow!(
+                "databases.{source}.url is not set: {} reads this source",
+                suite.service.name
+            )
         })?;
         let pool = db::connect_read_only(section, &suite.service.name, source).await?;
         let checked = pool.clone();
-        self.health.register(source.as_str(), crate::Severity::Hard, move || answers(checked.clone()));
+        self.health
+            .register(source.as_str(), crate::Severity::Hard, move || {
+                answers(checked.clone())
+            });
         Ok(pool)
     }
 }

@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::error::chain;
 use crate::health::SCHEDULER_LOOP;
-use crate::registry::{Registry, RegisteredJob};
+use crate::registry::{RegisteredJob, Registry};
 use crate::runner::Runner;
 use crate::schedule::sleep_until;
 
@@ -91,7 +91,11 @@ impl Dispatcher {
         self.registry
             .iter()
             .filter(|job| job.section.enabled && !job.is_busy())
-            .map(|job| sleep_until(job.next_slot(), now, longest).max(job.pause_left()).min(longest))
+            .map(|job| {
+                sleep_until(job.next_slot(), now, longest)
+                    .max(job.pause_left())
+                    .min(longest)
+            })
             .min()
             .unwrap_or(longest)
             // The clock may be a moment behind the timer.
@@ -119,7 +123,9 @@ impl Dispatcher {
         let pool = self.runner.jobs_db.control();
         let pending = trigger::pending(pool, &self.registry.names(), TRIGGERS_PER_POLL).await?;
         for pending in pending {
-            let Some(job) = self.registry.get(pending.job.as_str()).cloned() else { continue };
+            let Some(job) = self.registry.get(pending.job.as_str()).cloned() else {
+                continue;
+            };
             if self.runner.stopping.is_cancelled() || !job.pause_left().is_zero() {
                 continue;
             }
@@ -138,7 +144,9 @@ impl Dispatcher {
     async fn poll_rescue(self: Arc<Self>) -> Result<(), eidos_core::CoreError> {
         let found = self.runner.look_for_abandoned(&self.registry.names()).await?;
         for orphan in found.running {
-            let Some(job) = self.registry.get(orphan.job.as_str()).cloned() else { continue };
+            let Some(job) = self.registry.get(orphan.job.as_str()).cloned() else {
+                continue;
+            };
             let Some(busy) = job.take() else { continue };
             let dispatcher = Arc::clone(&self);
             self.tasks.spawn(async move {
@@ -149,7 +157,9 @@ impl Dispatcher {
             });
         }
         for interrupted in found.interrupted {
-            let Some(job) = self.registry.get(&interrupted.job).cloned() else { continue };
+            let Some(job) = self.registry.get(&interrupted.job).cloned() else {
+                continue;
+            };
             if self.runner.stopping.is_cancelled() || !job.section.enabled || !job.pause_left().is_zero() {
                 continue;
             }
@@ -167,7 +177,11 @@ impl Dispatcher {
 
 impl Poll {
     fn every(every: Duration) -> Self {
-        Self { every, due: Instant::now(), under_way: Arc::new(tokio::sync::Semaphore::new(1)) }
+        Self {
+            every,
+            due: Instant::now(),
+            under_way: Arc::new(tokio::sync::Semaphore::new(1)),
+        }
     }
 
     fn start_if_due(&mut self, start: impl FnOnce(tokio::sync::OwnedSemaphorePermit)) {

@@ -66,7 +66,11 @@ impl Service {
     pub async fn run_job(&self, request: RunRequest) -> anyhow::Result<Foreground> {
         let job = Arc::clone(self.registry.get(&request.job).ok_or_else(|| {
             let known: Vec<&str> = self.registry.iter().map(|job| job.name.as_str()).collect();
-            BadRunRequest(format!("there is no job '{}'; this service has: {}", request.job, known.join(", ")))
+            BadRunRequest(format!(
+                "there is no job '{}'; this service has: {}",
+                request.job,
+                known.join(", ")
+            ))
         })?);
         job.entry
             .check_params(&request.params)

@@ -130,7 +130,11 @@ impl HealthRegistry {
     /// Asks every check, or remembers the last answers.
     pub(crate) async fn report(&self) -> HealthReport {
         let checks = self.checks().await;
-        let loops: Vec<CheckResult> = self.loops().iter().map(|(name, at)| loop_result(name, *at)).collect();
+        let loops: Vec<CheckResult> = self
+            .loops()
+            .iter()
+            .map(|(name, at)| loop_result(name, *at))
+            .collect();
         let live = self.unlive_because().is_none();
         let serving = self.state().serving;
         let healthy = |result: &CheckResult| result.healthy || result.severity == Severity::Soft;
@@ -151,8 +155,18 @@ impl HealthRegistry {
         {
             return results.clone();
         }
-        let checks = self.0.checks.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let results = join_all(checks.into_iter().map(|(name, (severity, check))| ask(name, severity, check))).await;
+        let checks = self
+            .0
+            .checks
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let results = join_all(
+            checks
+                .into_iter()
+                .map(|(name, (severity, check))| ask(name, severity, check)),
+        )
+        .await;
         *remembered = Some((Instant::now(), results.clone()));
         results
     }
@@ -182,7 +196,13 @@ async fn ask(name: String, severity: Severity, check: Check) -> CheckResult {
         Ok(Err(error)) => Some(format!("{error:#}")),
         Err(_elapsed) => Some(format!("no answer within {CHECK_TIMEOUT:?}")),
     };
-    CheckResult { name, severity, healthy: error.is_none(), took_ms: millis(started.elapsed()), error }
+    CheckResult {
+        name,
+        severity,
+        healthy: error.is_none(),
+        took_ms: millis(started.elapsed()),
+        error,
+    }
 }
 
 fn loop_result(name: &str, ticked_at: Instant) -> CheckResult {
@@ -210,7 +230,9 @@ mod tests {
         let health = HealthRegistry::default();
         health.set_serving(true);
         health.tick(SCHEDULER_LOOP);
-        health.register("redis", Severity::Hard, || async { Err(anyhow::anyhow!("connection refused")) });
+        health.register("redis", Severity::Hard, || async {
+            Err(anyhow::anyhow!("connection refused"))
+        });
         let report = health.report().await;
         assert!(report.live && !report.ready);
         assert_eq!(report.checks[0].error.as_deref(), Some("connection refused"));
@@ -220,7 +242,11 @@ mod tests {
     async fn a_hanging_check_is_given_up_and_a_soft_one_does_not_count() {
         let health = HealthRegistry::default();
         health.set_serving(true);
-        health.register("kafka", Severity::Soft, std::future::pending::<anyhow::Result<()>>);
+        health.register(
+            "kafka",
+            Severity::Soft,
+            std::future::pending::<anyhow::Result<()>>,
+        );
         let report = health.report().await;
         assert!(report.ready && !report.checks[0].healthy);
     }
@@ -229,7 +255,9 @@ mod tests {
     async fn a_stalled_loop_shows_in_readiness_and_the_schedulers_in_liveness() {
         let health = HealthRegistry::default();
         health.set_serving(true);
-        let long_ago = Instant::now().checked_sub(LOOP_STALL + Duration::from_secs(1)).unwrap();
+        let long_ago = Instant::now()
+            .checked_sub(LOOP_STALL + Duration::from_secs(1))
+            .unwrap();
         health.tick(SCHEDULER_LOOP);
         health.tick("prices");
         assert!(health.report().await.ready);

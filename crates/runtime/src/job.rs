@@ -116,11 +116,7 @@ trait ErasedJob: Send + Sync {
     fn extra_schedules(&self) -> Vec<CronLine>;
     fn scheduled_params(&self, slots: &SlotRange) -> Result<Value, JobError>;
     fn check_params(&self, params: &Value) -> Result<(), String>;
-    fn run<'a>(
-        &'a self,
-        ctx: &'a JobContext,
-        params: Value,
-    ) -> BoxFuture<'a, Result<RunReport, JobError>>;
+    fn run<'a>(&'a self, ctx: &'a JobContext, params: Value) -> BoxFuture<'a, Result<RunReport, JobError>>;
 }
 
 struct Erased<J>(J);
@@ -149,11 +145,7 @@ impl<J: Job> ErasedJob for Erased<J> {
         self.0.validate_params(&Self::params(params)?)
     }
 
-    fn run<'a>(
-        &'a self,
-        ctx: &'a JobContext,
-        params: Value,
-    ) -> BoxFuture<'a, Result<RunReport, JobError>> {
+    fn run<'a>(&'a self, ctx: &'a JobContext, params: Value) -> BoxFuture<'a, Result<RunReport, JobError>> {
         async move {
             let params = Self::params(&params).map_err(JobError::fail)?;
             let report = self.0.run(ctx, params).await?;

@@ -44,6 +44,7 @@ mod tables;
 mod vigil;
 mod work;
 
+pub use self::http::openapi_json;
 pub use api::Caller;
 pub use bootstrap::main;
 pub use context::JobContext;
@@ -51,7 +52,6 @@ pub use definition::{ServiceDefinition, ServiceDeps};
 pub use error::{BoxedError, CancelReason, JobError};
 pub use foreground::{BadRunRequest, Foreground, RunRequest};
 pub use health::{CheckResult, HealthRegistry, HealthReport, Severity};
-pub use self::http::openapi_json;
 pub use job::{Job, JobEntry};
 pub use registry::RegistryError;
 pub use service::{Drained, Service, Serving};

@@ -47,7 +47,11 @@ pub(crate) fn ended(span: &Span, outcome: &Result<RunReport, Failure>) {
         }
         Err(failure) => {
             span.record("outcome", failure.kind.as_str());
-            tracing::warn!(failure_kind = failure.kind.as_str(), error = failure.message, "run failed");
+            tracing::warn!(
+                failure_kind = failure.kind.as_str(),
+                error = failure.message,
+                "run failed"
+            );
         }
     });
 }
@@ -90,15 +94,25 @@ pub(crate) fn scheduled_params(job: &RegisteredJob, slots: &SlotRange) -> Value 
 
 /// Series that exist before the first run: what an alert compares with, and when each job last succeeded, so that a
 /// rollout does not look like a first start (ruling 12).
-pub(crate) async fn load_at_start(registry: &Registry, db: &JobsDb, clock: &dyn Clock) -> Result<(), CoreError> {
+pub(crate) async fn load_at_start(
+    registry: &Registry,
+    db: &JobsDb,
+    clock: &dyn Clock,
+) -> Result<(), CoreError> {
     for job in registry.iter() {
         metric::job_running(job.name.as_str(), false);
         let period = job.section.cron.largest_gap();
         metric::job_schedule_period(job.name.as_str(), period);
-        if let Some(next) = job.schedule.next_after(clock.now()).filter(|_slot| job.section.enabled) {
+        if let Some(next) = job
+            .schedule
+            .next_after(clock.now())
+            .filter(|_slot| job.section.enabled)
+        {
             metric::job_next_run(job.name.as_str(), next.instant());
         }
-        let paused = state::get(db.control(), &job.name).await?.is_some_and(|state| state.pause.is_some());
+        let paused = state::get(db.control(), &job.name)
+            .await?
+            .is_some_and(|state| state.pause.is_some());
         metric::job_paused(job.name.as_str(), paused);
     }
     for (job, at_ms) in last_successes(db.control(), &registry.names()).await? {

@@ -17,7 +17,10 @@ impl Progress {
     pub(crate) fn set(&self, done: u64, total: Option<u64>) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state.latest != Some((done, total)) {
-            *state = State { latest: Some((done, total)), written: false };
+            *state = State {
+                latest: Some((done, total)),
+                written: false,
+            };
         }
     }
 

@@ -68,10 +68,13 @@ impl Runner {
         }
         let rule = job.section.catch_up;
         let periods = self.scheduler.catch_up_periods;
-        let Some(due) = job.schedule.due(job.cursor(), self.clock.now(), rule, periods) else { return Ok(()) };
+        let Some(due) = job.schedule.due(job.cursor(), self.clock.now(), rule, periods) else {
+            return Ok(());
+        };
         if due.run.is_empty() {
             let reason = "missed: no replica ran it in time and the job does not catch up";
-            self.claim_as_skipped(job, due.newest, due.passed_over, due.unlisted, reason).await?;
+            self.claim_as_skipped(job, due.newest, due.passed_over, due.unlisted, reason)
+                .await?;
             return Ok(());
         }
         self.carry_out(job, Work::Scheduled(due)).await?;
@@ -108,14 +111,19 @@ impl Runner {
                     return Ok(Ticked::NotOurs(why));
                 }
             };
-            let Some(wait) = self.wait_before_retry(job, &ran, number) else { return Ok(Ticked::Ran(ran)) };
+            let Some(wait) = self.wait_before_retry(job, &ran, number) else {
+                return Ok(Ticked::Ran(ran));
+            };
             metric::execution_retried(job.name.as_str());
             tracing::info!(job = %job.name, attempt = number, wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), "trying again");
             tokio::select! {
                 () = self.stopping.cancelled() => return Ok(Ticked::Ran(ran)),
                 () = tokio::time::sleep(wait) => {}
             }
-            work = Work::Again(Again { attempt: number + 1, ..ran.again });
+            work = Work::Again(Again {
+                attempt: number + 1,
+                ..ran.again
+            });
         }
     }
 
@@ -135,7 +143,10 @@ impl Runner {
     }
 
     /// Runs whose node has not been heard of for three heartbeats, and slots whose run was interrupted.
-    pub(crate) async fn look_for_abandoned(&self, jobs: &[eidos_types::JobName]) -> Result<Abandoned, CoreError> {
+    pub(crate) async fn look_for_abandoned(
+        &self,
+        jobs: &[eidos_types::JobName],
+    ) -> Result<Abandoned, CoreError> {
         let silence = self.scheduler.heartbeat_interval * 3;
         let running = execution::abandoned(self.jobs_db.control(), jobs, silence).await?;
         let interrupted = self.interrupted(jobs).await?;
@@ -149,7 +160,10 @@ impl Runner {
             .bind(names)
             .fetch_all(self.jobs_db.control())
             .await
-            .map_err(|cause| CoreError::Sql { doing: "look for interrupted slots", cause })?;
+            .map_err(|cause| CoreError::Sql {
+                doing: "look for interrupted slots",
+                cause,
+            })?;
         Ok(rows
             .into_iter()
             .filter(|row| row.6 < MAX_RUNS_OF_A_SLOT)
@@ -159,7 +173,10 @@ impl Runner {
                 let crashed = kind == FailureKind::Orphaned.as_str();
                 Some(Interrupted {
                     job,
-                    slots: SlotRange { after: after.and_then(Slot::from_ms), upto: Slot::from_ms(upto)? },
+                    slots: SlotRange {
+                        after: after.and_then(Slot::from_ms),
+                        upto: Slot::from_ms(upto)?,
+                    },
                     attempt: if crashed { attempt + 1 } else { attempt },
                     params,
                 })
@@ -171,7 +188,12 @@ impl Runner {
     pub(crate) async fn continue_slot(&self, job: &Arc<RegisteredJob>, interrupted: Interrupted) {
         let superseded = job
             .schedule
-            .due(interrupted.slots.upto.instant(), self.clock.now(), CatchUp::Latest, self.scheduler.catch_up_periods)
+            .due(
+                interrupted.slots.upto.instant(),
+                self.clock.now(),
+                CatchUp::Latest,
+                self.scheduler.catch_up_periods,
+            )
             .is_some_and(|due| !due.run.is_empty());
         if superseded || interrupted.attempt > job.section.retry.max_attempts {
             return;
@@ -193,12 +215,19 @@ impl Runner {
 
     /// Closes the running row of a node that stopped, if nobody holds the lease. What it worked for is then found as
     /// interrupted.
-    pub(crate) async fn close_orphan(&self, job: &RegisteredJob, orphan: ExecutionId) -> Result<(), TickError> {
+    pub(crate) async fn close_orphan(
+        &self,
+        job: &RegisteredJob,
+        orphan: ExecutionId,
+    ) -> Result<(), TickError> {
         let known = state::get(self.jobs_db.control(), &job.name).await?;
         let closing = ExecutionId::new(&*self.clock);
         let request = LeaseRequest {
             job: job.name.clone(),
-            owner: Owner { node: self.node, execution: closing },
+            owner: Owner {
+                node: self.node,
+                execution: closing,
+            },
             ttl: job.section.lock.ttl,
             watchdog: false,
             max_hold: job.section.lock.ttl,
@@ -206,7 +235,9 @@ impl Runner {
             floor: known.map(|state| state.epoch).unwrap_or_default(),
         };
         // The lease is free: its holder let it lapse. Refused: the node lives and is only slow to say so.
-        let Acquired::Held(lease) = self.leases.acquire(&request).await? else { return Ok(()) };
+        let Acquired::Held(lease) = self.leases.acquire(&request).await? else {
+            return Ok(());
+        };
         let minting = MintRequest {
             job: job.name.clone(),
             floor: lease.token(),

@@ -76,12 +76,20 @@ impl RegisteredJob {
 
     /// What the database says at start, even if it is earlier than this process's clock: the slots between are missed.
     pub(crate) fn set_cursor(&self, cursor: DateTime<Utc>) {
-        self.pursuit.plan.lock().unwrap_or_else(PoisonError::into_inner).cursor = cursor;
+        self.pursuit
+            .plan
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .cursor = cursor;
     }
 
     /// Leaves the job alone for a while.
     pub(crate) fn not_before(&self, pause: Duration) {
-        self.pursuit.plan.lock().unwrap_or_else(PoisonError::into_inner).not_before = Instant::now() + pause;
+        self.pursuit
+            .plan
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .not_before = Instant::now() + pause;
     }
 
     /// How long the job must still be left alone.
@@ -143,8 +151,11 @@ impl Registry {
         let mut jobs = BTreeMap::new();
         for entry in entries {
             let name: JobName = entry.name().parse()?;
-            let section =
-                suite.jobs.get(&name).cloned().ok_or_else(|| RegistryError::NoSettings(name.clone()))?;
+            let section = suite
+                .jobs
+                .get(&name)
+                .cloned()
+                .ok_or_else(|| RegistryError::NoSettings(name.clone()))?;
             let mut lines = vec![section.cron.clone()];
             lines.extend(entry.extra_schedules());
             let job = RegisteredJob {
@@ -155,7 +166,10 @@ impl Registry {
                 section,
                 pursuit: Pursuit {
                     busy: AtomicBool::new(false),
-                    plan: Mutex::new(Plan { cursor: now, not_before: Instant::now() }),
+                    plan: Mutex::new(Plan {
+                        cursor: now,
+                        not_before: Instant::now(),
+                    }),
                 },
             };
             if jobs.insert(name.clone(), Arc::new(job)).is_some() {
@@ -190,12 +204,20 @@ struct Pools<'a> {
 
 impl<'a> Pools<'a> {
     const fn new(scheduler: &'a SchedulerSection) -> Self {
-        Self { scheduler, made: BTreeMap::new() }
+        Self {
+            scheduler,
+            made: BTreeMap::new(),
+        }
     }
 
     fn named(&mut self, pool: &str) -> Arc<Semaphore> {
-        let size = usize::try_from(self.scheduler.pool_size(pool)).unwrap_or(1).max(1);
-        let made = self.made.entry(pool.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(size)));
+        let size = usize::try_from(self.scheduler.pool_size(pool))
+            .unwrap_or(1)
+            .max(1);
+        let made = self
+            .made
+            .entry(pool.to_owned())
+            .or_insert_with(|| Arc::new(Semaphore::new(size)));
         Arc::clone(made)
     }
 }

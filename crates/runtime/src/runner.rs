@@ -95,7 +95,11 @@ impl Runner {
             Remains::Nothing => self.release(job, lease).await,
             Remains::Detached | Remains::Stuck => self.leave_to_lapse(job, lease, ended.remains),
         }
-        Ok(Ticked::Ran(Box::new(Ran { execution, outcome: ended.outcome, again: opened.again })))
+        Ok(Ticked::Ran(Box::new(Ran {
+            execution,
+            outcome: ended.outcome,
+            again: opened.again,
+        })))
     }
 
     /// The lease, with a token above every epoch the database knows.
@@ -104,7 +108,10 @@ impl Runner {
         let lock = job.section.lock;
         let request = LeaseRequest {
             job: job.name.clone(),
-            owner: Owner { node: self.node, execution },
+            owner: Owner {
+                node: self.node,
+                execution,
+            },
             ttl: lock.ttl,
             watchdog: lock.kind == LockKind::Watchdog,
             // A hung holder must not renew for ever.
@@ -124,11 +131,18 @@ impl Runner {
         token: u64,
     ) -> Result<Result<Opened, &'static str>, TickError> {
         let control = self.jobs_db.control();
-        let starter = Starter { job: job.name.clone(), execution, node: self.node, token };
+        let starter = Starter {
+            job: job.name.clone(),
+            execution,
+            node: self.node,
+            token,
+        };
         match work {
             Work::Scheduled(due) => self.open_scheduled(job, &starter, &due).await,
             Work::Triggered(pending) => {
-                let slot = pending.slot.unwrap_or_else(|| eidos_types::Slot::at(self.clock.now()));
+                let slot = pending
+                    .slot
+                    .unwrap_or_else(|| eidos_types::Slot::at(self.clock.now()));
                 let run = start::triggered(control, &pending, self.node, token, &*self.clock).await?;
                 Ok(run.ok_or("started or withdrawn before").map(|run| Opened {
                     fence: Some(run.fence),
@@ -156,7 +170,11 @@ impl Runner {
                     dry_run: again.dry_run,
                 };
                 let run = start::attempt(control, &starter, &attempt, &*self.clock).await?;
-                Ok(Ok(Opened { fence: Some(run.fence), execution, again }))
+                Ok(Ok(Opened {
+                    fence: Some(run.fence),
+                    execution,
+                    again,
+                }))
             }
         }
     }
@@ -167,7 +185,9 @@ impl Runner {
         starter: &Starter,
         due: &crate::schedule::Due,
     ) -> Result<Result<Opened, &'static str>, TickError> {
-        let Some(&slot) = due.run.first() else { return Ok(Err("nothing to run")) };
+        let Some(&slot) = due.run.first() else {
+            return Ok(Err("nothing to run"));
+        };
         let late = self.clock.now() - slot.instant() > ON_TIME;
         let trigger = if late { Trigger::CatchUp } else { Trigger::Schedule };
         let mut params = Value::Null;
@@ -218,10 +238,20 @@ impl Runner {
     }
 
     /// The job's future under supervision, with a heartbeat beside it.
-    pub(crate) async fn run(&self, job: &Arc<RegisteredJob>, opened: &Opened, limits: &Limits) -> (Ended, Progress) {
+    pub(crate) async fn run(
+        &self,
+        job: &Arc<RegisteredJob>,
+        opened: &Opened,
+        limits: &Limits,
+    ) -> (Ended, Progress) {
         let progress = Progress::default();
         let cancellation = self.process.child();
-        let _listed = self.running.list(opened.execution, &job.name, cancellation.clone(), progress.clone());
+        let _listed = self.running.list(
+            opened.execution,
+            &job.name,
+            cancellation.clone(),
+            progress.clone(),
+        );
         let facts = RunFacts {
             job: job.name.clone(),
             execution: opened.execution,
@@ -229,7 +259,11 @@ impl Runner {
             attempt: opened.again.attempt,
             dry_run: opened.again.dry_run,
         };
-        let span = observe::run_span(&facts, opened.again.trigger, self.running.take_trace(opened.execution));
+        let span = observe::run_span(
+            &facts,
+            opened.again.trigger,
+            self.running.take_trace(opened.execution),
+        );
         let ctx = JobContext::new(
             facts,
             opened.fence.clone(),
@@ -266,7 +300,11 @@ impl Runner {
             LockKind::Basic => budget.min(lease.deadline() - BEFORE_THE_LEASE),
             LockKind::Watchdog | LockKind::None => budget,
         };
-        Limits { lost: lease.lost(), deadline, grace: self.scheduler.cancel_grace }
+        Limits {
+            lost: lease.lost(),
+            deadline,
+            grace: self.scheduler.cancel_grace,
+        }
     }
 
     async fn release(&self, job: &RegisteredJob, lease: Lease) {
@@ -279,7 +317,10 @@ impl Runner {
         drop(lease); // no longer renewed, not released
         if remains == Remains::Stuck {
             tracing::error!(job = %job.name, "a run cannot be stopped; this process must be restarted");
-            self.health.mark_stuck(format!("a run of {} ignores its cancellation and cannot be dropped", job.name));
+            self.health.mark_stuck(format!(
+                "a run of {} ignores its cancellation and cannot be dropped",
+                job.name
+            ));
         } else {
             tracing::warn!(job = %job.name, "a run ignored its cancellation and was dropped; its lease is left to lapse");
         }
@@ -287,7 +328,12 @@ impl Runner {
 
     /// A job without a lock: every replica runs it, and it works without database and Redis. Its history is kept as
     /// far as the database answers (ruling 10).
-    async fn tick_without_lease(&self, job: &Arc<RegisteredJob>, execution: ExecutionId, work: Work) -> Ticked {
+    async fn tick_without_lease(
+        &self,
+        job: &Arc<RegisteredJob>,
+        execution: ExecutionId,
+        work: Work,
+    ) -> Ticked {
         let again = match work {
             Work::Scheduled(due) => {
                 job.note_cursor(due.newest.instant());
@@ -302,12 +348,17 @@ impl Runner {
                 }
             }
             Work::Triggered(pending) => {
-                let taken = start::triggered(self.jobs_db.control(), &pending, self.node, 0, &*self.clock).await;
+                let taken =
+                    start::triggered(self.jobs_db.control(), &pending, self.node, 0, &*self.clock).await;
                 if !matches!(taken, Ok(Some(_))) {
                     return Ticked::NotOurs("started or withdrawn before");
                 }
                 Again {
-                    slots: only(pending.slot.unwrap_or_else(|| eidos_types::Slot::at(self.clock.now()))),
+                    slots: only(
+                        pending
+                            .slot
+                            .unwrap_or_else(|| eidos_types::Slot::at(self.clock.now())),
+                    ),
                     trigger: pending.trigger,
                     attempt: 1,
                     idempotency_key: Some(pending.idempotency_key),
@@ -317,7 +368,11 @@ impl Runner {
             }
             Work::Again(again) => again,
         };
-        let opened = Opened { fence: None, execution, again };
+        let opened = Opened {
+            fence: None,
+            execution,
+            again,
+        };
         self.open_without_fence(job, &opened).await;
         let limits = Limits {
             lost: CancellationToken::new(),
@@ -327,9 +382,16 @@ impl Runner {
         let (ended, progress) = self.run(job, &opened, &limits).await;
         self.settle(job, &opened, &ended, &progress).await;
         if ended.remains == Remains::Stuck {
-            self.health.mark_stuck(format!("a run of {} ignores its cancellation and cannot be dropped", job.name));
+            self.health.mark_stuck(format!(
+                "a run of {} ignores its cancellation and cannot be dropped",
+                job.name
+            ));
         }
-        Ticked::Ran(Box::new(Ran { execution, outcome: ended.outcome, again: opened.again }))
+        Ticked::Ran(Box::new(Ran {
+            execution,
+            outcome: ended.outcome,
+            again: opened.again,
+        }))
     }
 }
 
@@ -341,16 +403,27 @@ const BEFORE_THE_LEASE: Duration = Duration::from_millis(100);
 
 /// The slots of the claimed range that will not run.
 fn missed(job: &RegisteredJob, due: &crate::schedule::Due, range: &SlotRange) -> Missed {
-    let slots: Vec<_> = due.passed_over.iter().copied().filter(|slot| range.contains(*slot)).collect();
+    let slots: Vec<_> = due
+        .passed_over
+        .iter()
+        .copied()
+        .filter(|slot| range.contains(*slot))
+        .collect();
     // Another replica may have claimed the older ones meanwhile; then they are its to account for.
     let all_ours = slots.len() == due.passed_over.len();
     let dropped = if all_ours { due.unlisted } else { 0 };
-    let count = u64::try_from(slots.len()).unwrap_or(u64::MAX).saturating_add(dropped);
+    let count = u64::try_from(slots.len())
+        .unwrap_or(u64::MAX)
+        .saturating_add(dropped);
     if count > 0 {
         metric::slots_missed(job.name.as_str(), count);
         metric::slot_skipped(job.name.as_str(), "missed");
     }
-    Missed { slots, dropped, reason: "missed: no replica ran it in time; a later slot covers it".to_owned() }
+    Missed {
+        slots,
+        dropped,
+        reason: "missed: no replica ran it in time; a later slot covers it".to_owned(),
+    }
 }
 
 const fn why_not(claim: Claim) -> &'static str {

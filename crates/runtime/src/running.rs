@@ -45,8 +45,18 @@ impl Running {
         cancellation: Cancellation,
         progress: Progress,
     ) -> Listed {
-        self.runs().insert(execution, Run { job: job.clone(), cancellation, progress });
-        Listed { running: self.clone(), execution }
+        self.runs().insert(
+            execution,
+            Run {
+                job: job.clone(),
+                cancellation,
+                progress,
+            },
+        );
+        Listed {
+            running: self.clone(),
+            execution,
+        }
     }
 
     /// Cancels a run if it is under way here; otherwise its node learns it with the next heartbeat.
@@ -78,7 +88,11 @@ impl Running {
 
     /// The trace of the request behind an execution.
     pub(crate) fn take_trace(&self, execution: ExecutionId) -> Option<http::HeaderMap> {
-        self.0.traces.lock().unwrap_or_else(PoisonError::into_inner).remove(&execution)
+        self.0
+            .traces
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&execution)
     }
 
     fn runs(&self) -> std::sync::MutexGuard<'_, HashMap<ExecutionId, Run>> {

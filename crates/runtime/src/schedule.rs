@@ -74,13 +74,23 @@ impl Schedule {
             CatchUp::Latest => usize::from(in_window(newest)),
             CatchUp::All(max) => {
                 let max = usize::try_from(max).unwrap_or(usize::MAX);
-                listed.iter().rev().take(max).take_while(|slot| in_window(**slot)).count()
+                listed
+                    .iter()
+                    .rev()
+                    .take(max)
+                    .take_while(|slot| in_window(**slot))
+                    .count()
             }
         };
         let run = Vec::from(listed.split_off(listed.len() - keep));
         let passed_over: Vec<Slot> = listed.iter().rev().take(LISTED_SLOTS).copied().collect();
         unlisted += u64::try_from(listed.len() - passed_over.len()).unwrap_or(u64::MAX);
-        Some(Due { run, newest, passed_over, unlisted })
+        Some(Due {
+            run,
+            newest,
+            passed_over,
+            unlisted,
+        })
     }
 
     /// The newest slots in `(cursor, now]`, oldest first, and how many older ones there were.
@@ -110,7 +120,10 @@ impl Schedule {
 /// step, a suspended machine or a changed schedule is noticed.
 pub(crate) fn sleep_until(slot: Option<Slot>, now: DateTime<Utc>, longest: Duration) -> Duration {
     slot.map_or(longest, |slot| {
-        (slot.instant() - now).to_std().unwrap_or(Duration::ZERO).min(longest)
+        (slot.instant() - now)
+            .to_std()
+            .unwrap_or(Duration::ZERO)
+            .min(longest)
     })
 }
 
@@ -134,17 +147,36 @@ mod tests {
     #[test]
     fn nothing_is_due_before_the_next_slot() {
         let hourly = schedule(&["0 0 * * * *"]);
-        assert_eq!(hourly.due(at("2026-01-01T10:00:00Z"), at("2026-01-01T10:59:59Z"), CatchUp::Latest, 2), None);
+        assert_eq!(
+            hourly.due(
+                at("2026-01-01T10:00:00Z"),
+                at("2026-01-01T10:59:59Z"),
+                CatchUp::Latest,
+                2
+            ),
+            None
+        );
     }
 
     #[test]
     fn latest_runs_one_slot_and_says_what_it_passed_over() {
         let hourly = schedule(&["0 0 * * * *"]);
-        let due = hourly.due(at("2026-01-01T06:00:00Z"), at("2026-01-01T10:07:00Z"), CatchUp::Latest, 2).unwrap();
+        let due = hourly
+            .due(
+                at("2026-01-01T06:00:00Z"),
+                at("2026-01-01T10:07:00Z"),
+                CatchUp::Latest,
+                2,
+            )
+            .unwrap();
         assert_eq!(texts(&due.run), ["2026-01-01T10:00:00Z"]);
         assert_eq!(
             texts(&due.passed_over),
-            ["2026-01-01T09:00:00Z", "2026-01-01T08:00:00Z", "2026-01-01T07:00:00Z"]
+            [
+                "2026-01-01T09:00:00Z",
+                "2026-01-01T08:00:00Z",
+                "2026-01-01T07:00:00Z"
+            ]
         );
     }
 
@@ -163,24 +195,45 @@ mod tests {
     fn none_runs_a_slot_only_on_time_but_still_accounts_for_it() {
         let hourly = schedule(&["0 0 * * * *"]);
         let cursor = at("2026-01-01T09:00:00Z");
-        let on_time = hourly.due(cursor, at("2026-01-01T10:00:02Z"), CatchUp::None, 2).unwrap();
+        let on_time = hourly
+            .due(cursor, at("2026-01-01T10:00:02Z"), CatchUp::None, 2)
+            .unwrap();
         assert_eq!(texts(&on_time.run), ["2026-01-01T10:00:00Z"]);
-        let late = hourly.due(cursor, at("2026-01-01T10:07:00Z"), CatchUp::None, 2).unwrap();
-        assert_eq!((late.run.len(), texts(&late.passed_over)), (0, vec!["2026-01-01T10:00:00Z".to_owned()]));
+        let late = hourly
+            .due(cursor, at("2026-01-01T10:07:00Z"), CatchUp::None, 2)
+            .unwrap();
+        assert_eq!(
+            (late.run.len(), texts(&late.passed_over)),
+            (0, vec!["2026-01-01T10:00:00Z".to_owned()])
+        );
         assert_eq!(late.newest, Slot::at(at("2026-01-01T10:00:00Z")));
     }
 
     #[test]
     fn two_lines_that_fire_together_make_one_slot() {
         let both = schedule(&["0 0 * * * *", "0 0 2 * * *"]);
-        let due = both.due(at("2026-01-01T01:00:00Z"), at("2026-01-01T02:00:30Z"), CatchUp::All(10), 2).unwrap();
+        let due = both
+            .due(
+                at("2026-01-01T01:00:00Z"),
+                at("2026-01-01T02:00:30Z"),
+                CatchUp::All(10),
+                2,
+            )
+            .unwrap();
         assert_eq!(texts(&due.run), ["2026-01-01T02:00:00Z"]);
     }
 
     #[test]
     fn a_long_outage_is_bounded() {
         let fast = schedule(&["* * * * * *"]);
-        let due = fast.due(at("2026-01-01T00:00:00Z"), at("2026-03-01T00:00:00Z"), CatchUp::Latest, 2).unwrap();
+        let due = fast
+            .due(
+                at("2026-01-01T00:00:00Z"),
+                at("2026-03-01T00:00:00Z"),
+                CatchUp::Latest,
+                2,
+            )
+            .unwrap();
         assert_eq!(texts(&due.run), ["2026-03-01T00:00:00Z"]);
         assert_eq!(due.passed_over.len(), LISTED_SLOTS);
         assert!(due.unlisted >= COUNTED_SLOTS - 200);
@@ -191,8 +244,14 @@ mod tests {
         let now = at("2026-01-01T00:00:00Z");
         let longest = Duration::from_secs(30);
         assert_eq!(sleep_until(None, now, longest), longest);
-        assert_eq!(sleep_until(Some(Slot::at(at("2025-01-01T00:00:00Z"))), now, longest), Duration::ZERO);
-        assert_eq!(sleep_until(Some(Slot::at(at("2026-01-01T00:00:07Z"))), now, longest), Duration::from_secs(7));
+        assert_eq!(
+            sleep_until(Some(Slot::at(at("2025-01-01T00:00:00Z"))), now, longest),
+            Duration::ZERO
+        );
+        assert_eq!(
+            sleep_until(Some(Slot::at(at("2026-01-01T00:00:07Z"))), now, longest),
+            Duration::from_secs(7)
+        );
     }
 
     /// A cron field as the walker below understands it.

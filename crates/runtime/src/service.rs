@@ -108,7 +108,13 @@ impl Service {
             running: Running::default(),
         };
         let routes = definition.routes.map(|routes| routes(&deps));
-        Ok(Self { suite, runner, registry, routes, metrics: None })
+        Ok(Self {
+            suite,
+            runner,
+            registry,
+            routes,
+            metrics: None,
+        })
     }
 
     /// Lets `/metrics` answer with what this process's recorder has collected.
@@ -234,10 +240,16 @@ impl Serving {
         self.runner.stopping.cancel();
         self.tasks.close();
         let mut drained = Drained::Clean;
-        if tokio::time::timeout(service.shutdown_soft, self.tasks.wait()).await.is_err() {
+        if tokio::time::timeout(service.shutdown_soft, self.tasks.wait())
+            .await
+            .is_err()
+        {
             tracing::info!("shutting down: cancelling what still runs");
             self.runner.process.cancel(CancelReason::Shutdown);
-            if tokio::time::timeout(service.shutdown_grace, self.tasks.wait()).await.is_err() {
+            if tokio::time::timeout(service.shutdown_grace, self.tasks.wait())
+                .await
+                .is_err()
+            {
                 tracing::error!("shutting down: some run did not stop; its lease lapses by itself");
                 drained = Drained::Forced;
             }
@@ -269,9 +281,9 @@ fn register_checks(health: &HealthRegistry, control: sqlx::PgPool, leases: Lease
 }
 
 async fn bind(setting: &str, host: &str, port: u16) -> anyhow::Result<TcpListener> {
-    TcpListener::bind((host, port))
-        .await
-        .with_context(|| format!("cannot listen on {host}:{port}; choose another {setting} or stop what uses it"))
+    TcpListener::bind((host, port)).await.with_context(|| {
+        format!("cannot listen on {host}:{port}; choose another {setting} or stop what uses it")
+    })
 }
 
 fn ended_early(what: &str, ended: Result<anyhow::Result<()>, tokio::task::JoinError>) -> anyhow::Error {

@@ -36,7 +36,9 @@ impl Runner {
         progress: &Progress,
     ) {
         let outcome = match &ended.outcome {
-            Ok(report) => Outcome::Success { report: report.json.clone() },
+            Ok(report) => Outcome::Success {
+                report: report.json.clone(),
+            },
             Err(failure) => Outcome::Failed {
                 kind: failure.kind,
                 message: failure.message.clone(),
@@ -53,14 +55,21 @@ impl Runner {
     }
 
     /// Writes the final row. True if a newer run had replaced this one.
-    async fn finish(&self, job: &RegisteredJob, opened: &Opened, outcome: &Outcome, progress: &Progress) -> bool {
+    async fn finish(
+        &self,
+        job: &RegisteredJob,
+        opened: &Opened,
+        outcome: &Outcome,
+        progress: &Progress,
+    ) -> bool {
         let unfenced = Fence::from_parts(job.name.clone(), Epoch::NONE, opened.execution);
         let fence = opened.fence.as_ref().unwrap_or(&unfenced);
         let progress = progress.latest().map(as_json);
         let mut pause = SETTLE_PAUSE;
         for attempt in 1..=SETTLE_ATTEMPTS {
             let now_ms = self.clock.now_ms();
-            let finishing = execution::finish(self.jobs_db.control(), fence, outcome, progress.as_ref(), now_ms);
+            let finishing =
+                execution::finish(self.jobs_db.control(), fence, outcome, progress.as_ref(), now_ms);
             let finished = match &opened.fence {
                 Some(_) => finishing.await,
                 None => match tokio::time::timeout(BEST_EFFORT, finishing).await {
@@ -110,10 +119,13 @@ impl Runner {
     async fn skip_passed_slots(&self, job: &RegisteredJob) -> Result<(), CoreError> {
         let now = self.clock.now();
         let periods = self.scheduler.catch_up_periods;
-        let Some(due) = job.schedule.due(job.cursor(), now, CatchUp::Latest, periods) else { return Ok(()) };
+        let Some(due) = job.schedule.due(job.cursor(), now, CatchUp::Latest, periods) else {
+            return Ok(());
+        };
         let slots: Vec<Slot> = due.run.iter().chain(&due.passed_over).copied().collect();
         let reason = "skipped: the previous run was still going";
-        self.claim_as_skipped(job, due.newest, slots, due.unlisted, reason).await
+        self.claim_as_skipped(job, due.newest, slots, due.unlisted, reason)
+            .await
     }
 
     /// Claims slots without running them and records each as skipped, all or nothing.
@@ -136,7 +148,9 @@ impl Runner {
         };
         if let Claim::Won { range } = claim(&mut tx, &request).await? {
             let slots: Vec<Slot> = slots.into_iter().filter(|slot| range.contains(*slot)).collect();
-            let count = u64::try_from(slots.len()).unwrap_or(u64::MAX).saturating_add(dropped);
+            let count = u64::try_from(slots.len())
+                .unwrap_or(u64::MAX)
+                .saturating_add(dropped);
             let request = SkipRequest {
                 job: job.name.clone(),
                 slots,
@@ -177,9 +191,15 @@ impl Runner {
         };
         match tokio::time::timeout(BEST_EFFORT, opening).await {
             Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) => tracing::debug!(job = %job.name, error = %chain(&error), "run without a history row"),
-            Ok(Err(error)) => tracing::debug!(job = %job.name, error = %chain(&error), "run without a history row"),
-            Err(_elapsed) => tracing::debug!(job = %job.name, "run without a history row: the database is slow"),
+            Ok(Ok(Err(error))) => {
+                tracing::debug!(job = %job.name, error = %chain(&error), "run without a history row");
+            }
+            Ok(Err(error)) => {
+                tracing::debug!(job = %job.name, error = %chain(&error), "run without a history row");
+            }
+            Err(_elapsed) => {
+                tracing::debug!(job = %job.name, "run without a history row: the database is slow");
+            }
         }
     }
 }

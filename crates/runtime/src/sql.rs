@@ -26,11 +26,16 @@ pub(crate) const INTERRUPTED: &str = "SELECT state.job_name, state.last_slot_ms,
 pub(crate) const ACTIVE: &str = "SELECT execution_id FROM eidos_jobs_executions \
     WHERE job_name = $1 AND status IN ('running', 'pending') ORDER BY started_at DESC LIMIT 1";
 
-pub(crate) const EXECUTION: &str =
-    concat!("SELECT ", execution_columns!(), " FROM eidos_jobs_executions WHERE execution_id = $1");
+pub(crate) const EXECUTION: &str = concat!(
+    "SELECT ",
+    execution_columns!(),
+    " FROM eidos_jobs_executions WHERE execution_id = $1"
+);
 
 pub(crate) const EXECUTIONS: &str = concat!(
-    "SELECT ", execution_columns!(), " FROM eidos_jobs_executions \
+    "SELECT ",
+    execution_columns!(),
+    " FROM eidos_jobs_executions \
      WHERE ($1::text IS NULL OR job_name = $1) AND ($2::text IS NULL OR status = $2) \
        AND ($3::bigint IS NULL OR started_at >= $3) AND ($4::bigint IS NULL OR started_at < $4) \
      ORDER BY started_at DESC, id DESC LIMIT $5 OFFSET $6"
@@ -50,7 +55,9 @@ pub(crate) const LATEST: &str = concat!(
 
 /// The newest successful run with a report; dry runs report what they would have done and do not count.
 pub(crate) const LAST_REPORT: &str = concat!(
-    "SELECT ", execution_columns!(), " FROM eidos_jobs_executions \
+    "SELECT ",
+    execution_columns!(),
+    " FROM eidos_jobs_executions \
      WHERE job_name = $1 AND status = 'success' AND NOT dry_run ORDER BY started_at DESC, id DESC LIMIT 1"
 );
 

@@ -75,8 +75,18 @@ pub(crate) async fn supervise(mut task: Task, cancellation: &Cancellation, limit
         Ok(_dropped) => Remains::Detached,
         Err(_elapsed) => Remains::Stuck,
     };
-    let message = format!("{reason}; it did not stop within {:?} and was abandoned", limits.grace);
-    Ended { outcome: Err(Failure { kind: kind_of(&reason), message, retryable: false }), remains }
+    let message = format!(
+        "{reason}; it did not stop within {:?} and was abandoned",
+        limits.grace
+    );
+    Ended {
+        outcome: Err(Failure {
+            kind: kind_of(&reason),
+            message,
+            retryable: false,
+        }),
+        remains,
+    }
 }
 
 fn ended(joined: Result<Result<RunReport, JobError>, JoinError>, stopped: Option<&CancelReason>) -> Ended {
@@ -85,7 +95,10 @@ fn ended(joined: Result<Result<RunReport, JobError>, JoinError>, stopped: Option
         Ok(Err(error)) => Err(failure(&error, stopped)),
         Err(panicked) => Err(panic_failure(panicked)),
     };
-    Ended { outcome, remains: Remains::Nothing }
+    Ended {
+        outcome,
+        remains: Remains::Nothing,
+    }
 }
 
 /// An error that follows from a cancellation is reported as the cancellation: a job that was stopped often fails with
@@ -98,7 +111,11 @@ fn failure(error: &JobError, stopped: Option<&CancelReason>) -> Failure {
         (JobError::Retry(_) | JobError::Fail(_), None) => FailureKind::Error,
     };
     let retryable = kind == FailureKind::Error && matches!(error, JobError::Retry(_));
-    Failure { kind, message: error.to_string(), retryable }
+    Failure {
+        kind,
+        message: error.to_string(),
+        retryable,
+    }
 }
 
 const fn kind_of(reason: &CancelReason) -> FailureKind {
@@ -115,7 +132,11 @@ fn panic_failure(error: JoinError) -> Failure {
         Ok(payload) => format!("the job panicked: {}", panic_text(&*payload)),
         Err(error) => format!("the job's task ended without a result: {error}"),
     };
-    Failure { kind: FailureKind::Panic, message, retryable: false }
+    Failure {
+        kind: FailureKind::Panic,
+        message,
+        retryable: false,
+    }
 }
 
 fn panic_text(payload: &(dyn Any + Send)) -> &str {
@@ -140,11 +161,21 @@ mod tests {
     }
 
     fn report() -> RunReport {
-        RunReport { json: json!({ "ok": true }), rendered: "ok".to_owned() }
+        RunReport {
+            json: json!({ "ok": true }),
+            rendered: "ok".to_owned(),
+        }
     }
 
-    async fn kind(future: impl Future<Output = Result<RunReport, JobError>> + Send + 'static) -> (FailureKind, Remains) {
-        let ended = supervise(tokio::spawn(future), &Cancellation::default(), &limits(Duration::from_millis(200))).await;
+    async fn kind(
+        future: impl Future<Output = Result<RunReport, JobError>> + Send + 'static,
+    ) -> (FailureKind, Remains) {
+        let ended = supervise(
+            tokio::spawn(future),
+            &Cancellation::default(),
+            &limits(Duration::from_millis(200)),
+        )
+        .await;
         (ended.outcome.unwrap_err().kind, ended.remains)
     }
 
@@ -214,9 +245,11 @@ mod tests {
     #[tokio::test]
     async fn an_operators_cancellation_is_named_as_such() {
         let cancellation = Cancellation::default();
-        cancellation.cancel(CancelReason::Operator { by: "alice".to_owned() });
+        cancellation.cancel(CancelReason::Operator {
+            by: "alice".to_owned(),
+        });
         let task = tokio::spawn(async { std::future::pending().await });
-        let ended = supervise(task, &cancellation, &limits(Duration::from_secs(60))).await;
+        let ended = supervise(task, &cancellation, &limits(Duration::from_mins(1))).await;
         let failure = ended.outcome.unwrap_err();
         assert_eq!(failure.kind, FailureKind::Cancelled);
         assert!(failure.message.contains("alice"), "{}", failure.message);

@@ -8,11 +8,22 @@ use crate::service::Service;
 pub(crate) fn jobs(service: &Service) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY);
-    table.set_header(["job", "enabled", "cron (UTC)", "next slot", "timeout", "lock", "pool"]);
+    table.set_header([
+        "job",
+        "enabled",
+        "cron (UTC)",
+        "next slot",
+        "timeout",
+        "lock",
+        "pool",
+    ]);
     let now = service.runner.clock.now();
     for job in service.registry.iter() {
         let section = &job.section;
-        let next = job.schedule.next_after(now).map_or_else(|| "never".to_owned(), |slot| slot.to_string());
+        let next = job
+            .schedule
+            .next_after(now)
+            .map_or_else(|| "never".to_owned(), |slot| slot.to_string());
         table.add_row([
             job.name.to_string(),
             if section.enabled { "yes" } else { "no" }.to_owned(),

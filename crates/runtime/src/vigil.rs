@@ -25,15 +25,21 @@ pub(crate) struct Heart {
 
 /// Beats until it is dropped. A beat that fails is only logged: the lease and the fence guard the run, not this.
 pub(crate) async fn beat(heart: Heart) -> Infallible {
-    let Some(fence) = &heart.fence else { return std::future::pending().await };
+    let Some(fence) = &heart.fence else {
+        return std::future::pending().await;
+    };
     loop {
         tokio::time::sleep(heart.every).await;
         let progress = heart.progress.take_unwritten().map(as_json);
         match heartbeat(&heart.control, fence, progress.as_ref()).await {
-            Ok(Heartbeat::Alive { cancel_requested_by: Some(by) }) => {
+            Ok(Heartbeat::Alive {
+                cancel_requested_by: Some(by),
+            }) => {
                 heart.cancellation.cancel(CancelReason::Operator { by });
             }
-            Ok(Heartbeat::Alive { cancel_requested_by: None }) => {}
+            Ok(Heartbeat::Alive {
+                cancel_requested_by: None,
+            }) => {}
             Ok(Heartbeat::Replaced) => heart.cancellation.cancel(CancelReason::LeaseLost),
             Err(error) => tracing::warn!(job = %fence.job(), error = %chain(&error), "heartbeat not written"),
         }

@@ -71,5 +71,8 @@ pub(crate) struct Ran {
 
 /// The range of a run that is for one instant only.
 pub(crate) const fn only(slot: Slot) -> SlotRange {
-    SlotRange { after: None, upto: slot }
+    SlotRange {
+        after: None,
+        upto: slot,
+    }
 }

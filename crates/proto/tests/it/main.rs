@@ -1,13 +1,13 @@
 //! The committed code is what the `.proto` sources generate (`UPDATE=1` rewrites it).
-#![expect(clippy::unwrap_used, reason = "a failing helper must fail the test that called it")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a failing helper must fail the test that called it"
+)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-const SOURCES: [&str; 2] = [
-    "eidos/common/v1/pagination.proto",
-    "eidos/jobs/v1/jobs.proto",
-];
+const SOURCES: [&str; 2] = ["eidos/common/v1/pagination.proto", "eidos/jobs/v1/jobs.proto"];
 
 fn generate() -> BTreeMap<String, Vec<u8>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
@@ -66,26 +66,101 @@ fn the_field_numbers_existing_clients_use_are_kept() {
     let pool = protox::prost_reflect::DescriptorPool::decode(eidos_proto::FILE_DESCRIPTOR_SET).unwrap();
     let kept: [(&str, &[(&str, u32)]); 7] = [
         ("TriggerJobResponse", &[("accepted", 1), ("message", 2)]),
-        ("ListJobExecutionsRequest", &[("job_name", 1), ("status", 2), ("start_time", 3), ("end_time", 4), ("pagination", 5)]),
-        ("JobStatus", &[("job_name", 1), ("enabled", 2), ("cron", 3), ("timeout_seconds", 4), ("is_locked", 5), ("last_status", 6),
-            ("last_started_at", 7), ("last_finished_at", 8), ("last_duration_ms", 9), ("last_error", 10)]),
-        ("JobExecution", &[("id", 1), ("job_name", 2), ("status", 3), ("started_at", 4), ("finished_at", 5), ("duration_ms", 6),
-            ("error_message", 7), ("result", 8)]),
-        ("GetReconciliationReportResponse", &[("job_type", 1), ("total_checked", 4), ("matched_count", 5), ("mismatched_count", 6),
-            ("total_diff", 7), ("by_token", 8)]),
-        ("ReconciliationRecord", &[("id", 1), ("wallet_address", 5), ("offchain_value", 7), ("onchain_value", 8), ("diff_value", 9), ("created_at", 10)]),
-        ("StatisticsData", &[("stat_type", 1), ("stat_date", 2), ("stat_hour", 3), ("market", 4), ("metric_name", 5), ("metric_value", 6)]),
+        (
+            "ListJobExecutionsRequest",
+            &[
+                ("job_name", 1),
+                ("status", 2),
+                ("start_time", 3),
+                ("end_time", 4),
+                ("pagination", 5),
+            ],
+        ),
+        (
+            "JobStatus",
+            &[
+                ("job_name", 1),
+                ("enabled", 2),
+                ("cron", 3),
+                ("timeout_seconds", 4),
+                ("is_locked", 5),
+                ("last_status", 6),
+                ("last_started_at", 7),
+                ("last_finished_at", 8),
+                ("last_duration_ms", 9),
+                ("last_error", 10),
+            ],
+        ),
+        (
+            "JobExecution",
+            &[
+                ("id", 1),
+                ("job_name", 2),
+                ("status", 3),
+                ("started_at", 4),
+                ("finished_at", 5),
+                ("duration_ms", 6),
+                ("error_message", 7),
+                ("result", 8),
+            ],
+        ),
+        (
+            "GetReconciliationReportResponse",
+            &[
+                ("job_type", 1),
+                ("total_checked", 4),
+                ("matched_count", 5),
+                ("mismatched_count", 6),
+                ("total_diff", 7),
+                ("by_token", 8),
+            ],
+        ),
+        (
+            "ReconciliationRecord",
+            &[
+                ("id", 1),
+                ("wallet_address", 5),
+                ("offchain_value", 7),
+                ("onchain_value", 8),
+                ("diff_value", 9),
+                ("created_at", 10),
+            ],
+        ),
+        (
+            "StatisticsData",
+            &[
+                ("stat_type", 1),
+                ("stat_date", 2),
+                ("stat_hour", 3),
+                ("market", 4),
+                ("metric_name", 5),
+                ("metric_value", 6),
+            ],
+        ),
     ];
     for (message, fields) in kept {
-        let message = pool.get_message_by_name(&format!("eidos.jobs.v1.{message}")).unwrap();
+        let message = pool
+            .get_message_by_name(&format!("eidos.jobs.v1.{message}"))
+            .unwrap();
         for (name, number) in fields {
-            assert_eq!(message.get_field_by_name(name).unwrap().number(), *number, "{name}");
+            assert_eq!(
+                message.get_field_by_name(name).unwrap().number(),
+                *number,
+                "{name}"
+            );
         }
     }
     let service = pool.get_service_by_name("eidos.jobs.v1.JobsService").unwrap();
     let methods: Vec<String> = service.methods().map(|method| method.name().to_owned()).collect();
-    for method in ["GetJobStatus", "ListJobStatus", "TriggerJob", "ListJobExecutions", "GetReconciliationReport",
-        "ListReconciliationRecords", "GetStatistics"] {
+    for method in [
+        "GetJobStatus",
+        "ListJobStatus",
+        "TriggerJob",
+        "ListJobExecutions",
+        "GetReconciliationReport",
+        "ListReconciliationRecords",
+        "GetStatistics",
+    ] {
         assert!(methods.iter().any(|known| known == method), "{method} is gone");
     }
 }

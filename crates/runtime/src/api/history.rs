@@ -2,12 +2,12 @@
 
 use eidos_core::db::JobsDb;
 use eidos_types::{ExecutionId, JobName};
-use sqlx::postgres::PgRow;
 use sqlx::Row;
+use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
-use super::views::{ExecutionPage, ExecutionView, PageView, instant};
 use super::ApiError;
+use super::views::{ExecutionPage, ExecutionView, PageView, instant};
 use crate::sql;
 
 /// Most rows on one page (the contract of the gRPC interface).
@@ -37,8 +37,15 @@ pub(crate) struct PageRequest {
 impl PageRequest {
     /// Zero means "not given"; a larger page size is cut to what is allowed.
     pub(crate) fn new(page: u32, page_size: u32) -> Result<Self, ApiError> {
-        let page_size = if page_size == 0 { DEFAULT_PAGE_SIZE } else { page_size.min(MAX_PAGE_SIZE) };
-        let request = Self { page: page.max(1), page_size };
+        let page_size = if page_size == 0 {
+            DEFAULT_PAGE_SIZE
+        } else {
+            page_size.min(MAX_PAGE_SIZE)
+        };
+        let request = Self {
+            page: page.max(1),
+            page_size,
+        };
         if request.offset() > MAX_OFFSET {
             return Err(ApiError::Invalid(format!(
                 "page {page} starts beyond row {MAX_OFFSET}; narrow the time range instead"
@@ -69,7 +76,11 @@ impl PageRequest {
     }
 }
 
-pub(super) async fn page(db: &JobsDb, query: &ExecutionQuery, page: PageRequest) -> Result<ExecutionPage, ApiError> {
+pub(super) async fn page(
+    db: &JobsDb,
+    query: &ExecutionQuery,
+    page: PageRequest,
+) -> Result<ExecutionPage, ApiError> {
     let total: i64 = sqlx::query_scalar(sql::COUNT_EXECUTIONS)
         .bind(query.job.as_deref())
         .bind(query.status.as_deref())
@@ -88,7 +99,10 @@ pub(super) async fn page(db: &JobsDb, query: &ExecutionQuery, page: PageRequest)
         .fetch_all(db.read())
         .await
         .map_err(ApiError::sql("list executions"))?;
-    Ok(ExecutionPage { executions: views(&rows)?, pagination: page.view(total) })
+    Ok(ExecutionPage {
+        executions: views(&rows)?,
+        pagination: page.view(total),
+    })
 }
 
 // What a caller has just written must be found: these read from the primary.
@@ -148,7 +162,9 @@ fn decode(row: &PgRow) -> Result<ExecutionView, sqlx::Error> {
         params: row.try_get("params")?,
         result: row.try_get("result")?,
         idempotency_key: row.try_get("idempotency_key")?,
-        node: row.try_get::<Option<Uuid>, _>("node_id")?.map(|node| node.to_string()),
+        node: row
+            .try_get::<Option<Uuid>, _>("node_id")?
+            .map(|node| node.to_string()),
         cancel_requested_by: row.try_get("cancel_requested_by")?,
         row_id: row.try_get("id")?,
     })
@@ -166,8 +182,14 @@ mod tests {
         assert!(PageRequest::new(u32::MAX, 100).is_err());
 
         let last = PageRequest::new(3, 20).unwrap().view(41);
-        assert_eq!((last.total_pages, last.has_next, last.has_previous), (3, false, true));
+        assert_eq!(
+            (last.total_pages, last.has_next, last.has_previous),
+            (3, false, true)
+        );
         let none = PageRequest::new(1, 20).unwrap().view(0);
-        assert_eq!((none.total_pages, none.has_next, none.has_previous), (0, false, false));
+        assert_eq!(
+            (none.total_pages, none.has_next, none.has_previous),
+            (0, false, false)
+        );
     }
 }

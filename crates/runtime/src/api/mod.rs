@@ -22,8 +22,8 @@ pub(crate) use error::ApiError;
 pub(crate) use history::{ExecutionQuery, PageRequest};
 pub(crate) use reports::{RecordQuery, StatisticsQuery};
 pub(crate) use views::{
-    Accepted, CancelView, ExecutionPage, ExecutionView, JobView, PageView, ProgressView, RecordView, ReportView,
-    StatisticView, TokenTotals,
+    Accepted, CancelView, ExecutionPage, ExecutionView, JobView, PageView, ProgressView, RecordView,
+    ReportView, StatisticView, TokenTotals,
 };
 
 use crate::CancelReason;
@@ -52,7 +52,10 @@ impl Caller {
         if self.role >= needed {
             Ok(())
         } else {
-            Err(ApiError::Forbidden { role: self.role, needed })
+            Err(ApiError::Forbidden {
+                role: self.role,
+                needed,
+            })
         }
     }
 }
@@ -135,7 +138,10 @@ impl Api {
             self.running.remember_trace(done.execution, trace);
             self.wake.notify_one();
         }
-        Ok(Accepted { execution_id: done.execution.to_string(), created: done.created })
+        Ok(Accepted {
+            execution_id: done.execution.to_string(),
+            created: done.created,
+        })
     }
 
     /// A page of the history, newest first.
@@ -150,7 +156,9 @@ impl Api {
             self.known(name)?;
         }
         if let Some(status) = &query.status {
-            status.parse::<Status>().map_err(|error| ApiError::Invalid(format!("status {error}")))?;
+            status
+                .parse::<Status>()
+                .map_err(|error| ApiError::Invalid(format!("status {error}")))?;
         }
         history::page(&self.db, query, page).await
     }
@@ -167,7 +175,9 @@ impl Api {
         let job = self.known(name)?;
         let execution = history::last_report(&self.db, job.name.as_str())
             .await?
-            .ok_or_else(|| ApiError::NotFound(format!("{name} has not succeeded yet, so there is no report")))?;
+            .ok_or_else(|| {
+                ApiError::NotFound(format!("{name} has not succeeded yet, so there is no report"))
+            })?;
         let report = execution.result.clone().unwrap_or(Value::Null);
         Ok(ReportView { execution, report })
     }
@@ -186,8 +196,15 @@ impl Api {
             Ok(CancelOutcome::Requested | CancelOutcome::Withdrawn) => {}
         }
         tracing::info!(execution = %id, by = caller.name, "cancellation requested");
-        self.running.cancel(id, CancelReason::Operator { by: caller.name.clone() });
-        Ok(CancelView { execution: self.find(id).await? })
+        self.running.cancel(
+            id,
+            CancelReason::Operator {
+                by: caller.name.clone(),
+            },
+        );
+        Ok(CancelView {
+            execution: self.find(id).await?,
+        })
     }
 
     /// Stops the scheduling of a job. Pausing a paused job changes nothing and keeps the first reason.
@@ -207,7 +224,12 @@ impl Api {
     }
 
     /// Schedules a job again. Resuming a job that is not paused changes nothing.
-    pub(crate) async fn resume(&self, caller: &Caller, name: &str, reason: &str) -> Result<JobView, ApiError> {
+    pub(crate) async fn resume(
+        &self,
+        caller: &Caller,
+        name: &str,
+        reason: &str,
+    ) -> Result<JobView, ApiError> {
         caller.needs(Role::Operator)?;
         let job = self.known(name)?;
         state::resume(self.db.control(), &job.name).await?;
@@ -221,17 +243,24 @@ impl Api {
         self.registry.get(name).ok_or_else(|| {
             let known: Vec<String> = self.registry.iter().map(|job| job.name.to_string()).collect();
             let name: String = name.chars().take(100).collect();
-            ApiError::NotFound(format!("there is no job '{name}' here; this service runs: {}", known.join(", ")))
+            ApiError::NotFound(format!(
+                "there is no job '{name}' here; this service runs: {}",
+                known.join(", ")
+            ))
         })
     }
 
     async fn find(&self, id: ExecutionId) -> Result<ExecutionView, ApiError> {
-        history::execution(&self.db, id).await?.ok_or_else(|| no_execution(id))
+        history::execution(&self.db, id)
+            .await?
+            .ok_or_else(|| no_execution(id))
     }
 
     async fn view(&self, job: &Arc<RegisteredJob>) -> Result<JobView, ApiError> {
         let mut views = self.describe(std::slice::from_ref(job)).await?;
-        views.pop().ok_or_else(|| ApiError::NotFound(format!("there is no job '{}' here", job.name)))
+        views
+            .pop()
+            .ok_or_else(|| ApiError::NotFound(format!("there is no job '{}' here", job.name)))
     }
 
     async fn describe(&self, jobs: &[Arc<RegisteredJob>]) -> Result<Vec<JobView>, ApiError> {
@@ -243,8 +272,14 @@ impl Api {
         Ok(jobs
             .iter()
             .map(|job| {
-                let last = latest.iter().find(|execution| execution.job == job.name.as_str()).cloned();
-                let success = successes.iter().find(|(name, _)| *name == job.name).map(|(_, at_ms)| *at_ms);
+                let last = latest
+                    .iter()
+                    .find(|execution| execution.job == job.name.as_str())
+                    .cloned();
+                let success = successes
+                    .iter()
+                    .find(|(name, _)| *name == job.name)
+                    .map(|(_, at_ms)| *at_ms);
                 let state = states.iter().find(|state| state.job == job.name);
                 JobView::new(job, state, last, success, now)
             })
@@ -263,7 +298,10 @@ impl Api {
     }
 
     async fn refuse_if_paused(&self, job: &RegisteredJob) -> Result<(), ApiError> {
-        match state::get(self.db.control(), &job.name).await?.and_then(|state| state.pause) {
+        match state::get(self.db.control(), &job.name)
+            .await?
+            .and_then(|state| state.pause)
+        {
             Some(pause) => Err(ApiError::Conflict(format!(
                 "{} is paused by {} ({}); resume it first",
                 job.name, pause.by, pause.reason
@@ -282,14 +320,19 @@ impl Api {
             .await
             .map_err(ApiError::sql("look for a running execution"))?;
         match active {
-            Some(execution) => Err(ApiError::Busy { job: job.name.clone(), execution: execution.to_string() }),
+            Some(execution) => Err(ApiError::Busy {
+                job: job.name.clone(),
+                execution: execution.to_string(),
+            }),
             None => Ok(()),
         }
     }
 }
 
 fn key(key: Option<String>) -> Result<String, ApiError> {
-    let Some(key) = key.filter(|key| !key.is_empty()) else { return Ok(Uuid::now_v7().to_string()) };
+    let Some(key) = key.filter(|key| !key.is_empty()) else {
+        return Ok(Uuid::now_v7().to_string());
+    };
     let printable = key.chars().all(|character| !character.is_control());
     if printable && key.chars().count() <= MAX_KEY_CHARS {
         Ok(key)

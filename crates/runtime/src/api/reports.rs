@@ -3,7 +3,7 @@
 use chrono::NaiveDate;
 use eidos_settings::Role;
 
-use super::views::{RecordPage, RecordView, ReconciliationTotals, StatisticView, TokenTotals};
+use super::views::{ReconciliationTotals, RecordPage, RecordView, StatisticView, TokenTotals};
 use super::{Api, ApiError, Caller, PageRequest};
 use crate::sql;
 
@@ -90,7 +90,10 @@ impl Api {
             .fetch_all(self.db.read())
             .await
             .map_err(ApiError::sql("list reconciliation records"))?;
-        Ok(RecordPage { records, pagination: page.view(total) })
+        Ok(RecordPage {
+            records,
+            pagination: page.view(total),
+        })
     }
 
     /// Stored figures, oldest first.

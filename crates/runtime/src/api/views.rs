@@ -50,10 +50,17 @@ impl JobView {
             paused_by: pause.map(|pause| pause.by.clone()),
             paused_reason: pause.map(|pause| pause.reason.clone()),
             paused_at: pause.and_then(|pause| instant(pause.at_ms)),
-            last_slot: state.and_then(|state| state.last_slot).map(eidos_types::Slot::instant),
-            next_run_at: scheduled.then(|| job.schedule.next_after(now)).flatten().map(eidos_types::Slot::instant),
+            last_slot: state
+                .and_then(|state| state.last_slot)
+                .map(eidos_types::Slot::instant),
+            next_run_at: scheduled
+                .then(|| job.schedule.next_after(now))
+                .flatten()
+                .map(eidos_types::Slot::instant),
             last_success_at: last_success_ms.and_then(instant),
-            running: last_execution.as_ref().is_some_and(|last| last.status == "running"),
+            running: last_execution
+                .as_ref()
+                .is_some_and(|last| last.status == "running"),
             last_execution,
         }
     }

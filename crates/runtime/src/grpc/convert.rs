@@ -16,7 +16,9 @@ impl From<ApiError> for Status {
             ApiError::Forbidden { .. } => Code::PermissionDenied,
             ApiError::NotFound(_) => Code::NotFound,
             ApiError::Busy { .. } | ApiError::Conflict(_) => Code::FailedPrecondition,
-            ApiError::Malformed(_) | ApiError::Invalid(_) | ApiError::TooLarge { .. } => Code::InvalidArgument,
+            ApiError::Malformed(_) | ApiError::Invalid(_) | ApiError::TooLarge { .. } => {
+                Code::InvalidArgument
+            }
             ApiError::Unavailable(_) => Code::Unavailable,
         };
         Self::new(code, error.detail())
@@ -69,8 +71,14 @@ pub(super) fn job_status(view: JobView) -> wire::JobStatus {
         last_status: last.as_ref().map(|last| last.status.clone()).unwrap_or_default(),
         last_started_at: last.as_ref().and_then(|last| last.started_at).map_or(0, millis),
         last_finished_at: last.as_ref().and_then(|last| last.finished_at).map_or(0, millis),
-        last_duration_ms: last.as_ref().and_then(|last| last.duration_ms).unwrap_or_default(),
-        last_error: last.as_ref().and_then(|last| last.error_message.clone()).unwrap_or_default(),
+        last_duration_ms: last
+            .as_ref()
+            .and_then(|last| last.duration_ms)
+            .unwrap_or_default(),
+        last_error: last
+            .as_ref()
+            .and_then(|last| last.error_message.clone())
+            .unwrap_or_default(),
         paused: view.paused,
         paused_by: view.paused_by.unwrap_or_default(),
         paused_reason: view.paused_reason.unwrap_or_default(),
@@ -81,7 +89,8 @@ pub(super) fn job_status(view: JobView) -> wire::JobStatus {
 }
 
 pub(super) fn execution(view: ExecutionView) -> wire::JobExecution {
-    let millis = |instant: Option<chrono::DateTime<chrono::Utc>>| instant.map_or(0, |at| at.timestamp_millis());
+    let millis =
+        |instant: Option<chrono::DateTime<chrono::Utc>>| instant.map_or(0, |at| at.timestamp_millis());
     let progress = view.progress;
     wire::JobExecution {
         id: view.row_id,
@@ -113,7 +122,10 @@ fn fields(report: Value) -> std::collections::HashMap<String, String> {
         other => other.to_string(),
     };
     match report {
-        Value::Object(fields) => fields.into_iter().map(|(name, value)| (name, text(value))).collect(),
+        Value::Object(fields) => fields
+            .into_iter()
+            .map(|(name, value)| (name, text(value)))
+            .collect(),
         Value::Null => std::collections::HashMap::new(),
         other => std::iter::once(("report".to_owned(), text(other))).collect(),
     }

@@ -38,8 +38,14 @@ pub(crate) async fn serve(
 ) -> anyhow::Result<()> {
     let (reporter, health_service) = tonic_health::server::health_reporter();
     let following = follow_readiness(reporter, health, stop.clone());
-    let reflection = if service.api_docs_exposed() { Some(reflection()?) } else { None };
-    let mut server = Server::builder().timeout(REQUEST_TIMEOUT).concurrency_limit_per_connection(CONCURRENT_REQUESTS);
+    let reflection = if service.api_docs_exposed() {
+        Some(reflection()?)
+    } else {
+        None
+    };
+    let mut server = Server::builder()
+        .timeout(REQUEST_TIMEOUT)
+        .concurrency_limit_per_connection(CONCURRENT_REQUESTS);
     if security.grpc_tls() {
         server = server.tls_config(tls(security).await?)?;
     }
@@ -63,9 +69,15 @@ async fn follow_readiness(
 ) -> std::convert::Infallible {
     loop {
         let ready = health.report().await.ready && !stop.is_cancelled();
-        let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+        let status = if ready {
+            ServingStatus::Serving
+        } else {
+            ServingStatus::NotServing
+        };
         reporter.set_service_status("", status).await;
-        reporter.set_service_status("eidos.jobs.v1.JobsService", status).await;
+        reporter
+            .set_service_status("eidos.jobs.v1.JobsService", status)
+            .await;
         tokio::time::sleep(HEALTH_EVERY).await;
     }
 }
@@ -91,6 +103,9 @@ async fn tls(security: &SecuritySection) -> anyhow::Result<ServerTlsConfig> {
 }
 
 async fn pem(setting: &str, path: Option<&str>) -> anyhow::Result<Vec<u8>> {
-    let path = path.ok_or_else(|| anyhow::anyhow!("{setting} is needed while security.grpc.enabled is true"))?;
-    tokio::fs::read(path).await.map_err(|error| anyhow::anyhow!("{setting}: cannot read {path}: {error}"))
+    let path =
+        path.ok_or_else(|| anyhow::anyhow!("{setting} is needed while security.grpc.enabled is true"))?;
+    tokio::fs::read(path)
+        .await
+        .map_err(|error| anyhow::anyhow!("{setting}: cannot read {path}: {error}"))
 }

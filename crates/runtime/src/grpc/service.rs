@@ -5,12 +5,13 @@ use std::sync::Arc;
 use chrono::NaiveDate;
 use eidos_proto::jobs::v1::jobs_service_server::JobsService;
 use eidos_proto::jobs::v1::{
-    CancelExecutionRequest, CancelExecutionResponse, GetExecutionRequest, GetExecutionResponse, GetJobReportRequest,
-    GetJobReportResponse, GetJobStatusRequest, GetJobStatusResponse, GetReconciliationReportRequest,
-    GetReconciliationReportResponse, GetStatisticsRequest, GetStatisticsResponse, ListJobExecutionsRequest,
-    ListJobExecutionsResponse, ListJobStatusRequest, ListJobStatusResponse, ListReconciliationRecordsRequest,
-    ListReconciliationRecordsResponse, PauseJobRequest, PauseJobResponse, ResumeJobRequest, ResumeJobResponse,
-    TriggerJobRequest, TriggerJobResponse,
+    CancelExecutionRequest, CancelExecutionResponse, GetExecutionRequest, GetExecutionResponse,
+    GetJobReportRequest, GetJobReportResponse, GetJobStatusRequest, GetJobStatusResponse,
+    GetReconciliationReportRequest, GetReconciliationReportResponse, GetStatisticsRequest,
+    GetStatisticsResponse, ListJobExecutionsRequest, ListJobExecutionsResponse, ListJobStatusRequest,
+    ListJobStatusResponse, ListReconciliationRecordsRequest, ListReconciliationRecordsResponse,
+    PauseJobRequest, PauseJobResponse, ResumeJobRequest, ResumeJobResponse, TriggerJobRequest,
+    TriggerJobResponse,
 };
 use eidos_telemetry::{metric, trace_context};
 use eidos_types::Slot;
@@ -52,14 +53,20 @@ impl JobsGrpc {
             handler(caller, message).await
         };
         let answer = answering.instrument(span.clone()).await.map_err(Status::from);
-        let code = answer.as_ref().map_or_else(|status| code_label(status.code()), |_| "ok");
+        let code = answer
+            .as_ref()
+            .map_or_else(|status| code_label(status.code()), |_| "ok");
         span.record("code", code);
         metric::grpc_request(method, code);
         answer.map(Response::new)
     }
 
     fn caller(&self, metadata: &MetadataMap) -> Option<Caller> {
-        self.auth.caller(metadata.get("authorization").and_then(|value| value.to_str().ok()))
+        self.auth.caller(
+            metadata
+                .get("authorization")
+                .and_then(|value| value.to_str().ok()),
+        )
     }
 }
 
@@ -68,7 +75,9 @@ impl JobsService for JobsGrpc {
     async fn get_job_status(&self, request: Request<GetJobStatusRequest>) -> Answer<GetJobStatusResponse> {
         self.answer("GetJobStatus", request, async |caller, request| {
             let view = self.api.job(&caller, &request.job_name).await?;
-            Ok(GetJobStatusResponse { status: Some(convert::job_status(view)) })
+            Ok(GetJobStatusResponse {
+                status: Some(convert::job_status(view)),
+            })
         })
         .await
     }
@@ -76,7 +85,9 @@ impl JobsService for JobsGrpc {
     async fn list_job_status(&self, request: Request<ListJobStatusRequest>) -> Answer<ListJobStatusResponse> {
         self.answer("ListJobStatus", request, async |caller, _request| {
             let views = self.api.jobs(&caller).await?;
-            Ok(ListJobStatusResponse { statuses: views.into_iter().map(convert::job_status).collect() })
+            Ok(ListJobStatusResponse {
+                statuses: views.into_iter().map(convert::job_status).collect(),
+            })
         })
         .await
     }
@@ -90,8 +101,15 @@ impl JobsService for JobsGrpc {
                 dry_run: request.dry_run,
                 slot: slot(request.slot)?,
             };
-            let accepted = self.api.trigger(&caller, &request.job_name, input, current_trace()).await?;
-            let message = if accepted.created { "accepted" } else { "this key was accepted before" };
+            let accepted = self
+                .api
+                .trigger(&caller, &request.job_name, input, current_trace())
+                .await?;
+            let message = if accepted.created {
+                "accepted"
+            } else {
+                "this key was accepted before"
+            };
             Ok(TriggerJobResponse {
                 accepted: true,
                 message: message.to_owned(),
@@ -181,7 +199,9 @@ impl JobsService for JobsGrpc {
                 metrics: request.metric_names,
             };
             let figures = self.api.statistics(&caller, &query).await?;
-            Ok(GetStatisticsResponse { data: figures.into_iter().map(convert::statistic).collect() })
+            Ok(GetStatisticsResponse {
+                data: figures.into_iter().map(convert::statistic).collect(),
+            })
         })
         .await
     }
@@ -189,7 +209,9 @@ impl JobsService for JobsGrpc {
     async fn get_execution(&self, request: Request<GetExecutionRequest>) -> Answer<GetExecutionResponse> {
         self.answer("GetExecution", request, async |caller, request| {
             let view = self.api.execution(&caller, &request.execution_id).await?;
-            Ok(GetExecutionResponse { execution: Some(convert::execution(view)) })
+            Ok(GetExecutionResponse {
+                execution: Some(convert::execution(view)),
+            })
         })
         .await
     }
@@ -205,26 +227,41 @@ impl JobsService for JobsGrpc {
         .await
     }
 
-    async fn cancel_execution(&self, request: Request<CancelExecutionRequest>) -> Answer<CancelExecutionResponse> {
+    async fn cancel_execution(
+        &self,
+        request: Request<CancelExecutionRequest>,
+    ) -> Answer<CancelExecutionResponse> {
         self.answer("CancelExecution", request, async |caller, request| {
             let view = self.api.cancel(&caller, &request.execution_id).await?;
-            Ok(CancelExecutionResponse { execution: Some(convert::execution(view.execution)) })
+            Ok(CancelExecutionResponse {
+                execution: Some(convert::execution(view.execution)),
+            })
         })
         .await
     }
 
     async fn pause_job(&self, request: Request<PauseJobRequest>) -> Answer<PauseJobResponse> {
         self.answer("PauseJob", request, async |caller, request| {
-            let view = self.api.pause(&caller, &request.job_name, &request.reason).await?;
-            Ok(PauseJobResponse { status: Some(convert::job_status(view)) })
+            let view = self
+                .api
+                .pause(&caller, &request.job_name, &request.reason)
+                .await?;
+            Ok(PauseJobResponse {
+                status: Some(convert::job_status(view)),
+            })
         })
         .await
     }
 
     async fn resume_job(&self, request: Request<ResumeJobRequest>) -> Answer<ResumeJobResponse> {
         self.answer("ResumeJob", request, async |caller, request| {
-            let view = self.api.resume(&caller, &request.job_name, &request.reason).await?;
-            Ok(ResumeJobResponse { status: Some(convert::job_status(view)) })
+            let view = self
+                .api
+                .resume(&caller, &request.job_name, &request.reason)
+                .await?;
+            Ok(ResumeJobResponse {
+                status: Some(convert::job_status(view)),
+            })
         })
         .await
     }
@@ -235,7 +272,9 @@ fn params(text: &str) -> Result<Option<Value>, ApiError> {
         return Ok(None);
     }
     let parsed = serde_json::from_str(text);
-    parsed.map(Some).map_err(|error| ApiError::Invalid(format!("params_json is not JSON: {error}")))
+    parsed
+        .map(Some)
+        .map_err(|error| ApiError::Invalid(format!("params_json is not JSON: {error}")))
 }
 
 fn slot(epoch_ms: i64) -> Result<Option<Slot>, ApiError> {
@@ -254,7 +293,9 @@ fn date(field: &str, text: &str) -> Result<Option<NaiveDate>, ApiError> {
     let shown: String = text.chars().take(40).collect();
     NaiveDate::parse_from_str(text, "%Y-%m-%d")
         .map(Some)
-        .map_err(|_not_a_date| ApiError::Invalid(format!("{field} '{shown}' is not a date; write YYYY-MM-DD")))
+        .map_err(|_not_a_date| {
+            ApiError::Invalid(format!("{field} '{shown}' is not a date; write YYYY-MM-DD"))
+        })
 }
 
 fn current_trace() -> http::HeaderMap {

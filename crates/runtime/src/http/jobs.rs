@@ -14,8 +14,8 @@ use utoipa::{IntoParams, ToSchema};
 use super::{Answer, HttpState, MAX_BODY_BYTES, Problem};
 use crate::Caller;
 use crate::api::{
-    Accepted, ApiError, CancelView, ExecutionPage, ExecutionQuery, ExecutionView, JobView, PageRequest, ReportView,
-    TriggerInput,
+    Accepted, ApiError, CancelView, ExecutionPage, ExecutionQuery, ExecutionView, JobView, PageRequest,
+    ReportView, TriggerInput,
 };
 
 /// Body of a trigger; an empty one asks for the defaults.
@@ -58,7 +58,10 @@ pub(super) struct ListQuery {
 /// Every job of this service.
 #[utoipa::path(get, path = "/v1/jobs", tag = "jobs", security(("bearer" = [])),
     responses((status = 200, body = [JobView]), (status = 401, body = Problem)))]
-pub(super) async fn list(State(state): State<HttpState>, Extension(caller): Extension<Caller>) -> Answer<Json<Vec<JobView>>> {
+pub(super) async fn list(
+    State(state): State<HttpState>,
+    Extension(caller): Extension<Caller>,
+) -> Answer<Json<Vec<JobView>>> {
     Ok(Json(state.api.jobs(&caller).await?))
 }
 
@@ -179,14 +182,19 @@ pub(super) async fn cancel(
     Extension(caller): Extension<Caller>,
     Path(execution): Path<String>,
 ) -> Answer<(StatusCode, Json<CancelView>)> {
-    Ok((StatusCode::ACCEPTED, Json(state.api.cancel(&caller, &execution).await?)))
+    Ok((
+        StatusCode::ACCEPTED,
+        Json(state.api.cancel(&caller, &execution).await?),
+    ))
 }
 
 /// The body as `T`; an empty one is its default. What is not JSON is malformed (400), what is JSON of the wrong shape is
 /// invalid (422).
 async fn read<T: DeserializeOwned + Default>(request: Request) -> Result<T, ApiError> {
     let body = axum::body::to_bytes(request.into_body(), MAX_BODY_BYTES).await;
-    let body = body.map_err(|_too_large| ApiError::TooLarge { limit_bytes: MAX_BODY_BYTES })?;
+    let body = body.map_err(|_too_large| ApiError::TooLarge {
+        limit_bytes: MAX_BODY_BYTES,
+    })?;
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(T::default());
     }
@@ -200,10 +208,12 @@ async fn read<T: DeserializeOwned + Default>(request: Request) -> Result<T, ApiE
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    let text = value
-        .to_str()
-        .map_err(|_not_ascii| ApiError::Malformed("the Idempotency-Key header must be printable ASCII".to_owned()))?;
+    let Some(value) = headers.get("idempotency-key") else {
+        return Ok(None);
+    };
+    let text = value.to_str().map_err(|_not_ascii| {
+        ApiError::Malformed("the Idempotency-Key header must be printable ASCII".to_owned())
+    })?;
     Ok(Some(text.to_owned()))
 }
 

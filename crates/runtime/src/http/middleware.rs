@@ -13,9 +13,9 @@ use eidos_telemetry::{metric, trace_context};
 use tracing::Instrument;
 
 use super::{HttpState, Problem};
+use crate::Caller;
 use crate::api::ApiError;
 use crate::auth::Authenticator;
-use crate::Caller;
 
 /// Longest a request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -30,10 +30,12 @@ pub(super) async fn observe(request: Request, next: Next) -> Response {
     let span = tracing::info_span!("http", method, route, status = tracing::field::Empty);
     trace_context::continue_from(&span, request.headers());
     let answering = next.run(request).instrument(span.clone());
-    let response = tokio::time::timeout(REQUEST_TIMEOUT, answering).await.unwrap_or_else(|_elapsed| {
-        let detail = format!("no answer within {REQUEST_TIMEOUT:?}");
-        Problem::new(StatusCode::GATEWAY_TIMEOUT, "timeout", "Took too long", detail).into_response()
-    });
+    let response = tokio::time::timeout(REQUEST_TIMEOUT, answering)
+        .await
+        .unwrap_or_else(|_elapsed| {
+            let detail = format!("no answer within {REQUEST_TIMEOUT:?}");
+            Problem::new(StatusCode::GATEWAY_TIMEOUT, "timeout", "Took too long", detail).into_response()
+        });
     span.record("status", response.status().as_u16());
     metric::http_request(&route, method, response.status().as_u16());
     as_problem(response)
@@ -43,17 +45,30 @@ pub(super) async fn observe(request: Request, next: Next) -> Response {
 fn as_problem(response: Response) -> Response {
     let status = response.status();
     let is_error = status.is_client_error() || status.is_server_error();
-    let content_type = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let content_type = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
     if !is_error || content_type.is_some_and(|kind| kind.contains("json")) {
         return response;
     }
     let title = status.canonical_reason().unwrap_or("Error");
     let kind = title.to_ascii_lowercase().replace(' ', "-");
-    Problem::new(status, &kind, title, "the request was refused before it reached a handler").into_response()
+    Problem::new(
+        status,
+        &kind,
+        title,
+        "the request was refused before it reached a handler",
+    )
+    .into_response()
 }
 
 /// Puts the [`Caller`] into the request or refuses it.
-pub(super) async fn authenticate(State(state): State<HttpState>, mut request: Request, next: Next) -> Response {
+pub(super) async fn authenticate(
+    State(state): State<HttpState>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     match caller(&state.auth, &request) {
         Some(caller) => {
             request.extensions_mut().insert(caller);
@@ -64,8 +79,16 @@ pub(super) async fn authenticate(State(state): State<HttpState>, mut request: Re
 }
 
 /// The rule for routes of a service: reading needs viewer, everything else operator.
-pub(super) async fn role_by_method(Extension(caller): Extension<Caller>, request: Request, next: Next) -> Response {
-    let needed = if matches!(*request.method(), Method::GET | Method::HEAD) { Role::Viewer } else { Role::Operator };
+pub(super) async fn role_by_method(
+    Extension(caller): Extension<Caller>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let needed = if matches!(*request.method(), Method::GET | Method::HEAD) {
+        Role::Viewer
+    } else {
+        Role::Operator
+    };
     match caller.needs(needed) {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
@@ -74,7 +97,12 @@ pub(super) async fn role_by_method(Extension(caller): Extension<Caller>, request
 
 /// Who sent `request`, if its token is known.
 pub(super) fn caller(auth: &Arc<Authenticator>, request: &Request) -> Option<Caller> {
-    auth.caller(request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()))
+    auth.caller(
+        request
+            .headers()
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.to_str().ok()),
+    )
 }
 
 pub(super) async fn not_found(uri: Uri) -> Response {
@@ -85,7 +113,13 @@ pub(super) async fn not_found(uri: Uri) -> Response {
 pub(super) async fn method_not_allowed(method: Method, uri: Uri) -> Response {
     let path: String = uri.path().chars().take(200).collect();
     let detail = format!("{path} does not answer {method}");
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed", detail).into_response()
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method-not-allowed",
+        "Method not allowed",
+        detail,
+    )
+    .into_response()
 }
 
 fn method_label(method: &Method) -> &'static str {

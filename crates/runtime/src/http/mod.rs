@@ -50,17 +50,20 @@ pub(crate) fn router(state: HttpState, service_routes: Option<Router>, with_docs
     if with_docs {
         v1 = v1.route("/v1/openapi.json", get(openapi::document));
     }
-    v1.route_layer(axum::middleware::from_fn_with_state(state.clone(), middleware::authenticate))
-        .route("/live", get(probes::live))
-        .route("/ready", get(probes::ready))
-        .route("/health", get(probes::health))
-        .route("/metrics", get(probes::metrics))
-        .method_not_allowed_fallback(middleware::method_not_allowed)
-        .fallback(middleware::not_found)
-        .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .layer(axum::middleware::from_fn(middleware::observe))
-        .layer(Extension(Arc::clone(&state.auth)))
-        .with_state(state)
+    v1.route_layer(axum::middleware::from_fn_with_state(
+        state.clone(),
+        middleware::authenticate,
+    ))
+    .route("/live", get(probes::live))
+    .route("/ready", get(probes::ready))
+    .route("/health", get(probes::health))
+    .route("/metrics", get(probes::metrics))
+    .method_not_allowed_fallback(middleware::method_not_allowed)
+    .fallback(middleware::not_found)
+    .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY_BYTES))
+    .layer(axum::middleware::from_fn(middleware::observe))
+    .layer(Extension(Arc::clone(&state.auth)))
+    .with_state(state)
 }
 
 /// The `OpenAPI` document as JSON text: what `/v1/openapi.json` answers and what is committed under `docs`.

@@ -58,9 +58,17 @@ mod tests {
     fn every_route_is_described() {
         let document: serde_json::Value = serde_json::from_str(&super::json().unwrap()).unwrap();
         let paths = document["paths"].as_object().unwrap();
-        for path in ["/v1/jobs", "/v1/jobs/{job}", "/v1/jobs/{job}/trigger", "/v1/jobs/{job}/executions",
-            "/v1/jobs/{job}/report", "/v1/jobs/{job}/pause", "/v1/jobs/{job}/resume", "/v1/executions/{execution}",
-            "/v1/executions/{execution}/cancel"] {
+        for path in [
+            "/v1/jobs",
+            "/v1/jobs/{job}",
+            "/v1/jobs/{job}/trigger",
+            "/v1/jobs/{job}/executions",
+            "/v1/jobs/{job}/report",
+            "/v1/jobs/{job}/pause",
+            "/v1/jobs/{job}/resume",
+            "/v1/executions/{execution}",
+            "/v1/executions/{execution}/cancel",
+        ] {
             assert!(paths.contains_key(path), "{path} is missing");
         }
     }

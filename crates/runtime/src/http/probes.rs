@@ -42,22 +42,41 @@ pub(super) async fn ready(State(state): State<HttpState>) -> Response {
 /// Every dependency and loop, for callers with a token; the verdict alone for others.
 pub(super) async fn health(State(state): State<HttpState>, request: Request) -> Response {
     let report = state.health.report().await;
-    let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if report.ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     if middleware::caller(&state.auth, &request).is_some() {
         (status, Json(report)).into_response()
     } else {
-        (status, Json(json!({ "live": report.live, "ready": report.ready }))).into_response()
+        (
+            status,
+            Json(json!({ "live": report.live, "ready": report.ready })),
+        )
+            .into_response()
     }
 }
 
 /// Prometheus' text format; has a token of its own.
 pub(super) async fn metrics(State(state): State<HttpState>, request: Request) -> Response {
-    let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let authorization = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
     if !state.auth.may_read_metrics(authorization) {
         return ApiError::Unauthenticated.into_response();
     }
-    let text = state.metrics.as_ref().map(eidos_telemetry::MetricsHandle::render).unwrap_or_default();
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+    let text = state
+        .metrics
+        .as_ref()
+        .map(eidos_telemetry::MetricsHandle::render)
+        .unwrap_or_default();
+    (
+        [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        text,
+    )
+        .into_response()
 }
 
 fn unavailable(kind: &str, title: &str, why: String) -> Response {

@@ -38,7 +38,10 @@ impl IntoResponse for Problem {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(self)).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
@@ -53,11 +56,19 @@ impl IntoResponse for ApiError {
             Self::Forbidden { .. } => (StatusCode::FORBIDDEN, "forbidden", "Role too low"),
             Self::NotFound(_) => (StatusCode::NOT_FOUND, "not-found", "Not found"),
             Self::Busy { .. } => (StatusCode::CONFLICT, "busy", "Job is busy"),
-            Self::Conflict(_) => (StatusCode::CONFLICT, "conflict", "Conflicts with the current state"),
+            Self::Conflict(_) => (
+                StatusCode::CONFLICT,
+                "conflict",
+                "Conflicts with the current state",
+            ),
             Self::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed", "Request cannot be read"),
             Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Body too large"),
             Self::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid", "Invalid value"),
-            Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Dependency unavailable"),
+            Self::Unavailable(_) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "Dependency unavailable",
+            ),
         };
         Problem::new(status, kind, title, self.detail()).into_response()
     }

@@ -12,10 +12,22 @@ use tonic::{Code, Request};
 
 use crate::harness::{OPERATOR, SOON, VIEWER, World};
 
+/// Status, wallet, token, difference, difference beyond NUMERIC(36,18), time in epoch ms.
+type Row = (
+    &'static str,
+    &'static str,
+    &'static str,
+    Option<&'static str>,
+    Option<&'static str>,
+    i64,
+);
+
 fn with<T>(token: &str, message: T) -> Request<T> {
     let mut request = Request::new(message);
     if !token.is_empty() {
-        request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        request
+            .metadata_mut()
+            .insert("authorization", format!("Bearer {token}").parse().unwrap());
     }
     request
 }
@@ -39,21 +51,52 @@ async fn refusals_have_their_codes() {
         (with("wrong", trigger("fine", "", "")), Code::Unauthenticated),
         (with(VIEWER, trigger("fine", "", "")), Code::PermissionDenied),
         (with(OPERATOR, trigger("none", "", "")), Code::NotFound),
-        (with(OPERATOR, trigger("fine", "", "{not json")), Code::InvalidArgument),
-        (with(OPERATOR, trigger("fine", "", r#"{"nota":1}"#)), Code::InvalidArgument),
+        (
+            with(OPERATOR, trigger("fine", "", "{not json")),
+            Code::InvalidArgument,
+        ),
+        (
+            with(OPERATOR, trigger("fine", "", r#"{"nota":1}"#)),
+            Code::InvalidArgument,
+        ),
     ];
     for (request, code) in refused {
         let shown = format!("{request:?}");
-        assert_eq!(client.trigger_job(request).await.unwrap_err().code(), code, "{shown}");
+        assert_eq!(
+            client.trigger_job(request).await.unwrap_err().code(),
+            code,
+            "{shown}"
+        );
     }
-    let pause = PauseJobRequest { job_name: "fine".to_owned(), reason: "x".to_owned() };
-    assert_eq!(client.pause_job(with(VIEWER, pause)).await.unwrap_err().code(), Code::PermissionDenied);
-    let unknown = GetExecutionRequest { execution_id: "0197a000-0000-7000-8000-000000000000".to_owned() };
-    assert_eq!(client.get_execution(with(VIEWER, unknown)).await.unwrap_err().code(), Code::NotFound);
+    let pause = PauseJobRequest {
+        job_name: "fine".to_owned(),
+        reason: "x".to_owned(),
+    };
+    assert_eq!(
+        client.pause_job(with(VIEWER, pause)).await.unwrap_err().code(),
+        Code::PermissionDenied
+    );
+    let unknown = GetExecutionRequest {
+        execution_id: "0197a000-0000-7000-8000-000000000000".to_owned(),
+    };
+    assert_eq!(
+        client
+            .get_execution(with(VIEWER, unknown))
+            .await
+            .unwrap_err()
+            .code(),
+        Code::NotFound
+    );
     assert_eq!(world.count("SELECT count(*) FROM eidos_jobs_triggers").await, 0);
 
-    client.trigger_job(with(OPERATOR, trigger("waits", "k", ""))).await.unwrap();
-    let busy = client.trigger_job(with(OPERATOR, trigger("waits", "l", ""))).await.unwrap_err();
+    client
+        .trigger_job(with(OPERATOR, trigger("waits", "k", "")))
+        .await
+        .unwrap();
+    let busy = client
+        .trigger_job(with(OPERATOR, trigger("waits", "l", "")))
+        .await
+        .unwrap_err();
     assert_eq!(busy.code(), Code::FailedPrecondition);
     node.serving.shut_down().await;
 }
@@ -63,27 +106,84 @@ async fn an_execution_is_triggered_followed_and_cancelled() {
     let world = World::new().await;
     let node = world.start(&[]).await;
     let mut client = node.grpc().await;
-    let first = client.trigger_job(with(OPERATOR, trigger("waits", "key", ""))).await.unwrap().into_inner();
-    let again = client.trigger_job(with(OPERATOR, trigger("waits", "key", ""))).await.unwrap().into_inner();
+    let first = client
+        .trigger_job(with(OPERATOR, trigger("waits", "key", "")))
+        .await
+        .unwrap()
+        .into_inner();
+    let again = client
+        .trigger_job(with(OPERATOR, trigger("waits", "key", "")))
+        .await
+        .unwrap()
+        .into_inner();
     assert!(first.accepted && first.created && again.accepted && !again.created);
     assert_eq!(first.execution_id, again.execution_id);
 
     let id = first.execution_id;
     eventually("it runs", SOON, async || {
-        let request = with(VIEWER, GetJobStatusRequest { job_name: "waits".to_owned() });
-        let status = node.grpc().await.get_job_status(request).await.unwrap().into_inner().status.unwrap();
-        if status.is_locked { Ok(()) } else { Err(status.last_status) }
+        let request = with(
+            VIEWER,
+            GetJobStatusRequest {
+                job_name: "waits".to_owned(),
+            },
+        );
+        let status = node
+            .grpc()
+            .await
+            .get_job_status(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .status
+            .unwrap();
+        if status.is_locked {
+            Ok(())
+        } else {
+            Err(status.last_status)
+        }
     })
     .await;
-    client.cancel_execution(with(OPERATOR, CancelExecutionRequest { execution_id: id.clone() })).await.unwrap();
+    client
+        .cancel_execution(with(
+            OPERATOR,
+            CancelExecutionRequest {
+                execution_id: id.clone(),
+            },
+        ))
+        .await
+        .unwrap();
     eventually("it is cancelled", SOON, async || {
-        let request = with(VIEWER, GetExecutionRequest { execution_id: id.clone() });
-        let execution = node.grpc().await.get_execution(request).await.unwrap().into_inner().execution.unwrap();
-        if execution.failure_kind == "cancelled" { Ok(()) } else { Err(execution.status) }
+        let request = with(
+            VIEWER,
+            GetExecutionRequest {
+                execution_id: id.clone(),
+            },
+        );
+        let execution = node
+            .grpc()
+            .await
+            .get_execution(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .execution
+            .unwrap();
+        if execution.failure_kind == "cancelled" {
+            Ok(())
+        } else {
+            Err(execution.status)
+        }
     })
     .await;
-    let list = ListJobExecutionsRequest { job_name: "waits".to_owned(), ..ListJobExecutionsRequest::default() };
-    let page = client.list_job_executions(with(VIEWER, list)).await.unwrap().into_inner();
+    let list = ListJobExecutionsRequest {
+        job_name: "waits".to_owned(),
+        ..ListJobExecutionsRequest::default()
+    };
+    let page = client
+        .list_job_executions(with(VIEWER, list))
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!((page.executions.len(), page.pagination.unwrap().total), (1, 1));
     node.serving.shut_down().await;
 }
@@ -93,14 +193,38 @@ async fn pause_and_resume_show_in_the_status() {
     let world = World::new().await;
     let node = world.start(&[]).await;
     let mut client = node.grpc().await;
-    let pause = PauseJobRequest { job_name: "fine".to_owned(), reason: "migration".to_owned() };
-    let paused = client.pause_job(with(OPERATOR, pause)).await.unwrap().into_inner().status.unwrap();
+    let pause = PauseJobRequest {
+        job_name: "fine".to_owned(),
+        reason: "migration".to_owned(),
+    };
+    let paused = client
+        .pause_job(with(OPERATOR, pause))
+        .await
+        .unwrap()
+        .into_inner()
+        .status
+        .unwrap();
     assert!(paused.paused && paused.next_run_at == 0);
-    assert_eq!((paused.paused_by.as_str(), paused.paused_reason.as_str()), ("otto", "migration"));
-    let refused = client.trigger_job(with(OPERATOR, trigger("fine", "", ""))).await.unwrap_err();
+    assert_eq!(
+        (paused.paused_by.as_str(), paused.paused_reason.as_str()),
+        ("otto", "migration")
+    );
+    let refused = client
+        .trigger_job(with(OPERATOR, trigger("fine", "", "")))
+        .await
+        .unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition);
-    let resume = ResumeJobRequest { job_name: "fine".to_owned(), ..ResumeJobRequest::default() };
-    let resumed = client.resume_job(with(OPERATOR, resume)).await.unwrap().into_inner().status.unwrap();
+    let resume = ResumeJobRequest {
+        job_name: "fine".to_owned(),
+        ..ResumeJobRequest::default()
+    };
+    let resumed = client
+        .resume_job(with(OPERATOR, resume))
+        .await
+        .unwrap()
+        .into_inner()
+        .status
+        .unwrap();
     assert!(!resumed.paused && resumed.next_run_at > 0);
     node.serving.shut_down().await;
 }
@@ -111,36 +235,98 @@ async fn reconciliation_totals_are_exact_by_token_and_bounded_in_time() {
     let insert = "INSERT INTO eidos_jobs_reconciliation_records (job_type, reconcile_type, status, wallet_address, token, \
         offchain_value, onchain_value, diff_value, diff_exact, created_at, run_id) \
         VALUES ('balance', 'full', $1, $2, $3, 1, 1, $4::numeric, $5, $6, gen_random_uuid())";
-    let rows: [(&str, &str, &str, Option<&str>, Option<&str>, i64); 5] = [
-        ("mismatched", "0xAA", "USDC", Some("-0.000000000000000001"), None, 1_000),
+    let rows: [Row; 5] = [
+        (
+            "mismatched",
+            "0xAA",
+            "USDC",
+            Some("-0.000000000000000001"),
+            None,
+            1_000,
+        ),
         ("mismatched", "0xBB", "USDC", Some("2.5"), None, 2_000),
         ("matched", "0xCC", "USDC", Some("0"), None, 2_000),
-        ("mismatched", "0xAA", "WETH", None, Some("1000000000000000000000000000000"), 2_000),
+        (
+            "mismatched",
+            "0xAA",
+            "WETH",
+            None,
+            Some("1000000000000000000000000000000"),
+            2_000,
+        ),
         ("mismatched", "0xAA", "USDC", Some("7"), None, 9_000),
     ];
     for (status, wallet, token, diff, exact, at_ms) in rows {
-        sqlx::query(insert).bind(status).bind(wallet).bind(token).bind(diff).bind(exact).bind(at_ms)
-            .execute(world.db.pool()).await.unwrap();
+        sqlx::query(insert)
+            .bind(status)
+            .bind(wallet)
+            .bind(token)
+            .bind(diff)
+            .bind(exact)
+            .bind(at_ms)
+            .execute(world.db.pool())
+            .await
+            .unwrap();
     }
     let node = world.start(&[]).await;
     let mut client = node.grpc().await;
-    let request = GetReconciliationReportRequest { job_type: "balance".to_owned(), start_time: 1_000, end_time: 9_000 };
-    let report = client.get_reconciliation_report(with(VIEWER, request)).await.unwrap().into_inner();
-    assert_eq!((report.total_checked, report.matched_count, report.mismatched_count), (4, 1, 3));
+    let request = GetReconciliationReportRequest {
+        job_type: "balance".to_owned(),
+        start_time: 1_000,
+        end_time: 9_000,
+    };
+    let report = client
+        .get_reconciliation_report(with(VIEWER, request))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        (
+            report.total_checked,
+            report.matched_count,
+            report.mismatched_count
+        ),
+        (4, 1, 3)
+    );
     assert_eq!(report.total_diff, "", "tokens are never summed together");
-    let by_token: Vec<(&str, i64, &str)> =
-        report.by_token.iter().map(|token| (token.token.as_str(), token.mismatched_count, token.total_diff.as_str())).collect();
-    assert_eq!(by_token, [("USDC", 2, "2.500000000000000001"), ("WETH", 1, "1000000000000000000000000000000")]);
+    let by_token: Vec<(&str, i64, &str)> = report
+        .by_token
+        .iter()
+        .map(|token| {
+            (
+                token.token.as_str(),
+                token.mismatched_count,
+                token.total_diff.as_str(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        by_token,
+        [
+            ("USDC", 2, "2.500000000000000001"),
+            ("WETH", 1, "1000000000000000000000000000000")
+        ]
+    );
 
     let request = ListReconciliationRecordsRequest {
         wallet_address: "0xaa".to_owned(),
         status: "mismatched".to_owned(),
-        pagination: Some(PaginationRequest { page: 1, page_size: 1000 }),
+        pagination: Some(PaginationRequest {
+            page: 1,
+            page_size: 1000,
+        }),
         ..ListReconciliationRecordsRequest::default()
     };
-    let page = client.list_reconciliation_records(with(VIEWER, request)).await.unwrap().into_inner();
+    let page = client
+        .list_reconciliation_records(with(VIEWER, request))
+        .await
+        .unwrap()
+        .into_inner();
     let pagination = page.pagination.unwrap();
-    assert_eq!((page.records.len(), pagination.total, pagination.page_size), (3, 3, 100));
+    assert_eq!(
+        (page.records.len(), pagination.total, pagination.page_size),
+        (3, 3, 100)
+    );
     assert_eq!(page.records[0].diff_value, "7");
     node.serving.shut_down().await;
 }
@@ -167,10 +353,21 @@ async fn statistics_are_filtered_by_date_market_and_metric() {
         metric_names: vec!["trade_volume".to_owned()],
         ..GetStatisticsRequest::default()
     };
-    let data = client.get_statistics(with(VIEWER, request)).await.unwrap().into_inner().data;
+    let data = client
+        .get_statistics(with(VIEWER, request))
+        .await
+        .unwrap()
+        .into_inner()
+        .data;
     assert_eq!(data.len(), 1);
-    assert_eq!((data[0].stat_date.as_str(), data[0].metric_value.as_str()), ("2026-01-02", "13"));
-    let wrong = GetStatisticsRequest { start_date: "yesterday".to_owned(), ..GetStatisticsRequest::default() };
+    assert_eq!(
+        (data[0].stat_date.as_str(), data[0].metric_value.as_str()),
+        ("2026-01-02", "13")
+    );
+    let wrong = GetStatisticsRequest {
+        start_date: "yesterday".to_owned(),
+        ..GetStatisticsRequest::default()
+    };
     let refused = client.get_statistics(with(VIEWER, wrong)).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
     assert!(refused.message().contains("yesterday"), "{}", refused.message());

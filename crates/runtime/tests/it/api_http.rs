@@ -8,7 +8,10 @@ use crate::harness::{OPERATOR, VIEWER, World, answer};
 fn assert_problem(status: StatusCode, problem: &Value) {
     assert_eq!(problem["status"], status.as_u16(), "{problem}");
     for field in ["type", "title", "detail"] {
-        assert!(problem[field].as_str().is_some_and(|text| !text.is_empty()), "{field} in {problem}");
+        assert!(
+            problem[field].as_str().is_some_and(|text| !text.is_empty()),
+            "{field} in {problem}"
+        );
     }
 }
 
@@ -17,35 +20,111 @@ async fn every_refusal_is_a_problem_with_its_status() {
     let world = World::new().await;
     let node = world.start(&[]).await;
     let post = |path: &str, token: &str, body: &'static str| {
-        node.request(Method::POST, path, token).header("content-type", "application/json").body(body)
+        node.request(Method::POST, path, token)
+            .header("content-type", "application/json")
+            .body(body)
     };
     let large: &'static str = Box::leak(format!("\"{}\"", "x".repeat(70_000)).into_boxed_str());
     let refusals = [
-        (node.request(Method::GET, "/v1/jobs", ""), StatusCode::UNAUTHORIZED),
-        (node.request(Method::GET, "/v1/jobs", "wrong"), StatusCode::UNAUTHORIZED),
-        (node.request(Method::GET, "/v1/things", ""), StatusCode::UNAUTHORIZED),
-        (node.request(Method::POST, "/v1/things", VIEWER), StatusCode::FORBIDDEN),
+        (
+            node.request(Method::GET, "/v1/jobs", ""),
+            StatusCode::UNAUTHORIZED,
+        ),
+        (
+            node.request(Method::GET, "/v1/jobs", "wrong"),
+            StatusCode::UNAUTHORIZED,
+        ),
+        (
+            node.request(Method::GET, "/v1/things", ""),
+            StatusCode::UNAUTHORIZED,
+        ),
+        (
+            node.request(Method::POST, "/v1/things", VIEWER),
+            StatusCode::FORBIDDEN,
+        ),
         (post("/v1/jobs/fine/trigger", "", "{}"), StatusCode::UNAUTHORIZED),
         (post("/v1/jobs/fine/trigger", VIEWER, "{}"), StatusCode::FORBIDDEN),
-        (post("/v1/jobs/fine/pause", VIEWER, r#"{"reason":"x"}"#), StatusCode::FORBIDDEN),
+        (
+            post("/v1/jobs/fine/pause", VIEWER, r#"{"reason":"x"}"#),
+            StatusCode::FORBIDDEN,
+        ),
         (post("/v1/jobs/fine/resume", VIEWER, "{}"), StatusCode::FORBIDDEN),
-        (post("/v1/executions/0197a000-0000-7000-8000-000000000000/cancel", VIEWER, ""), StatusCode::FORBIDDEN),
-        (post("/v1/jobs/none/trigger", OPERATOR, "{}"), StatusCode::NOT_FOUND),
-        (node.request(Method::GET, "/v1/jobs/none", VIEWER), StatusCode::NOT_FOUND),
-        (node.request(Method::GET, "/v1/jobs/fine/report", VIEWER), StatusCode::NOT_FOUND),
-        (node.request(Method::GET, "/v1/executions/nonsense", VIEWER), StatusCode::NOT_FOUND),
-        (node.request(Method::GET, "/nowhere", VIEWER), StatusCode::NOT_FOUND),
-        (node.request(Method::DELETE, "/v1/jobs/fine", OPERATOR), StatusCode::METHOD_NOT_ALLOWED),
-        (post("/v1/jobs/fine/trigger", OPERATOR, "{not json"), StatusCode::BAD_REQUEST),
-        (node.request(Method::GET, "/v1/jobs/fine/executions?page=minus", VIEWER), StatusCode::BAD_REQUEST),
-        (node.request(Method::GET, "/v1/jobs/fine/executions?status=odd", VIEWER), StatusCode::UNPROCESSABLE_ENTITY),
-        (post("/v1/jobs/fine/trigger", OPERATOR, large), StatusCode::PAYLOAD_TOO_LARGE),
-        (post("/v1/jobs/fine/trigger", OPERATOR, r#"{"unknown":1}"#), StatusCode::UNPROCESSABLE_ENTITY),
-        (post("/v1/jobs/fine/trigger", OPERATOR, r#"{"params":{"nota":1}}"#), StatusCode::UNPROCESSABLE_ENTITY),
-        (post("/v1/jobs/fine/trigger", OPERATOR, r#"{"params":[1]}"#), StatusCode::UNPROCESSABLE_ENTITY),
-        (post("/v1/jobs/fine/trigger", OPERATOR, r#"{"params":{"note":"refuse"}}"#), StatusCode::UNPROCESSABLE_ENTITY),
-        (post("/v1/jobs/fine/trigger", OPERATOR, r#"{"slot":"noon"}"#), StatusCode::UNPROCESSABLE_ENTITY),
-        (post("/v1/jobs/fine/pause", OPERATOR, "{}"), StatusCode::UNPROCESSABLE_ENTITY),
+        (
+            post(
+                "/v1/executions/0197a000-0000-7000-8000-000000000000/cancel",
+                VIEWER,
+                "",
+            ),
+            StatusCode::FORBIDDEN,
+        ),
+        (
+            post("/v1/jobs/none/trigger", OPERATOR, "{}"),
+            StatusCode::NOT_FOUND,
+        ),
+        (
+            node.request(Method::GET, "/v1/jobs/none", VIEWER),
+            StatusCode::NOT_FOUND,
+        ),
+        (
+            node.request(Method::GET, "/v1/jobs/fine/report", VIEWER),
+            StatusCode::NOT_FOUND,
+        ),
+        (
+            node.request(Method::GET, "/v1/executions/nonsense", VIEWER),
+            StatusCode::NOT_FOUND,
+        ),
+        (
+            node.request(Method::GET, "/nowhere", VIEWER),
+            StatusCode::NOT_FOUND,
+        ),
+        (
+            node.request(Method::DELETE, "/v1/jobs/fine", OPERATOR),
+            StatusCode::METHOD_NOT_ALLOWED,
+        ),
+        (
+            post("/v1/jobs/fine/trigger", OPERATOR, "{not json"),
+            StatusCode::BAD_REQUEST,
+        ),
+        (
+            node.request(Method::GET, "/v1/jobs/fine/executions?page=minus", VIEWER),
+            StatusCode::BAD_REQUEST,
+        ),
+        (
+            node.request(Method::GET, "/v1/jobs/fine/executions?status=odd", VIEWER),
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ),
+        (
+            post("/v1/jobs/fine/trigger", OPERATOR, large),
+            StatusCode::PAYLOAD_TOO_LARGE,
+        ),
+        (
+            post("/v1/jobs/fine/trigger", OPERATOR, r#"{"unknown":1}"#),
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ),
+        (
+            post("/v1/jobs/fine/trigger", OPERATOR, r#"{"params":{"nota":1}}"#),
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ),
+        (
+            post("/v1/jobs/fine/trigger", OPERATOR, r#"{"params":[1]}"#),
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ),
+        (
+            post(
+                "/v1/jobs/fine/trigger",
+                OPERATOR,
+                r#"{"params":{"note":"refuse"}}"#,
+            ),
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ),
+        (
+            post("/v1/jobs/fine/trigger", OPERATOR, r#"{"slot":"noon"}"#),
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ),
+        (
+            post("/v1/jobs/fine/pause", OPERATOR, "{}"),
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ),
     ];
     for (request, expected) in refusals {
         let shown = format!("{request:?}");
@@ -60,7 +139,12 @@ async fn every_refusal_is_a_problem_with_its_status() {
     // A refused request changes nothing.
     assert_eq!(world.count("SELECT count(*) FROM eidos_jobs_triggers").await, 0);
     assert_eq!(world.count("SELECT count(*) FROM eidos_jobs_executions").await, 0);
-    assert_eq!(world.count("SELECT count(*) FROM eidos_jobs_state WHERE paused").await, 0);
+    assert_eq!(
+        world
+            .count("SELECT count(*) FROM eidos_jobs_state WHERE paused")
+            .await,
+        0
+    );
     node.serving.shut_down().await;
 }
 
@@ -69,7 +153,9 @@ async fn the_same_key_is_the_same_execution_and_another_request_under_it_is_refu
     let world = World::new().await;
     let node = world.start(&[]).await;
     let trigger = |body: Value| {
-        node.request(Method::POST, "/v1/jobs/fine/trigger", OPERATOR).header("Idempotency-Key", "k-1").json(&body)
+        node.request(Method::POST, "/v1/jobs/fine/trigger", OPERATOR)
+            .header("Idempotency-Key", "k-1")
+            .json(&body)
     };
     let (status, first) = answer(trigger(json!({ "params": { "note": "a" } }))).await;
     assert_eq!((status, &first["created"]), (StatusCode::ACCEPTED, &json!(true)));
@@ -77,13 +163,19 @@ async fn the_same_key_is_the_same_execution_and_another_request_under_it_is_refu
     node.execution_in(id, &["success"]).await;
     let (status, second) = answer(trigger(json!({ "params": { "note": "a" } }))).await;
     assert_eq!(status, StatusCode::ACCEPTED);
-    assert_eq!((&second["execution_id"], &second["created"]), (&first["execution_id"], &json!(false)));
+    assert_eq!(
+        (&second["execution_id"], &second["created"]),
+        (&first["execution_id"], &json!(false))
+    );
     let (status, problem) = answer(trigger(json!({ "params": { "note": "b" } }))).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
     assert_eq!(world.history("fine").await.len(), 1);
 
     let (_, report) = node.get("/v1/jobs/fine/report").await;
-    assert_eq!((&report["execution"]["execution_id"], &report["report"]["note"]), (&first["execution_id"], &json!("a")));
+    assert_eq!(
+        (&report["execution"]["execution_id"], &report["report"]["note"]),
+        (&first["execution_id"], &json!("a"))
+    );
     node.serving.shut_down().await;
 }
 
@@ -92,7 +184,8 @@ async fn a_busy_job_answers_409_except_for_the_key_that_keeps_it_busy() {
     let world = World::new().await;
     let node = world.start(&[]).await;
     let with_key = |key: &str| {
-        node.request(Method::POST, "/v1/jobs/waits/trigger", OPERATOR).header("Idempotency-Key", key.to_owned())
+        node.request(Method::POST, "/v1/jobs/waits/trigger", OPERATOR)
+            .header("Idempotency-Key", key.to_owned())
     };
     let (_, first) = answer(with_key("one")).await;
     let id = first["execution_id"].as_str().unwrap();
@@ -102,14 +195,22 @@ async fn a_busy_job_answers_409_except_for_the_key_that_keeps_it_busy() {
     assert_problem(status, &problem);
     assert!(problem["detail"].as_str().unwrap().contains(id), "{problem}");
     let (status, again) = answer(with_key("one")).await;
-    assert_eq!((status, &again["execution_id"]), (StatusCode::ACCEPTED, &first["execution_id"]));
+    assert_eq!(
+        (status, &again["execution_id"]),
+        (StatusCode::ACCEPTED, &first["execution_id"])
+    );
 
-    let (status, _) = answer(node.request(Method::POST, &format!("/v1/executions/{id}/cancel"), OPERATOR)).await;
+    let (status, _) =
+        answer(node.request(Method::POST, &format!("/v1/executions/{id}/cancel"), OPERATOR)).await;
     assert_eq!(status, StatusCode::ACCEPTED);
     let ended = node.execution_in(id, &["failed"]).await;
-    assert_eq!((&ended["failure_kind"], &ended["cancel_requested_by"]), (&json!("cancelled"), &json!("otto")));
+    assert_eq!(
+        (&ended["failure_kind"], &ended["cancel_requested_by"]),
+        (&json!("cancelled"), &json!("otto"))
+    );
     assert_eq!(ended["progress"], json!({ "done": 3, "total": 10 }));
-    let (status, _) = answer(node.request(Method::POST, &format!("/v1/executions/{id}/cancel"), OPERATOR)).await;
+    let (status, _) =
+        answer(node.request(Method::POST, &format!("/v1/executions/{id}/cancel"), OPERATOR)).await;
     assert_eq!(status, StatusCode::CONFLICT);
     node.serving.shut_down().await;
 }
@@ -122,12 +223,16 @@ async fn lists_are_paged_and_filtered() {
         let id = node.trigger("fine", json!({})).await;
         node.execution_in(&id, &["success"]).await;
     }
-    let (_, page) = node.get("/v1/jobs/fine/executions?page=2&page_size=2&status=success").await;
+    let (_, page) = node
+        .get("/v1/jobs/fine/executions?page=2&page_size=2&status=success")
+        .await;
     assert_eq!(page["executions"].as_array().unwrap().len(), 1);
     let pagination = json!({ "total": 3, "page": 2, "page_size": 2, "total_pages": 2, "has_next": false, "has_previous": true });
     assert_eq!(page["pagination"], pagination);
-    let (_, none) = node.get("/v1/jobs/fine/executions?from=2999-01-01T00:00:00Z").await;
-    assert_eq!(none["pagination"]["total"], 0);
+    let (_, future) = node
+        .get("/v1/jobs/fine/executions?from=2999-01-01T00:00:00Z")
+        .await;
+    assert_eq!(future["pagination"]["total"], 0);
     let (status, jobs) = node.get("/v1/jobs").await;
     assert_eq!((status, jobs.as_array().unwrap().len()), (StatusCode::OK, 9));
     node.serving.shut_down().await;
@@ -138,18 +243,42 @@ async fn probes_need_no_token_and_details_and_metrics_do() {
     let world = World::new().await;
     let node = world.start(&[]).await;
     for path in ["/live", "/ready"] {
-        assert_eq!(answer(node.request(Method::GET, path, "")).await.0, StatusCode::OK, "{path}");
+        assert_eq!(
+            answer(node.request(Method::GET, path, "")).await.0,
+            StatusCode::OK,
+            "{path}"
+        );
     }
     let (_, short) = answer(node.request(Method::GET, "/health", "")).await;
     assert_eq!(short, json!({ "live": true, "ready": true }));
     let (_, full) = node.get("/health").await;
-    let names: Vec<&str> = full["checks"].as_array().unwrap().iter().filter_map(|check| check["name"].as_str()).collect();
+    let names: Vec<&str> = full["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|check| check["name"].as_str())
+        .collect();
     assert_eq!(names, ["jobs", "redis"]);
-    assert_eq!(answer(node.request(Method::GET, "/metrics", VIEWER)).await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(
+        answer(node.request(Method::GET, "/metrics", VIEWER)).await.0,
+        StatusCode::UNAUTHORIZED
+    );
     let metrics = node.request(Method::GET, "/metrics", "metrics-token-0123456789");
     assert_eq!(answer(metrics).await.0, StatusCode::OK);
-    assert_eq!(node.request(Method::GET, "/v1/things", VIEWER).send().await.unwrap().text().await.unwrap(), "things");
-    assert_eq!(node.get("/v1/openapi.json").await.1["info"]["title"], "Eidos back office jobs");
+    assert_eq!(
+        node.request(Method::GET, "/v1/things", VIEWER)
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap(),
+        "things"
+    );
+    assert_eq!(
+        node.get("/v1/openapi.json").await.1["info"]["title"],
+        "Eidos back office jobs"
+    );
     node.serving.shut_down().await;
 
     let closed = world.start(&[("EIDOS__SERVICE__EXPOSE_API_DOCS", "false")]).await;

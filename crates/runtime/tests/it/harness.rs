@@ -14,29 +14,32 @@ use tonic::transport::Channel;
 
 use crate::small_service::{SmallSettings, definition};
 
-pub const VIEWER: &str = "viewer-token-0123456789";
-pub const OPERATOR: &str = "operator-token-0123456789";
-pub const SOON: Duration = Duration::from_secs(15);
+pub(crate) const VIEWER: &str = "viewer-token-0123456789";
+pub(crate) const OPERATOR: &str = "operator-token-0123456789";
+pub(crate) const SOON: Duration = Duration::from_secs(15);
 
 /// The servers of one test.
-pub struct World {
-    pub db: TestDb,
-    pub redis: TestRedis,
+pub(crate) struct World {
+    pub(crate) db: TestDb,
+    pub(crate) redis: TestRedis,
 }
 
 /// One process's worth of service.
-pub struct Node {
-    pub serving: Serving,
+pub(crate) struct Node {
+    pub(crate) serving: Serving,
     http: reqwest::Client,
 }
 
 impl World {
-    pub async fn new() -> Self {
-        Self { db: TestDb::migrated().await, redis: TestRedis::shared().await }
+    pub(crate) async fn new() -> Self {
+        Self {
+            db: TestDb::migrated().await,
+            redis: TestRedis::shared().await,
+        }
     }
 
     /// Settings with further environment variables.
-    pub async fn settings(&self, more: &[(&str, &str)]) -> Arc<Effective<SmallSettings>> {
+    pub(crate) fn settings(&self, more: &[(&str, &str)]) -> Arc<Effective<SmallSettings>> {
         let tokens = json!([
             { "name": "vera", "role": "viewer", "token": VIEWER },
             { "name": "otto", "role": "operator", "token": OPERATOR },
@@ -56,34 +59,40 @@ impl World {
             ("EIDOS__SCHEDULER__CANCEL_GRACE", "500ms".to_owned()),
             ("EIDOS__SCHEDULER__HEARTBEAT_INTERVAL", "200ms".to_owned()),
             ("EIDOS__AUTH__TOKENS", tokens.to_string()),
-            ("EIDOS__AUTH__METRICS_TOKEN", "metrics-token-0123456789".to_owned()),
+            (
+                "EIDOS__AUTH__METRICS_TOKEN",
+                "metrics-token-0123456789".to_owned(),
+            ),
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .to_vec();
-        env.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        env.extend(
+            more.iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+        );
         match eidos_settings::load(&Input { file: None, env }) {
             Ok(settings) => Arc::new(settings),
             Err(errors) => panic!("{errors}"),
         }
     }
 
-    pub async fn service(&self, more: &[(&str, &str)]) -> Service {
-        self.service_with_clock(more, Arc::new(SystemClock::default())).await
-    }
-
-    pub async fn service_with_clock(&self, more: &[(&str, &str)], clock: SharedClock) -> Service {
-        let settings = self.settings(more).await;
+    pub(crate) async fn service(&self, more: &[(&str, &str)]) -> Service {
+        let settings = self.settings(more);
+        let clock: SharedClock = Arc::new(SystemClock::default());
         Service::connect(&definition(), settings, clock).await.unwrap()
     }
 
-    pub async fn start(&self, more: &[(&str, &str)]) -> Node {
+    pub(crate) async fn start(&self, more: &[(&str, &str)]) -> Node {
         let _installed_before = rustls::crypto::ring::default_provider().install_default();
         let serving = self.service(more).await.serve().await.unwrap();
-        Node { serving, http: reqwest::Client::builder().timeout(SOON).build().unwrap() }
+        Node {
+            serving,
+            http: reqwest::Client::builder().timeout(SOON).build().unwrap(),
+        }
     }
 
     /// Executions of a job as (status, failure kind, attempt), oldest first.
-    pub async fn history(&self, job: &str) -> Vec<(String, Option<String>, i32)> {
+    pub(crate) async fn history(&self, job: &str) -> Vec<(String, Option<String>, i32)> {
         sqlx::query_as(
             "SELECT status, failure_kind, attempt FROM eidos_jobs_executions WHERE job_name = $1 ORDER BY id",
         )
@@ -93,50 +102,60 @@ impl World {
         .unwrap()
     }
 
-    pub async fn count(&self, sql: &'static str) -> i64 {
+    pub(crate) async fn count(&self, sql: &'static str) -> i64 {
         sqlx::query_scalar(sql).fetch_one(self.db.pool()).await.unwrap()
     }
 }
 
 impl Node {
-    pub async fn grpc(&self) -> JobsServiceClient<Channel> {
-        JobsServiceClient::connect(format!("http://{}", self.serving.grpc_address())).await.unwrap()
+    pub(crate) async fn grpc(&self) -> JobsServiceClient<Channel> {
+        JobsServiceClient::connect(format!("http://{}", self.serving.grpc_address()))
+            .await
+            .unwrap()
     }
 
-    pub fn request(&self, method: Method, path: &str, token: &str) -> reqwest::RequestBuilder {
+    pub(crate) fn request(&self, method: Method, path: &str, token: &str) -> reqwest::RequestBuilder {
         let url = format!("http://{}{path}", self.serving.http_address());
         let request = self.http.request(method, url);
-        if token.is_empty() { request } else { request.bearer_auth(token) }
+        if token.is_empty() {
+            request
+        } else {
+            request.bearer_auth(token)
+        }
     }
 
-    pub async fn get(&self, path: &str) -> (StatusCode, Value) {
+    pub(crate) async fn get(&self, path: &str) -> (StatusCode, Value) {
         answer(self.request(Method::GET, path, VIEWER)).await
     }
 
-    pub async fn post(&self, path: &str, body: &Value) -> (StatusCode, Value) {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> (StatusCode, Value) {
         answer(self.request(Method::POST, path, OPERATOR).json(body)).await
     }
 
     /// Triggers and returns the execution's id.
-    pub async fn trigger(&self, job: &str, body: Value) -> String {
+    pub(crate) async fn trigger(&self, job: &str, body: Value) -> String {
         let (status, answer) = self.post(&format!("/v1/jobs/{job}/trigger"), &body).await;
         assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
         answer["execution_id"].as_str().unwrap().to_owned()
     }
 
     /// Waits until an execution has one of these states.
-    pub async fn execution_in(&self, id: &str, states: &[&str]) -> Value {
+    pub(crate) async fn execution_in(&self, id: &str, states: &[&str]) -> Value {
         eventually(&format!("execution {id} is {states:?}"), SOON, async || {
             let (_, execution) = self.get(&format!("/v1/executions/{id}")).await;
-            let status = execution["status"].as_str().unwrap_or_default();
-            if states.contains(&status) { Ok(execution) } else { Err(execution.to_string()) }
+            let state = execution["status"].as_str().unwrap_or_default();
+            if states.contains(&state) {
+                Ok(execution)
+            } else {
+                Err(execution.to_string())
+            }
         })
         .await
     }
 }
 
 /// Sends a request; the body is JSON or null.
-pub async fn answer(request: reqwest::RequestBuilder) -> (StatusCode, Value) {
+pub(crate) async fn answer(request: reqwest::RequestBuilder) -> (StatusCode, Value) {
     let response = request.send().await.unwrap();
     let status = response.status();
     let text = response.text().await.unwrap();

@@ -7,7 +7,8 @@ use serde_json::json;
 
 use crate::harness::{SOON, World};
 
-const SUCCESSES: &str = "SELECT count(*) FROM eidos_jobs_executions WHERE job_name = 'every-second' AND status = 'success'";
+const SUCCESSES: &str =
+    "SELECT count(*) FROM eidos_jobs_executions WHERE job_name = 'every-second' AND status = 'success'";
 const DOUBLED: &str = "SELECT count(*) FROM (SELECT slot_ms FROM eidos_jobs_executions WHERE job_name = 'every-second' \
     AND status IN ('success', 'skipped', 'running') GROUP BY slot_ms HAVING count(*) > 1) AS doubled";
 const ENABLED: (&str, &str) = ("EIDOS__JOBS__EVERY-SECOND__ENABLED", "true");
@@ -15,7 +16,11 @@ const ENABLED: (&str, &str) = ("EIDOS__JOBS__EVERY-SECOND__ENABLED", "true");
 async fn successes_reach(world: &World, wanted: i64) {
     eventually("slots are run", SOON, async || {
         let count = world.count(SUCCESSES).await;
-        if count >= wanted { Ok(()) } else { Err(format!("{count} of {wanted}")) }
+        if count >= wanted {
+            Ok(())
+        } else {
+            Err(format!("{count} of {wanted}"))
+        }
     })
     .await;
 }
@@ -53,17 +58,27 @@ async fn a_paused_job_does_not_run_until_it_is_resumed() {
     let world = World::new().await;
     let node = world.start(&[ENABLED]).await;
     successes_reach(&world, 1).await;
-    node.post("/v1/jobs/every-second/pause", &json!({ "reason": "test" })).await;
+    node.post("/v1/jobs/every-second/pause", &json!({ "reason": "test" }))
+        .await;
     // A run that had begun may end; afterwards nothing starts.
-    let newest = "SELECT coalesce(max(last_slot_ms), 0) FROM eidos_jobs_state WHERE job_name = 'every-second'";
+    let newest =
+        "SELECT coalesce(max(last_slot_ms), 0) FROM eidos_jobs_state WHERE job_name = 'every-second'";
     let at_pause = world.count(newest).await;
     let past = "SELECT count(*) FROM eidos_jobs_state WHERE last_slot_ms + 2500 < (extract(epoch FROM clock_timestamp()) * 1000) \
         AND job_name = 'every-second'";
     eventually("two slots pass", SOON, async || {
-        if world.count(past).await == 1 { Ok(()) } else { Err("not yet") }
+        if world.count(past).await == 1 {
+            Ok(())
+        } else {
+            Err("not yet")
+        }
     })
     .await;
-    assert_eq!(world.count(newest).await, at_pause, "no slot is claimed while paused");
+    assert_eq!(
+        world.count(newest).await,
+        at_pause,
+        "no slot is claimed while paused"
+    );
     let before = world.count(SUCCESSES).await;
     node.post("/v1/jobs/every-second/resume", &json!({})).await;
     successes_reach(&world, before + 1).await;
@@ -98,9 +113,14 @@ async fn the_slot_of_a_stopped_node_is_run_again_and_the_crash_counts_as_an_atte
     .execute(world.db.pool())
     .await
     .unwrap();
-    sqlx::query("UPDATE eidos_jobs_state SET epoch = 1").execute(world.db.pool()).await.unwrap();
+    sqlx::query("UPDATE eidos_jobs_state SET epoch = 1")
+        .execute(world.db.pool())
+        .await
+        .unwrap();
     // Yearly, so that no later slot makes this one obsolete.
-    let node = world.start(&[ENABLED, ("EIDOS__JOBS__EVERY-SECOND__CRON", "0 0 0 1 1 *")]).await;
+    let node = world
+        .start(&[ENABLED, ("EIDOS__JOBS__EVERY-SECOND__CRON", "0 0 0 1 1 *")])
+        .await;
     successes_reach(&world, 1).await;
     node.serving.shut_down().await;
     let history = world.history("every-second").await;
@@ -138,5 +158,7 @@ async fn a_long_job_does_not_starve_a_short_one() {
     let before = world.count(SUCCESSES).await;
     successes_reach(&world, before + 2).await;
     assert_eq!(node.execution_in(&id, &["running"]).await["status"], "running");
-    tokio::time::timeout(Duration::from_secs(20), node.serving.shut_down()).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), node.serving.shut_down())
+        .await
+        .unwrap();
 }

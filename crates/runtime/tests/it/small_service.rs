@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct SmallSettings {}
+pub(crate) struct SmallSettings {}
 
 impl ServiceSettings for SmallSettings {
     const DEFAULTS: &'static str = include_str!("small_service.yaml");
 }
 
-pub fn definition() -> ServiceDefinition<SmallSettings> {
+pub(crate) fn definition() -> ServiceDefinition<SmallSettings> {
     ServiceDefinition {
         name: "small-svc",
         about: "test",
@@ -37,21 +37,23 @@ pub fn definition() -> ServiceDefinition<SmallSettings> {
             .boxed()
         },
         routes: Some(|_deps| {
-            axum::Router::new()
-                .route("/v1/things", axum::routing::get(async || "things").post(async || "made"))
+            axum::Router::new().route(
+                "/v1/things",
+                axum::routing::get(async || "things").post(async || "made"),
+            )
         }),
     }
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Params {
+pub(crate) struct Params {
     note: Option<String>,
     from_slots: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     slot: String,
     note: Option<String>,
     attempt: u32,
@@ -69,7 +71,7 @@ fn report(ctx: &JobContext, params: Params) -> Report {
 
 macro_rules! job {
     ($name:ident = $job:literal, $ctx:ident, $params:ident => $body:expr) => {
-        pub struct $name;
+        pub(crate) struct $name;
 
         impl Job for $name {
             const NAME: &'static str = $job;
@@ -77,7 +79,10 @@ macro_rules! job {
             type Report = Report;
 
             fn scheduled_params(&self, slots: &SlotRange) -> Params {
-                Params { from_slots: Some(format!("upto {}", slots.upto)), ..Params::default() }
+                Params {
+                    from_slots: Some(format!("upto {}", slots.upto)),
+                    ..Params::default()
+                }
             }
 
             fn validate_params(&self, params: &Params) -> Result<(), String> {
