@@ -164,17 +164,20 @@ pub struct Pause {
 pub struct Breaks {
     /// One break, with its evidence.
     pub id: Option<BreakId>,
-    /// Only breaks in this status.
+    /// Only breaks in this status: open, resolved or ignored.
     #[arg(long)]
     pub status: Option<String>,
-    /// Only breaks of this severity.
-    #[arg(long)]
+    /// Only breaks of this severity: info, warning or critical.
+    #[arg(long, value_parser = ["info", "warning", "critical"])]
     pub severity: Option<String>,
+    /// Only breaks of this wallet.
+    #[arg(long)]
+    pub wallet: Option<String>,
     /// Only breaks of this token.
     #[arg(long)]
     pub token: Option<String>,
     /// At most this many.
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub limit: u32,
 }
 
@@ -190,7 +193,11 @@ pub struct Pauses {
 #[derive(Debug, Subcommand)]
 pub enum PauseCommand {
     /// List the pauses in force.
-    List,
+    List {
+        /// Also those that were lifted, by whom and why.
+        #[arg(long)]
+        all: bool,
+    },
     /// Let an operation move money again. Only a person may (ruling 26): needs the operator role.
     Lift {
         /// The operation, such as `withdraw`.

@@ -317,3 +317,59 @@ async fn the_token_comes_from_a_file_too_and_a_missing_file_is_exit_78() {
     assert_eq!(ran.code, 78, "{}", ran.err);
     assert!(ran.err.contains("/nowhere/token"), "{}", ran.err);
 }
+
+#[tokio::test]
+async fn breaks_are_picked_by_severity_and_by_id() {
+    let row = |id: &str, severity: &str| json!({ "break_id": id, "severity": severity, "token": "USDC", "diff_value": "-100.5", "evidence": { "block": 7 } });
+    let (critical, warning) = (
+        "0199f5a0-0000-7000-8000-000000000001",
+        "0199f5a0-0000-7000-8000-000000000002",
+    );
+    let answer = json!({ "breaks": [row(critical, "critical"), row(warning, "warning")] });
+    let service = Canned::start(vec![Answer::Json(200, answer)]).await;
+
+    let ran = service
+        .run(&["breaks", "--status", "open", "--severity", "critical"])
+        .await;
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(
+        ran.out.contains(critical) && !ran.out.contains(warning),
+        "{}",
+        ran.out
+    );
+    assert!(
+        service
+            .request(0)
+            .starts_with("GET /v1/breaks?status=open&limit=1000 "),
+        "{}",
+        service.request(0)
+    );
+
+    let ran = service.run(&["breaks", warning]).await;
+    assert!(
+        ran.code == 0 && ran.out.contains("\"block\": 7") && !ran.out.contains(critical),
+        "{}",
+        ran.out
+    );
+    let ran = service
+        .run(&["breaks", "0199f5a0-0000-7000-8000-000000000003"])
+        .await;
+    assert_eq!(ran.code, 1, "{}", ran.out);
+}
+
+#[tokio::test]
+async fn only_pauses_in_force_are_listed_unless_all_are_asked_for() {
+    let answer = json!({ "pauses": [
+        { "operation": "withdrawal", "token": "USDC", "lifted_at": null },
+        { "operation": "deposit", "token": "WETH", "lifted_at": "2026-01-01T00:00:00Z", "lifted_by": "ann" },
+    ] });
+    let service = Canned::start(vec![Answer::Json(200, answer)]).await;
+    let ran = service.run(&["pauses"]).await;
+    assert!(
+        ran.out.contains("USDC") && !ran.out.contains("WETH"),
+        "{}",
+        ran.out
+    );
+    let ran = service.run(&["pauses", "list", "--all"]).await;
+    assert!(ran.out.contains("USDC") && ran.out.contains("ann"), "{}", ran.out);
+}
