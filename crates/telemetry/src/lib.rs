@@ -10,10 +10,11 @@ mod exposition;
 mod logs;
 pub mod metric;
 pub mod trace_context;
+mod trace_lines;
 
 pub use catalogue::{Kind, MetricDescription, catalogue};
 pub use exposition::{MetricsHandle, install_metrics};
-pub use logs::{LogFormat, TelemetryGuard, TelemetryOptions, init};
+pub use logs::{LogFormat, TelemetryGuard, TelemetryOptions, TraceOptions, init, init_with};
 
 /// Why telemetry could not be set up.
 #[derive(Debug, thiserror::Error)]

@@ -7,15 +7,33 @@ use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::WithExportConfig;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
-use opentelemetry_sdk::trace::SdkTracerProvider;
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use crate::TelemetryError;
+use crate::trace_lines::WithTraceId;
 
-/// One batch of spans is given up after this time; a slow collector must not hold a shutdown.
-const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How much is traced and for how long an export is tried.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TraceOptions {
+    /// Share of new traces that is recorded, 0.0 to 1.0; a caller's decision is honoured.
+    pub sample_ratio: f64,
+    /// One batch of spans is given up after this time; a slow collector must not hold a shutdown.
+    pub export_timeout: Duration,
+}
+
+impl Default for TraceOptions {
+    fn default() -> Self {
+        Self {
+            sample_ratio: 1.0,
+            export_timeout: Duration::from_secs(5),
+        }
+    }
+}
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,14 +65,13 @@ pub struct TelemetryOptions {
 #[derive(Debug)]
 #[must_use = "spans that are still queued are lost when the guard is dropped early"]
 pub struct TelemetryGuard {
-    provider: Option<SdkTracerProvider>,
+    provider: SdkTracerProvider,
+    timeout: Duration,
 }
 
 impl Drop for TelemetryGuard {
     fn drop(&mut self) {
-        if let Some(provider) = self.provider.take()
-            && let Err(error) = provider.shutdown_with_timeout(EXPORT_TIMEOUT)
-        {
+        if let Err(error) = self.provider.shutdown_with_timeout(self.timeout) {
             tracing::warn!(%error, "the last spans could not be sent");
         }
     }
@@ -65,50 +82,58 @@ impl Drop for TelemetryGuard {
 /// # Errors
 /// [`TelemetryError`] for a filter or endpoint that is not understood, or when called twice.
 pub fn init(options: &TelemetryOptions) -> Result<TelemetryGuard, TelemetryError> {
+    init_with(options, TraceOptions::default())
+}
+
+/// [`init`] with its own sampling and export limit.
+///
+/// Traces always exist, so that log lines carry their ids and callees continue them; without an OTLP endpoint
+/// they are not sent anywhere.
+///
+/// # Errors
+/// Those of [`init`].
+pub fn init_with(options: &TelemetryOptions, traces: TraceOptions) -> Result<TelemetryGuard, TelemetryError> {
     let filter = EnvFilter::try_new(&options.log_level).map_err(|error| TelemetryError::LogLevel {
         level: options.log_level.clone(),
         reason: error.to_string(),
     })?;
     opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
-    let provider = options
-        .otlp_endpoint
-        .as_deref()
-        .map(|endpoint| tracer_provider(options, endpoint))
-        .transpose()?;
-    let spans = provider
-        .as_ref()
-        .map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer(options.service.clone())));
+    let provider = tracer_provider(options, traces)?;
+    let spans = tracing_opentelemetry::layer().with_tracer(provider.tracer(options.service.clone()));
+    // Traces do not depend on the log level. Libraries' spans below INFO stay out: the exporter's own transport
+    // would trace itself.
     tracing_subscriber::registry()
-        .with(lines(options.log_format).with_filter(filter))
-        .with(spans)
+        .with(lines(options.log_format, std::io::stderr).with_filter(filter))
+        .with(spans.with_filter(LevelFilter::INFO))
         .try_init()
         .map_err(|_already| TelemetryError::Twice { what: "the logger" })?;
-    Ok(TelemetryGuard { provider })
+    Ok(TelemetryGuard {
+        provider,
+        timeout: traces.export_timeout,
+    })
 }
 
-fn lines(format: LogFormat) -> Box<dyn Layer<Registry> + Send + Sync> {
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+fn lines<W>(format: LogFormat, writer: W) -> Box<dyn Layer<Registry> + Send + Sync>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer);
     match format {
         LogFormat::Json => layer
             .json()
             .flatten_event(true)
             .with_current_span(true)
             .with_span_list(false)
+            .map_event_format(WithTraceId::json)
             .boxed(),
-        LogFormat::Text => layer.with_ansi(false).boxed(),
+        LogFormat::Text => layer.with_ansi(false).map_event_format(WithTraceId::text).boxed(),
     }
 }
 
-fn tracer_provider(options: &TelemetryOptions, endpoint: &str) -> Result<SdkTracerProvider, TelemetryError> {
-    let exporter = opentelemetry_otlp::SpanExporter::builder()
-        .with_tonic()
-        .with_endpoint(endpoint)
-        .with_timeout(EXPORT_TIMEOUT)
-        .build()
-        .map_err(|source| TelemetryError::Otlp {
-            endpoint: endpoint.to_owned(),
-            source,
-        })?;
+fn tracer_provider(
+    options: &TelemetryOptions,
+    traces: TraceOptions,
+) -> Result<SdkTracerProvider, TelemetryError> {
     let resource = Resource::builder()
         .with_service_name(options.service.clone())
         .with_attribute(KeyValue::new("service.version", options.version.clone()))
@@ -117,10 +142,23 @@ fn tracer_provider(options: &TelemetryOptions, endpoint: &str) -> Result<SdkTrac
             options.environment.clone(),
         ))
         .build();
-    Ok(SdkTracerProvider::builder()
-        .with_batch_exporter(exporter)
+    let ratio = Sampler::TraceIdRatioBased(traces.sample_ratio);
+    let mut provider = SdkTracerProvider::builder()
         .with_resource(resource)
-        .build())
+        .with_sampler(Sampler::ParentBased(Box::new(ratio)));
+    if let Some(endpoint) = &options.otlp_endpoint {
+        let exporter = opentelemetry_otlp::SpanExporter::builder()
+            .with_tonic()
+            .with_endpoint(endpoint)
+            .with_timeout(traces.export_timeout)
+            .build()
+            .map_err(|source| TelemetryError::Otlp {
+                endpoint: endpoint.clone(),
+                source,
+            })?;
+        provider = provider.with_batch_exporter(exporter);
+    }
+    Ok(provider.build())
 }
 
 #[cfg(test)]
@@ -139,5 +177,56 @@ mod tests {
         };
         let error = init(&options).unwrap_err().to_string();
         assert!(error.contains("eidos=loud") && error.contains("info"), "{error}");
+    }
+
+    /// What a layer wrote.
+    #[derive(Clone, Default)]
+    struct Page(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Page {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_carry_the_ids_of_the_trace_they_belong_to() {
+        for (format, shape) in [
+            (LogFormat::Json, "\"trace_id\":\""),
+            (LogFormat::Text, "trace_id="),
+        ] {
+            let page = Page::default();
+            let writer = page.clone();
+            let provider = SdkTracerProvider::builder().build();
+            let spans = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+            let subscriber = tracing_subscriber::registry()
+                .with(lines(format, move || writer.clone()))
+                .with(spans);
+            let trace_id = tracing::subscriber::with_default(subscriber, || {
+                tracing::info!(job = "x", "outside");
+                let span = tracing::info_span!("run");
+                let _entered = span.enter();
+                tracing::info!(job = "x", "inside");
+                let context = tracing_opentelemetry::OpenTelemetrySpanExt::context(&span);
+                opentelemetry::trace::TraceContextExt::span(&context)
+                    .span_context()
+                    .trace_id()
+            });
+            let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
+            let written: Vec<&str> = text.lines().collect();
+            assert_eq!(written.len(), 2, "{text}");
+            assert!(!written[0].contains("trace_id"), "{text}");
+            assert!(written[1].contains(&format!("{shape}{trace_id}")), "{text}");
+            assert!(written.iter().all(|line| line.contains('Z')), "UTC: {text}");
+            if format == LogFormat::Json {
+                for line in written {
+                    let parsed: serde_json::Value = serde_json::from_str(line).unwrap();
+                    assert_eq!(parsed["job"], "x");
+                }
+            }
+        }
     }
 }
