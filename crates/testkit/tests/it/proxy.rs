@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use eidos_testkit::{ProxyMode, TcpProxy, eventually};
+use eidos_testkit::{PortLease, ProxyMode, TcpProxy, eventually};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -258,10 +258,9 @@ async fn a_large_stream_arrives_whole_over_changes_of_mode() {
 
 #[tokio::test]
 async fn a_dead_server_looks_dead() {
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let port = free.local_addr().unwrap().port();
-    drop(free);
-    let proxy = TcpProxy::start(port).await;
+    // A lease, not a port the kernel just gave back: it could give it out again.
+    let dead = PortLease::take().unwrap();
+    let proxy = TcpProxy::start(dead.port()).await;
     let mut stream = connect(&proxy).await;
     let broken = timeout(SOON, stream.read_u8()).await.unwrap().unwrap_err();
     assert_eq!(broken.kind(), ErrorKind::ConnectionReset);
