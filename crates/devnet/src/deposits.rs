@@ -185,31 +185,6 @@ impl World {
         Ok(())
     }
 
-    /// Credits the deposits that were waiting ([`crate::Trap::DepositNotCredited`]).
-    ///
-    /// # Errors
-    /// If the database refuses.
-    pub async fn credit_waiting_deposits(&mut self) -> anyhow::Result<()> {
-        for deposit in std::mem::take(&mut self.waiting_deposits) {
-            let (key, at) = ((deposit.wallet, deposit.token), crate::world::now_ms());
-            self.credit(&deposit, key, deposit.amount, at)?;
-            self.ledger.fly(key, deposit.amount.negated())?;
-            self.flush().await?;
-            for statement in [
-                "UPDATE eidos_trading_deposits SET status = 2, credited_at = $2, updated_at = $2 WHERE deposit_id = $1",
-                "UPDATE eidos_chain_deposit_records SET status = 2, credited_at = $2, updated_at = $2
-                 WHERE deposit_id = $1",
-            ] {
-                sqlx::query(statement)
-                    .bind(&deposit.id)
-                    .bind(at)
-                    .execute(&self.pool)
-                    .await?;
-            }
-        }
-        Ok(())
-    }
-
     fn deposit_txs(
         &mut self,
         wallet: Address,

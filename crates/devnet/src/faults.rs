@@ -93,7 +93,9 @@ impl World {
     async fn missing_withdrawal_debit(&mut self) -> anyhow::Result<Vec<Planted>> {
         let key = (self.next_ordinary()?, WETH);
         let amount = self.random_amount(WETH, 50, 300)?;
-        self.deposit(&[(key.0, WETH, amount)]).await?;
+        // A deposit first, so that the Vault can certainly pay; of another size, so that nothing else explains the gap.
+        let enough = amount.checked_add("0.25".parse()?)?;
+        self.deposit(&[(key.0, WETH, enough)]).await?;
         self.withdraw_on_chain(&[(key, amount)]).await?;
         self.entry(Fault::MissingWithdrawalDebit, key, amount.negated())
     }

@@ -23,12 +23,14 @@
 //! The node must be anvil and must not be used by anybody else meanwhile; the database must be empty. Nothing here is for
 //! production: it sends transactions as anybody, and its tokens may be minted by anybody.
 
+mod arrivals;
 pub mod audit;
 mod books;
 pub mod bulk;
 mod deposits;
 mod faults;
 mod genesis;
+mod indexer;
 pub mod ledger;
 mod life;
 mod manifest;

@@ -10,7 +10,7 @@ use crate::genesis::call;
 use crate::ledger::Key;
 use crate::tokens::{Market, USDC};
 use crate::traffic::{Mined, Tx};
-use crate::world::{World, hash_text, now_ms};
+use crate::world::{World, hash_text};
 
 /// Buckets of the platform's fee accounts.
 const FEE_BUCKETS: u8 = 16;
@@ -228,67 +228,6 @@ impl World {
             .map(|mined| hash_text(mined.tx_hash))
             .unwrap_or_default();
         self.record_batch(&batch, SettlementStatus::Settled, &tx_hash, at)
-    }
-
-    /// Lets every open batch end: settles what is not settled, and books it.
-    ///
-    /// # Errors
-    /// If a server refuses.
-    pub async fn confirm_batches(&mut self) -> anyhow::Result<()> {
-        for mut batch in std::mem::take(&mut self.open_batches) {
-            let late = batch.settled.is_none();
-            if late {
-                self.settle_on_chain(&mut batch).await?;
-            }
-            self.book_batch(&batch, now_ms())?;
-            for trade in &batch.trades {
-                for (key, delta) in trade.deltas(self.addresses.fee_recipient)? {
-                    if late {
-                        self.ledger.move_above_cut(key, delta)?;
-                        self.ledger.fly_until_cut(key, delta.negated())?;
-                    } else {
-                        self.ledger.fly(key, delta.negated())?;
-                    }
-                }
-            }
-            self.flush().await?;
-            self.confirm_batch(&batch).await?;
-        }
-        Ok(())
-    }
-
-    async fn confirm_batch(&self, batch: &Batch) -> anyhow::Result<()> {
-        let mined = batch
-            .settled
-            .as_ref()
-            .context("a batch without its transaction")?;
-        let (tx_hash, block) = (hash_text(mined.tx_hash), i64::try_from(mined.block)?);
-        let mut transaction = self.pool.begin().await?;
-        for statement in [
-            "UPDATE eidos_trading_trades SET settlement_status = 3, tx_hash = $2, settled_at = $3, updated_at = $3
-             WHERE batch_id = $1",
-            "UPDATE eidos_trading_settlement_batches SET status = 3, tx_hash = $2, confirmed_at = $3, updated_at = $3
-             WHERE batch_id = $1",
-        ] {
-            sqlx::query(statement)
-                .bind(&batch.id)
-                .bind(&tx_hash)
-                .bind(now_ms())
-                .execute(&mut *transaction)
-                .await?;
-        }
-        sqlx::query(
-            "UPDATE eidos_chain_settlement_batches SET status = 2, tx_hash = $2, block_number = $3,
-                 confirmed_at = $4, updated_at = $4 WHERE batch_id = $1",
-        )
-        .bind(&batch.id)
-        .bind(&tx_hash)
-        .bind(block)
-        .bind(now_ms())
-        .execute(&mut *transaction)
-        .await?;
-        transaction.commit().await?;
-        Ok(())
     }
 
     fn user_deltas(&self, trade: &Trade) -> anyhow::Result<Vec<(Key, Amount)>> {

@@ -84,16 +84,6 @@ impl World {
         Ok(())
     }
 
-    /// Lets everything that is on its way arrive: withdrawals, batches, credits. The next [`World::cut`] sees it all.
-    ///
-    /// # Errors
-    /// If a server refuses.
-    pub async fn let_everything_arrive(&mut self) -> anyhow::Result<()> {
-        self.confirm_withdrawals().await?;
-        self.confirm_batches().await?;
-        self.credit_waiting_deposits().await
-    }
-
     async fn in_flight_withdrawal(&mut self) -> anyhow::Result<Vec<Key>> {
         let key = (self.next_ordinary()?, USDC);
         let amount = self.random_amount(USDC, 50_000, 200_000)?;

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::genesis::call;
 use crate::ledger::Key;
 use crate::traffic::{Mined, Tx};
-use crate::world::{World, hash_text, now_ms};
+use crate::world::{World, hash_text};
 
 /// A withdrawal the books know.
 #[derive(Debug, Clone)]
@@ -157,51 +157,6 @@ impl World {
                 *at,
             );
         }
-        Ok(())
-    }
-
-    /// Lets every open withdrawal end: mines what is not mined, and confirms in the books.
-    ///
-    /// # Errors
-    /// If a server refuses.
-    pub async fn confirm_withdrawals(&mut self) -> anyhow::Result<()> {
-        for withdrawal in std::mem::take(&mut self.open_withdrawals) {
-            let key = (withdrawal.wallet, withdrawal.token);
-            let mut mined = None;
-            if !withdrawal.mined {
-                mined = self.withdraw_on_chain(&[(key, withdrawal.amount)]).await?.pop();
-                // Mined above the cut: it stays in flight until the next cut.
-                self.ledger.fly(key, withdrawal.amount.negated())?;
-                self.ledger.fly_until_cut(key, withdrawal.amount)?;
-                self.ledger.move_above_cut(key, withdrawal.amount.negated())?;
-            }
-            self.confirm_withdrawal(&withdrawal, mined.as_ref()).await?;
-        }
-        Ok(())
-    }
-
-    async fn confirm_withdrawal(&self, withdrawal: &Withdrawal, mined: Option<&Mined>) -> anyhow::Result<()> {
-        let tx_hash = mined.map(|mined| hash_text(mined.tx_hash));
-        let block = mined.map(|mined| i64::try_from(mined.block)).transpose()?;
-        sqlx::query(
-            "UPDATE eidos_trading_withdrawals SET status = 3, tx_hash = coalesce($2, tx_hash), confirmed_at = $3,
-                 updated_at = $3 WHERE withdraw_id = $1",
-        )
-        .bind(&withdrawal.id)
-        .bind(tx_hash.as_deref())
-        .bind(now_ms())
-        .execute(&self.pool)
-        .await?;
-        sqlx::query(
-            "UPDATE eidos_chain_withdrawal_txs SET status = 2, tx_hash = coalesce($2, tx_hash),
-                 block_number = $3, confirmed_at = $4, updated_at = $4 WHERE withdraw_id = $1",
-        )
-        .bind(&withdrawal.id)
-        .bind(tx_hash.as_deref())
-        .bind(block)
-        .bind(now_ms())
-        .execute(&self.pool)
-        .await?;
         Ok(())
     }
 

@@ -44,13 +44,6 @@ pub struct Findings {
     pub checked: Option<u64>,
 }
 
-impl Findings {
-    /// Adds the breaks of a later reading. Dust and count stay those of the full run.
-    pub fn merge(&mut self, later: Self) {
-        self.breaks.extend(later.breaks);
-    }
-}
-
 /// Reads them.
 ///
 /// # Errors

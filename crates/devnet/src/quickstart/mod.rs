@@ -73,16 +73,17 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
     let jobs = PgPool::connect(&servers.jobs_url())
         .await
         .context("connecting to the jobs database")?;
-    let mut findings = read_findings(&jobs).await?;
+    let block = world.cut_block()?.number;
+    let mut report = compare(world.manifest(), read_findings(&jobs).await?, block);
     if world
         .manifest()
         .traps
         .iter()
         .any(|trapped| trapped.trap == Trap::LateCommit)
     {
-        findings.merge(late_commit(&mut world, &programs, &config, &jobs).await?);
+        let later = late_commit(&mut world, &programs, &config, &jobs).await?;
+        report.add_later(compare(world.manifest(), later, block));
     }
-    let report = compare(world.manifest(), findings, world.cut_block()?.number);
     let path = options.dir.join("quickstart-report.json");
     write_private(&path, &serde_json::to_string_pretty(&report)?)?;
     say(&report.table(started.elapsed()));
@@ -106,8 +107,13 @@ async fn late_commit(
     say(
         "\nRows written before that run are committed only now. Reconciling what changed: recon-svc run reconciliation\n",
     );
-    say(&programs.reconcile(config, &[]).await?);
+    say(headline(&programs.reconcile(config, &[]).await?));
     read_findings(jobs).await
+}
+
+/// A report's first paragraph: the breaks below it are those of the full run, which were shown already.
+fn headline(report: &str) -> &str {
+    report.split("\n\n").next().unwrap_or(report)
 }
 
 fn describe(world: &World) {

@@ -5,13 +5,18 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
+use eidos_sandbox::{ManagedProcess, ProcessSpec, Signal};
+use tokio::net::TcpStream;
 use tokio::process::Command;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::config::{API_TOKENS, Endpoints};
 use super::say;
 
 /// Far above what a run over a few thousand accounts takes.
 const RUN_TIMEOUT: Duration = Duration::from_mins(5);
+/// Runs in progress get to their next step and end.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(40);
 /// From start to an answering port.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -62,25 +67,31 @@ impl Programs {
         finish("recon-svc run reconciliation", &mut command).await
     }
 
-    /// `recon-svc serve` until Ctrl-C.
+    /// `recon-svc serve` until Ctrl-C or SIGTERM. Its log goes to a file: the terminal is for the person.
     pub(super) async fn serve(&self, config: &Path, endpoints: &Endpoints) -> anyhow::Result<()> {
-        let mut child = Command::new(&self.recon)
+        let log = config.with_file_name("recon-svc.log");
+        let spec = ProcessSpec::new("recon-svc", &self.recon, &log)
             .arg("serve")
-            .env("EIDOS_CONFIG", config)
-            .kill_on_drop(true)
-            .spawn()
-            .context("starting recon-svc serve")?;
-        await_port(endpoints.http_port, &mut child).await?;
-        say(&how_to_talk(config, endpoints));
+            .env("EIDOS_CONFIG", config);
+        let process = ManagedProcess::spawn(&spec)?;
+        let port = endpoints.http_port;
+        let listening = || async move { TcpStream::connect(("127.0.0.1", port)).await.is_ok() };
+        process.wait_ready(START_TIMEOUT, listening).await?;
+        say(&how_to_talk(config, &log, endpoints));
+        let mut terminate = signal(SignalKind::terminate())?;
         tokio::select! {
-            ended = child.wait() => bail!("recon-svc ended by itself: {}", ended?),
-            signal = tokio::signal::ctrl_c() => signal.context("waiting for Ctrl-C")?,
+            ended = process.wait_exit(Duration::MAX) => {
+                bail!("recon-svc ended by itself ({}):\n{}", ended?, process.log_tail());
+            }
+            interrupted = tokio::signal::ctrl_c() => interrupted.context("waiting for Ctrl-C")?,
+            _ = terminate.recv() => {}
         }
-        // Ctrl-C reaches the whole process group; what is left is to let it drain.
-        match tokio::time::timeout(START_TIMEOUT, child.wait()).await {
-            Ok(ended) => ended.map(drop).context("waiting for recon-svc"),
-            Err(_elapsed) => child.kill().await.context("stopping recon-svc"),
+        // A terminal's Ctrl-C reaches recon-svc too; a second request to drain is none, and it may be gone already.
+        let _ = process.signal(Signal::Terminate);
+        if process.wait_exit(DRAIN_TIMEOUT).await.is_err() {
+            process.kill()?;
         }
+        Ok(())
     }
 }
 
@@ -102,26 +113,11 @@ async fn finish(name: &str, command: &mut Command) -> anyhow::Result<String> {
     Ok(stdout.trim_end().to_owned())
 }
 
-async fn await_port(port: u16, child: &mut tokio::process::Child) -> anyhow::Result<()> {
-    let deadline = tokio::time::Instant::now() + START_TIMEOUT;
-    while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-        if let Some(status) = child.try_wait()? {
-            bail!("recon-svc serve ended at once: {status}");
-        }
-        ensure!(
-            tokio::time::Instant::now() < deadline,
-            "recon-svc does not listen on port {port}"
-        );
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    Ok(())
-}
-
-fn how_to_talk(config: &Path, endpoints: &Endpoints) -> String {
+fn how_to_talk(config: &Path, log: &Path, endpoints: &Endpoints) -> String {
     let [viewer, operator, _] = API_TOKENS.map(|(_, token)| token);
     let base = format!("http://127.0.0.1:{}", endpoints.http_port);
     format!(
-        "\nrecon-svc is serving (configuration: {config}); Ctrl-C ends everything.\n\n  \
+        "\nrecon-svc is serving (configuration {config}, log {log}); Ctrl-C ends everything.\n\n  \
          curl -s {base}/ready\n  \
          curl -s -H 'Authorization: Bearer {viewer}' {base}/v1/jobs\n  \
          curl -s -H 'Authorization: Bearer {viewer}' {base}/v1/jobs/reconciliation/report\n  \
@@ -131,6 +127,7 @@ fn how_to_talk(config: &Path, endpoints: &Endpoints) -> String {
          curl -s {base}/metrics\n\n  gRPC (eidos.jobs.v1): 127.0.0.1:{grpc}\n  EVM node: {rpc}\n  \
          psql '{exchange}'",
         config = config.display(),
+        log = log.display(),
         grpc = endpoints.grpc_port,
         rpc = endpoints.rpc,
         exchange = endpoints.exchange_database,

@@ -171,6 +171,25 @@ const fn severity_name(severity: Severity) -> &'static str {
 }
 
 impl Report {
+    /// Adds what a later run over the same world left: what it lost is missed, what it invented is false.
+    pub fn add_later(&mut self, later: Self) {
+        for mut missed in later.missed {
+            if self.missed.iter().all(|known| known.planted != missed.planted) {
+                missed.because = format!("found, then lost by the hourly run: {}", missed.because);
+                self.found.retain(|found| *found != missed.planted);
+                if let Some(class) = self.classes.get_mut(missed.planted.class.as_str()) {
+                    class.found -= 1;
+                }
+                self.missed.push(missed);
+            }
+        }
+        for finding in later.false_breaks {
+            if !self.false_breaks.contains(&finding) {
+                self.false_breaks.push(finding);
+            }
+        }
+    }
+
     /// True if everything planted was found and nothing else was reported.
     pub const fn is_clean(&self) -> bool {
         self.missed.is_empty() && self.false_breaks.is_empty()
@@ -179,7 +198,7 @@ impl Report {
     /// What a person reads at a glance, verdict last.
     pub fn table(&self, took: Duration) -> String {
         let mut faults = Table::new();
-        faults.load_style(presets::UTF8_HORIZONTAL_ONLY);
+        faults.load_style(presets::UTF8_FULL_CONDENSED);
         faults.set_header(["PLANTED FAULT", "TOKEN", "ON CHAIN − BOOKS", "SEVERITY", "FOUND"]);
         for planted in &self.planted {
             let verdict = self.missed.iter().find(|missed| missed.planted == *planted);
@@ -192,7 +211,7 @@ impl Report {
             ]);
         }
         let mut traps = Table::new();
-        traps.load_style(presets::UTF8_HORIZONTAL_ONLY);
+        traps.load_style(presets::UTF8_FULL_CONDENSED);
         traps.set_header(["TRAP (not a fault)", "WHY NOT", "REPORTED"]);
         let mut seen = BTreeSet::new();
         for trapped in self.traps.iter().filter(|trapped| seen.insert(trapped.trap)) {
@@ -301,6 +320,28 @@ mod tests {
         let report = compared(vec![], vec![finding(2, "surplus", "1")], None);
         assert_eq!(report.false_breaks.len(), 1);
         assert!(!report.is_clean());
+    }
+
+    #[test]
+    fn a_later_run_may_neither_lose_nor_invent() {
+        let fault = planted(Fault::DoubleCredit, "shortfall", "-250", Severity::Critical);
+        let right = || compared(vec![fault.clone()], vec![finding(1, "shortfall", "-250")], None);
+        let mut report = right();
+        report.add_later(right());
+        assert!(report.is_clean());
+        report.add_later(compared(vec![fault.clone()], vec![], None));
+        assert_eq!(
+            (
+                report.missed.len(),
+                report.found.len(),
+                report.classes["double_credit"].found
+            ),
+            (1, 0, 0)
+        );
+        let mut report = right();
+        let breaks = vec![finding(1, "shortfall", "-250"), finding(2, "surplus", "1")];
+        report.add_later(compared(vec![fault], breaks, None));
+        assert_eq!((report.missed.len(), report.false_breaks.len()), (0, 1));
     }
 
     #[test]
