@@ -2,6 +2,7 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     reason = "a failing helper must fail the test that called it"
 )]
 
@@ -36,6 +37,14 @@ fn settings(brokers: &str, delivery_timeout: Duration) -> KafkaSection {
         client_id: "bus-test".to_owned(),
         delivery_timeout,
     }
+}
+
+/// What is bounded by a delivery timeout of two seconds must end well before this.
+async fn in_time<T>(future: impl Future<Output = T>) -> T {
+    let limit = Duration::from_secs(15);
+    tokio::time::timeout(limit, future)
+        .await
+        .unwrap_or_else(|_elapsed| panic!("not done after {limit:?}"))
 }
 
 /// A topic of this test alone: real brokers keep what earlier runs wrote.
@@ -208,24 +217,17 @@ async fn an_unreachable_broker_is_an_error_in_bounded_time() {
     let timeout = Duration::from_secs(2);
     let publisher = Publisher::connect(&settings(&format!("127.0.0.1:{port}"), timeout)).unwrap();
 
-    let started = Instant::now();
     let event = event("0xa", 1);
     let message = Message {
         key: "0xa",
         event: &event,
         traceparent: None,
     };
-    let error = publisher
-        .publish(&Topic::new("nowhere").unwrap(), message)
-        .await
-        .unwrap_err();
+    let topic = Topic::new("nowhere").unwrap();
+    let publishing = publisher.publish(&topic, message);
+    let error = in_time(publishing).await.unwrap_err();
     assert!(matches!(error, BusError::Timeout { .. }), "{error}");
     assert!(error.is_retryable());
-    assert!(
-        started.elapsed() < Duration::from_secs(10),
-        "took {:?}",
-        started.elapsed()
-    );
 
     let error = publisher.check(Duration::from_secs(1)).await.unwrap_err();
     assert!(
@@ -295,7 +297,6 @@ async fn a_full_queue_is_an_error_in_bounded_time() {
     let publisher = Publisher::connect(&settings(&format!("127.0.0.1:{port}"), timeout)).unwrap();
     let topic = Topic::new("nowhere").unwrap();
     let event = event("0xa", 1);
-    let started = Instant::now();
     // More than the queue holds: some never get in, and every one of them ends.
     let sends = (0..1_500).map(|_| {
         publisher.publish(
@@ -307,16 +308,11 @@ async fn a_full_queue_is_an_error_in_bounded_time() {
             },
         )
     });
-    let outcomes = futures::future::join_all(sends).await;
+    let outcomes = in_time(futures::future::join_all(sends)).await;
     assert!(
         outcomes
             .iter()
             .all(|outcome| matches!(outcome, Err(error) if error.is_retryable()))
-    );
-    assert!(
-        started.elapsed() < Duration::from_secs(15),
-        "took {:?}",
-        started.elapsed()
     );
 }
 
