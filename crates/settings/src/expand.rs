@@ -1,4 +1,4 @@
-//! `${VAR}` and `${VAR:default}` inside the file's values.
+//! `${VAR}` and `${VAR:default}` inside the file's values, and those of a service's defaults.
 //!
 //! Expansion happens after YAML is parsed, so a variable's content can never add keys. A value that is only
 //! `${VAR}` with the variable unset is absent; an unset variable in the middle of a text is an error, because
@@ -34,7 +34,13 @@ fn walk(tree: &mut Tree, key: &str, variables: &BTreeMap<&str, &str>, problems: 
             }
         }
         Node::Text(text) if text.contains("${") => match expand_text(text, variables) {
-            Ok(Expanded::Text(expanded)) => *text = expanded,
+            Ok(Expanded::Text(expanded, variable)) => {
+                *text = expanded;
+                // What a variable put in the place of a default is no default any more.
+                if let (Some(name), Origin::Default) = (variable, &tree.origin) {
+                    tree.origin = Origin::Environment { name };
+                }
+            }
             Ok(Expanded::Absent(name)) => {
                 if let Origin::File { unset, .. } = &mut tree.origin {
                     *unset = Some(name);
@@ -57,12 +63,15 @@ fn walk(tree: &mut Tree, key: &str, variables: &BTreeMap<&str, &str>, problems: 
 
 #[derive(Debug, PartialEq, Eq)]
 enum Expanded {
-    Text(String),
+    /// The text, and the first variable it holds.
+    Text(String, Option<String>),
+    /// The unset variable the whole value is made of.
     Absent(String),
 }
 
 fn expand_text(text: &str, variables: &BTreeMap<&str, &str>) -> Result<Expanded, String> {
     let mut expanded = String::new();
+    let mut used = None;
     let mut rest = text;
     while let Some(start) = rest.find("${") {
         if let Some(before) = rest[..start].strip_suffix('$') {
@@ -87,12 +96,11 @@ fn expand_text(text: &str, variables: &BTreeMap<&str, &str>) -> Result<Expanded,
             return Err("has a ${…} whose name is not a variable's (letters, digits and _)".to_owned());
         }
         rest = &inner[end + 1..];
-        match variables
-            .get(name)
-            .copied()
-            .filter(|value| !value.is_empty())
-            .or(default)
-        {
+        let set = variables.get(name).copied().filter(|value| !value.is_empty());
+        if set.is_some() && used.is_none() {
+            used = Some(name.to_owned());
+        }
+        match set.or(default) {
             Some(value) => expanded.push_str(value),
             None if start == 0 && expanded.is_empty() && rest.is_empty() => {
                 return Ok(Expanded::Absent(name.to_owned()));
@@ -101,7 +109,7 @@ fn expand_text(text: &str, variables: &BTreeMap<&str, &str>) -> Result<Expanded,
         }
     }
     expanded.push_str(rest);
-    Ok(Expanded::Text(expanded))
+    Ok(Expanded::Text(expanded, used))
 }
 
 #[cfg(test)]
@@ -117,7 +125,11 @@ mod tests {
 
     #[test]
     fn variables_defaults_and_absence() {
-        let text = |text: &str| Ok(Expanded::Text(text.to_owned()));
+        let text = |text: &str| Ok(text.to_owned());
+        let expanded = |text: &str| match super::tests::expanded(text)? {
+            Expanded::Text(text, _) => Ok(text),
+            Expanded::Absent(name) => Err(format!("absent {name}")),
+        };
         assert_eq!(expanded("${HOST}"), text("db"));
         assert_eq!(expanded("${NOPE:false}"), text("false"));
         assert_eq!(expanded("${EMPTY:x}"), text("x"));
@@ -131,7 +143,7 @@ mod tests {
             text("${HOST}"),
             "a variable's content is not expanded again"
         );
-        assert_eq!(expanded("${NOPE}"), Ok(Expanded::Absent("NOPE".to_owned())));
+        assert_eq!(expanded("${NOPE}"), Err("absent NOPE".to_owned()));
         assert!(expanded("pw-${NOPE}").unwrap_err().contains("NOPE"));
         assert!(expanded("${HOST}${NOPE}").is_err());
         assert!(expanded("${HOST").is_err());

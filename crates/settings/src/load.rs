@@ -106,8 +106,13 @@ fn find<'a>(tree: &'a Tree, key: &str) -> Option<&'a Tree> {
 /// Everything that is wrong, each with key path, value (secrets masked), origin, reason and fix.
 pub fn load<T: ServiceSettings>(input: &Input<'_>) -> Result<Effective<T>, SettingsErrors> {
     let mut problems = Problems::default();
-    let defaults = default_layers::<T>(&mut problems);
-    let file = file_layer(input, &defaults, &mut problems);
+    let variables: BTreeMap<&str, &str> = input
+        .env
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    let defaults = default_layers::<T>(&variables, &mut problems);
+    let file = file_layer(input.file, &variables, &defaults, &mut problems);
     let lower = merge(&[&defaults, &file]);
     let mut environment = environment::overlay(&input.env, &lower, &mut problems);
     fit(&mut environment, &defaults, "", &mut problems);
@@ -149,24 +154,25 @@ pub fn load<T: ServiceSettings>(input: &Input<'_>) -> Result<Effective<T>, Setti
     })
 }
 
-/// Suite defaults below the service's.
-pub(crate) fn default_layers<T: ServiceSettings>(problems: &mut Problems) -> Tree {
+/// Suite defaults below the service's, which may name variables (`rpc_url: "${CHAIN_RPC_URL:http://…}"`).
+fn default_layers<T: ServiceSettings>(variables: &BTreeMap<&str, &str>, problems: &mut Problems) -> Tree {
     let suite = parse_yaml(SUITE_DEFAULTS, &Origin::Default, "suite.default.yaml", problems);
-    let service = parse_yaml(T::DEFAULTS, &Origin::Default, "settings.default.yaml", problems);
+    let mut service = parse_yaml(T::DEFAULTS, &Origin::Default, "settings.default.yaml", problems);
+    expand::expand(&mut service, variables, problems);
     merge(&[&suite, &service])
 }
 
-fn file_layer(input: &Input<'_>, defaults: &Tree, problems: &mut Problems) -> Tree {
-    let variables: BTreeMap<&str, &str> = input
-        .env
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_str()))
-        .collect();
+fn file_layer(
+    file: Option<&Path>,
+    variables: &BTreeMap<&str, &str>,
+    defaults: &Tree,
+    problems: &mut Problems,
+) -> Tree {
     let named = variables
         .get(crate::CONFIG_FILE_VARIABLE)
         .copied()
         .filter(|path| !path.is_empty());
-    let Some(path) = input.file.or(named.map(Path::new)) else {
+    let Some(path) = file.or(named.map(Path::new)) else {
         return Tree::empty_table();
     };
     let name = path.display().to_string();
@@ -186,7 +192,7 @@ fn file_layer(input: &Input<'_>, defaults: &Tree, problems: &mut Problems) -> Tr
         unset: None,
     };
     let mut tree = parse_yaml(&text, &origin, &name, problems);
-    expand::expand(&mut tree, &variables, problems);
+    expand::expand(&mut tree, variables, problems);
     fit(&mut tree, defaults, "", problems);
     tree
 }

@@ -212,3 +212,13 @@ fn unreadable_and_broken_files_are_problems_beside_the_others() {
         assert!(errors.to_string().contains(what), "{errors}");
     }
 }
+
+#[test]
+fn the_defaults_of_a_service_may_name_variables() {
+    assert_eq!(load_sample("", &[]).unwrap().service.sample.note, None);
+    let effective = load_sample("", &[("SAMPLE_NOTE", "from outside")]).unwrap();
+    assert_eq!(effective.service.sample.note.as_deref(), Some("from outside"));
+    assert_eq!(effective.origin("sample.note").to_string(), "env SAMPLE_NOTE");
+    let effective = load_sample("sample: { note: file }", &[("SAMPLE_NOTE", "from outside")]).unwrap();
+    assert_eq!(effective.service.sample.note.as_deref(), Some("file"));
+}

@@ -37,6 +37,18 @@ pub(crate) struct SampleSection {
     pub(crate) hosts: Vec<String>,
     #[serde(serialize_with = "eidos_settings::secret::masked_option")]
     pub(crate) api_key: Option<secrecy::SecretString>,
+    pub(crate) webhook: Option<Talkative>,
+}
+
+/// A type whose error repeats what it was given.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Talkative(String);
+
+impl<'de> Deserialize<'de> for Talkative {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Err(serde::de::Error::custom(format!("{text} is wrong")))
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -54,9 +66,10 @@ service:
 sample:
   # Rows per batch.
   batch_size: 100
-  note: null
+  note: ${SAMPLE_NOTE}
   hosts: []
   api_key: null
+  webhook: null
 jobs:
   archive-data:
     sample_rate: 0.5

@@ -55,6 +55,7 @@ fn no_secret_in_errors_whatever_is_wrong_with_it() {
         "auth: { tokens: [ { name: a, role: hunter2hunter2, token: x } ] }",
         "auth: 'token=hunter2hunter2'",
         "sample: { api_key: [hunter2hunter2] }",
+        "sample: { webhook: hunter2hunter2 }",
         "service: { http_port: 'redis://:hunter2hunter2@h' }",
         "redis: { password: 'hunter2hunter2",
         "redis: { password: 'hunter2hunter2-${NOPE}' }",
