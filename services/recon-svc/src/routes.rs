@@ -31,7 +31,7 @@ struct Api {
 }
 
 /// The routes of this service.
-pub fn routes(deps: &ServiceDeps<ReconSettings>) -> Router {
+pub(crate) fn routes(deps: &ServiceDeps<ReconSettings>) -> Router {
     let suite = &deps.settings.suite;
     let channels = Publisher::connect(&suite.kafka)
         .map_err(anyhow::Error::from)

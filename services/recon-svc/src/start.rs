@@ -21,14 +21,14 @@ use crate::sources::snapshot::Databases;
 use crate::sources::tokens;
 
 /// Builds the jobs of this service.
-pub async fn build(deps: ServiceDeps<ReconSettings>) -> anyhow::Result<Vec<JobEntry>> {
+pub(crate) async fn build(deps: ServiceDeps<ReconSettings>) -> anyhow::Result<Vec<JobEntry>> {
     Ok(vec![JobEntry::new(reconciliation(&deps).await?)])
 }
 
 async fn reconciliation(deps: &ServiceDeps<ReconSettings>) -> anyhow::Result<Reconciliation> {
     let suite = &deps.settings.suite;
     let settings = &deps.settings.service;
-    let schema = Schema::resolve(&settings.schema_profile).map_err(refusal)?;
+    let schema = Schema::resolve(&settings.schema_profile).map_err(|problems| refusal(&problems))?;
     let trading = deps.source(SourceName::Trading).await?;
     let chain_db = deps.source(SourceName::Chain).await?;
     let admin = deps.source(SourceName::Admin).await?;
@@ -45,7 +45,8 @@ async fn reconciliation(deps: &ServiceDeps<ReconSettings>) -> anyhow::Result<Rec
     let mut chain_settings = settings.chain.clone();
     let in_books = tokens::from_books(&admin, &schema, chain_settings.chain_id).await?;
     let table = schema.name(crate::schema::TableId::TokenConfigs);
-    chain_settings.tokens = tokens::agree(&chain_settings.tokens, &in_books, table).map_err(refusal)?;
+    chain_settings.tokens =
+        tokens::agree(&chain_settings.tokens, &in_books, table).map_err(|problems| refusal(&problems))?;
     let chain = ChainReader::connect(&chain_settings).await.context("chain")?;
     let tokens = Arc::new(TokenList::new(
         chain_settings
@@ -97,7 +98,7 @@ async fn verify_tables(schema: &Schema, homes: &[(Home, &PgPool)]) -> anyhow::Re
     if problems.is_empty() {
         Ok(())
     } else {
-        Err(refusal(problems))
+        Err(refusal(&problems))
     }
 }
 
@@ -119,7 +120,7 @@ async fn verify_snapshots(trading: &PgPool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn refusal(problems: Vec<String>) -> anyhow::Error {
+fn refusal(problems: &[String]) -> anyhow::Error {
     anyhow::anyhow!("{}", problems.join("\n"))
 }
 

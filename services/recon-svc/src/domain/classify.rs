@@ -124,12 +124,19 @@ pub fn classify(difference: &Difference, movements: &Movements, opposite: Option
     if let Some(deposit) = deposit_slip {
         return hint(Cause::DecimalsSlip, &deposit.reference);
     }
-    if let Some(deposit) = movements
+    let other_amount = movements
         .deposits
         .iter()
-        .find(|deposit| explains_amount(deposit, diff))
-    {
-        return hint(Cause::WrongAmount, &deposit.reference);
+        .find(|deposit| explains_amount(deposit, diff));
+    if let Some(deposit) = other_amount {
+        let chain = deposit.chain_amount.unwrap_or_default().scaled();
+        let slip = is_power_of_ten_apart(deposit.amount.scaled(), chain);
+        let cause = if slip {
+            Cause::DecimalsSlip
+        } else {
+            Cause::WrongAmount
+        };
+        return hint(cause, &deposit.reference);
     }
     if let Some(found) = by_movement(diff, movements) {
         return found;

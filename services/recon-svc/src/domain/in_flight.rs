@@ -81,11 +81,9 @@ pub fn withdrawal_line(
     cut_block: u64,
 ) -> Option<Line> {
     let in_flight = match (state, mined) {
-        (WithdrawalState::Refunded, _) => false,
-        (WithdrawalState::Debited, mined) => !mined.by(cut_block),
         // Confirmed but nowhere on chain is a fault, not a delay: no line.
-        (WithdrawalState::Confirmed, Mined::No) => false,
-        (WithdrawalState::Confirmed, mined) => !mined.by(cut_block),
+        (WithdrawalState::Refunded, _) | (WithdrawalState::Confirmed, Mined::No) => false,
+        (WithdrawalState::Debited | WithdrawalState::Confirmed, mined) => !mined.by(cut_block),
     };
     in_flight.then(|| Line {
         kind: LineKind::WithdrawalNotMined,

@@ -134,7 +134,7 @@ fn at_least(severity: Severity, value_usdc: Option<Amount>, because: &str) -> We
 mod tests {
     use super::*;
 
-    const DAY: Duration = Duration::from_secs(86_400);
+    const DAY: Duration = Duration::from_hours(24);
 
     fn now() -> DateTime<Utc> {
         "2026-11-20T12:00:00Z".parse().unwrap()

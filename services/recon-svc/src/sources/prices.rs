@@ -72,10 +72,7 @@ async fn newest(table: &PriceTable, pool: &PgPool) -> Result<Vec<(String, Price)
         let symbol: String = row.try_get("symbol").map_err(SourceError::reading(what))?;
         let text: String = row.try_get("price").map_err(SourceError::reading(what))?;
         let time_ms: i64 = row.try_get("time_ms").map_err(SourceError::reading(what))?;
-        let usdc = text
-            .parse::<Decimal>()
-            .ok()
-            .filter(|price| price.is_sign_positive());
+        let usdc = text.parse::<Decimal>().ok().filter(Decimal::is_sign_positive);
         let as_of = DateTime::<Utc>::from_timestamp_millis(time_ms);
         // A price that cannot be read is a missing price: at least a warning for whatever needs it.
         if let (Some(usdc), Some(as_of)) = (usdc, as_of) {

@@ -122,7 +122,8 @@ impl Run<'_> {
         Ok(found)
     }
 
-    /// Stores the breaks with their evidence, in one step with the removal of the suspects they came from.
+    /// Stores the breaks with their evidence, in one step. The suspects stay until the run is closed: killed before
+    /// that, the next execution reads them again, finds the same breaks and still pauses.
     pub(super) async fn record(&self, view: &mut View, decided: &Decided) -> Result<Vec<BreakReport>, Fault> {
         let hints = self.hints(view, &decided.breaks).await?;
         let mut reports = Vec::with_capacity(decided.breaks.len());
@@ -158,7 +159,6 @@ impl Run<'_> {
             }
             reports.push(report);
         }
-        step.delete_checkpoints(&self.suspects_prefix()).await?;
         step.commit().await?;
         Ok(reports)
     }

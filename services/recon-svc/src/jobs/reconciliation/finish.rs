@@ -10,7 +10,7 @@ use super::confirm::Decided;
 use super::report::{BreakReport, Finding, TokenReport};
 use super::run::{DIMENSION, Done, Fault, HEAD_KEY, Run, View};
 use super::solvency::Solvency;
-use super::{Mode, Reconciliation};
+use super::{Mode, Reconciliation, SampleCursor};
 use crate::domain::severity::Severity;
 use crate::domain::tally::Tally;
 use crate::domain::verdict::BreakKind;
@@ -90,7 +90,7 @@ impl Run<'_> {
         tally: &Tally,
         decided: &Decided,
         wallets: Option<&[Address]>,
-        cursor: Option<Option<Address>>,
+        cursor: Option<SampleCursor>,
     ) -> Result<u64, Fault> {
         if self.ctx.dry_run() {
             return Ok(0);
@@ -136,6 +136,7 @@ impl Run<'_> {
             .await
             .map_err(Fault::own)?;
         step.delete_checkpoint(HEAD_KEY).await?;
+        step.delete_checkpoints(&self.suspects_prefix()).await?;
         step.commit().await?;
         Ok(resolved)
     }

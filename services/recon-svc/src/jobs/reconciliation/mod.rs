@@ -33,7 +33,7 @@ use tokio::time::Instant;
 use self::announce::Channels;
 use self::confirm::Decided;
 use self::finish::{DEBTS_KEY, done_key, newest, next_block};
-use self::report::{Coverage, CutReport, Report, RpcReport, render};
+use self::report::{BreakReport, Coverage, CutReport, Report, RpcReport, render};
 use self::run::{Done, Fault, Run, View};
 use self::solvency::{Solvency, as_findings};
 use crate::domain::account::TokenList;
@@ -51,6 +51,13 @@ use crate::store::shards::ShardState;
 
 /// Where the rotating sample is.
 pub const CURSOR_KEY: &str = "sample/cursor";
+
+/// The wallet the last sample ended with; the next one goes on after it, or starts over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SampleCursor {
+    /// `None`: start over.
+    pub after: Option<Address>,
+}
 
 /// What a run covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -172,7 +179,14 @@ struct Attempt {
     decided: Decided,
     wallets: Option<Vec<Address>>,
     chosen: Vec<(&'static str, u64)>,
-    cursor: Option<Option<Address>>,
+    cursor: Option<SampleCursor>,
+}
+
+/// What the end of a run gave.
+struct Ending {
+    breaks: Vec<BreakReport>,
+    paused: Vec<String>,
+    resolved: u64,
 }
 
 impl Reconciliation {
@@ -201,7 +215,7 @@ impl Reconciliation {
         let (mode, mode_reason) = choose_mode(&params, done.as_ref());
         let (mut run, mut keep) = Run::begin(self, ctx, mode).await?;
         let mut repins = 0;
-        let mut attempt = loop {
+        let (mut attempt, repins) = loop {
             match self.attempt(&mut run, keep, &params, done.as_ref()).await {
                 Err(fault) if fault.needs_new_pin() && repins < self.rules().repin_attempts => {
                     repins += 1;
@@ -210,82 +224,93 @@ impl Reconciliation {
                     metric::reconciliation_repinned("chain");
                     tracing::warn!(%error, repins, "a new cut is pinned");
                 }
-                other => break other?,
+                other => break (other?, repins),
             }
         };
+        let ending = self.end(&run, &mut attempt).await?;
+        let last_full: Option<Done> = ctx.load_checkpoint(&done_key(Mode::Full)).await?;
+        let mut report = self.report(&run, attempt, ending);
+        report.mode_reason = mode_reason;
+        report.coverage.oldest_verified = last_full.map(|done| done.at);
+        let ladder = self.chain.ladder_report();
+        report.rpc = RpcReport::between(requests, ladder.requests, ladder.rungs);
+        report.repins = repins;
+        report.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Ok(report)
+    }
+
+    /// From decided suspects to stored breaks, pauses and the closed run.
+    async fn end(&self, run: &Run<'_>, attempt: &mut Attempt) -> Result<Ending, Fault> {
+        let ctx = run.ctx;
         let mut breaks = run.record_solvency(&attempt.view, &attempt.solvency).await?;
         let mut found = run.record(&mut attempt.view, &attempt.decided).await?;
         run.confirm_critical(&attempt.decided, &mut found).await?;
         breaks.extend(found);
-        let paused = if ctx.dry_run() {
-            Vec::new()
-        } else {
-            run.pause(&breaks).await?
-        };
+        let mut paused = Vec::new();
+        if !ctx.dry_run() {
+            paused = run.pause(&breaks).await?;
+        }
+        let (view, wallets) = (&attempt.view, attempt.wallets.as_deref());
         let resolved = run
-            .close(
-                &attempt.view,
-                &attempt.tally,
-                &attempt.decided,
-                attempt.wallets.as_deref(),
-                attempt.cursor,
-            )
+            .close(view, &attempt.tally, &attempt.decided, wallets, attempt.cursor)
             .await?;
         self.tell(ctx).await?;
-        let at = attempt.view.cut.taken_at();
         if !ctx.dry_run() {
-            let lag = attempt.view.cut.indexer_lag();
-            self.gauges(ctx.jobs_db(), mode, at, &attempt.tally, lag)
+            let (at, lag) = (view.cut.taken_at(), view.cut.indexer_lag());
+            self.gauges(ctx.jobs_db(), run.mode, at, &attempt.tally, lag)
                 .await
                 .map_err(Fault::own)?;
         }
-        breaks.sort_by_key(|found| {
-            (
-                std::cmp::Reverse(found.severity),
-                found.kind,
-                std::cmp::Reverse(found.usdc),
-            )
-        });
+        let worst = |found: &BreakReport| {
+            use std::cmp::Reverse;
+            (Reverse(found.severity), found.kind, Reverse(found.usdc))
+        };
+        breaks.sort_by_key(worst);
+        Ok(Ending {
+            breaks,
+            paused,
+            resolved,
+        })
+    }
+
+    /// Everything the run knows about itself; the caller adds what only it knows.
+    fn report(&self, run: &Run<'_>, attempt: Attempt, ending: Ending) -> Report {
         let mut findings = run.cut_findings(&attempt.view.cut);
         findings.extend(as_findings(&attempt.solvency.findings));
         findings.extend(run.token_findings(&attempt.view, &attempt.tally));
-        let last_full: Option<Done> = ctx.load_checkpoint(&done_key(Mode::Full)).await?;
+        let critical = |found: &&BreakReport| found.severity == Severity::Critical;
         let ladder = self.chain.ladder_report();
-        let report = Report {
-            mode: mode.as_str(),
-            mode_reason,
+        let mut breaks = ending.breaks;
+        let (breaks_found, critical) = (breaks.len() as u64, breaks.iter().filter(critical).count() as u64);
+        breaks.truncate(self.rules().report_breaks);
+        Report {
+            mode: run.mode.as_str(),
+            mode_reason: String::new(),
             run_id: run.run_id,
-            dry_run: ctx.dry_run(),
+            dry_run: run.ctx.dry_run(),
             cut: CutReport::of(attempt.view.cut.block, &attempt.view.cut),
             checked: attempt.tally.checked(),
             matched: attempt.tally.matched(),
             lag: attempt.decided.lag,
             undecided: attempt.decided.undecided.len() as u64,
-            breaks_found: breaks.len() as u64,
-            critical: breaks
-                .iter()
-                .filter(|found| found.severity == Severity::Critical)
-                .count() as u64,
-            resolved,
+            breaks_found,
+            critical,
+            resolved: ending.resolved,
             tokens: run.token_reports(&attempt.tally, &attempt.solvency),
             ignored: run.ignored(),
             findings,
-            paused,
+            paused: ending.paused,
             coverage: Coverage {
-                complete: mode == Mode::Full,
+                complete: run.mode == Mode::Full,
                 chosen: attempt.chosen,
-                oldest_verified: last_full.map(|done| done.at),
+                oldest_verified: None,
             },
-            rpc: RpcReport::between(requests, ladder.requests, ladder.rungs),
+            rpc: RpcReport::between(ladder.requests, ladder.requests, Vec::new()),
             resumed_from: run.resumed(),
-            repins,
-            duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-            breaks: {
-                breaks.truncate(self.rules().report_breaks);
-                breaks
-            },
-        };
-        Ok(report)
+            repins: 0,
+            duration_ms: 0,
+            breaks,
+        }
     }
 
     /// One cut, read to the end.
@@ -384,9 +409,10 @@ impl Reconciliation {
                 .map_err(Fault::own)?,
         );
         let debts = parse(ctx.load_checkpoint(DEBTS_KEY).await?.unwrap_or_default());
-        let cursor: Option<Option<Address>> = ctx.load_checkpoint(CURSOR_KEY).await?;
+        let cursor: Option<SampleCursor> = ctx.load_checkpoint(CURSOR_KEY).await?;
         let limit = self.rules().sample_wallets;
-        let sample = changes::wallets_after(conn, &self.schema, cursor.flatten(), limit).await?;
+        let sample =
+            changes::wallets_after(conn, &self.schema, cursor.and_then(|cursor| cursor.after), limit).await?;
         let next = (sample.len() >= limit as usize)
             .then(|| sample.last().copied())
             .flatten();
@@ -407,7 +433,7 @@ impl Reconciliation {
         Ok(Choice {
             wallets: all.into_iter().collect(),
             chosen,
-            cursor: Some(next),
+            cursor: Some(SampleCursor { after: next }),
         })
     }
 
@@ -429,7 +455,7 @@ impl Reconciliation {
 struct Choice {
     wallets: Vec<Address>,
     chosen: Vec<(&'static str, u64)>,
-    cursor: Option<Option<Address>>,
+    cursor: Option<SampleCursor>,
 }
 
 fn choose_mode(params: &Params, done: Option<&Done>) -> (Mode, String) {

@@ -212,11 +212,12 @@ impl Run<'_> {
         if let Some(state) = self.held_state(shard) {
             return Ok(state);
         }
-        let loaded = match self.ctx.dry_run() {
-            true => None,
-            false => shard_store::load(self.ctx.jobs_db().control(), self.shard_key(shard))
+        let loaded = if self.ctx.dry_run() {
+            None
+        } else {
+            shard_store::load(self.ctx.jobs_db().control(), self.shard_key(shard))
                 .await
-                .map_err(Fault::own)?,
+                .map_err(Fault::own)?
         };
         if let Some(state) = &loaded {
             self.count(state.tally.checked());

@@ -1,5 +1,7 @@
 //! What a run found: the same struct for the execution's row, the log, the API and a person at a terminal.
 
+use std::fmt::Write;
+
 use chrono::{DateTime, Utc};
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use eidos_chain::{BlockRef, RequestCounts, RungReport};
@@ -239,25 +241,25 @@ pub fn render(report: &Report) -> String {
         report.rpc.http_requests,
     );
     if let Some(before) = report.resumed_from {
-        text.push_str(&format!("resumed: {before} accounts were already durable\n"));
+        let _ = writeln!(text, "resumed: {before} accounts were already durable");
     }
     if !report.mode_reason.is_empty() {
-        text.push_str(&format!("full because {}\n", report.mode_reason));
+        let _ = writeln!(text, "full because {}", report.mode_reason);
     }
     text.push('\n');
     text.push_str(&tokens_table(report));
     if !report.breaks.is_empty() {
-        text.push_str(&format!("\n\n{}", breaks_table(report)));
+        let _ = write!(text, "\n\n{}", breaks_table(report));
         let more = report.breaks_found.saturating_sub(report.breaks.len() as u64);
         if more > 0 {
-            text.push_str(&format!("\n… and {more} more: GET /v1/breaks"));
+            let _ = write!(text, "\n… and {more} more: GET /v1/breaks");
         }
     }
     for finding in &report.findings {
-        text.push_str(&format!("\n! {}: {}", finding.kind, finding.detail));
+        let _ = write!(text, "\n! {}: {}", finding.kind, finding.detail);
     }
     for paused in &report.paused {
-        text.push_str(&format!("\n! paused: {paused}"));
+        let _ = write!(text, "\n! paused: {paused}");
     }
     text.push('\n');
     text

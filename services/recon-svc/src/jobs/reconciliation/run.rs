@@ -358,10 +358,10 @@ impl<'a> Run<'a> {
     }
 
     pub(super) fn hold(&self, shard: u16, state: ShardState, suspects: Vec<Suspect>) {
-        let mut shared = self.shared();
-        shared.suspect_count += suspects.len();
-        shared.suspects.extend(suspects);
-        shared.states.insert(shard, state);
+        let mut held = self.shared();
+        held.suspect_count += suspects.len();
+        held.suspects.extend(suspects);
+        held.states.insert(shard, state);
     }
 
     pub(super) fn count_suspects(&self, more: usize) {
@@ -385,14 +385,14 @@ impl<'a> Run<'a> {
     }
 
     pub(super) fn count(&self, checked: u64) {
-        let mut shared = self.shared();
-        shared.checked += checked;
-        self.ctx.progress(shared.checked, None);
+        let mut held = self.shared();
+        held.checked += checked;
+        self.ctx.progress(held.checked, None);
     }
 
     pub(super) fn note_resumed(&self, checked: u64) {
-        let mut shared = self.shared();
-        shared.resumed = Some(shared.resumed.unwrap_or_default() + checked);
+        let mut held = self.shared();
+        held.resumed = Some(held.resumed.unwrap_or_default() + checked);
     }
 
     pub(super) fn resumed(&self) -> Option<u64> {
@@ -401,12 +401,12 @@ impl<'a> Run<'a> {
 
     pub(super) fn note_ignored(&self, dust: &[(AccountKey, Difference)]) {
         let limit = self.job.rules().report_breaks;
-        let mut shared = self.shared();
+        let mut held = self.shared();
         for (key, difference) in dust {
-            if shared.ignored.len() >= limit {
+            if held.ignored.len() >= limit {
                 return;
             }
-            shared.ignored.push(IgnoredReport {
+            held.ignored.push(IgnoredReport {
                 wallet: key.wallet,
                 token: self.job.tokens.symbol(key.token).to_owned(),
                 kind: difference.kind,

@@ -1,0 +1,80 @@
+//! Killed in the middle, the next execution goes on: what is durable is not read again, and the end is the same.
+
+use std::time::Duration;
+
+use eidos_devnet::{Fault, Trap};
+
+use crate::stand::Stand;
+
+#[tokio::test]
+async fn ruling_28_a_killed_full_run_is_continued_and_ends_like_an_undisturbed_one() {
+    let stand = Stand::new(&Fault::ALL, &Trap::ALL).await;
+    let small = ("RECONCILIATION__PAGE_ACCOUNTS", "1");
+    let child = stand
+        .command(
+            &["--full"],
+            &[
+                small,
+                ("RECONCILIATION__PARALLELISM", "1"),
+                ("RECONCILIATION__RECHECK_DELAY", "60s"),
+            ],
+        )
+        .spawn();
+    stand
+        .until(
+            "some pages are durable",
+            "SELECT count(*) > 0 FROM eidos_jobs_reconciliation_checkpoints WHERE (state->>'pages')::int >= 3",
+        )
+        .await;
+    child.kill();
+    let durable: i64 = sqlx::query_scalar(
+        "SELECT coalesce(sum((t->>'checked')::bigint), 0)::bigint \
+         FROM eidos_jobs_reconciliation_checkpoints, jsonb_array_elements(state->'tally') t",
+    )
+    .fetch_one(stand.jobs.pool())
+    .await
+    .unwrap();
+    let run: uuid::Uuid =
+        sqlx::query_scalar("SELECT DISTINCT run_id FROM eidos_jobs_reconciliation_checkpoints")
+            .fetch_one(stand.jobs.pool())
+            .await
+            .unwrap();
+
+    // The dead process's lease ends by itself.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let report = stand.reconcile(&["--full"], &[small]).await;
+    assert_eq!(report["run_id"], run.to_string(), "{report:#}");
+    assert!(
+        report["resumed_from"].as_i64().unwrap() >= durable,
+        "{durable} were durable: {report:#}"
+    );
+    let verdict = stand.verdict(stand.world.manifest()).await;
+    assert!(verdict.is_clean(), "{verdict:#?}");
+
+    let undisturbed = stand.reconcile(&["--full"], &[]).await;
+    for what in ["checked", "matched", "breaks_found", "tokens"] {
+        assert_eq!(report[what], undisturbed[what], "{what}");
+    }
+}
+
+#[tokio::test]
+async fn ruling_28_other_settings_start_again() {
+    let stand = Stand::clean().await;
+    stand.edit("USDC", 0, "5").await;
+    let child = stand
+        .command(&["--full"], &[("RECONCILIATION__RECHECK_DELAY", "60s")])
+        .spawn();
+    stand
+        .until(
+            "the first reading is durable",
+            "SELECT count(*) > 0 FROM eidos_jobs_checkpoints WHERE checkpoint_key LIKE 'suspects/%'",
+        )
+        .await;
+    child.kill();
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let report = stand
+        .reconcile(&["--full"], &[("RECONCILIATION__IGNORE_BELOW_USDC", "0.02")])
+        .await;
+    assert!(report.get("resumed_from").is_none(), "{report:#}");
+    assert_eq!(report["breaks_found"], 1);
+}

@@ -1,0 +1,60 @@
+//! What is wrong at start is refused with its name and a fix, and nothing is reconciled.
+
+use std::time::Duration;
+
+use crate::stand::Stand;
+
+async fn refusal(stand: &Stand, settings: &[(&str, &str)]) -> String {
+    let (status, child) = stand
+        .command(&["--full"], settings)
+        .run(Duration::from_secs(60))
+        .await;
+    assert!(!status.success(), "{}", child.stdout());
+    format!("{}{}", child.stdout(), child.stderr())
+}
+
+#[tokio::test]
+async fn ruling_16_each_mistake_is_named() {
+    let stand = Stand::clean().await;
+    let column = r#"{"balances": {"columns": {"settled_frozen": "frozen_settled"}}}"#;
+    for (key, value, named) in [
+        ("CHAIN__CHAIN_ID", "1", "chain_id"),
+        ("CHAIN__RPC_URL", "http://127.0.0.1:9", "127.0.0.1:9"),
+        (
+            "SCHEMA_PROFILE__PROFILE",
+            "eidos-code",
+            "table trading_balances does not exist",
+        ),
+        (
+            "SCHEMA_PROFILE__TABLES",
+            column,
+            "eidos_trading_balances has no column frozen_settled",
+        ),
+        (
+            "CHAIN__TOKENS",
+            r#"[{"symbol": "USDC", "address": "0x0000000000000000000000000000000000000001", "decimals": 6}]"#,
+            "WETH",
+        ),
+    ] {
+        let said = refusal(&stand, &[(key, value)]).await;
+        assert!(said.contains(named), "{key}: {named} in {said}");
+    }
+    sqlx::query("DELETE FROM eidos_chain_block_checkpoints")
+        .execute(stand.books())
+        .await
+        .unwrap();
+    let said = refusal(&stand, &[("JOBS__RECONCILIATION__RETRY__MAX_ATTEMPTS", "1")]).await;
+    assert!(said.contains("eidos_chain_block_checkpoints"), "{said}");
+}
+
+#[tokio::test]
+async fn ruling_21_an_indexer_on_a_fork_is_no_difference() {
+    let stand = Stand::clean().await;
+    sqlx::query("UPDATE eidos_chain_block_checkpoints SET block_hash = '0x' || repeat('ab', 32)")
+        .execute(stand.books())
+        .await
+        .unwrap();
+    let said = refusal(&stand, &[("JOBS__RECONCILIATION__RETRY__MAX_ATTEMPTS", "1")]).await;
+    assert!(said.contains("reorganised"), "{said}");
+    assert_eq!(stand.open_breaks().await, []);
+}

@@ -1,0 +1,48 @@
+//! Everything planted is found once, no trap is reported.
+
+use eidos_devnet::{Fault, Trap};
+
+use crate::stand::Stand;
+
+#[tokio::test]
+async fn ruling_22_every_fault_is_found_once_and_no_trap_is() {
+    let stand = Stand::new(&Fault::ALL, &Trap::ALL).await;
+    let report = stand.reconcile(&["--full"], &[]).await;
+    let verdict = stand.verdict(stand.world.manifest()).await;
+    assert!(verdict.is_clean(), "{verdict:#?}");
+    assert_eq!(report["mode"], "full");
+    assert_eq!(report["coverage"]["complete"], true);
+
+    // Seen again, each break is the same row.
+    let before = stand.open_breaks().await;
+    let again = stand.reconcile(&["--full"], &[]).await;
+    assert_eq!(stand.open_breaks().await, before);
+    assert_eq!(again["breaks_found"], report["breaks_found"]);
+    let least: i64 = sqlx::query_scalar("SELECT min(occurrences) FROM eidos_jobs_breaks")
+        .fetch_one(stand.jobs.pool())
+        .await
+        .unwrap();
+    assert_eq!(least, 2);
+}
+
+#[tokio::test]
+async fn a_world_that_agrees_has_no_break_and_a_dry_run_writes_nothing() {
+    let stand = Stand::clean().await;
+    stand.edit("USDC", 0, "5").await;
+    let report = stand.reconcile(&["--full", "--dry-run"], &[]).await;
+    assert_eq!(report["breaks_found"], 1, "{report:#}");
+    assert_eq!(stand.open_breaks().await, []);
+    let rows: i64 = sqlx::query_scalar(
+        "SELECT (SELECT count(*) FROM eidos_jobs_reconciliation_records) \
+              + (SELECT count(*) FROM eidos_jobs_reconciliation_checkpoints) \
+              + (SELECT count(*) FROM eidos_jobs_checkpoints)",
+    )
+    .fetch_one(stand.jobs.pool())
+    .await
+    .unwrap();
+    assert_eq!(rows, 0);
+    stand.edit("USDC", 0, "-5").await;
+    let report = stand.reconcile(&["--full"], &[]).await;
+    assert_eq!(report["breaks_found"], 0, "{report:#}");
+    assert_eq!(report["checked"], report["matched"]);
+}
