@@ -19,7 +19,7 @@ use crate::CoreError;
 pub struct DatabaseSettings {
     /// `postgres://user:password@host:port/database?sslmode=...`.
     pub url: SecretString,
-    /// A replica that answers reads, if there is one.
+    /// A replica that answers reads of neighbours' tables. Not used for the jobs database.
     pub replica_url: Option<SecretString>,
     /// All pools of this database together; at least 4.
     pub max_connections: u32,
@@ -102,18 +102,14 @@ pub async fn connect_jobs(
     let settings = settings.into();
     let options = session_options(&settings, &settings.url, app_name, "jobs")?;
     probe(&options, &settings, "jobs").await?;
+    // Reads go to the primary as well: a checkpoint read from a lagging replica would repeat work.
     let read_only = options.clone().options([("default_transaction_read_only", "on")]);
-    let read_options = match &settings.replica_url {
-        Some(replica) => session_options(&settings, replica, app_name, "jobs")?
-            .options([("default_transaction_read_only", "on")]),
-        None => read_only.clone(),
-    };
     let control = (settings.max_connections / 4).max(2);
     let data = (settings.max_connections.saturating_sub(control) / 2).max(1);
     let read = settings.max_connections.saturating_sub(control + data).max(1);
     Ok(JobsDb {
         control: pool(&settings, control, options),
-        read: pool(&settings, read, read_options),
+        read: pool(&settings, read, read_only.clone()),
         data: pool(&settings, data, read_only),
     })
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use eidos_settings::lease_margin;
 use eidos_types::{Clock, SystemClock};
 
 /// An instant on two clocks. The monotonic one stops while the machine is suspended, the boot one does not.
@@ -82,7 +83,7 @@ pub(super) struct Term {
 impl Term {
     /// `None` when the TTL does not exceed the margin; the margin is returned for the message.
     pub(super) fn new(ttl: Duration, grace: Duration, max_hold: Duration) -> Result<Self, Duration> {
-        let margin = (ttl / 50).max(Duration::from_secs(1)) + grace;
+        let margin = lease_margin(ttl) + grace;
         if ttl > margin {
             Ok(Self {
                 ttl,

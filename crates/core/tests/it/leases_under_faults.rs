@@ -112,6 +112,7 @@ async fn a_lost_reply_is_repeated_and_gives_the_same_token() {
         .release()
         .await
         .unwrap();
+    let before = proxy.traffic().connections;
     proxy.set(ProxyMode::BlackholeReplies).await;
     let acquiring = tokio::spawn(async move {
         let lease = held(&client, &request(30 * SECOND)).await;
@@ -119,6 +120,12 @@ async fn a_lost_reply_is_repeated_and_gives_the_same_token() {
     });
     eventually("Redis has carried out the acquire", SOON, async || {
         keys.value().await.map(drop).ok_or("no key yet")
+    })
+    .await;
+    // The client gives that connection up and asks again on a new one.
+    eventually("the client connects again", SOON, async || {
+        let connections = proxy.traffic().connections;
+        (connections > before).then_some(()).ok_or(connections)
     })
     .await;
     proxy.set(ProxyMode::Pass).await;

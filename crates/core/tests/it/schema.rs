@@ -153,7 +153,9 @@ async fn ruling_33_history_partitions_follow_the_utc_months_whatever_the_session
         .await
         .unwrap();
     assert_eq!(
-        next.iter().map(|month| month.name()).collect::<Vec<_>>(),
+        next.iter()
+            .map(eidos_core::migrations::MonthPartition::name)
+            .collect::<Vec<_>>(),
         ["eidos_jobs_executions_2032_03"]
     );
 }
