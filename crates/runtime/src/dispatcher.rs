@@ -157,7 +157,10 @@ impl Dispatcher {
             });
         }
         for interrupted in found.interrupted {
-            let Some(job) = self.registry.get(&interrupted.job).cloned() else {
+            let Some(again) = interrupted.continuation() else {
+                continue;
+            };
+            let Some(job) = self.registry.get(&interrupted.job_name).cloned() else {
                 continue;
             };
             if self.runner.stopping.is_cancelled() || !job.section.enabled || !job.pause_left().is_zero() {
@@ -166,7 +169,7 @@ impl Dispatcher {
             let Some(busy) = job.take() else { continue };
             let dispatcher = Arc::clone(&self);
             self.tasks.spawn(async move {
-                dispatcher.runner.continue_slot(&job, interrupted).await;
+                dispatcher.runner.continue_slot(&job, again).await;
                 drop(busy);
                 dispatcher.wake.notify_one();
             });

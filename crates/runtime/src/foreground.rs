@@ -79,6 +79,7 @@ impl Service {
             slots: only(request.slot.unwrap_or_else(|| Slot::at(self.runner.clock.now()))),
             trigger: Trigger::Cli,
             attempt: 1,
+            continues: None,
             idempotency_key: None,
             params: (!request.params.is_null()).then_some(request.params),
             dry_run: request.dry_run,

@@ -5,7 +5,7 @@
 //!   └─ service ── connects, builds the jobs, serves, shuts down
 //!        ├─ dispatcher ── the one loop: what is due? what was asked for? what was left behind?
 //!        │    └─ pursue ── look, tick, try again
-//!        │         └─ runner::tick ── acquire, claim and open, run within the budget, settle, release
+//!        │         └─ runner::tick ── acquire, open (claim), run within the budget, settle, release
 //!        │              ├─ supervise ── one attempt: ends by itself, is told to stop, or is dropped
 //!        │              └─ settle ── final row, metrics, slots that passed meanwhile
 //!        └─ http, grpc ── both over `api`, where the rules are
@@ -20,6 +20,7 @@ mod bootstrap;
 mod cancel;
 mod cli;
 mod context;
+mod continuation;
 mod definition;
 mod dispatcher;
 mod error;
@@ -29,6 +30,7 @@ mod health;
 mod http;
 mod job;
 mod observe;
+mod open;
 mod progress;
 mod pursue;
 mod registry;
@@ -41,6 +43,7 @@ mod settle;
 mod sql;
 mod supervise;
 mod tables;
+mod unlocked;
 mod vigil;
 mod work;
 

@@ -3,39 +3,28 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use eidos_core::CoreError;
-use eidos_core::execution::{self, FailureKind, Trigger};
+use eidos_core::execution;
 use eidos_core::fence::{MintRequest, mint};
 use eidos_core::lease::{Acquired, LeaseRequest, Owner};
 use eidos_core::state;
 use eidos_core::trigger::PendingTrigger;
-use eidos_settings::CatchUp;
 use eidos_telemetry::metric;
-use eidos_types::{ExecutionId, Slot, SlotRange};
+use eidos_types::ExecutionId;
 use rand::RngExt;
-use serde_json::Value;
 
+use crate::CancelReason;
+use crate::continuation::{NewestRun, newest_runs};
 use crate::registry::RegisteredJob;
 use crate::runner::{Runner, TickError};
 use crate::work::{Again, Ran, Ticked, Work};
-use crate::{CancelReason, sql};
 
 /// Longest wait before a refused lease is asked for again. A watchdog lease is renewed, so its remaining time says
 /// little about when the run ends.
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
 /// First and longest pause after the database or Redis did not answer.
 const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
-/// Runs of one slot, interruptions included, after which it is given up.
-const MAX_RUNS_OF_A_SLOT: i64 = 20;
-
-/// A slot whose run was interrupted and is to be continued.
-#[derive(Debug, Clone)]
-pub(crate) struct Interrupted {
-    pub(crate) job: String,
-    slots: SlotRange,
-    attempt: u32,
-    params: Option<Value>,
-}
 
 impl Runner {
     /// Looks whether slots of `job` are due and runs them, one after the other.
@@ -77,8 +66,32 @@ impl Runner {
                 .await?;
             return Ok(());
         }
+        // What was begun is finished before something new is claimed: a claim would bury it.
+        if job.is_locked()
+            && let Some(again) = self.unfinished(job).await?
+        {
+            self.carry_out(job, Work::Again(again)).await?;
+            return Ok(());
+        }
         self.carry_out(job, Work::Scheduled(due)).await?;
         Ok(())
+    }
+
+    /// The newest slot, if its run was interrupted, is not too old and has attempts left. A run that is going on in
+    /// another process looks the same; its lease tells the difference.
+    async fn unfinished(&self, job: &RegisteredJob) -> Result<Option<Again>, CoreError> {
+        let newest = newest_runs(self.jobs_db.control(), std::slice::from_ref(&job.name)).await?;
+        Ok(newest
+            .first()
+            .and_then(NewestRun::continuation)
+            .filter(|again| self.is_worth_it(job, again)))
+    }
+
+    fn is_worth_it(&self, job: &RegisteredJob, again: &Again) -> bool {
+        let periods = i32::try_from(self.scheduler.catch_up_periods).unwrap_or(i32::MAX);
+        let window = (job.schedule.period_from(again.slots.upto) * periods).max(SHORTEST_WINDOW);
+        again.attempt <= job.section.retry.max_attempts
+            && self.clock.now() - again.slots.upto.instant() <= window
     }
 
     /// Starts a pending trigger of `job`, if the lease is free and it is still pending.
@@ -149,64 +162,17 @@ impl Runner {
     ) -> Result<Abandoned, CoreError> {
         let silence = self.scheduler.heartbeat_interval * 3;
         let running = execution::abandoned(self.jobs_db.control(), jobs, silence).await?;
-        let interrupted = self.interrupted(jobs).await?;
+        let newest = newest_runs(self.jobs_db.control(), jobs).await?;
+        let interrupted = newest.into_iter().filter(|newest| !newest.is_running()).collect();
         Ok(Abandoned { running, interrupted })
     }
 
-    async fn interrupted(&self, jobs: &[eidos_types::JobName]) -> Result<Vec<Interrupted>, CoreError> {
-        type Row = (String, i64, Option<i64>, String, i32, Option<Value>, i64);
-        let names: Vec<&str> = jobs.iter().map(eidos_types::JobName::as_str).collect();
-        let rows: Vec<Row> = sqlx::query_as(sql::INTERRUPTED)
-            .bind(names)
-            .fetch_all(self.jobs_db.control())
-            .await
-            .map_err(|cause| CoreError::Sql {
-                doing: "look for interrupted slots",
-                cause,
-            })?;
-        Ok(rows
-            .into_iter()
-            .filter(|row| row.6 < MAX_RUNS_OF_A_SLOT)
-            .filter_map(|(job, upto, after, kind, attempt, params, _runs)| {
-                let attempt = u32::try_from(attempt).unwrap_or(1);
-                // A crash counts as an attempt; a lost lease and a shutdown do not (ruling 8).
-                let crashed = kind == FailureKind::Orphaned.as_str();
-                Some(Interrupted {
-                    job,
-                    slots: SlotRange {
-                        after: after.and_then(Slot::from_ms),
-                        upto: Slot::from_ms(upto)?,
-                    },
-                    attempt: if crashed { attempt + 1 } else { attempt },
-                    params,
-                })
-            })
-            .collect())
-    }
-
-    /// Continues a slot whose run was interrupted, unless its attempts are used up or a later slot is due anyway.
-    pub(crate) async fn continue_slot(&self, job: &Arc<RegisteredJob>, interrupted: Interrupted) {
-        let superseded = job
-            .schedule
-            .due(
-                interrupted.slots.upto.instant(),
-                self.clock.now(),
-                CatchUp::Latest,
-                self.scheduler.catch_up_periods,
-            )
-            .is_some_and(|due| !due.run.is_empty());
-        if superseded || interrupted.attempt > job.section.retry.max_attempts {
+    /// Continues a slot whose run was interrupted.
+    pub(crate) async fn continue_slot(&self, job: &Arc<RegisteredJob>, again: Again) {
+        if !self.is_worth_it(job, &again) {
             return;
         }
         let _permit = job.pool.acquire().await;
-        let again = Again {
-            slots: interrupted.slots,
-            trigger: Trigger::CatchUp,
-            attempt: interrupted.attempt,
-            idempotency_key: None,
-            params: interrupted.params,
-            dry_run: false,
-        };
         if let Err(error) = self.carry_out(job, Work::Again(again)).await {
             tracing::warn!(job = %job.name, %error, "an interrupted slot could not be continued yet");
             job.not_before(jittered(TROUBLE_PAUSE));
@@ -267,8 +233,11 @@ const NOT_OURS_PAUSE: Duration = Duration::from_millis(250);
 /// What stopped nodes left behind.
 pub(crate) struct Abandoned {
     pub(crate) running: Vec<execution::Execution>,
-    pub(crate) interrupted: Vec<Interrupted>,
+    pub(crate) interrupted: Vec<NewestRun>,
 }
+
+/// A slot of a frequent job is continued for at least this long, as a lease must lapse first.
+const SHORTEST_WINDOW: TimeDelta = TimeDelta::minutes(5);
 
 /// Between half and all of `pause`, so that replicas that failed together do not return together.
 fn jittered(pause: Duration) -> Duration {

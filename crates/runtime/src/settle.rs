@@ -48,7 +48,7 @@ impl Runner {
         let replaced = self.finish(job, opened, &outcome, progress).await;
         observe::settled(&*self.clock, &job.name, &outcome, opened.again.dry_run, replaced);
         if Self::passed_slots_are_skipped(job, opened, ended)
-            && let Err(error) = self.skip_passed_slots(job).await
+            && let Err(error) = self.skip_passed_slots(job, opened).await
         {
             tracing::warn!(job = %job.name, error = %chain(&error), "slots that passed were not recorded; they stay due");
         }
@@ -116,13 +116,17 @@ impl Runner {
             && ended.remains == Remains::Nothing
     }
 
-    async fn skip_passed_slots(&self, job: &RegisteredJob) -> Result<(), CoreError> {
+    async fn skip_passed_slots(&self, job: &RegisteredJob, opened: &Opened) -> Result<(), CoreError> {
         let now = self.clock.now();
         let periods = self.scheduler.catch_up_periods;
         let Some(due) = job.schedule.due(job.cursor(), now, CatchUp::Latest, periods) else {
             return Ok(());
         };
         let slots: Vec<Slot> = due.run.iter().chain(&due.passed_over).copied().collect();
+        // Slots that were due before this run began did not meet it: they are still to be run.
+        if due.unlisted > 0 || slots.iter().any(|slot| slot.instant() <= opened.at) {
+            return Ok(());
+        }
         let reason = "skipped: the previous run was still going";
         self.claim_as_skipped(job, due.newest, slots, due.unlisted, reason)
             .await

@@ -8,19 +8,18 @@ macro_rules! execution_columns {
     };
 }
 
-/// Jobs whose newest claimed slot has no finished run although its last attempt was only interrupted: the node stopped,
-/// lost its lease or was shut down. Ordered by epoch, which no clock can turn around. `claimed_at` bounds the
-/// partitions that are read; an hour is more than any tolerated clock skew.
-pub(crate) const INTERRUPTED: &str = "SELECT state.job_name, state.last_slot_ms, state.previous_slot_ms, \
-        latest.failure_kind, latest.attempt, latest.params, latest.runs \
+/// The newest run of each job's newest claimed slot, and how many there were. Newest by epoch, which no clock can turn
+/// around. `claimed_at` bounds the partitions that are read; an hour is more than any tolerated clock skew.
+pub(crate) const NEWEST_SLOT_RUN: &str = "SELECT state.job_name, state.paused, state.last_slot_ms, \
+        state.previous_slot_ms, latest.execution_id, latest.status, latest.failure_kind, latest.attempt, \
+        latest.params, latest.runs \
     FROM eidos_jobs_state AS state CROSS JOIN LATERAL ( \
-        SELECT status, failure_kind, attempt, params, count(*) OVER () AS runs \
+        SELECT execution_id, status, failure_kind, attempt, params, count(*) OVER () AS runs \
         FROM eidos_jobs_executions AS execution \
         WHERE execution.job_name = state.job_name AND execution.started_at >= state.claimed_at - 3600000 \
           AND execution.slot_ms = state.last_slot_ms AND execution.trigger IN ('schedule', 'catch_up') \
-        ORDER BY execution.epoch DESC LIMIT 1) AS latest \
-    WHERE state.job_name = ANY($1) AND NOT state.paused AND latest.status = 'failed' \
-      AND latest.failure_kind IN ('orphaned', 'shutdown', 'lease_lost', 'fenced')";
+        ORDER BY execution.epoch DESC, execution.id DESC LIMIT 1) AS latest \
+    WHERE state.job_name = ANY($1)";
 
 /// Whether a job has a run that is going on or waiting.
 pub(crate) const ACTIVE: &str = "SELECT execution_id FROM eidos_jobs_executions \
@@ -93,3 +92,32 @@ pub(crate) const STATISTICS: &str = "SELECT stat_type, stat_date, coalesce(stat_
       AND ($3::date IS NULL OR stat_date <= $3) AND ($4::text IS NULL OR market = $4) \
       AND (cardinality($5::text[]) = 0 OR metric_name = ANY($5)) \
     ORDER BY stat_date, stat_hour, market, metric_name LIMIT $6";
+
+#[cfg(test)]
+mod tests {
+    use eidos_testkit::TestDb;
+    use sqlx::{Executor, SqlSafeStr};
+
+    /// A statement that does not fit the schema fails here and not in front of a caller (ADR 3).
+    #[tokio::test]
+    async fn every_statement_is_valid_on_our_schema() {
+        let db = TestDb::migrated().await;
+        let statements = [
+            super::NEWEST_SLOT_RUN,
+            super::ACTIVE,
+            super::EXECUTION,
+            super::EXECUTIONS,
+            super::COUNT_EXECUTIONS,
+            super::LATEST,
+            super::LAST_REPORT,
+            super::RECONCILIATION_TOTALS,
+            super::RECONCILIATION_RECORDS,
+            super::COUNT_RECONCILIATION_RECORDS,
+            super::STATISTICS,
+        ];
+        for statement in statements {
+            let prepared = db.pool().prepare(statement.into_sql_str()).await;
+            assert!(prepared.is_ok(), "{statement}: {}", prepared.err().unwrap());
+        }
+    }
+}

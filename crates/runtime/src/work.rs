@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use eidos_core::execution::Trigger;
 use eidos_core::trigger::PendingTrigger;
-use eidos_types::{Slot, SlotRange};
+use eidos_types::{ExecutionId, Slot, SlotRange};
 use serde_json::Value;
 
 use crate::schedule::Due;
@@ -27,6 +27,8 @@ pub(crate) struct Again {
     pub(crate) trigger: Trigger,
     /// Number of the attempt, from 1.
     pub(crate) attempt: u32,
+    /// The run it continues: it may only start while that one is the newest of its slot.
+    pub(crate) continues: Option<ExecutionId>,
     pub(crate) idempotency_key: Option<String>,
     pub(crate) params: Option<Value>,
     pub(crate) dry_run: bool,
@@ -63,7 +65,7 @@ pub(crate) enum Ticked {
 /// A run that has ended and was recorded.
 #[derive(Debug)]
 pub(crate) struct Ran {
-    pub(crate) execution: eidos_types::ExecutionId,
+    pub(crate) execution: ExecutionId,
     pub(crate) outcome: Result<crate::job::RunReport, crate::supervise::Failure>,
     /// What a further attempt would be.
     pub(crate) again: Again,

@@ -134,6 +134,52 @@ async fn the_slot_of_a_stopped_node_is_run_again_and_the_crash_counts_as_an_atte
 }
 
 #[tokio::test]
+async fn what_a_stopped_node_began_is_finished_before_a_newer_slot_is_claimed() {
+    let world = World::new().await;
+    cursor_is_behind(&world, 20).await;
+    sqlx::query(
+        "INSERT INTO eidos_jobs_executions (job_name, status, started_at, created_at, execution_id, slot_ms, trigger, \
+             epoch, attempt, heartbeat_at) \
+         SELECT job_name, 'running', last_slot_ms, last_slot_ms, gen_random_uuid(), last_slot_ms, 'schedule', 1, 1, \
+             last_slot_ms FROM eidos_jobs_state WHERE job_name = 'every-second'",
+    )
+    .execute(world.db.pool())
+    .await
+    .unwrap();
+    let begun = world.count("SELECT last_slot_ms FROM eidos_jobs_state").await;
+    let (first, second) = (world.start(&[ENABLED]).await, world.start(&[ENABLED]).await);
+    successes_reach(&world, 3).await;
+    first.serving.shut_down().await;
+    second.serving.shut_down().await;
+    let oldest = "SELECT min(slot_ms) FROM eidos_jobs_executions WHERE status = 'success' AND attempt = 2";
+    assert_eq!(world.count(oldest).await, begun);
+    assert_eq!(world.count(DOUBLED).await, 0);
+}
+
+#[tokio::test]
+async fn slots_that_pass_during_a_run_are_skipped_once_each_with_the_reason() {
+    let world = World::new().await;
+    let slow = ("EIDOS__JOBS__SLOW__ENABLED", "true");
+    let (first, second) = (world.start(&[slow]).await, world.start(&[slow]).await);
+    let successes =
+        "SELECT count(*) FROM eidos_jobs_executions WHERE job_name = 'slow' AND status = 'success'";
+    eventually("it ran twice", SOON, async || {
+        let count = world.count(successes).await;
+        if count >= 2 { Ok(()) } else { Err(count) }
+    })
+    .await;
+    first.serving.shut_down().await;
+    second.serving.shut_down().await;
+    let skipped = "SELECT count(*) FROM eidos_jobs_executions WHERE job_name = 'slow' AND status = 'skipped' \
+        AND error_message LIKE 'skipped: the previous run%'";
+    let rows = world.count(skipped).await;
+    assert!(rows >= 4, "{rows} skipped slots for two runs of 2.5 s");
+    let doubled = "SELECT count(*) FROM (SELECT FROM eidos_jobs_executions WHERE job_name = 'slow' \
+        GROUP BY slot_ms HAVING count(*) > 1) AS doubled";
+    assert_eq!(world.count(doubled).await, 0);
+}
+
+#[tokio::test]
 async fn a_job_without_a_lock_runs_on_every_replica() {
     let world = World::new().await;
     let unlocked = ("EIDOS__JOBS__UNLOCKED__ENABLED", "true");

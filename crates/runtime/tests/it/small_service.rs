@@ -32,6 +32,7 @@ pub(crate) fn definition() -> ServiceDefinition<SmallSettings> {
                     JobEntry::new(Deaf),
                     JobEntry::new(Writes),
                     JobEntry::new(Unlocked),
+                    JobEntry::new(Slow),
                 ])
             }
             .boxed()
@@ -106,6 +107,10 @@ macro_rules! job {
 job!(Fine = "fine", ctx, params => Ok(report(ctx, params)));
 job!(EverySecond = "every-second", ctx, params => Ok(report(ctx, params)));
 job!(Unlocked = "unlocked", ctx, params => Ok(report(ctx, params)));
+job!(Slow = "slow", ctx, params => {
+    ctx.unless_cancelled(tokio::time::sleep(Duration::from_millis(2500))).await?;
+    Ok(report(ctx, params))
+});
 job!(Flaky = "flaky", ctx, params => {
     if ctx.attempt() < 3 {
         return Err(JobError::retry("the neighbour is away"));
