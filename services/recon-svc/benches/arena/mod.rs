@@ -1,6 +1,5 @@
 //! Servers, a world that stands still, and replicas of recon-svc: what the fault run and the core benchmark share.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use eidos_sandbox::{
     Anvil, AnvilOptions, Durability, PortLease, Postgres, PostgresOptions, Redis, RedisOptions, ScratchDir,
 };
 use eidos_testkit::{ChildProcess, Command, TcpProxy};
+use eidos_types::{Clock, SystemClock};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 
@@ -21,13 +21,9 @@ pub(crate) const PERIOD_S: u32 = 2;
 
 const EXCHANGE: &str = "exchange";
 const WALLETS: usize = 50;
-const CALM: &str = "jobs_calm";
+/// Jobs database of an undisturbed run.
+pub(crate) const CALM: &str = "jobs_calm";
 const STORM: &str = "jobs_storm";
-
-/// Lists the open breaks of a database, one line each.
-const OPEN_BREAKS: &str = "
-SELECT concat_ws(' ', dimension, wallet_address, token, kind, coalesce(diff_exact, trim_scale(diff_value)::text))
-FROM eidos_jobs_breaks WHERE status = 'open' ORDER BY 1";
 
 /// The servers and the world.
 pub(crate) struct Arena {
@@ -44,8 +40,11 @@ pub(crate) struct Arena {
 impl Arena {
     /// Starts everything and builds the world of `seed`.
     pub(crate) async fn build(seed: u64, replicas: usize) -> anyhow::Result<Self> {
-        let postgres =
-            Postgres::start(PostgresOptions { durability: Durability::Fast, ..PostgresOptions::default() }).await?;
+        let postgres = Postgres::start(PostgresOptions {
+            durability: Durability::Fast,
+            ..PostgresOptions::default()
+        })
+        .await?;
         let redis = Redis::start(RedisOptions::default()).await?;
         let anvil = Anvil::start(AnvilOptions::default()).await?;
         let rpc = TcpProxy::start(anvil.port()).await;
@@ -60,13 +59,22 @@ impl Arena {
         )
         .await?;
         for database in [CALM, STORM] {
-            eidos_core::migrations::migrate(&pool(&postgres.url(database)).await?).await?;
+            let database = pool(&postgres.url(database)).await?;
+            eidos_core::migrations::migrate(&database, SystemClock::default().now()).await?;
         }
         let ports = (0..replicas)
             .map(|_| Ok((PortLease::take()?, PortLease::take()?)))
             .collect::<Result<_, eidos_sandbox::SandboxError>>()?;
         let scratch = ScratchDir::create("arena")?;
-        Ok(Self { postgres, redis, rpc, world, _anvil: anvil, scratch, ports })
+        Ok(Self {
+            postgres,
+            redis,
+            rpc,
+            world,
+            _anvil: anvil,
+            scratch,
+            ports,
+        })
     }
 
     /// The storm's jobs database as its owner.
@@ -74,25 +82,15 @@ impl Arena {
         pool(&self.postgres.url(STORM)).await
     }
 
-    /// The breaks of one undisturbed full run in a database of its own.
-    pub(crate) async fn undisturbed_breaks(&self) -> anyhow::Result<BTreeSet<String>> {
-        let config = self.config("calm", CALM, 0)?;
-        let (status, child) = Command::new(env!("CARGO_BIN_EXE_recon-svc"))
-            .args(["run", "reconciliation", "--full"])
-            .env("EIDOS_CONFIG", config)
-            .run(Duration::from_secs(120))
-            .await;
-        anyhow::ensure!(status.success(), "the undisturbed run failed: {}", child.stderr());
-        open_breaks(&pool(&self.postgres.url(CALM)).await?).await
-    }
-
-    /// Starts replica `index`: `serve` with a full run due every [`PERIOD_S`] seconds.
-    pub(crate) fn replica(&self, index: usize) -> anyhow::Result<ChildProcess> {
-        self.replica_with(index, &[])
-    }
-
-    /// The same with further environment.
+    /// Starts replica `index` with further environment. Every second replica's clock is a minute ahead.
     pub(crate) fn replica_with(&self, index: usize, env: &[(&str, String)]) -> anyhow::Result<ChildProcess> {
+        let command = self.command(index, env)?;
+        let command = if index % 2 == 1 { skewed(command)? } else { command };
+        Ok(command.spawn())
+    }
+
+    /// `recon-svc serve` with a full run due every [`PERIOD_S`] seconds.
+    pub(crate) fn command(&self, index: usize, env: &[(&str, String)]) -> anyhow::Result<Command> {
         let config = self.config(&format!("replica-{index}"), STORM, index)?;
         let cron = format!("*/{PERIOD_S} * * * * *");
         let mut command = Command::new(env!("CARGO_BIN_EXE_recon-svc"))
@@ -100,23 +98,24 @@ impl Arena {
             .env("EIDOS_CONFIG", config)
             .env("EIDOS__JOBS__RECONCILIATION__CRON", &cron)
             .env("EIDOS__JOBS__RECONCILIATION__FULL_CRON", &cron)
-            .env("EIDOS__JOBS__RECONCILIATION__LOCK__TTL", format!("{}s", LEASE_TTL.as_secs()))
+            .env(
+                "EIDOS__JOBS__RECONCILIATION__LOCK__TTL",
+                format!("{}s", LEASE_TTL.as_secs()),
+            )
             .env("EIDOS__JOBS__RECONCILIATION__TIMEOUT", "30s")
             .env("EIDOS__SCHEDULER__POLL_INTERVAL", "100ms")
             .env("EIDOS__SCHEDULER__CANCEL_GRACE", "1s")
             .env("EIDOS__RECONCILIATION__CONFIRM_POLL", "100ms")
             // Small pages make many steps, and so many places to be killed at.
             .env("EIDOS__RECONCILIATION__PAGE_ACCOUNTS", "8");
-        if index % 2 == 1 {
-            command = skewed(command)?;
-        }
         for (key, value) in env {
             command = command.env(key, value);
         }
-        Ok(command.spawn())
+        Ok(command)
     }
 
-    fn config(&self, name: &str, database: &str, index: usize) -> anyhow::Result<PathBuf> {
+    /// Writes the settings of replica `index` for one of the jobs databases.
+    pub(crate) fn config(&self, name: &str, database: &str, index: usize) -> anyhow::Result<PathBuf> {
         let (http, grpc) = self.ports.get(index).context("more replicas than ports")?;
         let endpoints = Endpoints {
             jobs_database: self.postgres.url(database),
@@ -133,12 +132,6 @@ impl Arena {
     }
 }
 
-/// The open breaks of a jobs database: wallet, token, kind and exact difference.
-pub(crate) async fn open_breaks(pool: &PgPool) -> anyhow::Result<BTreeSet<String>> {
-    let lines: Vec<String> = sqlx::query_scalar(OPEN_BREAKS).fetch_all(pool).await?;
-    Ok(lines.into_iter().collect())
-}
-
 /// Puts the child's wall clock a minute ahead (Debian's `faketime`); its monotonic clock stays as it is.
 fn skewed(command: Command) -> anyhow::Result<Command> {
     const LIBRARY: &str = "faketime/libfaketimeMT.so.1";
@@ -146,15 +139,27 @@ fn skewed(command: Command) -> anyhow::Result<Command> {
         .filter_map(|entry| Some(entry.ok()?.path().join(LIBRARY)))
         .find(|path| path.is_file())
         .context("libfaketime is missing: apt-get install faketime (scripts/install does)")?;
-    Ok(command.env("LD_PRELOAD", found).env("FAKETIME", "+60s").env("FAKETIME_DONT_FAKE_MONOTONIC", "1"))
+    Ok(command
+        .env("LD_PRELOAD", found)
+        .env("FAKETIME", "+60s")
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1"))
 }
 
-async fn pool(url: &str) -> anyhow::Result<PgPool> {
-    Ok(PgPoolOptions::new().max_connections(4).acquire_timeout(Duration::from_secs(30)).connect(url).await?)
+/// A few connections as the owner.
+pub(crate) async fn pool(url: &str) -> anyhow::Result<PgPool> {
+    Ok(PgPoolOptions::new()
+        .max_connections(4)
+        .acquire_timeout(Duration::from_secs(30))
+        .connect(url)
+        .await?)
 }
 
 /// Writes `target/<folder>/<name>.json` and says where.
-pub(crate) fn write_result(folder: &str, name: &str, document: &serde_json::Value) -> anyhow::Result<PathBuf> {
+pub(crate) fn write_result(
+    folder: &str,
+    name: &str,
+    document: &serde_json::Value,
+) -> anyhow::Result<PathBuf> {
     let root = eidos_sandbox::workspace_root().context("not inside the workspace")?;
     let dir = root.join("target").join(folder);
     std::fs::create_dir_all(&dir)?;

@@ -6,9 +6,7 @@
 //! killed or stopped beyond its lease, Redis is restarted or flushed, PostgreSQL is restarted, or the node's RPC goes
 //! silent. What is judged afterwards is the database, with an audit table of its own ([`audit`]), never a log line.
 #![expect(
-    clippy::unwrap_used,
     clippy::expect_used,
-    clippy::panic,
     clippy::print_stdout,
     reason = "a harness: a step that cannot be made ends the run, and its output is its purpose"
 )]
@@ -16,6 +14,7 @@
 #[path = "../../arena/mod.rs"]
 mod arena;
 mod audit;
+mod calm;
 mod storm;
 mod verdict;
 
@@ -31,7 +30,7 @@ use crate::storm::{REPLICAS, Storm, Tally};
 use crate::verdict::Verdict;
 
 /// How long the replicas get to become quiet and to run once more after the last fault.
-const RECOVERY: Duration = Duration::from_secs(60);
+const RECOVERY: Duration = Duration::from_mins(1);
 
 struct Options {
     rounds: u32,
@@ -49,12 +48,16 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn options(args: impl Iterator<Item = String>) -> anyhow::Result<Options> {
-    let mut options = Options { rounds: 200, seed: rand::random() };
+    let mut options = Options {
+        rounds: 200,
+        seed: rand::random(),
+    };
     let mut args = args.filter(|arg| arg != "--bench");
     while let Some(flag) = args.next() {
         let mut number = || -> anyhow::Result<u64> {
             let text = args.next().with_context(|| format!("{flag} needs a number"))?;
-            text.parse().with_context(|| format!("{flag} needs a number, not '{text}'"))
+            text.parse()
+                .with_context(|| format!("{flag} needs a number, not '{text}'"))
         };
         match flag.as_str() {
             "--rounds" => options.rounds = u32::try_from(number()?)?,
@@ -68,7 +71,7 @@ fn options(args: impl Iterator<Item = String>) -> anyhow::Result<Options> {
 async fn run(options: &Options) -> anyhow::Result<bool> {
     println!("fault-run core: {} rounds, seed {}", options.rounds, options.seed);
     let arena = Arena::build(options.seed, REPLICAS).await?;
-    let expected = arena.undisturbed_breaks().await?;
+    let expected = calm::undisturbed_breaks(&arena).await?;
     println!("undisturbed run: {} open breaks", expected.len());
 
     audit::install(&arena.jobs().await?).await?;
@@ -92,10 +95,20 @@ fn report(options: &Options, tally: &Tally, verdicts: &[Verdict]) -> anyhow::Res
         println!("  {verdict}");
     }
     let held = verdicts.iter().all(Verdict::held);
-    println!("\n{}", if held { "every invariant held" } else { "AN INVARIANT DID NOT HOLD" });
+    println!(
+        "\n{}",
+        if held {
+            "every invariant held"
+        } else {
+            "AN INVARIANT DID NOT HOLD"
+        }
+    );
     let document = json!({
         "seed": options.seed, "rounds": options.rounds, "faults": tally, "invariants": verdicts, "held": held,
     });
-    println!("written to {}", arena::write_result("fault-run", "core", &document)?.display());
+    println!(
+        "written to {}",
+        arena::write_result("fault-run", "core", &document)?.display()
+    );
     Ok(())
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use eidos_testkit::{ChildProcess, ProxyMode, eventually};
 use eidos_types::{Clock, SystemClock};
+use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
-use rand::RngExt;
 use sqlx::PgPool;
 
 use crate::arena::{Arena, LEASE_TTL};
@@ -66,9 +66,16 @@ pub(crate) struct Storm<'a> {
 impl<'a> Storm<'a> {
     /// Starts the replicas, their clocks a minute apart, and waits for the first success.
     pub(crate) async fn begin(arena: &'a Arena, rng: StdRng) -> anyhow::Result<Self> {
-        let replicas = (0..REPLICAS).map(|index| arena.replica(index)).collect::<anyhow::Result<_>>()?;
-        let storm = Self { arena, replicas, rng, database: arena.jobs().await? };
-        storm.wait_for_success_after(0, Duration::from_secs(60)).await;
+        let replicas = (0..REPLICAS)
+            .map(|index| arena.replica_with(index, &[]))
+            .collect::<anyhow::Result<_>>()?;
+        let storm = Self {
+            arena,
+            replicas,
+            rng,
+            database: arena.jobs().await?,
+        };
+        storm.wait_for_success_after(0, Duration::from_mins(1)).await;
         Ok(storm)
     }
 
@@ -93,7 +100,7 @@ impl<'a> Storm<'a> {
         match fault {
             Fault::Kill => {
                 self.replicas[victim].kill();
-                self.replicas[victim] = self.arena.replica(victim)?;
+                self.replicas[victim] = self.arena.replica_with(victim, &[])?;
             }
             Fault::StopBeyondLease => {
                 self.replicas[victim].pause().await;
@@ -117,7 +124,7 @@ impl<'a> Storm<'a> {
     fn revive(&mut self) -> anyhow::Result<()> {
         for index in 0..self.replicas.len() {
             if self.replicas[index].exit_status().is_some() {
-                self.replicas[index] = self.arena.replica(index)?;
+                self.replicas[index] = self.arena.replica_with(index, &[])?;
             }
         }
         Ok(())
@@ -138,7 +145,11 @@ impl<'a> Storm<'a> {
         }
         for replica in &self.replicas {
             let status = replica.wait_exit(Duration::from_secs(30)).await;
-            anyhow::ensure!(status.success(), "a replica ended with {status} after SIGTERM: {}", replica.stderr());
+            anyhow::ensure!(
+                status.success(),
+                "a replica ended with {status} after SIGTERM: {}",
+                replica.stderr()
+            );
         }
         Ok(())
     }
@@ -154,9 +165,32 @@ impl<'a> Storm<'a> {
             .fetch_one(&self.database)
             .await
             .map_err(|error| error.to_string())?;
-            if done > 0 { Ok(()) } else { Err(format!("none since {instant_ms}")) }
+            if done > 0 {
+                Ok(())
+            } else {
+                Err(self.last_words().await)
+            }
         })
         .await;
+    }
+
+    /// What the replicas and the history say, for a failure's message.
+    async fn last_words(&self) -> String {
+        let last: Option<String> = sqlx::query_scalar(
+            "SELECT concat_ws(' ', status, failure_kind, error_message) FROM eidos_jobs_executions
+             ORDER BY started_at DESC LIMIT 1",
+        )
+        .fetch_optional(&self.database)
+        .await
+        .unwrap_or_default();
+        let tails = self.replicas.iter().map(|replica| {
+            let log = replica.stderr();
+            log.lines().rev().take(5).collect::<Vec<_>>().join("\n    ")
+        });
+        format!(
+            "last execution {last:?}\n    {}",
+            tails.collect::<Vec<_>>().join("\n  --\n    ")
+        )
     }
 
     async fn executions(&self) -> i64 {

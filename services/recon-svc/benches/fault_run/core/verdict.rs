@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 use sqlx::PgPool;
 
-use crate::arena::open_breaks;
+use crate::calm::open_breaks;
 
 /// One invariant and what was found.
 #[derive(Debug, Serialize)]
@@ -31,7 +31,9 @@ impl fmt::Display for Verdict {
         if self.violations > 0 {
             write!(f, ", {} violations", self.violations)?;
         }
-        self.example.as_ref().map_or(Ok(()), |example| write!(f, ", such as {example}"))
+        self.example
+            .as_ref()
+            .map_or(Ok(()), |example| write!(f, ", such as {example}"))
     }
 }
 
@@ -93,7 +95,12 @@ pub(crate) async fn judge(
     let mut verdicts = Vec::new();
     for (invariant, question) in QUESTIONS {
         let (checked, violations, example) = sqlx::query_as(question).fetch_one(pool).await?;
-        verdicts.push(Verdict { invariant, checked, violations, example });
+        verdicts.push(Verdict {
+            invariant,
+            checked,
+            violations,
+            example,
+        });
     }
     verdicts.push(same_breaks(pool, expected).await?);
     let after: i64 = sqlx::query_scalar(
