@@ -52,6 +52,7 @@ async fn pages_are_newest_first_without_gap_or_repetition() {
         page.after = Some(next.to_string().parse().unwrap());
     }
     assert_eq!(pages, 3);
+    assert_eq!(seen.len(), fences.len());
     assert!(seen.windows(2).all(|pair| pair[0].0 >= pair[1].0));
     let seen: BTreeSet<_> = seen.into_iter().map(|(_started, id)| id).collect();
     assert_eq!(seen, fences.iter().map(Fence::execution).collect());
