@@ -27,14 +27,14 @@ pub fn render<T: ServiceSettings>(effective: &Effective<T>) -> String {
             (key, value, origin)
         })
         .collect();
-    let width = |column: fn(&(String, String, String)) -> &String| {
+    let widest = |column: fn(&(String, String, String)) -> &String| {
         rows.iter()
             .map(|row| column(row).chars().count())
             .max()
             .unwrap_or_default()
-            .min(72)
     };
-    let (keys, values) = (width(|row| &row.0), width(|row| &row.1));
+    // A long value pushes its own source aside, not everybody's.
+    let (keys, values) = (widest(|row| &row.0), widest(|row| &row.1).min(40));
     let mut page = String::new();
     for (key, value, origin) in &rows {
         // Writing to a String cannot fail.

@@ -32,8 +32,8 @@ pub struct DatabaseSection {
     /// Limit of waiting for a table or row lock.
     #[serde(default = "two_seconds", with = "duration_text")]
     pub lock_timeout: Duration,
-    /// A transaction idle for longer is ended by the server: a frozen process must not hold its locks. At most
-    /// half a lease's TTL.
+    /// A transaction idle for longer is ended by the server: a frozen process must not hold its locks. Below
+    /// half of the shortest lease TTL, a fence is never waited for longer than a lease.
     #[serde(default = "ten_seconds", with = "duration_text")]
     pub idle_in_transaction_timeout: Duration,
 }

@@ -329,3 +329,24 @@ fn key_text(key: &serde_norway::Value) -> String {
         Yaml::Sequence(_) | Yaml::Mapping(_) | Yaml::Tagged(_) => "(a key that is not text)".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two guards, each on its own: `Debug` of an untyped value, and what outlives the load.
+    #[test]
+    fn an_untyped_value_is_neither_printed_nor_kept() {
+        let tree = Tree::from_json(serde_json::json!({ "a": ["hunter2", 7] }), &Origin::Default);
+        assert!(!format!("{tree:?}").contains("hunter2"));
+        let origins = tree.origins();
+        assert_eq!(
+            origins.at(&["a", "0"]).map(|found| &found.node),
+            Some(&Node::Null)
+        );
+        assert_eq!(
+            origins.at(&["a", "1"]).map(|found| &found.node),
+            Some(&Node::Null)
+        );
+    }
+}
