@@ -162,3 +162,29 @@ async fn data_of_another_version_is_refused_with_the_fix() {
     assert!(matches!(error, SandboxError::DataVersion { .. }), "{error}");
     assert!(error.to_string().contains("remove that directory"), "{error}");
 }
+
+#[tokio::test]
+async fn data_goes_where_the_servers_user_can_reach_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let scratch = ScratchDir::create("test").unwrap();
+    // Like a clone below `/root`.
+    let private = scratch.path().join("private");
+    let dir = private.join("postgres");
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::set_permissions(&private, std::fs::Permissions::from_mode(0o700)).unwrap();
+
+    let server = Postgres::open(&dir, PostgresOptions::default()).await.unwrap();
+    assert_eq!(query(&server, "SELECT 1").await.unwrap(), "1");
+    let home = server.data_directory().parent().unwrap().to_owned();
+    drop(server);
+    match std::fs::read_to_string(dir.join("DATA_DIRECTORY")) {
+        // We are root, the server is not.
+        Ok(pointer) => {
+            assert!(home.starts_with("/var/tmp"), "{}", home.display());
+            assert_eq!(pointer.trim(), home.to_str().unwrap());
+            std::fs::remove_dir_all(home).unwrap();
+        }
+        // We run it as ourselves.
+        Err(_absent) => assert_eq!(home, dir),
+    }
+}

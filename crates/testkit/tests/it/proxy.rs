@@ -34,6 +34,16 @@ async fn connect(proxy: &TcpProxy) -> TcpStream {
         .unwrap()
 }
 
+/// How a new connection fails. The kernel accepts before the proxy resets, so the error shows either at the
+/// connect or at the first read.
+async fn error_of_new(proxy: &TcpProxy) -> ErrorKind {
+    let attempt = async {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port())).await?;
+        stream.read_u8().await
+    };
+    timeout(SOON, attempt).await.unwrap().unwrap_err().kind()
+}
+
 async fn receive(stream: &mut TcpStream, bytes: usize) -> String {
     let mut buffer = vec![0; bytes];
     timeout(SOON, stream.read_exact(&mut buffer))
@@ -135,15 +145,7 @@ async fn reset_breaks_old_and_new_connections() {
     proxy.set(ProxyMode::Reset).await;
     let broken = timeout(SOON, old.read_u8()).await.unwrap().unwrap_err();
     assert_eq!(broken.kind(), ErrorKind::ConnectionReset);
-    // The kernel accepts before the proxy resets, so the error may show at the first use.
-    let new = async {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port())).await?;
-        stream.read_u8().await
-    };
-    assert_eq!(
-        timeout(SOON, new).await.unwrap().unwrap_err().kind(),
-        ErrorKind::ConnectionReset
-    );
+    assert_eq!(error_of_new(&proxy).await, ErrorKind::ConnectionReset);
     proxy.set(ProxyMode::Pass).await;
     exchange(&mut connect(&proxy).await, "two").await;
 }
@@ -261,9 +263,7 @@ async fn a_dead_server_looks_dead() {
     // A lease, not a port the kernel just gave back: it could give it out again.
     let dead = PortLease::take().unwrap();
     let proxy = TcpProxy::start(dead.port()).await;
-    let mut stream = connect(&proxy).await;
-    let broken = timeout(SOON, stream.read_u8()).await.unwrap().unwrap_err();
-    assert_eq!(broken.kind(), ErrorKind::ConnectionReset);
+    assert_eq!(error_of_new(&proxy).await, ErrorKind::ConnectionReset);
 }
 
 #[tokio::test]
