@@ -6,7 +6,7 @@ use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
 use crate::db::JobsDb;
 use crate::error::call;
-use crate::fence::Fence;
+use crate::fence::{Epoch, Fence};
 use crate::{CoreError, sql};
 
 /// A writable transaction of a run that was current when it opened, and stays so until it ends. Dropping it
@@ -31,6 +31,12 @@ impl<'a> Step<'a> {
     /// The connection, for the job's own statements. They run inside this step.
     pub fn conn(&mut self) -> &mut PgConnection {
         &mut self.tx
+    }
+
+    /// The epoch the step writes under, for tables that say which run wrote a row.
+    #[must_use]
+    pub const fn epoch(&self) -> Epoch {
+        self.fence.epoch()
     }
 
     /// Stores `value` under `key`, replacing what was there.

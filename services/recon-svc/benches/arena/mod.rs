@@ -102,7 +102,9 @@ impl Arena {
                 "EIDOS__JOBS__RECONCILIATION__LOCK__TTL",
                 format!("{}s", LEASE_TTL.as_secs()),
             )
+            .env("EIDOS__REDIS__RESPONSE_TIMEOUT", "300ms")
             .env("EIDOS__JOBS__RECONCILIATION__TIMEOUT", "30s")
+            .env("EIDOS__TELEMETRY__LOG_LEVEL", "info")
             .env("EIDOS__SCHEDULER__POLL_INTERVAL", "100ms")
             .env("EIDOS__SCHEDULER__CANCEL_GRACE", "1s")
             .env("EIDOS__RECONCILIATION__CONFIRM_POLL", "100ms")

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use eidos_chain::BlockRef;
+use eidos_core::fence::Epoch;
 use eidos_types::Address;
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgPool, Row};
@@ -68,15 +69,18 @@ pub async fn save(
     key: ShardKey<'_>,
     state: &ShardState,
     snapshot_time: DateTime<Utc>,
+    epoch: Epoch,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
         "INSERT INTO eidos_jobs_reconciliation_checkpoints AS c \
-             (job_type, mode, shard, last_time, last_block, block_hash, settings_digest, run_id, next_key, state) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
+             (job_type, mode, shard, last_time, last_block, block_hash, settings_digest, run_id, next_key, state, \
+              epoch) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
          ON CONFLICT (job_type, mode, shard) DO UPDATE SET \
              last_time = EXCLUDED.last_time, last_block = EXCLUDED.last_block, \
              block_hash = EXCLUDED.block_hash, settings_digest = EXCLUDED.settings_digest, \
-             run_id = EXCLUDED.run_id, next_key = EXCLUDED.next_key, state = EXCLUDED.state, updated_at = now()",
+             run_id = EXCLUDED.run_id, next_key = EXCLUDED.next_key, state = EXCLUDED.state, \
+             epoch = EXCLUDED.epoch, updated_at = now()",
     )
     .bind(key.dimension)
     .bind(key.mode)
@@ -88,6 +92,7 @@ pub async fn save(
     .bind(key.run)
     .bind(state.after.map(|wallet| wallet.to_string()))
     .bind(sqlx::types::Json(state))
+    .bind(epoch.get())
     .execute(conn)
     .await?;
     Ok(())
@@ -113,13 +118,19 @@ pub async fn load(pool: &PgPool, key: ShardKey<'_>) -> Result<Option<ShardState>
 }
 
 /// Marks the shards of a finished run: no unfinished run is left.
-pub async fn finish(conn: &mut PgConnection, dimension: &str, mode: &str) -> Result<(), sqlx::Error> {
+pub async fn finish(
+    conn: &mut PgConnection,
+    dimension: &str,
+    mode: &str,
+    epoch: Epoch,
+) -> Result<(), sqlx::Error> {
     sqlx::query(
         "UPDATE eidos_jobs_reconciliation_checkpoints SET run_id = NULL, next_key = NULL, state = NULL, \
-                updated_at = now() WHERE job_type = $1 AND mode = $2",
+                epoch = $3, updated_at = now() WHERE job_type = $1 AND mode = $2",
     )
     .bind(dimension)
     .bind(mode)
+    .bind(epoch.get())
     .execute(conn)
     .await?;
     Ok(())

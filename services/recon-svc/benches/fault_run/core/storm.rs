@@ -185,7 +185,7 @@ impl<'a> Storm<'a> {
         .unwrap_or_default();
         let tails = self.replicas.iter().map(|replica| {
             let log = replica.stderr();
-            log.lines().rev().take(5).collect::<Vec<_>>().join("\n    ")
+            log.lines().rev().take(12).collect::<Vec<_>>().join("\n    ")
         });
         format!(
             "last execution {last:?}\n    {}",

@@ -132,7 +132,8 @@ impl Run<'_> {
             run_id: self.run_id,
         };
         step.save_checkpoint(&done_key(self.mode), &done).await?;
-        shard_store::finish(step.conn(), DIMENSION, self.mode.as_str())
+        let epoch = step.epoch();
+        shard_store::finish(step.conn(), DIMENSION, self.mode.as_str(), epoch)
             .await
             .map_err(Fault::own)?;
         step.delete_checkpoint(HEAD_KEY).await?;

@@ -265,7 +265,8 @@ impl Run<'_> {
             .map_err(Fault::own)?;
             state.dust_records += 1;
         }
-        shard_store::save(step.conn(), self.shard_key(shard), state, reading.against.at)
+        let epoch = step.epoch();
+        shard_store::save(step.conn(), self.shard_key(shard), state, reading.against.at, epoch)
             .await
             .map_err(Fault::own)?;
         step.commit().await?;
