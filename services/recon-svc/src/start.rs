@@ -45,8 +45,8 @@ async fn reconciliation(deps: &ServiceDeps<ReconSettings>) -> anyhow::Result<Rec
     let mut chain_settings = settings.chain.clone();
     let in_books = tokens::from_books(&admin, &schema, chain_settings.chain_id).await?;
     let table = schema.name(crate::schema::TableId::TokenConfigs);
-    chain_settings.tokens =
-        tokens::agree(&chain_settings.tokens, &in_books, table).map_err(|problems| refusal(&problems))?;
+    chain_settings.tokens = tokens::agree(&chain_settings.tokens, &in_books, table, chain_settings.chain_id)
+        .map_err(|problems| refusal(&problems))?;
     let chain = ChainReader::connect(&chain_settings).await.context("chain")?;
     let tokens = Arc::new(TokenList::new(
         chain_settings

@@ -61,11 +61,13 @@ pub fn agree(
     configured: &[TokenSettings],
     books: &[TokenSettings],
     table: &str,
+    chain_id: u64,
 ) -> Result<Vec<TokenSettings>, Vec<String>> {
     if configured.is_empty() {
         return if books.is_empty() {
             Err(vec![format!(
-                "no tokens: chain.tokens is empty and {table} has no row for this chain; fill one of them"
+                "no tokens: chain.tokens is empty and {table} has no row for chain.chain_id = {chain_id}; correct the \
+                 id, or fill one of them"
             )])
         } else {
             Ok(books.to_vec())
@@ -109,17 +111,17 @@ mod tests {
     fn unknown_and_contradicting_tokens_are_refused_by_name() {
         let (usdc, weth) = (token("USDC", 1, 6), token("WETH", 2, 18));
         assert_eq!(
-            agree(&[], std::slice::from_ref(&usdc), "t"),
+            agree(&[], std::slice::from_ref(&usdc), "t", 1),
             Ok(vec![usdc.clone()])
         );
         assert_eq!(
-            agree(&[usdc.clone(), weth.clone()], std::slice::from_ref(&usdc), "t").map(|list| list.len()),
+            agree(&[usdc.clone(), weth.clone()], std::slice::from_ref(&usdc), "t", 1).map(|list| list.len()),
             Ok(2)
         );
-        let unknown = agree(std::slice::from_ref(&usdc), &[usdc.clone(), weth], "t").unwrap_err();
+        let unknown = agree(std::slice::from_ref(&usdc), &[usdc.clone(), weth], "t", 1).unwrap_err();
         assert!(unknown[0].contains("WETH"));
-        let wrong = agree(&[token("USDC", 1, 18)], &[usdc], "t").unwrap_err();
+        let wrong = agree(&[token("USDC", 1, 18)], &[usdc], "t", 1).unwrap_err();
         assert!(wrong[0].contains("decimals 18"));
-        assert!(agree(&[], &[], "tokens").unwrap_err()[0].contains("tokens"));
+        assert!(agree(&[], &[], "tokens", 1).unwrap_err()[0].contains("tokens", 1));
     }
 }

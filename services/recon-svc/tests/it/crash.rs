@@ -1,7 +1,5 @@
 //! Killed in the middle, the next execution goes on: what is durable is not read again, and the end is the same.
 
-use std::time::Duration;
-
 use eidos_devnet::{Fault, Trap};
 
 use crate::stand::Stand;
@@ -40,9 +38,7 @@ async fn ruling_28_a_killed_full_run_is_continued_and_ends_like_an_undisturbed_o
             .await
             .unwrap();
 
-    // The dead process's lease ends by itself.
-    tokio::time::sleep(Duration::from_secs(4)).await;
-    let report = stand.reconcile(&["--full"], &[small]).await;
+    let report = stand.reconcile_when_free(&["--full"], &[small]).await;
     assert_eq!(report["run_id"], run.to_string(), "{report:#}");
     assert!(
         report["resumed_from"].as_i64().unwrap() >= durable,
@@ -71,9 +67,8 @@ async fn ruling_28_other_settings_start_again() {
         )
         .await;
     child.kill();
-    tokio::time::sleep(Duration::from_secs(4)).await;
     let report = stand
-        .reconcile(&["--full"], &[("RECONCILIATION__IGNORE_BELOW_USDC", "0.02")])
+        .reconcile_when_free(&["--full"], &[("RECONCILIATION__IGNORE_BELOW_USDC", "0.02")])
         .await;
     assert!(report.get("resumed_from").is_none(), "{report:#}");
     assert_eq!(report["breaks_found"], 1);

@@ -89,7 +89,8 @@ impl Stand {
                 "EIDOS__RECONCILIATION__PAUSE_KEY_PREFIX",
                 format!("{}:pause", self.redis.prefix()),
             )
-            .env("EIDOS__JOBS__RECONCILIATION__LOCK__TTL", "3s");
+            .env("EIDOS__JOBS__RECONCILIATION__LOCK__TTL", "12s")
+            .env("EIDOS__REDIS__RESPONSE_TIMEOUT", "500ms");
         for (key, value) in settings {
             command = command.env(format!("EIDOS__{key}"), value);
         }
@@ -106,6 +107,20 @@ impl Stand {
             child.stderr()
         );
         report_of(&child)
+    }
+
+    /// Runs it as soon as a killed process's lease has ended by itself.
+    pub(crate) async fn reconcile_when_free(&self, args: &[&str], settings: &[(&str, &str)]) -> Value {
+        const BUSY: i32 = 75;
+        eidos_testkit::eventually("the dead process's lease ends", WITHIN, async || {
+            let (status, child) = self.command(args, settings).run(WITHIN).await;
+            match status.code() {
+                Some(0) => Ok(report_of(&child)),
+                Some(BUSY) => Err("busy"),
+                _ => panic!("{status}\n{}\n{}", child.stdout(), child.stderr()),
+            }
+        })
+        .await
     }
 
     /// What was planted, against the open breaks.
