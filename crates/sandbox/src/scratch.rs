@@ -12,6 +12,9 @@ use crate::error::SandboxError;
 /// How long a directory that a failed test wanted to keep is kept.
 const KEEP_FAILED: Duration = Duration::from_hours(24);
 
+/// How many of them: each holds a whole data directory, and a bad afternoon has many failures.
+const KEEP_AT_MOST: usize = 4;
+
 /// A directory for one server or test, removed when dropped.
 ///
 /// A static server is never dropped and a killed process drops nothing, so each directory also carries a locked
@@ -121,24 +124,78 @@ fn first_free(root: &Path, purpose: &str) -> Result<(PathBuf, File), SandboxErro
     }
 }
 
-/// Removes the directories of dead processes. Errors are left to the next sweep: a leftover directory must not
-/// keep a test from running.
+/// Removes the directories of dead processes, but for the newest that failed tests wanted to keep. Errors are left
+/// to the next sweep: a leftover directory must not keep a test from running.
 fn sweep(root: &Path) {
     let Ok(entries) = std::fs::read_dir(root) else {
         return;
     };
+    let mut kept = Vec::new();
     for dir in entries.flatten().map(|entry| entry.path()) {
         let Ok(lock) = File::options().write(true).open(dir.join("lock")) else {
             continue;
         };
-        if lock.try_lock().is_ok() && !kept(&dir) {
-            let _ = std::fs::remove_dir_all(&dir);
+        if lock.try_lock().is_ok() {
+            match age_of_failure(&dir) {
+                Some(age) if age < KEEP_FAILED => kept.push((age, dir)),
+                _ => drop(std::fs::remove_dir_all(&dir)),
+            }
         }
+    }
+    kept.sort();
+    for (_, dir) in kept.into_iter().skip(KEEP_AT_MOST) {
+        let _ = std::fs::remove_dir_all(dir);
     }
 }
 
-fn kept(dir: &Path) -> bool {
+/// How long ago a test failed that wanted this directory kept; `None` when none did.
+fn age_of_failure(dir: &Path) -> Option<Duration> {
     std::fs::metadata(dir.join("keep"))
-        .and_then(|meta| meta.modified())
-        .is_ok_and(|marked| marked.elapsed().is_ok_and(|age| age < KEEP_FAILED))
+        .ok()?
+        .modified()
+        .ok()?
+        .elapsed()
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{File, KEEP_AT_MOST, Path, PathBuf, ScratchDir, open_lock, sweep};
+
+    /// What a process leaves that ended without dropping anything.
+    fn leave(root: &Path, name: &str, keep: bool) -> PathBuf {
+        let dir = root.join(name);
+        std::fs::create_dir_all(dir.join("data")).unwrap();
+        File::create(dir.join("lock")).unwrap();
+        if keep {
+            File::create(dir.join("keep")).unwrap();
+        }
+        dir
+    }
+
+    #[test]
+    fn the_dead_are_swept_the_living_and_the_newest_failures_are_not() {
+        // A root of its own: tests that run at the same time sweep the real one.
+        let scratch = ScratchDir::create("test").unwrap();
+        let root = scratch.path().join("root");
+        let (dead, failed, alive) = (
+            leave(&root, "dead", false),
+            leave(&root, "failed", true),
+            leave(&root, "alive", false),
+        );
+        let held = open_lock(&alive.join("lock")).unwrap();
+        held.lock().unwrap();
+        sweep(&root);
+        assert!(!dead.exists() && failed.exists() && alive.exists());
+
+        let newer: Vec<_> = (0..KEEP_AT_MOST)
+            .map(|number| leave(&root, &format!("newer{number}"), true))
+            .collect();
+        sweep(&root);
+        assert!(!failed.exists());
+        assert!(newer.iter().all(|dir| dir.exists()));
+        drop(held);
+        sweep(&root);
+        assert!(!alive.exists());
+    }
 }

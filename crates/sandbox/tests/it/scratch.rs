@@ -1,28 +1,6 @@
 //! Directories and ports: leased, swept, kept.
 
-use std::fs::File;
-
 use eidos_sandbox::{PortLease, ScratchDir};
-
-#[test]
-fn a_directory_of_the_dead_is_swept_and_one_of_the_living_is_not() {
-    let alive = ScratchDir::create("test").unwrap();
-    let root = alive.path().parent().unwrap();
-    // What a killed process leaves: a directory whose lock file nobody holds.
-    let leave = |name: &str, keep: bool| {
-        let dir = root.join(format!("{name}-{}", std::process::id()));
-        std::fs::create_dir_all(dir.join("data")).unwrap();
-        for file in ["lock", "keep"].iter().take(1 + usize::from(keep)) {
-            File::create(dir.join(file)).unwrap();
-        }
-        dir
-    };
-    let (dead, kept) = (leave("dead", false), leave("kept", true));
-    drop(ScratchDir::create("test").unwrap());
-    assert!(!dead.exists());
-    assert!(kept.exists() && alive.path().exists());
-    std::fs::remove_dir_all(kept).unwrap();
-}
 
 #[test]
 fn a_dropped_directory_is_gone_unless_it_was_kept() {
