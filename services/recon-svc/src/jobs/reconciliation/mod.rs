@@ -368,12 +368,12 @@ impl Reconciliation {
 
     async fn read_fees_once(&self, run: &Run<'_>, view: &View) -> Result<(), Fault> {
         let shard = self.rules().shard_count.max(1);
-        if run.held_state(shard).is_some_and(|state| state.done) {
+        let mut state = run.shard_state(shard, view.cut.block).await?;
+        if state.done {
             return Ok(());
         }
         let mut session = view.cut.snapshot.ticket().join().await?;
         let page = run.read_fees(&view.reading(), &mut session).await?;
-        let mut state = ShardState::at_start(view.cut.block);
         state.tally.merge(&page.tally);
         (state.pages, state.done) = (1, true);
         run.commit_page(shard, &mut state, page, &view.reading()).await

@@ -208,7 +208,11 @@ impl Run<'_> {
             .await?)
     }
 
-    async fn shard_state(&self, shard: u16, block: eidos_chain::BlockRef) -> Result<ShardState, Fault> {
+    pub(super) async fn shard_state(
+        &self,
+        shard: u16,
+        block: eidos_chain::BlockRef,
+    ) -> Result<ShardState, Fault> {
         if let Some(state) = self.held_state(shard) {
             return Ok(state);
         }
@@ -222,6 +226,9 @@ impl Run<'_> {
         if let Some(state) = &loaded {
             self.count(state.tally.checked());
             self.note_resumed(state.tally.checked());
+            self.count_suspects(usize::try_from(state.suspects).unwrap_or(usize::MAX));
+            // A shard that is done is not read again, and its sums still belong to the run.
+            self.hold(shard, state.clone(), Vec::new());
         }
         Ok(loaded.unwrap_or_else(|| ShardState::at_start(block)))
     }
@@ -266,9 +273,15 @@ impl Run<'_> {
             state.dust_records += 1;
         }
         let epoch = step.epoch();
-        shard_store::save(step.conn(), self.shard_key(shard), state, reading.against.at, epoch)
-            .await
-            .map_err(Fault::own)?;
+        shard_store::save(
+            step.conn(),
+            self.shard_key(shard),
+            state,
+            reading.against.at,
+            epoch,
+        )
+        .await
+        .map_err(Fault::own)?;
         step.commit().await?;
         self.hold(shard, state.clone(), Vec::new());
         self.count_suspects(page.suspects.len());
