@@ -44,8 +44,8 @@ statements! { ALL:
     LIST_STATES = "SELECT job_name, epoch, last_slot_ms, paused, paused_by, paused_reason, paused_at, holder, \
         holder_execution, holder_since FROM eidos_jobs_state ORDER BY job_name";
     /// First sight: the cursor starts where the caller says, and an existing row is left alone.
-    REGISTER = "INSERT INTO eidos_jobs_state (job_name, last_slot_ms) VALUES ($1, $2) \
-        ON CONFLICT (job_name) DO NOTHING";
+    REGISTER = concat!("INSERT INTO eidos_jobs_state (job_name, last_slot_ms) \
+        VALUES ($1, LEAST($2::bigint, ", db_now_ms!(), ")) ON CONFLICT (job_name) DO NOTHING");
     PAUSE = concat!("INSERT INTO eidos_jobs_state AS state (job_name, paused, paused_by, paused_reason, paused_at) \
         VALUES ($1, TRUE, $2, $3, ", db_now_ms!(), ") ON CONFLICT (job_name) DO UPDATE SET paused = TRUE, \
         paused_by = EXCLUDED.paused_by, paused_reason = EXCLUDED.paused_reason, paused_at = EXCLUDED.paused_at \

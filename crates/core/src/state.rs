@@ -78,6 +78,9 @@ pub async fn list(pool: &PgPool) -> Result<Vec<JobState>, CoreError> {
 /// First sight of a job: its cursor starts at `cursor`, so that no earlier slot is due. Does nothing when the
 /// job is known already; the cursor never moves back. Returns whether the job was new.
 ///
+/// A cursor beyond the *database's* clock is cut to it: a node with a fast clock would otherwise silence the job
+/// until that moment, since nobody can claim the slots before it.
+///
 /// # Errors
 /// [`CoreError::Sql`], [`CoreError::TimedOut`].
 pub async fn register(pool: &PgPool, job: &JobName, cursor: Slot) -> Result<bool, CoreError> {

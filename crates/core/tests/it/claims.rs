@@ -96,6 +96,18 @@ async fn a_registered_job_starts_at_its_cursor_and_never_moves_back() {
     assert_eq!(known.last_slot, Some(cursor));
 }
 
+/// A node with a fast clock that sees a job first must not silence it: nobody could claim the slots between the
+/// database's now and such a cursor.
+#[tokio::test]
+async fn a_fast_clock_cannot_register_a_cursor_in_the_future() {
+    let world = World::new().await;
+    state::register(world.control(), &world.job, world.slot(-60))
+        .await
+        .unwrap();
+    let known = state::get(world.jobs.read(), &world.job).await.unwrap().unwrap();
+    assert!(known.last_slot.unwrap() < world.slot(-1), "{:?}", known.last_slot);
+}
+
 #[tokio::test]
 async fn a_paused_job_is_not_claimed_until_it_is_resumed() {
     let world = World::new().await;
