@@ -3,6 +3,7 @@
 mod crash;
 mod incremental;
 mod refused;
+mod repin;
 mod second_reading;
 mod stand;
 mod thresholds;

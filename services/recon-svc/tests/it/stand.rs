@@ -158,6 +158,10 @@ impl Stand {
         self.books.pool()
     }
 
+    pub(crate) fn node_url(&self) -> String {
+        self.anvil.url()
+    }
+
     pub(crate) fn redis(&self) -> &TestRedis {
         &self.redis
     }

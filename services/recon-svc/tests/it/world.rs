@@ -46,3 +46,26 @@ async fn a_world_that_agrees_has_no_break_and_a_dry_run_writes_nothing() {
     assert_eq!(report["breaks_found"], 0, "{report:#}");
     assert_eq!(report["checked"], report["matched"]);
 }
+
+#[tokio::test]
+async fn ruling_21_final_blocks_that_the_indexer_has_not_seen_are_beyond_the_cut() {
+    let stand = Stand::new(&[], &[Trap::CreditAboveCut, Trap::LaggingIndexer]).await;
+    // What lies above the indexer's checkpoint becomes final: only the cut keeps it out of the comparison.
+    stand.world.mine_blocks(100).await.unwrap();
+    let report = stand.reconcile(&["--full"], &[]).await;
+    let cut = &report["cut"];
+    assert!(
+        cut["finalized_block"].as_u64() > cut["indexer_block"].as_u64(),
+        "{cut}"
+    );
+    assert_eq!(cut["block"], cut["indexer_block"]);
+    assert_eq!(report["breaks_found"], 0, "{report:#}");
+
+    let limit = [("RECONCILIATION__INDEXER_MAX_LAG_BLOCKS", "5")];
+    let report = stand.reconcile(&["--full"], &limit).await;
+    assert_eq!(
+        report["findings"][0]["kind"], "indexer_behind",
+        "a finding of its own: {report:#}"
+    );
+    assert_eq!(report["breaks_found"], 0, "and not thousands of breaks");
+}
