@@ -6,6 +6,7 @@ use std::time::Duration;
 use eidos_types::{ExecutionId, JobName};
 use sqlx::postgres::PgRow;
 use sqlx::{Postgres, Row};
+use tracing::{Instrument, Span};
 
 use crate::fence::Epoch;
 
@@ -187,7 +188,13 @@ pub(crate) async fn call<T>(
     doing: &'static str,
     future: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, CoreError> {
-    match tokio::time::timeout(CALL_TIMEOUT, future).await {
+    // Under a run or a request its statements show in the trace; a loop's polling starts none of its own.
+    let span = if Span::current().is_none() {
+        Span::none()
+    } else {
+        tracing::info_span!("sql", otel.name = doing, db.system.name = "postgresql")
+    };
+    match tokio::time::timeout(CALL_TIMEOUT, future).instrument(span).await {
         Ok(done) => done.map_err(|cause| CoreError::Sql { doing, cause }),
         Err(_elapsed) => Err(CoreError::TimedOut {
             doing,

@@ -16,15 +16,19 @@ pub struct Step<'a> {
     tx: Transaction<'static, Postgres>,
     fence: &'a Fence,
     progress: Option<(u64, Option<u64>)>,
+    /// In a trace, the step lasts from its fence check to its commit or rollback.
+    _span: tracing::Span,
 }
 
 impl<'a> Step<'a> {
     pub(crate) async fn open(fence: &'a Fence, db: &JobsDb) -> Result<Self, CoreError> {
+        let span = tracing::info_span!("step", job = %fence.job(), epoch = fence.epoch().get());
         let tx = open(fence, db.data(), sql::CHECK_FENCE).await?;
         Ok(Self {
             tx,
             fence,
             progress: None,
+            _span: span,
         })
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eidos_settings::{Effective, Input, ServiceSettings, SuiteSettings};
-use eidos_telemetry::{LogFormat, TelemetryGuard, TelemetryOptions};
+use eidos_telemetry::{LogFormat, TelemetryGuard, TelemetryOptions, TraceOptions};
 use eidos_types::{SharedClock, SystemClock};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -95,7 +95,7 @@ fn start_telemetry(
     name: &str,
     suite: &SuiteSettings,
 ) -> Result<TelemetryGuard, eidos_telemetry::TelemetryError> {
-    eidos_telemetry::init(&TelemetryOptions {
+    let options = TelemetryOptions {
         service: name.to_owned(),
         version: suite.service.version.clone(),
         environment: suite.service.env.to_string(),
@@ -105,7 +105,12 @@ fn start_telemetry(
             eidos_settings::LogFormat::Text => LogFormat::Text,
         },
         otlp_endpoint: suite.telemetry.otlp_endpoint.clone(),
-    })
+    };
+    let traces = TraceOptions {
+        sample_ratio: suite.telemetry.trace_sample_ratio,
+        export_timeout: suite.telemetry.otlp_timeout,
+    };
+    eidos_telemetry::init_with(&options, traces)
 }
 
 async fn serve(service: Service) -> ExitCode {

@@ -2,6 +2,7 @@
 
 mod crash;
 mod incremental;
+mod reference_page;
 mod refused;
 mod repin;
 mod second_reading;
