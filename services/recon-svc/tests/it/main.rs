@@ -1,5 +1,11 @@
 //! recon-svc as a process against real servers: PostgreSQL, Redis, an EVM node, and a world with an oracle.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests: a failure is the test's"
+)]
+
 mod crash;
 mod incremental;
 mod reference_page;

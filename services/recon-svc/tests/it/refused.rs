@@ -7,7 +7,7 @@ use crate::stand::Stand;
 async fn refusal(stand: &Stand, settings: &[(&str, &str)]) -> String {
     let (status, child) = stand
         .command(&["--full"], settings)
-        .run(Duration::from_secs(60))
+        .run(Duration::from_mins(1))
         .await;
     assert!(!status.success(), "{}", child.stdout());
     format!("{}{}", child.stdout(), child.stderr())

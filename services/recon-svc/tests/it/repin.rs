@@ -88,7 +88,7 @@ async fn ruling_21_state_that_stays_gone_ends_the_run_as_failed() {
     ];
     let (status, child) = stand
         .command(&["--full"], &settings)
-        .run(std::time::Duration::from_secs(60))
+        .run(std::time::Duration::from_mins(1))
         .await;
     assert!(!status.success(), "an empty success: {}", child.stdout());
     assert!(

@@ -17,7 +17,7 @@ async fn ruling_24_a_difference_that_heals_before_the_second_reading_is_no_break
         )
         .await;
     stand.edit("USDC", 0, "-50").await;
-    let status = child.wait_exit(std::time::Duration::from_secs(60)).await;
+    let status = child.wait_exit(std::time::Duration::from_mins(1)).await;
     assert!(status.success(), "{}", child.stderr());
     let report = report_of(&child);
     assert_eq!(report["lag"], 1, "{report:#}");
@@ -42,10 +42,7 @@ async fn ruling_24_a_moving_account_is_left_to_the_next_run() {
         .await;
     stand.edit("USDC", 0, "1").await;
     assert!(
-        child
-            .wait_exit(std::time::Duration::from_secs(60))
-            .await
-            .success(),
+        child.wait_exit(std::time::Duration::from_mins(1)).await.success(),
         "{}",
         child.stderr()
     );

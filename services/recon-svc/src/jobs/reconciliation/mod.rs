@@ -9,16 +9,18 @@
 //! chain changed; then every shard starts again.
 
 pub mod announce;
+mod choose;
 pub mod compare;
 pub mod confirm;
 pub mod cut;
+pub mod fault;
 pub mod finish;
 pub mod pages;
+mod params;
 pub mod report;
 pub mod run;
 pub mod solvency;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use eidos_chain::{BlockRef, ChainReader};
@@ -32,7 +34,9 @@ use tokio::time::Instant;
 
 use self::announce::Channels;
 use self::confirm::Decided;
-use self::finish::{DEBTS_KEY, done_key, newest, next_block};
+use self::finish::{done_key, newest, next_block};
+use self::params::{MAX_PARAM_WALLETS, choose_mode, covers};
+pub use self::params::{Mode, Params};
 use self::report::{BreakReport, Coverage, CutReport, Report, RpcReport, render};
 use self::run::{Done, Fault, Run, View};
 use self::solvency::{Solvency, as_findings};
@@ -43,10 +47,8 @@ use crate::schema::Schema;
 use crate::settings::{ReconSettings, ReconciliationSection};
 use crate::sources::SourceError;
 use crate::sources::books::Books;
-use crate::sources::changes;
 use crate::sources::prices::Prices;
 use crate::sources::snapshot::Databases;
-use crate::store::breaks;
 use crate::store::shards::ShardState;
 
 /// Where the rotating sample is.
@@ -58,43 +60,6 @@ pub struct SampleCursor {
     /// `None`: start over.
     pub after: Option<Address>,
 }
-
-/// What a run covers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// Accounts that changed, have open breaks or debts, and a sample of quiet ones.
-    #[default]
-    Incremental,
-    /// Every account of both sides.
-    Full,
-}
-
-impl Mode {
-    /// The name in tables and metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Incremental => "incremental",
-            Self::Full => "full",
-        }
-    }
-}
-
-/// What a caller may ask of one run.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Params {
-    /// What to cover.
-    pub mode: Mode,
-    /// Short for `mode: full`.
-    pub full: bool,
-    /// Only these wallets, whatever changed.
-    pub wallets: Option<Vec<Address>>,
-}
-
-/// Wallets one request may name.
-const MAX_PARAM_WALLETS: usize = 10_000;
 
 /// The job with everything it reads through, verified at start.
 #[derive(Debug)]
@@ -163,12 +128,6 @@ impl Job for Reconciliation {
     fn render(&self, report: &Report) -> String {
         render(report)
     }
-}
-
-/// True if the schedule has a slot in the range: the run also answers for missed ones.
-fn covers(cron: &CronLine, slots: &SlotRange) -> bool {
-    cron.previous_at_or_before(slots.upto.instant())
-        .is_some_and(|slot| slots.contains(Slot::at(slot)))
 }
 
 /// What one attempt at a cut gave.
@@ -379,64 +338,6 @@ impl Reconciliation {
         run.commit_page(shard, &mut state, page, &view.reading()).await
     }
 
-    /// The wallets of an incremental run (ruling 23).
-    async fn choose(
-        &self,
-        ctx: &JobContext,
-        view: &mut View,
-        params: &Params,
-        done: Option<&Done>,
-        touched: BTreeSet<Address>,
-    ) -> Result<Choice, Fault> {
-        if let Some(wallets) = &params.wallets {
-            let chosen = vec![("requested", wallets.len() as u64)];
-            return Ok(Choice {
-                wallets: wallets.clone(),
-                chosen,
-                cursor: None,
-            });
-        }
-        let overlap = i64::try_from(self.rules().overlap_window.as_millis()).unwrap_or(i64::MAX);
-        let since_ms = done.map_or(0, |done| done.at.timestamp_millis().saturating_sub(overlap));
-        let conn = view.cut.snapshot.trading();
-        let changed = changes::changed_wallets(conn, &self.schema, since_ms).await?;
-        let parse = |texts: Vec<String>| -> BTreeSet<Address> {
-            texts.iter().filter_map(|text| text.parse().ok()).collect()
-        };
-        let open = parse(
-            breaks::open_wallets(ctx.jobs_db().control())
-                .await
-                .map_err(Fault::own)?,
-        );
-        let debts = parse(ctx.load_checkpoint(DEBTS_KEY).await?.unwrap_or_default());
-        let cursor: Option<SampleCursor> = ctx.load_checkpoint(CURSOR_KEY).await?;
-        let limit = self.rules().sample_wallets;
-        let sample =
-            changes::wallets_after(conn, &self.schema, cursor.and_then(|cursor| cursor.after), limit).await?;
-        let next = (sample.len() >= limit as usize)
-            .then(|| sample.last().copied())
-            .flatten();
-        let in_flight: BTreeSet<Address> = view.lines.keys().map(|key| key.wallet).collect();
-        let mut chosen = Vec::new();
-        let mut all = BTreeSet::new();
-        for (why, set) in [
-            ("changed in the books", changed),
-            ("touched on chain", touched),
-            ("open breaks", open),
-            ("debts", debts),
-            ("in flight", in_flight),
-            ("sample of quiet ones", sample.into_iter().collect()),
-        ] {
-            chosen.push((why, set.len() as u64));
-            all.extend(set);
-        }
-        Ok(Choice {
-            wallets: all.into_iter().collect(),
-            chosen,
-            cursor: Some(SampleCursor { after: next }),
-        })
-    }
-
     /// Tells what waits, and makes the pause keys equal to the table. Neither decides the run's result.
     async fn tell(&self, ctx: &JobContext) -> Result<(), Fault> {
         if ctx.dry_run() {
@@ -449,84 +350,5 @@ impl Reconciliation {
             tracing::error!(%error, "the pause keys could not be written to Redis; the next run writes them");
         }
         Ok(self.channels.tell_waiting(ctx).await?)
-    }
-}
-
-struct Choice {
-    wallets: Vec<Address>,
-    chosen: Vec<(&'static str, u64)>,
-    cursor: Option<SampleCursor>,
-}
-
-fn choose_mode(params: &Params, done: Option<&Done>) -> (Mode, String) {
-    if params.full || params.mode == Mode::Full {
-        return (Mode::Full, String::new());
-    }
-    if done.is_none() && params.wallets.is_none() {
-        return (Mode::Full, "no earlier run has covered the accounts".to_owned());
-    }
-    (Mode::Incremental, String::new())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ruling_2_a_run_is_full_when_its_slots_cover_the_full_schedule() {
-        let cron: CronLine = "0 0 2 * * *".parse().unwrap();
-        let slot = |text: &str| Slot::at(text.parse().unwrap());
-        let range = |after: Option<&str>, upto: &str| SlotRange {
-            after: after.map(slot),
-            upto: slot(upto),
-        };
-        assert!(covers(
-            &cron,
-            &range(Some("2026-01-01T01:00:00Z"), "2026-01-01T02:00:00Z")
-        ));
-        assert!(
-            covers(
-                &cron,
-                &range(Some("2026-01-01T01:00:00Z"), "2026-01-01T05:00:00Z")
-            ),
-            "a missed one"
-        );
-        assert!(!covers(
-            &cron,
-            &range(Some("2026-01-01T02:00:00Z"), "2026-01-01T03:00:00Z")
-        ));
-        assert!(!covers(&cron, &range(None, "2026-01-01T03:00:00Z")));
-    }
-
-    #[test]
-    fn the_first_run_is_full_unless_wallets_are_named() {
-        let done = Done {
-            at: "2026-01-01T00:00:00Z".parse().unwrap(),
-            block: BlockRef {
-                number: 1,
-                hash: eidos_types::Hash32::ZERO,
-                timestamp_s: 0,
-            },
-            run_id: uuid::Uuid::nil(),
-        };
-        let hourly = Params::default();
-        assert_eq!(choose_mode(&hourly, None).0, Mode::Full);
-        assert_eq!(choose_mode(&hourly, Some(&done)).0, Mode::Incremental);
-        assert_eq!(
-            choose_mode(
-                &Params {
-                    full: true,
-                    ..hourly.clone()
-                },
-                Some(&done)
-            )
-            .0,
-            Mode::Full
-        );
-        let named = Params {
-            wallets: Some(vec![Address::ZERO]),
-            ..hourly
-        };
-        assert_eq!(choose_mode(&named, None).0, Mode::Incremental);
     }
 }

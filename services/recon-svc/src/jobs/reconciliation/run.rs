@@ -5,7 +5,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
 use eidos_chain::BlockRef;
-use eidos_core::CoreError;
 use eidos_runtime::{JobContext, JobError};
 use eidos_types::Address;
 use serde::{Deserialize, Serialize};
@@ -13,13 +12,13 @@ use uuid::Uuid;
 
 use super::compare::{Against, Suspect};
 use super::cut::Cut;
+pub use super::fault::Fault;
 use super::pages::Reading;
 use super::report::{Finding, IgnoredReport};
 use super::{Mode, Reconciliation};
 use crate::domain::account::AccountKey;
 use crate::domain::merge::{BooksRow, LinesByAccount};
 use crate::domain::verdict::{BreakKind, Difference};
-use crate::sources::SourceError;
 use crate::sources::in_flight::InFlight;
 use crate::sources::known::{self, Register};
 use crate::sources::prices::Prices;
@@ -28,61 +27,6 @@ use crate::store::shards::{ShardKey, ShardState};
 
 /// The dimension of this job.
 pub const DIMENSION: &str = "balance";
-
-/// Why a run cannot go on.
-#[derive(Debug)]
-pub enum Fault {
-    /// A side could not be read.
-    Source(SourceError),
-    /// Anything else, with the decision.
-    Job(JobError),
-}
-
-impl Fault {
-    /// One of our own tables.
-    pub fn own(error: sqlx::Error) -> Self {
-        Self::Job(JobError::retry(error))
-    }
-
-    /// True if a new cut, and nothing else, is needed.
-    pub fn needs_new_pin(&self) -> bool {
-        matches!(self, Self::Source(error) if error.needs_new_pin())
-    }
-}
-
-impl From<SourceError> for Fault {
-    fn from(error: SourceError) -> Self {
-        Self::Source(error)
-    }
-}
-
-impl From<eidos_chain::ChainError> for Fault {
-    fn from(error: eidos_chain::ChainError) -> Self {
-        Self::Source(error.into())
-    }
-}
-
-impl From<JobError> for Fault {
-    fn from(error: JobError) -> Self {
-        Self::Job(error)
-    }
-}
-
-impl From<CoreError> for Fault {
-    fn from(error: CoreError) -> Self {
-        Self::Job(error.into())
-    }
-}
-
-impl From<Fault> for JobError {
-    fn from(fault: Fault) -> Self {
-        match fault {
-            Fault::Job(error) => error,
-            Fault::Source(error) if error.is_retryable() => Self::retry(error),
-            Fault::Source(error) => Self::fail(error),
-        }
-    }
-}
 
 /// An unfinished full run, stored so that the next execution goes on with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

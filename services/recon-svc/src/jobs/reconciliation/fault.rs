@@ -1,0 +1,61 @@
+//! Why a run cannot go on, and what that means for it.
+
+use eidos_core::CoreError;
+use eidos_runtime::JobError;
+
+use crate::sources::SourceError;
+
+/// Why a run cannot go on.
+#[derive(Debug)]
+pub enum Fault {
+    /// A side could not be read.
+    Source(SourceError),
+    /// Anything else, with the decision.
+    Job(JobError),
+}
+
+impl Fault {
+    /// One of our own tables.
+    pub fn own(error: sqlx::Error) -> Self {
+        Self::Job(JobError::retry(error))
+    }
+
+    /// True if a new cut, and nothing else, is needed.
+    pub fn needs_new_pin(&self) -> bool {
+        matches!(self, Self::Source(error) if error.needs_new_pin())
+    }
+}
+
+impl From<SourceError> for Fault {
+    fn from(error: SourceError) -> Self {
+        Self::Source(error)
+    }
+}
+
+impl From<eidos_chain::ChainError> for Fault {
+    fn from(error: eidos_chain::ChainError) -> Self {
+        Self::Source(error.into())
+    }
+}
+
+impl From<JobError> for Fault {
+    fn from(error: JobError) -> Self {
+        Self::Job(error)
+    }
+}
+
+impl From<CoreError> for Fault {
+    fn from(error: CoreError) -> Self {
+        Self::Job(error.into())
+    }
+}
+
+impl From<Fault> for JobError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Job(error) => error,
+            Fault::Source(error) if error.is_retryable() => Self::retry(error),
+            Fault::Source(error) => Self::fail(error),
+        }
+    }
+}
