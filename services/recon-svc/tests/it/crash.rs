@@ -20,8 +20,8 @@ async fn ruling_28_a_killed_full_run_is_continued_and_ends_like_an_undisturbed_o
         .spawn();
     stand
         .until(
-            "some pages are durable",
-            "SELECT count(*) > 0 FROM eidos_jobs_reconciliation_checkpoints WHERE (state->>'pages')::int >= 3",
+            "a shard is done",
+            "SELECT count(*) > 0 FROM eidos_jobs_reconciliation_checkpoints WHERE (state->>'done')::boolean",
         )
         .await;
     child.kill();

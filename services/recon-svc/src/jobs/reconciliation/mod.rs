@@ -27,7 +27,7 @@ use eidos_chain::{BlockRef, ChainReader};
 use eidos_runtime::{Job, JobContext, JobError};
 use eidos_settings::CronLine;
 use eidos_telemetry::metric;
-use eidos_types::{Address, Slot, SlotRange};
+use eidos_types::{Address, SlotRange};
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use tokio::time::Instant;
