@@ -38,10 +38,14 @@ pub(crate) async fn serve(
 ) -> anyhow::Result<()> {
     let (reporter, health_service) = tonic_health::server::health_reporter();
     let following = follow_readiness(reporter, health, stop.clone());
-    let reflection = if service.api_docs_exposed() {
-        Some(reflection()?)
+    // Generic clients ask in the current or in the older protocol.
+    let (reflection, old_reflection) = if service.api_docs_exposed() {
+        (
+            Some(descriptors().build_v1()?),
+            Some(descriptors().build_v1alpha()?),
+        )
     } else {
-        None
+        (None, None)
     };
     let mut server = Server::builder()
         .timeout(REQUEST_TIMEOUT)
@@ -54,6 +58,7 @@ pub(crate) async fn serve(
         .add_service(jobs)
         .add_service(health_service)
         .add_optional_service(reflection)
+        .add_optional_service(old_reflection)
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.cancelled_owned());
     tokio::select! {
         ended = serving => Ok(ended?),
@@ -82,13 +87,10 @@ async fn follow_readiness(
     }
 }
 
-fn reflection() -> anyhow::Result<
-    tonic_reflection::server::v1::ServerReflectionServer<impl tonic_reflection::server::v1::ServerReflection>,
-> {
-    Ok(tonic_reflection::server::Builder::configure()
+fn descriptors() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()?)
 }
 
 async fn tls(security: &SecuritySection) -> anyhow::Result<ServerTlsConfig> {
