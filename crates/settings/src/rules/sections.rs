@@ -8,7 +8,7 @@ use eidos_types::JobName;
 use secrecy::ExposeSecret;
 
 use super::servers;
-use crate::{CronLine, JobSection, LockKind, Problems, SuiteSettings};
+use crate::{CronLine, JobSection, LockKind, Problems, SuiteSettings, lease_margin};
 
 /// Reports every value outside its range and every name that refers to nothing.
 pub(crate) fn check(suite: &SuiteSettings, problems: &mut Problems) {
@@ -167,6 +167,16 @@ fn check_job(suite: &SuiteSettings, name: &JobName, job: &JobSection, problems: 
             humantime::format_duration(job.lock.ttl),
             "is renewed every third of it, which one slow answer (redis.response_timeout) would use up",
             "make it longer than three times redis.response_timeout",
+        );
+    }
+    if job.lock.kind == LockKind::Watchdog && !outlives_a_renewal(job.lock.ttl, suite.scheduler.cancel_grace)
+    {
+        problems.add_value(
+            key("lock.ttl"),
+            humantime::format_duration(job.lock.ttl),
+            "ends for its holder before it is renewed: margin (2 %, at least 1s) and scheduler.cancel_grace leave \
+             less than a third of it",
+            "make it longer than twice both together",
         );
     }
     number(
@@ -366,4 +376,10 @@ fn security(suite: &SuiteSettings, problems: &mut Problems) {
             "use AES256 or aws:kms",
         );
     }
+}
+
+/// A holder stops counting on its lease `margin + grace` before the key ends; renewals come every third of the TTL,
+/// a tenth of that late at most.
+fn outlives_a_renewal(ttl: Duration, grace: Duration) -> bool {
+    ttl.saturating_sub(lease_margin(ttl) + grace) > ttl * 11 / 30
 }

@@ -15,7 +15,7 @@ use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 
 /// The shortest lease the settings allow: a stop beyond it does not take long.
-pub(crate) const LEASE_TTL: Duration = Duration::from_secs(3);
+pub(crate) const LEASE_TTL: Duration = Duration::from_secs(4);
 /// A full run is due every so many seconds.
 pub(crate) const PERIOD_S: u32 = 2;
 
