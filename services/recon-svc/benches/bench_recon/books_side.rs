@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use crate::process_time::{ended_children_seconds, own_seconds};
 use crate::stage::Stage;
 
-const PAGE: usize = 20_000;
+const PAGE: usize = 50_000;
 
 pub(crate) async fn measure(stage: &Stage) -> anyhow::Result<Value> {
     let postmaster = stage.postgres.pid().await.context("PostgreSQL is not running")?;
