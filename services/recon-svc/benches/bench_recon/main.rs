@@ -18,8 +18,10 @@ use serde_json::json;
 
 use crate::stage::Stage;
 
-/// The size of the claim, and a tenth of it to show that memory does not grow.
+/// The size of the claim; and smaller ones, to show what memory depends on: below a page per shard on the data, above
+/// it on the page.
 const LARGE: u64 = 1_000_000;
+const MIDDLE: u64 = 400_000;
 const SMALL: u64 = 100_000;
 
 fn main() -> anyhow::Result<()> {
@@ -35,11 +37,15 @@ async fn run() -> anyhow::Result<()> {
     let rungs = rungs::measure(&small).await?;
     let naive = naive::measure(&small, LARGE).await?;
     drop(small);
+    let middle = Stage::build(MIDDLE).await?;
+    let middle_run = full_run::measure(&middle).await?;
+    drop(middle);
     let large = Stage::build(LARGE).await?;
     let books_side = books_side::measure(&large).await?;
     let large_run = full_run::measure(&large).await?;
     let document = json!({
-        "books_side": books_side, "full_run_small": small_run, "full_run": large_run,
+        "books_side": books_side, "full_run_small": small_run, "full_run_middle": middle_run,
+        "full_run": large_run,
         "rungs": rungs, "naive_extrapolated": naive,
     });
     let root = eidos_sandbox::workspace_root().ok_or_else(|| anyhow::anyhow!("not inside the workspace"))?;
