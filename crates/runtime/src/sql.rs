@@ -61,7 +61,10 @@ pub(crate) const LAST_REPORT: &str = concat!(
 );
 
 /// One row for each token: records are exact NUMERIC sums; tokens are never added together (ruling 25).
-pub(crate) const RECONCILIATION_TOTALS: &str = "SELECT coalesce(token, '') AS token, count(*) AS checked, \
+/// A run writes one `totals` record per token with how many accounts it compared; those that agree have no row of
+/// their own. Records without totals (of other writers) count one each.
+pub(crate) const RECONCILIATION_TOTALS: &str = "SELECT coalesce(token, '') AS token, \
+        coalesce(sum((details ->> 'checked')::bigint) FILTER (WHERE kind = 'totals')::bigint, count(*)) AS checked, \
         count(*) FILTER (WHERE status = 'mismatched') AS mismatched, \
         trim_scale(coalesce(sum(abs(coalesce(diff_value, diff_exact::numeric))) \
             FILTER (WHERE status = 'mismatched'), 0))::text AS total_diff \
@@ -77,12 +80,13 @@ pub(crate) const RECONCILIATION_RECORDS: &str = "SELECT id, job_type, reconcile_
     FROM eidos_jobs_reconciliation_records \
     WHERE ($1::text IS NULL OR job_type = $1) AND ($2::text IS NULL OR status = $2) \
       AND ($3::text IS NULL OR lower(wallet_address) = lower($3)) \
+      AND kind IS DISTINCT FROM 'totals' \
       AND ($4::bigint IS NULL OR created_at >= $4) AND ($5::bigint IS NULL OR created_at < $5) \
     ORDER BY created_at DESC, id DESC LIMIT $6 OFFSET $7";
 
 pub(crate) const COUNT_RECONCILIATION_RECORDS: &str = "SELECT count(*) FROM eidos_jobs_reconciliation_records \
     WHERE ($1::text IS NULL OR job_type = $1) AND ($2::text IS NULL OR status = $2) \
-      AND ($3::text IS NULL OR lower(wallet_address) = lower($3)) \
+      AND ($3::text IS NULL OR lower(wallet_address) = lower($3)) AND kind IS DISTINCT FROM 'totals' \
       AND ($4::bigint IS NULL OR created_at >= $4) AND ($5::bigint IS NULL OR created_at < $5)";
 
 pub(crate) const STATISTICS: &str = "SELECT stat_type, stat_date, coalesce(stat_hour, 0) AS stat_hour, \

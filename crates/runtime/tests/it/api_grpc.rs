@@ -229,6 +229,50 @@ async fn pause_and_resume_show_in_the_status() {
     node.serving.shut_down().await;
 }
 
+/// Accounts that agree have no row of their own: the run's totals say how many were compared.
+#[tokio::test]
+async fn accounts_that_agree_are_counted_from_the_totals_of_a_run() {
+    let world = World::new().await;
+    for (status, wallet, kind, checked) in [
+        ("matched", None, "totals", Some(r#"{"checked": 151}"#)),
+        ("mismatched", Some("0xAA"), "shortfall", None),
+    ] {
+        sqlx::query(
+            "INSERT INTO eidos_jobs_reconciliation_records (job_type, reconcile_type, status, wallet_address, token, kind, \
+                 details, diff_value, created_at, run_id) \
+             VALUES ('balance', 'full', $1, $2, 'USDC', $3, $4::jsonb, -1, 1000, gen_random_uuid())",
+        )
+        .bind(status)
+        .bind(wallet)
+        .bind(kind)
+        .bind(checked)
+        .execute(world.db.pool())
+        .await
+        .unwrap();
+    }
+    let node = world.start(&[]).await;
+    let mut client = node.grpc().await;
+    let report = client
+        .get_reconciliation_report(with(VIEWER, GetReconciliationReportRequest::default()))
+        .await
+        .unwrap()
+        .into_inner();
+    let counts = (
+        report.total_checked,
+        report.matched_count,
+        report.mismatched_count,
+    );
+    assert_eq!(counts, (151, 150, 1));
+    let records = client
+        .list_reconciliation_records(with(VIEWER, ListReconciliationRecordsRequest::default()))
+        .await
+        .unwrap()
+        .into_inner()
+        .records;
+    assert_eq!(records.len(), 1, "totals are no account's record");
+    node.serving.shut_down().await;
+}
+
 #[tokio::test]
 async fn reconciliation_totals_are_exact_by_token_and_bounded_in_time() {
     let world = World::new().await;
