@@ -134,7 +134,9 @@ async fn lift_pause(
     let mut announced = false;
     if let Some(channels) = &api.channels {
         let announcement = Announcement::pause(&row, true, &*api.clock);
-        let key = channels.sync_keys(std::slice::from_ref(&row)).await;
+        let key = channels
+            .settle_keys(api.db.control(), std::slice::from_ref(&row))
+            .await;
         let told = channels.tell(&announcement).await;
         announced = key.is_ok() && told.is_ok();
         for error in key.err().into_iter().chain(told.err()) {

@@ -8,6 +8,7 @@
 
 mod crash;
 mod incremental;
+mod pauses;
 mod reference_page;
 mod refused;
 mod repin;

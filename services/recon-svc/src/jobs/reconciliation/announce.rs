@@ -13,16 +13,28 @@ use eidos_types::{BreakId, Clock};
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::report::BreakReport;
 use crate::settings::{Operation, ReconciliationSection};
-use crate::store::pauses::PauseRow;
+use crate::store::pauses::{self, PauseRow};
 
 /// Where announcements wait.
 const PREFIX: &str = "announce/";
+/// Pauses looked at when their keys are written: every active one, and the newest lifted ones.
+const LISTED_PAUSES: i64 = 1_000;
+/// Looks at the table until it stands still.
+const SETTLE_ROUNDS: usize = 5;
 /// The name of this service in events.
 const SOURCE: &str = "recon-svc";
+
+fn active_ids(pauses: &[PauseRow]) -> impl Iterator<Item = i64> {
+    pauses
+        .iter()
+        .filter(|pause| pause.lifted_at.is_none())
+        .map(|pause| pause.id)
+}
 
 /// Something to tell.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,7 +148,30 @@ impl Channels {
 
     /// Makes the keys that money-moving services read equal to the table: active pauses have a key, others none.
     /// A flushed Redis is repaired by the next run.
-    pub async fn sync_keys(&self, pauses: &[PauseRow]) -> anyhow::Result<()> {
+    ///
+    /// A run may set a pause while a person lifts one. Each does this after its own commit and then looks at the table
+    /// again, so whoever looks last has written what the table says last. `lifted` are rows that the newest
+    /// [`LISTED_PAUSES`] may not show.
+    ///
+    /// # Errors
+    /// If the table or Redis does not answer, or the table does not stand still for [`SETTLE_ROUNDS`] looks.
+    pub async fn settle_keys(&self, pool: &PgPool, lifted: &[PauseRow]) -> anyhow::Result<()> {
+        let mut seen = pauses::list(pool, LISTED_PAUSES).await?;
+        for _ in 0..SETTLE_ROUNDS {
+            let rows: Vec<PauseRow> = seen.iter().chain(lifted).cloned().collect();
+            self.sync_keys(&rows).await?;
+            let now = pauses::list(pool, LISTED_PAUSES).await?;
+            if active_ids(&now).eq(active_ids(&seen)) {
+                return Ok(());
+            }
+            seen = now;
+        }
+        anyhow::bail!(
+            "pauses were set and lifted faster than their keys could be written; the next run writes them"
+        )
+    }
+
+    async fn sync_keys(&self, pauses: &[PauseRow]) -> anyhow::Result<()> {
         if pauses.is_empty() {
             return Ok(());
         }

@@ -343,10 +343,7 @@ impl Reconciliation {
         if ctx.dry_run() {
             return Ok(());
         }
-        let pauses = crate::store::pauses::list(ctx.jobs_db().control(), 1_000)
-            .await
-            .map_err(Fault::own)?;
-        if let Err(error) = self.channels.sync_keys(&pauses).await {
+        if let Err(error) = self.channels.settle_keys(ctx.jobs_db().control(), &[]).await {
             tracing::error!(%error, "the pause keys could not be written to Redis; the next run writes them");
         }
         Ok(self.channels.tell_waiting(ctx).await?)

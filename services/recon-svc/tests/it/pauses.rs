@@ -1,0 +1,98 @@
+//! The keys that money-moving services read, when a person lifts a pause while a run sets it again.
+
+use eidos_bus::Publisher;
+use eidos_settings::Input;
+use eidos_testkit::{TestDb, TestRedis};
+use eidos_types::{BreakId, Clock, SystemClock};
+use recon_svc::ReconSettings;
+use recon_svc::jobs::reconciliation::announce::Channels;
+use recon_svc::store::pauses;
+use redis::AsyncCommands;
+use sqlx::PgPool;
+
+const OPERATION: &str = "withdrawal";
+const TOKEN: &str = "USDC";
+
+/// A pause needs the break that it is for.
+async fn broken(pool: &PgPool) -> BreakId {
+    let id = BreakId::new(&SystemClock::default());
+    sqlx::query(
+        "INSERT INTO eidos_jobs_breaks (break_id, dimension, token, kind, severity, direction, first_seen, last_seen, evidence)
+         VALUES ($1, 'balance', $2, 'shortfall', 'critical', 'shortfall', now(), now(), '{}')",
+    )
+    .bind(id.as_uuid())
+    .bind(TOKEN)
+    .execute(pool)
+    .await
+    .unwrap();
+    id
+}
+
+#[tokio::test]
+async fn ruling_26_a_lift_does_not_take_the_key_of_a_pause_that_was_set_meanwhile() {
+    // The program's bootstrap does this; a second time in one process is refused and does no harm.
+    let _installed_already = rustls::crypto::ring::default_provider().install_default();
+    let (db, redis) = (TestDb::migrated().await, TestRedis::shared().await);
+    let env = vec![
+        ("EIDOS__REDIS__URL".to_owned(), redis.url().to_owned()),
+        (
+            "EIDOS__RECONCILIATION__PAUSE_KEY_PREFIX".to_owned(),
+            redis.prefix().to_owned(),
+        ),
+    ];
+    let settings = eidos_settings::load::<ReconSettings>(&Input { file: None, env }).unwrap();
+    let channels = Channels::new(
+        &settings.service.reconciliation,
+        &settings.suite.redis,
+        Publisher::off(),
+    )
+    .unwrap();
+    let key = format!("{}:{OPERATION}:{TOKEN}", redis.prefix());
+    let mut client = redis::Client::open(redis.url())
+        .unwrap()
+        .get_multiplexed_async_connection()
+        .await
+        .unwrap();
+    let (now, cause) = (SystemClock::default().now(), broken(db.pool()).await);
+    let mut conn = db.pool().acquire().await.unwrap();
+
+    assert!(
+        pauses::set(&mut conn, OPERATION, TOKEN, cause, "a break", now)
+            .await
+            .unwrap()
+    );
+    channels.settle_keys(db.pool(), &[]).await.unwrap();
+    assert!(client.exists::<_, bool>(&key).await.unwrap());
+
+    let lifted = pauses::lift(db.pool(), OPERATION, TOKEN, "ann", "repaired", now)
+        .await
+        .unwrap()
+        .unwrap();
+    // Between the lift and its announcement a run pauses the operation again.
+    assert!(
+        pauses::set(&mut conn, OPERATION, TOKEN, cause, "another break", now)
+            .await
+            .unwrap()
+    );
+    channels
+        .settle_keys(db.pool(), std::slice::from_ref(&lifted))
+        .await
+        .unwrap();
+    assert!(
+        client.exists::<_, bool>(&key).await.unwrap(),
+        "an active pause has a key"
+    );
+
+    let again = pauses::lift(db.pool(), OPERATION, TOKEN, "ann", "repaired too", now)
+        .await
+        .unwrap()
+        .unwrap();
+    channels
+        .settle_keys(db.pool(), std::slice::from_ref(&again))
+        .await
+        .unwrap();
+    assert!(
+        !client.exists::<_, bool>(&key).await.unwrap(),
+        "a lifted one has none"
+    );
+}
