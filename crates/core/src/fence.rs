@@ -33,7 +33,7 @@ use crate::error::{call, column};
 use crate::execution::Trigger;
 use crate::{CoreError, observe, sql};
 
-pub use crate::step::{ForeignStep, Step};
+pub use crate::step::{ForeignFence, ForeignStep, Step};
 
 /// The fencing token of one run of a job: rises with every run, never repeats. 0 means "no fence".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize)]
@@ -226,8 +226,16 @@ impl Fence {
     /// # Errors
     /// As [`Fence::step`].
     pub async fn foreign_step(&self, pool: &PgPool) -> Result<ForeignStep, CoreError> {
+        self.raised_in(pool).await?.step().await
+    }
+
+    /// Raises the fence of another service's database to our epoch, once, for a run with many steps there.
+    ///
+    /// # Errors
+    /// [`CoreError::Sql`], [`CoreError::TimedOut`].
+    pub async fn raised_in(&self, pool: &PgPool) -> Result<ForeignFence, CoreError> {
         self.raise_in(pool).await?;
-        ForeignStep::open(self, pool).await
+        Ok(ForeignFence::new(self.clone(), pool.clone()))
     }
 
     /// Raises the fence of another service's database to our epoch, so that older runs are refused there from

@@ -15,6 +15,7 @@ pub mod db;
 mod error;
 pub mod execution;
 pub mod fence;
+pub mod ident;
 pub mod lease;
 pub mod migrations;
 mod observe;

@@ -74,6 +74,19 @@ pub async fn install_foreign_fence(pool: &PgPool) -> Result<(), CoreError> {
     Ok(())
 }
 
+/// Installs what a database needs whose partitions are frozen and quarantined (`migrations/foreign/freeze.sql`).
+///
+/// # Errors
+/// [`CoreError::Sql`], [`CoreError::TimedOut`].
+pub async fn install_foreign_freeze(pool: &PgPool) -> Result<(), CoreError> {
+    call(
+        "install the freeze trigger's function",
+        sqlx::raw_sql(sql::FOREIGN_FREEZE_DDL).execute(pool),
+    )
+    .await?;
+    Ok(())
+}
+
 /// Compares the database with the embedded migrations.
 ///
 /// # Errors

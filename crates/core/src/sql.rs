@@ -189,3 +189,6 @@ pub(crate) const BEGIN_READ_WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED 
 
 /// What the owner of another database installs so that our steps can be fenced there.
 pub const FOREIGN_FENCE_DDL: &str = include_str!("../../../migrations/foreign/fence.sql");
+
+/// What that owner also installs where partitions are frozen and quarantined.
+pub const FOREIGN_FREEZE_DDL: &str = include_str!("../../../migrations/foreign/freeze.sql");

@@ -48,7 +48,9 @@ pub use load::{Effective, Input, Origin, ServiceSettings, SuiteOnly, load};
 pub use problem::{Problem, Problems, SettingsErrors};
 pub use reference::{reference_page, suite_reference_page};
 pub use render::render;
-pub use retention::{ArchiveFormat, CandleRetention, DataRetention, PartitionedTable, RegularTable};
+pub use retention::{
+    ArchiveFormat, CandleRetention, DataRetention, FinishedRule, PartitionedTable, RegularTable,
+};
 pub use security::{ArchiveEncryption, GrpcTls, NacosTls, PostgresTls, RedisTls, SecuritySection, SslMode};
 pub use servers::{DatabaseSection, KafkaSection, RedisSection};
 pub use sources::SourceName;

@@ -32,7 +32,14 @@ pub(crate) const SUITE_SECTIONS: [&str; 10] = [
 
 /// Sections that belong to one service. One file serves all services, so each accepts the others' sections and
 /// leaves them unread. A new service's sections are added here.
-const SERVICE_SECTIONS: [&str; 3] = ["chain", "reconciliation", "schema_profile"];
+const SERVICE_SECTIONS: [&str; 6] = [
+    "archive_profile",
+    "archive_store",
+    "chain",
+    "disposal",
+    "reconciliation",
+    "schema_profile",
+];
 
 /// What one service adds: its own top-level sections and its own job options.
 ///

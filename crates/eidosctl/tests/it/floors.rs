@@ -11,11 +11,15 @@ use crate::repository::{none, root};
 const FLOORS: &[(u8, &[&str])] = &[
     (0, &["eidos-types"]),
     (1, &["eidos-telemetry", "eidos-settings", "eidos-sandbox"]),
-    (2, &["eidos-core", "eidos-bus", "eidos-chain", "eidos-proto"]),
+    (
+        2,
+        &["eidos-core", "eidos-bus", "eidos-chain", "eidos-archive-store", "eidos-proto"],
+    ),
     (3, &["eidos-runtime", "eidos-testkit"]),
-    (4, &["eidosctl", "eidos-devnet"]),
+    (4, &["eidos-disposal"]),
+    (5, &["eidosctl", "eidos-devnet"]),
 ];
-const SERVICES: u8 = 4;
+const SERVICES: u8 = 5;
 
 /// What a crate must not link, however indirectly. A `*` stands for any ending.
 const NEVER: &[(&str, &[&str])] = &[
@@ -31,6 +35,10 @@ const NEVER: &[(&str, &[&str])] = &[
     ("eidos-core", &["rdkafka", "alloy-*", "parquet", "reqwest"]),
     ("eidos-bus", &["sqlx", "redis", "alloy-*", "parquet"]),
     ("eidos-chain", &["sqlx", "redis", "rdkafka", "parquet"]),
+    (
+        "eidos-archive-store",
+        &["sqlx", "redis", "rdkafka", "alloy-*", "aws-lc-*"],
+    ),
     ("eidos-proto", &["sqlx", "redis", "rdkafka", "alloy-*", "parquet"]),
     ("eidos-runtime", &["rdkafka", "alloy-*", "parquet"]),
     ("eidosctl", &["rdkafka", "alloy-*", "parquet"]),

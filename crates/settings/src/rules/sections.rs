@@ -288,6 +288,9 @@ fn retention(suite: &SuiteSettings, problems: &mut Problems) {
             1..=1200,
             problems,
         );
+        if let Some(days) = rule.quarantine_days {
+            number(&format!("{key}.quarantine_days"), days.into(), 0..=3650, problems);
+        }
     }
     for (table, rule) in &retention.regular_tables {
         let key = format!("data_retention.regular_tables.{table}");

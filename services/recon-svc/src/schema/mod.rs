@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use ident::{SqlIdent, SqlIdentError};
+pub use eidos_core::ident::{SqlIdent, SqlIdentError};
 use tables::{DEFINITIONS, Definition};
 
 /// Which naming generation the neighbours use.

@@ -1,0 +1,3 @@
+//! The archiver program.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The retention-manager program.
+
+fn main() {}
