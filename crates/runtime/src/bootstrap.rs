@@ -29,8 +29,13 @@ const RUNTIME_CLOSE: Duration = Duration::from_secs(2);
     reason = "the whole program: nobody needs the definition afterwards"
 )]
 pub fn main<S: ServiceSettings>(definition: ServiceDefinition<S>) -> ExitCode {
-    let command = cli::command(definition.name, definition.about, env!("CARGO_PKG_VERSION"));
-    let arguments = match cli::parse(command, std::env::args_os()) {
+    let command = cli::command(
+        definition.name,
+        definition.about,
+        env!("CARGO_PKG_VERSION"),
+        definition.commands,
+    );
+    let arguments = match cli::parse(command, definition.commands, std::env::args_os()) {
         Ok(arguments) => arguments,
         Err(shown) => {
             let _closed_pipe = shown.print();
@@ -139,6 +144,15 @@ async fn serve(service: Service) -> ExitCode {
     }
 }
 
+/// The account of whoever runs the command, asked from the system and not from the environment.
+fn operating_user() -> String {
+    let uid = nix::unistd::getuid();
+    match nix::unistd::User::from_uid(uid) {
+        Ok(Some(user)) => format!("cli:{}", user.name),
+        _ => format!("cli:uid {uid}"),
+    }
+}
+
 async fn run(service: &Service, args: RunArgs) -> ExitCode {
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,
@@ -149,6 +163,7 @@ async fn run(service: &Service, args: RunArgs) -> ExitCode {
         slot: args.slot.map(eidos_types::Slot::at),
         params: args.params,
         dry_run: args.dry_run,
+        requested_by: Some(operating_user()),
     };
     let mut running = Box::pin(service.run_job(request));
     let mut progress = tokio::time::interval(PROGRESS_EVERY);

@@ -6,6 +6,8 @@ use chrono::{DateTime, Utc};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde_json::{Map, Value};
 
+use crate::JobCommand;
+
 /// What to do.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Action {
@@ -46,7 +48,12 @@ pub(crate) struct Arguments {
 }
 
 /// The parser of the service `name`.
-pub(crate) fn command(name: &'static str, about: &'static str, version: &'static str) -> Command {
+pub(crate) fn command(
+    name: &'static str,
+    about: &'static str,
+    version: &'static str,
+    commands: &'static [JobCommand],
+) -> Command {
     Command::new(name)
         .about(about)
         .version(version)
@@ -65,19 +72,49 @@ pub(crate) fn command(name: &'static str, about: &'static str, version: &'static
             Command::new("check-config").about("Show the effective settings and where each comes from"),
         )
         .subcommand(Command::new("jobs").about("List the jobs with their schedule and limits"))
+        .subcommands(commands.iter().map(job_command))
 }
 
 fn run_command() -> Command {
-    Command::new("run")
-        .about("Run one job in the foreground, under the same lease and fence as on schedule")
+    let job = Arg::new("job")
+        .required(true)
+        .help("Name of the job; `jobs` lists them");
+    run_options(
+        Command::new("run")
+            .about("Run one job in the foreground, under the same lease and fence as on schedule")
+            .arg(job),
+    )
+    .arg(
+        Arg::new("dry-run")
+            .long("dry-run")
+            .action(ArgAction::SetTrue)
+            .help("Change nothing and report what would be done"),
+    )
+}
+
+/// A command of the service: `run` with the job, and perhaps the dry run, filled in.
+fn job_command(command: &JobCommand) -> Command {
+    let job = Arg::new("job")
+        .long("job")
+        .value_name("JOB")
+        .default_value(command.job)
+        .help("Name of the job; `jobs` lists them");
+    let needs: Vec<String> = command
+        .required
+        .iter()
+        .map(|key| format!(" --{key} VALUE"))
+        .collect();
+    let needs = needs.concat();
+    let written = if command.dry_run { " --dry-run" } else { "" };
+    run_options(Command::new(command.name).about(command.about).arg(job))
+        .before_help(format!("The same as: run {}{written}{needs}", command.job))
+}
+
+fn run_options(command: Command) -> Command {
+    command
         .after_help(
-            "Any other --key or --key=value becomes a parameter of the job: --full is {\"full\": true}.\n\
+            "Any other --key, --key=value or --key value becomes a parameter of the job: --full is {\"full\": true}.\n\
              Exit codes: 0 success, 1 failed, 75 busy (another run holds the lease), 78 settings.",
-        )
-        .arg(
-            Arg::new("job")
-                .required(true)
-                .help("Name of the job; `jobs` lists them"),
         )
         .arg(
             Arg::new("slot")
@@ -85,12 +122,6 @@ fn run_command() -> Command {
                 .value_name("TIME")
                 .value_parser(value_parser!(DateTime<Utc>))
                 .help("The scheduled instant to work for (RFC 3339); now unless told"),
-        )
-        .arg(
-            Arg::new("dry-run")
-                .long("dry-run")
-                .action(ArgAction::SetTrue)
-                .help("Change nothing and report what would be done"),
         )
         .arg(
             Arg::new("format")
@@ -115,19 +146,24 @@ fn run_command() -> Command {
 /// What clap prints, also for `--help` and `--version`.
 pub(crate) fn parse(
     command: Command,
+    commands: &'static [JobCommand],
     arguments: impl IntoIterator<Item = std::ffi::OsString>,
 ) -> Result<Arguments, clap::Error> {
     let mut for_errors = command.clone();
-    let arguments = own_flags_first(arguments.into_iter().collect());
+    let arguments = own_flags_first(arguments.into_iter().collect(), commands);
     let matches = command.try_get_matches_from(arguments)?;
     let config = matches.get_one::<PathBuf>("config").cloned();
     let action = match matches.subcommand() {
         Some(("run", matches)) => Action::Run(
-            run_args(matches)
+            run_args(matches, None)
                 .map_err(|problem| for_errors.error(clap::error::ErrorKind::InvalidValue, problem))?,
         ),
         Some(("check-config", _)) => Action::CheckConfig,
         Some(("jobs", _)) => Action::Jobs,
+        Some((name, matches)) if name != "serve" => Action::Run(
+            run_args(matches, commands.iter().find(|command| command.name == name))
+                .map_err(|problem| for_errors.error(clap::error::ErrorKind::InvalidValue, problem))?,
+        ),
         _ => Action::Serve,
     };
     Ok(Arguments { config, action })
@@ -135,9 +171,15 @@ pub(crate) fn parse(
 
 /// Our own flags may stand before or after the job's parameters: they are moved before them, since clap takes
 /// everything after the first unknown flag as a parameter.
-fn own_flags_first(arguments: Vec<std::ffi::OsString>) -> Vec<std::ffi::OsString> {
-    const WITH_VALUE: [&str; 3] = ["--config", "--slot", "--format"];
-    let Some(run) = arguments.iter().position(|argument| argument == "run") else {
+fn own_flags_first(
+    arguments: Vec<std::ffi::OsString>,
+    commands: &'static [JobCommand],
+) -> Vec<std::ffi::OsString> {
+    const WITH_VALUE: [&str; 4] = ["--config", "--slot", "--format", "--job"];
+    let Some(run) = arguments
+        .iter()
+        .position(|argument| argument == "run" || commands.iter().any(|command| argument == command.name))
+    else {
         return arguments;
     };
     let (before, after) = arguments.split_at(run + 1);
@@ -163,31 +205,42 @@ fn own_flags_first(arguments: Vec<std::ffi::OsString>) -> Vec<std::ffi::OsString
     [before.to_vec(), own, rest].concat()
 }
 
-fn run_args(matches: &ArgMatches) -> Result<RunArgs, String> {
+/// What was asked for by `run`, or by a command of the service.
+fn run_args(matches: &ArgMatches, command: Option<&JobCommand>) -> Result<RunArgs, String> {
     let flags: Vec<&String> = matches.get_many("params").into_iter().flatten().collect();
+    let params = params(&flags)?;
+    for required in command.map_or(&[][..], |command| command.required) {
+        if params.get(required).is_none() {
+            return Err(format!("--{required} is missing: write --{required} VALUE"));
+        }
+    }
     Ok(RunArgs {
         job: matches.get_one::<String>("job").cloned().unwrap_or_default(),
         slot: matches.get_one("slot").copied(),
-        dry_run: matches.get_flag("dry-run"),
+        dry_run: command.map_or_else(|| matches.get_flag("dry-run"), |command| command.dry_run),
         format: matches.get_one("format").copied().unwrap_or(Format::Table),
-        params: params(&flags)?,
+        params,
     })
 }
 
-/// `--full --batch-size=50 --token=USDC` as `{"full": true, "batch_size": 50, "token": "USDC"}`.
+/// `--full --batch-size=50 --token USDC` as `{"full": true, "batch_size": 50, "token": "USDC"}`.
 fn params(flags: &[&String]) -> Result<Value, String> {
     let mut object = Map::new();
-    for flag in flags {
+    let mut flags = flags.iter().peekable();
+    while let Some(flag) = flags.next() {
         let body = flag
             .strip_prefix("--")
             .filter(|body| !body.is_empty())
-            .ok_or_else(|| format!("'{flag}' is not a parameter: write --key or --key=value"))?;
+            .ok_or_else(|| format!("'{flag}' is not a parameter: write --key, --key=value or --key value"))?;
+        let read = |text: &str| {
+            serde_json::from_str(text).unwrap_or_else(|_plain_text| Value::String(text.to_owned()))
+        };
         let (key, value) = match body.split_once('=') {
-            Some((key, text)) => (
-                key,
-                serde_json::from_str(text).unwrap_or_else(|_plain_text| Value::String(text.to_owned())),
-            ),
-            None => (body, Value::Bool(true)),
+            Some((key, text)) => (key, read(text)),
+            None => match flags.next_if(|next| !next.starts_with("--")) {
+                Some(text) => (body, read(text)),
+                None => (body, Value::Bool(true)),
+            },
         };
         if object.insert(key.replace('-', "_"), value).is_some() {
             return Err(format!("--{key} is given twice"));
@@ -205,8 +258,26 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    const COMMANDS: &[JobCommand] = &[
+        JobCommand {
+            name: "plan",
+            about: "Show what would be done",
+            job: "data-cleanup",
+            dry_run: true,
+            required: &[],
+        },
+        JobCommand {
+            name: "apply",
+            about: "Do what was planned",
+            job: "data-cleanup",
+            dry_run: false,
+            required: &["plan"],
+        },
+    ];
+
     fn parsed(line: &str) -> Result<Arguments, clap::Error> {
-        parse(command("test-svc", "test", "0"), line.split(' ').map(Into::into))
+        let command = command("test-svc", "test", "0", COMMANDS);
+        parse(command, COMMANDS, line.split(' ').map(Into::into))
     }
 
     fn run(line: &str) -> RunArgs {
@@ -218,7 +289,7 @@ mod tests {
 
     #[test]
     fn the_command_is_well_formed() {
-        command("test-svc", "test", "0").debug_assert();
+        command("test-svc", "test", "0", COMMANDS).debug_assert();
     }
 
     #[test]
@@ -245,9 +316,24 @@ mod tests {
     }
 
     #[test]
+    fn commands_of_the_service_are_runs_of_its_jobs() {
+        let plan = run("svc plan --slot 2026-01-01T10:00:00Z --tables eidos_risk_events");
+        assert_eq!((plan.job.as_str(), plan.dry_run), ("data-cleanup", true));
+        assert_eq!(plan.params, json!({ "tables": "eidos_risk_events" }));
+        assert_eq!(run("svc plan --job partition-manage").job, "partition-manage");
+        let apply = run("svc apply --format json --plan 3f2a");
+        assert_eq!(
+            (apply.dry_run, apply.format, apply.params),
+            (false, Format::Json, json!({ "plan": "3f2a" }))
+        );
+    }
+
+    #[test]
     fn mistakes_are_refused() {
         for line in [
             "svc run",
+            "svc apply",
+            "svc apply 3f2a",
             "svc run a b",
             "svc run a --full --full",
             "svc run a --slot noon",

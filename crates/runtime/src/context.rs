@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use eidos_core::checkpoint;
 use eidos_core::db::JobsDb;
-use eidos_core::fence::{Fence, ForeignStep, Step};
+use eidos_core::fence::{Fence, ForeignFence, ForeignStep, Step};
 use eidos_types::{ExecutionId, JobName, SharedClock, Slot, SlotRange};
 use serde::de::DeserializeOwned;
 use sqlx::PgPool;
@@ -39,6 +39,30 @@ pub(crate) struct RunFacts {
     pub(crate) slots: SlotRange,
     pub(crate) attempt: u32,
     pub(crate) dry_run: bool,
+    pub(crate) requested_by: Option<String>,
+}
+
+/// A run that no service supervises: for tests of what jobs are made of, and for tools. See [`JobContext::standalone`].
+#[derive(Debug, Clone)]
+pub struct Standalone {
+    /// The job whose rights are used.
+    pub job: JobName,
+    /// The execution it counts as.
+    pub execution: ExecutionId,
+    /// What it works for.
+    pub slot: Slot,
+    /// Change nothing.
+    pub dry_run: bool,
+    /// Who asks.
+    pub requested_by: Option<String>,
+    /// The right to write, minted by the caller; `None`: it may not.
+    pub fence: Option<Fence>,
+    /// Our own tables.
+    pub jobs_db: JobsDb,
+    /// The clock.
+    pub clock: SharedClock,
+    /// How long it may take. Nobody cancels it then; it is only told.
+    pub budget: Duration,
 }
 
 /// A job tried to write where it may not.
@@ -73,6 +97,38 @@ impl JobContext {
             progress,
             deadline,
         }))
+    }
+
+    /// A context without a lease, a heartbeat or a supervisor.
+    #[must_use]
+    pub fn standalone(run: Standalone) -> Self {
+        let facts = RunFacts {
+            job: run.job,
+            execution: run.execution,
+            slots: SlotRange {
+                after: None,
+                upto: run.slot,
+            },
+            attempt: 1,
+            dry_run: run.dry_run,
+            requested_by: run.requested_by,
+        };
+        Self::new(
+            facts,
+            run.fence,
+            run.jobs_db,
+            run.clock,
+            Cancellation::default(),
+            Progress::default(),
+            Instant::now() + run.budget,
+        )
+    }
+
+    /// Who asked for the run: the name of the caller's token, or of the account at the terminal. `None` for the
+    /// schedule.
+    #[must_use]
+    pub fn requested_by(&self) -> Option<&str> {
+        self.0.facts.requested_by.as_deref()
     }
 
     /// The job's name.
@@ -200,6 +256,15 @@ impl JobContext {
     /// As [`JobContext::step`].
     pub async fn foreign_step(&self, pool: &PgPool) -> Result<ForeignStep, JobError> {
         Ok(self.writable()?.foreign_step(pool).await?)
+    }
+
+    /// The right to write to another service's database in many steps: its fence is raised to this run's epoch now,
+    /// so that older runs are refused there at once.
+    ///
+    /// # Errors
+    /// As [`JobContext::step`].
+    pub async fn raised_in(&self, pool: &PgPool) -> Result<ForeignFence, JobError> {
+        Ok(self.writable()?.raised_in(pool).await?)
     }
 
     fn writable(&self) -> Result<&Fence, JobError> {

@@ -67,6 +67,7 @@ impl NewestRun {
             idempotency_key: None,
             params: self.params.clone(),
             dry_run: false,
+            requested_by: None, // only slots of the schedule are continued
         })
     }
 

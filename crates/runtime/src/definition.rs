@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use eidos_core::db::{self, JobsDb};
-use eidos_settings::{Effective, ServiceSettings, SourceName};
+use eidos_settings::{DatabaseSection, Effective, ServiceSettings, SourceName};
 use eidos_types::{NodeId, SharedClock};
 use futures::future::BoxFuture;
 use sqlx::PgPool;
@@ -22,6 +22,23 @@ pub struct ServiceDefinition<S: ServiceSettings> {
     /// Further HTTP routes below `/v1`. The runtime authenticates them: `GET` needs the role viewer, everything else
     /// operator; handlers find the [`crate::Caller`] in the request's extensions.
     pub routes: Option<fn(&ServiceDeps<S>) -> Router>,
+    /// Names for runs that people start by hand, such as `plan` for a dry run.
+    pub commands: &'static [JobCommand],
+}
+
+/// A command of a service's binary that is a run of one of its jobs: the same lease, fence and history as any other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JobCommand {
+    /// What is typed, such as `plan`.
+    pub name: &'static str,
+    /// One sentence for `--help`.
+    pub about: &'static str,
+    /// The job it runs unless `--job` names another.
+    pub job: &'static str,
+    /// Whether it is always a dry run.
+    pub dry_run: bool,
+    /// Parameters without which it makes no sense, such as `plan` for `apply`.
+    pub required: &'static [&'static str],
 }
 
 /// What every service needs, connected and checked.
@@ -57,20 +74,42 @@ impl<S: ServiceSettings> ServiceDeps<S> {
     /// # Errors
     /// When `databases.<source>` is not configured or the server cannot be reached; names the key and the fix.
     pub async fn source(&self, source: SourceName) -> anyhow::Result<PgPool> {
+        let name = &self.settings.suite.service.name;
+        let pool = db::connect_read_only(self.section(source)?, name, source).await?;
+        Ok(self.watched(source, pool))
+    }
+
+    /// A pool on a database that the service's jobs write to by fenced steps ([`crate::JobContext::raised_in`]); its
+    /// sessions are read-only outside of them. The primary, never the replica.
+    ///
+    /// # Errors
+    /// As [`ServiceDeps::source`].
+    pub async fn foreign(&self, source: SourceName) -> anyhow::Result<PgPool> {
+        let name = &self.settings.suite.service.name;
+        let pool = db::connect_foreign(self.section(source)?, name, source).await?;
+        Ok(self.watched(source, pool))
+    }
+
+    fn section(&self, source: SourceName) -> anyhow::Result<&DatabaseSection> {
         let suite = &self.settings.suite;
-        let section = suite.databases.get(&source).ok_or_else(|| {
+        suite.databases.get(&source).ok_or_else(|| {
             anyhow::anyhow!(
-                "databases.{source}.url is not set: {} reads this source",
+                "databases.{source}.url is not set: {} works on this source",
                 suite.service.name
             )
-        })?;
-        let pool = db::connect_read_only(section, &suite.service.name, source).await?;
+        })
+    }
+
+    fn watched(&self, source: SourceName, pool: PgPool) -> PgPool {
         let checked = pool.clone();
-        self.health
-            .register(source.as_str(), crate::Severity::Hard, move || {
-                answers(checked.clone())
-            });
-        Ok(pool)
+        // The jobs database has a check of its own.
+        if source != SourceName::Jobs {
+            self.health
+                .register(source.as_str(), crate::Severity::Hard, move || {
+                    answers(checked.clone())
+                });
+        }
+        pool
     }
 }
 

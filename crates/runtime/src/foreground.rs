@@ -23,6 +23,8 @@ pub struct RunRequest {
     pub params: Value,
     /// Change nothing.
     pub dry_run: bool,
+    /// Who asks; what the run does to data is recorded under this name.
+    pub requested_by: Option<String>,
 }
 
 /// How it went.
@@ -83,6 +85,7 @@ impl Service {
             idempotency_key: None,
             params: (!request.params.is_null()).then_some(request.params),
             dry_run: request.dry_run,
+            requested_by: request.requested_by,
         });
         match self.runner.carry_out(&job, work).await? {
             Ticked::Busy { remaining } => Ok(Foreground::Busy { remaining }),

@@ -48,10 +48,10 @@ mod vigil;
 mod work;
 
 pub use self::http::openapi_json;
-pub use api::Caller;
+pub use api::{ApiError, Caller};
 pub use bootstrap::main;
-pub use context::JobContext;
-pub use definition::{ServiceDefinition, ServiceDeps};
+pub use context::{JobContext, Standalone};
+pub use definition::{JobCommand, ServiceDefinition, ServiceDeps};
 pub use error::{BoxedError, CancelReason, JobError};
 pub use foreground::{BadRunRequest, Foreground, RunRequest};
 pub use health::{CheckResult, HealthRegistry, HealthReport, Severity};

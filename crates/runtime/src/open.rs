@@ -47,6 +47,7 @@ impl Runner {
                         idempotency_key: Some(pending.idempotency_key),
                         params: pending.params,
                         dry_run: pending.dry_run,
+                        requested_by: Some(pending.requested_by),
                     },
                 }))
             }
@@ -122,6 +123,7 @@ impl Runner {
                         idempotency_key: None,
                         params: Some(params),
                         dry_run: false,
+                        requested_by: None,
                     },
                 }))
             }

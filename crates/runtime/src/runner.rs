@@ -144,6 +144,7 @@ impl Runner {
             slots: opened.again.slots,
             attempt: opened.again.attempt,
             dry_run: opened.again.dry_run,
+            requested_by: opened.again.requested_by.clone(),
         };
         let span = observe::run_span(
             &facts,

@@ -35,6 +35,7 @@ impl Runner {
                     idempotency_key: None,
                     params: Some(observe::scheduled_params(job, &slots)),
                     dry_run: false,
+                    requested_by: None,
                 }
             }
             Work::Triggered(pending) => {
@@ -51,6 +52,7 @@ impl Runner {
                     idempotency_key: Some(pending.idempotency_key),
                     params: pending.params,
                     dry_run: pending.dry_run,
+                    requested_by: Some(pending.requested_by),
                 }
             }
             Work::Again(again) => again,

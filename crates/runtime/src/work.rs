@@ -32,6 +32,8 @@ pub(crate) struct Again {
     pub(crate) idempotency_key: Option<String>,
     pub(crate) params: Option<Value>,
     pub(crate) dry_run: bool,
+    /// The person or program that asked for it; `None` for the schedule.
+    pub(crate) requested_by: Option<String>,
 }
 
 impl Again {

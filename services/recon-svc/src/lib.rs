@@ -35,5 +35,6 @@ pub fn service() -> ServiceDefinition<ReconSettings> {
         about: "Proves that the chain and the books agree.",
         build: |deps| Box::pin(start::build(deps)),
         routes: Some(routes::routes),
+        commands: &[],
     }
 }

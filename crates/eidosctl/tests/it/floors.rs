@@ -13,7 +13,13 @@ const FLOORS: &[(u8, &[&str])] = &[
     (1, &["eidos-telemetry", "eidos-settings", "eidos-sandbox"]),
     (
         2,
-        &["eidos-core", "eidos-bus", "eidos-chain", "eidos-archive-store", "eidos-proto"],
+        &[
+            "eidos-core",
+            "eidos-bus",
+            "eidos-chain",
+            "eidos-archive-store",
+            "eidos-proto",
+        ],
     ),
     (3, &["eidos-runtime", "eidos-testkit"]),
     (4, &["eidos-disposal"]),

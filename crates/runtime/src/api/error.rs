@@ -6,19 +6,29 @@ use eidos_types::JobName;
 
 /// A refused request. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ApiError {
+pub enum ApiError {
     /// No token, or one that is not known.
     #[error("send a bearer token that this service knows in the Authorization header")]
     Unauthenticated,
     /// A known caller who may not do this.
     #[error("this needs the role {needed}; the token has the role {role}")]
-    Forbidden { role: Role, needed: Role },
+    Forbidden {
+        /// What the token has.
+        role: Role,
+        /// What it would need.
+        needed: Role,
+    },
     /// There is no such thing.
     #[error("{0}")]
     NotFound(String),
     /// The job is running or about to.
     #[error("{job} is busy with execution {execution}; wait for it or cancel it")]
-    Busy { job: JobName, execution: String },
+    Busy {
+        /// The job.
+        job: JobName,
+        /// The execution in the way.
+        execution: String,
+    },
     /// The thing is in a state that does not allow this.
     #[error("{0}")]
     Conflict(String),
@@ -27,7 +37,10 @@ pub(crate) enum ApiError {
     Malformed(String),
     /// The request is too large to be read.
     #[error("the body is larger than {limit_bytes} bytes")]
-    TooLarge { limit_bytes: usize },
+    TooLarge {
+        /// The most that is read.
+        limit_bytes: usize,
+    },
     /// The request is well-formed and wrong.
     #[error("{0}")]
     Invalid(String),
@@ -44,7 +57,7 @@ impl From<CoreError> for ApiError {
 
 impl ApiError {
     /// For `map_err` of a statement.
-    pub(crate) fn sql(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
+    pub fn sql(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
         move |cause| Self::Unavailable(CoreError::Sql { doing, cause })
     }
 

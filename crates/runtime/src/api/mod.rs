@@ -18,7 +18,7 @@ use serde_json::Value;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-pub(crate) use error::ApiError;
+pub use error::ApiError;
 pub(crate) use history::{ExecutionQuery, PageRequest};
 pub(crate) use reports::{RecordQuery, StatisticsQuery};
 pub(crate) use views::{

@@ -18,6 +18,7 @@ impl ServiceSettings for SmallSettings {
 
 pub(crate) fn definition() -> ServiceDefinition<SmallSettings> {
     ServiceDefinition {
+        commands: &[],
         name: "small-svc",
         about: "test",
         build: |_deps: ServiceDeps<SmallSettings>| {

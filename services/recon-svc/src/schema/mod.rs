@@ -6,7 +6,6 @@
 //! never an empty success.
 
 pub mod check;
-pub mod ident;
 mod tables;
 
 use std::collections::BTreeMap;
