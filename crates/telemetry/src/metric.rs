@@ -7,6 +7,10 @@ use eidos_types::Total;
 
 use crate::catalogue::{Kind, catalogue};
 
+mod disposal;
+
+pub use disposal::*;
+
 /// Hands every row's meaning to the recorder, which shows it as `# HELP`.
 pub(crate) fn describe_all() {
     for metric in catalogue() {
@@ -286,6 +290,19 @@ mod tests {
         reconciliation_indexer_lag(1);
         operation_pause_active("x", "x", true);
         reconciliation_repinned("x");
+        disposal_rows("x", "x", "x", "x", 1);
+        disposal_refused("x", "x", "x");
+        disposal_units_open("x", "x", "x", 1);
+        archive_stored_bytes("x", "x", 1);
+        archive_rot_units(1);
+        archive_oldest_eligible_age("x", time);
+        archive_batch_duration("x", time);
+        quarantine_bytes("x", 1);
+        partition_months_ahead("x", "x", 1);
+        partition_gaps("x", "x", 1);
+        partition_default_rows("x", "x", 1);
+        retention_tables_without_rule("x", 1);
+        retention_approvals_waiting("x", 1);
         let text = handle.render();
         for metric in catalogue() {
             let series = text

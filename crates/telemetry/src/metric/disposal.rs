@@ -1,0 +1,79 @@
+//! Metrics of what leaves a database: partitions, exports, moves.
+
+use std::time::Duration;
+
+use super::as_gauge;
+
+/// `disposal_rows_total`: rows that were moved, exported, deleted, dropped or restored.
+pub fn disposal_rows(job: &str, source: &'static str, table: &str, action: &'static str, count: u64) {
+    metrics::counter!("disposal_rows_total", "job" => job.to_owned(), "source" => source,
+        "table" => table.to_owned(), "action" => action)
+    .increment(count);
+}
+
+/// `disposal_refusals_total`: destructive acts that were refused because something was not proved.
+pub fn disposal_refused(job: &str, table: &str, reason: &'static str) {
+    metrics::counter!("disposal_refusals_total", "job" => job.to_owned(), "table" => table.to_owned(),
+        "reason" => reason)
+    .increment(1);
+}
+
+/// `disposal_units_open`: partitions and months of rows that are on their way out, by how far they are.
+pub fn disposal_units_open(source: &'static str, table: &str, state: &'static str, count: u64) {
+    metrics::gauge!("disposal_units_open", "source" => source, "table" => table.to_owned(), "state" => state)
+        .set(as_gauge(count));
+}
+
+/// `archive_stored_bytes_total`: bytes of verified exports.
+pub fn archive_stored_bytes(source: &'static str, table: &str, bytes: u64) {
+    metrics::counter!("archive_stored_bytes_total", "source" => source, "table" => table.to_owned())
+        .increment(bytes);
+}
+
+/// `archive_rot_units`: exports that no longer prove what they proved once.
+pub fn archive_rot_units(count: u64) {
+    metrics::gauge!("archive_rot_units").set(as_gauge(count));
+}
+
+/// `archive_oldest_eligible_age_seconds`: by how much the oldest eligible row has outlived its time in the hot table.
+pub fn archive_oldest_eligible_age(table: &str, age: Duration) {
+    metrics::gauge!("archive_oldest_eligible_age_seconds", "table" => table.to_owned())
+        .set(age.as_secs_f64());
+}
+
+/// `archive_batch_duration_seconds`: one batch, from picking its rows to its commit.
+pub fn archive_batch_duration(table: &str, duration: Duration) {
+    metrics::histogram!("archive_batch_duration_seconds", "table" => table.to_owned()).record(duration);
+}
+
+/// `quarantine_bytes`: disk that detached partitions still take.
+pub fn quarantine_bytes(source: &'static str, bytes: u64) {
+    metrics::gauge!("quarantine_bytes", "source" => source).set(as_gauge(bytes));
+}
+
+/// `partition_months_ahead`: whole months after the current one that have a partition.
+pub fn partition_months_ahead(source: &'static str, table: &str, count: u64) {
+    metrics::gauge!("partition_months_ahead", "source" => source, "table" => table.to_owned())
+        .set(as_gauge(count));
+}
+
+/// `partition_gaps`: stretches of the time line that no partition covers and none could be created for.
+pub fn partition_gaps(source: &'static str, table: &str, count: u64) {
+    metrics::gauge!("partition_gaps", "source" => source, "table" => table.to_owned()).set(as_gauge(count));
+}
+
+/// `partition_default_rows`: rows that sit in a default partition.
+pub fn partition_default_rows(source: &'static str, table: &str, count: u64) {
+    metrics::gauge!("partition_default_rows", "source" => source, "table" => table.to_owned())
+        .set(as_gauge(count));
+}
+
+/// `retention_tables_without_rule`: tables nobody decided about.
+pub fn retention_tables_without_rule(source: &'static str, count: u64) {
+    metrics::gauge!("retention_tables_without_rule", "source" => source).set(as_gauge(count));
+}
+
+/// `retention_approvals_waiting`: planned acts on a table that wait for a person.
+pub fn retention_approvals_waiting(table: &str, count: u64) {
+    metrics::gauge!("retention_approvals_waiting", "table" => table.to_owned()).set(as_gauge(count));
+}
