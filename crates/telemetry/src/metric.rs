@@ -290,19 +290,7 @@ mod tests {
         reconciliation_indexer_lag(1);
         operation_pause_active("x", "x", true);
         reconciliation_repinned("x");
-        disposal_rows("x", "x", "x", "x", 1);
-        disposal_refused("x", "x", "x");
-        disposal_units_open("x", "x", "x", 1);
-        archive_stored_bytes("x", "x", 1);
-        archive_rot_units(1);
-        archive_oldest_eligible_age("x", time);
-        archive_batch_duration("x", time);
-        quarantine_bytes("x", 1);
-        partition_months_ahead("x", "x", 1);
-        partition_gaps("x", "x", 1);
-        partition_default_rows("x", "x", 1);
-        retention_tables_without_rule("x", 1);
-        retention_approvals_waiting("x", 1);
+        emit_disposal(time);
         let text = handle.render();
         for metric in catalogue() {
             let series = text
@@ -323,5 +311,21 @@ mod tests {
             catalogue().len(),
             "a function emits a name that is not in the catalogue"
         );
+    }
+
+    fn emit_disposal(time: Duration) {
+        disposal_rows("x", "x", "x", "x", 1);
+        disposal_refused("x", "x", "x");
+        disposal_units_open("x", "x", "x", 1);
+        archive_stored_bytes("x", "x", 1);
+        archive_rot_units(1);
+        archive_oldest_eligible_age("x", time);
+        archive_batch_duration("x", time);
+        quarantine_bytes("x", 1);
+        partition_months_ahead("x", "x", 1);
+        partition_gaps("x", "x", 1);
+        partition_default_rows("x", "x", 1);
+        retention_tables_without_rule("x", 1);
+        retention_approvals_waiting("x", 1);
     }
 }
