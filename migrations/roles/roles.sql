@@ -18,16 +18,22 @@ GRANT SELECT ON
     _sqlx_migrations, eidos_jobs_state, eidos_jobs_checkpoints, eidos_jobs_executions, eidos_jobs_triggers,
     eidos_jobs_statistics, eidos_jobs_archive_progress, eidos_jobs_reconciliation_records,
     eidos_jobs_reconciliation_checkpoints, eidos_jobs_dust, eidos_jobs_breaks, eidos_jobs_break_history,
-    eidos_jobs_operation_pauses
+    eidos_jobs_operation_pauses, eidos_jobs_disposal_units, eidos_jobs_disposals, eidos_jobs_legal_holds,
+    eidos_jobs_fence
     TO eidos_jobs_reader, eidos_jobs_writer;
 
 GRANT INSERT, UPDATE ON
     eidos_jobs_state, eidos_jobs_checkpoints, eidos_jobs_executions, eidos_jobs_triggers,
     eidos_jobs_statistics, eidos_jobs_archive_progress, eidos_jobs_reconciliation_checkpoints,
-    eidos_jobs_reconciliation_records, eidos_jobs_dust, eidos_jobs_breaks, eidos_jobs_operation_pauses
+    eidos_jobs_reconciliation_records, eidos_jobs_dust, eidos_jobs_breaks, eidos_jobs_operation_pauses,
+    eidos_jobs_disposal_units, eidos_jobs_legal_holds, eidos_jobs_fence
     TO eidos_jobs_writer;
--- A break's history is only ever added to.
-GRANT INSERT ON eidos_jobs_break_history TO eidos_jobs_writer;
+-- A break's history, and what was done to whose data, are only ever added to.
+GRANT INSERT ON eidos_jobs_break_history, eidos_jobs_disposals TO eidos_jobs_writer;
 -- Checkpoints end with their run; records have a retention. Everything else is kept or dropped by the owner.
 GRANT DELETE ON eidos_jobs_checkpoints, eidos_jobs_reconciliation_records, eidos_jobs_dust TO eidos_jobs_writer;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO eidos_jobs_writer;
+
+-- retention-manager creates and drops partitions of eidos_jobs_executions: for that its login is also a member of the
+-- role that owns that table, here and in every neighbour's database it looks after (GRANT <owner> TO retention). It
+-- needs no superuser and no ownership of anything else.

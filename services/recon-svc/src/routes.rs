@@ -3,17 +3,16 @@
 
 use std::sync::Arc;
 
+use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Extension, Path, Query, State};
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use eidos_bus::Publisher;
 use eidos_core::db::JobsDb;
-use eidos_runtime::{Caller, ServiceDeps};
+use eidos_runtime::{ApiError, Caller, ServiceDeps};
 use eidos_types::SharedClock;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::jobs::reconciliation::announce::{Announcement, Channels};
 use crate::settings::{Operation, ReconSettings};
@@ -64,19 +63,23 @@ struct BreakQuery {
     limit: Option<i64>,
 }
 
-async fn list_breaks(State(api): State<Api>, Query(query): Query<BreakQuery>) -> Response {
+async fn list_breaks(
+    State(api): State<Api>,
+    query: Result<Query<BreakQuery>, QueryRejection>,
+) -> Result<Json<Value>, ApiError> {
+    let Query(query) = query.map_err(|rejection| ApiError::Malformed(rejection.body_text()))?;
     if let Some(status) = query.status.as_deref()
         && !["open", "resolved", "ignored"].contains(&status)
     {
-        let detail = format!("status '{status}' is unknown; use open, resolved or ignored");
-        return problem(StatusCode::UNPROCESSABLE_ENTITY, &detail);
+        return Err(ApiError::Invalid(format!(
+            "status '{status}' is unknown; use open, resolved or ignored"
+        )));
     }
     let limit = query.limit.unwrap_or(100);
     if !(1..=MAX_LIMIT).contains(&limit) {
-        return problem(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            &format!("limit {limit} is not 1 to {MAX_LIMIT}"),
-        );
+        return Err(ApiError::Invalid(format!(
+            "limit {limit} is not 1 to {MAX_LIMIT}"
+        )));
     }
     let filter = BreakFilter {
         status: query.status,
@@ -84,17 +87,17 @@ async fn list_breaks(State(api): State<Api>, Query(query): Query<BreakQuery>) ->
         wallet: query.wallet.map(|wallet| wallet.to_ascii_lowercase()),
         limit,
     };
-    match breaks::list(api.db.read(), &filter).await {
-        Ok(rows) => Json(json!({ "breaks": rows })).into_response(),
-        Err(error) => unavailable(&error),
-    }
+    let rows = breaks::list(api.db.read(), &filter)
+        .await
+        .map_err(ApiError::sql("list breaks"))?;
+    Ok(Json(json!({ "breaks": rows })))
 }
 
-async fn list_pauses(State(api): State<Api>) -> Response {
-    match pauses::list(api.db.read(), MAX_LIMIT).await {
-        Ok(rows) => Json(json!({ "pauses": rows })).into_response(),
-        Err(error) => unavailable(&error),
-    }
+async fn list_pauses(State(api): State<Api>) -> Result<Json<Value>, ApiError> {
+    let rows = pauses::list(api.db.read(), MAX_LIMIT)
+        .await
+        .map_err(ApiError::sql("list pauses"))?;
+    Ok(Json(json!({ "pauses": rows })))
 }
 
 #[derive(Debug, Deserialize)]
@@ -107,29 +110,25 @@ async fn lift_pause(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     Path((operation, token)): Path<(String, String)>,
-    Json(lift): Json<Lift>,
-) -> Response {
+    lift: Result<Json<Lift>, JsonRejection>,
+) -> Result<Json<Value>, ApiError> {
+    let Json(lift) = lift.map_err(|rejection| ApiError::Malformed(rejection.body_text()))?;
     if Operation::named(&operation).is_none() {
-        let detail = format!("operation '{operation}' is unknown; use withdrawal, deposit or settlement");
-        return problem(StatusCode::NOT_FOUND, &detail);
+        return Err(ApiError::NotFound(format!(
+            "operation '{operation}' is unknown; use withdrawal, deposit or settlement"
+        )));
     }
     let reason = lift.reason.trim();
     if reason.is_empty() || reason.len() > 500 {
-        return problem(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "reason must have 1 to 500 characters",
-        );
+        return Err(ApiError::Invalid(
+            "reason must have 1 to 500 characters".to_owned(),
+        ));
     }
     let now = api.clock.now();
-    let lifted = pauses::lift(api.db.control(), &operation, &token, &caller.name, reason, now).await;
-    let row = match lifted {
-        Ok(Some(row)) => row,
-        Ok(None) => {
-            let detail = format!("{operation} of {token} is not paused");
-            return problem(StatusCode::NOT_FOUND, &detail);
-        }
-        Err(error) => return unavailable(&error),
-    };
+    let row = pauses::lift(api.db.control(), &operation, &token, &caller.name, reason, now)
+        .await
+        .map_err(ApiError::sql("lift a pause"))?
+        .ok_or_else(|| ApiError::NotFound(format!("{operation} of {token} is not paused")))?;
     tracing::warn!(operation, token, by = caller.name, reason, "a pause was lifted");
     let mut announced = false;
     if let Some(channels) = &api.channels {
@@ -143,27 +142,5 @@ async fn lift_pause(
             tracing::error!(%error, "the lift is stored but was not announced everywhere");
         }
     }
-    Json(json!({ "pause": row, "announced": announced })).into_response()
-}
-
-fn unavailable(error: &sqlx::Error) -> Response {
-    tracing::error!(%error, "the jobs database did not answer");
-    problem(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "the jobs database did not answer; try again",
-    )
-}
-
-/// RFC 9457.
-fn problem(status: StatusCode, detail: &str) -> Response {
-    let body = json!({
-        "type": "about:blank", "title": status.canonical_reason().unwrap_or_default(),
-        "status": status.as_u16(), "detail": detail,
-    });
-    (
-        status,
-        [(header::CONTENT_TYPE, "application/problem+json")],
-        body.to_string(),
-    )
-        .into_response()
+    Ok(Json(json!({ "pause": row, "announced": announced })))
 }
