@@ -101,14 +101,12 @@ pub(crate) async fn load_at_start(
 ) -> Result<(), CoreError> {
     for job in registry.iter() {
         metric::job_running(job.name.as_str(), false);
-        let period = job.section.cron.largest_gap();
-        metric::job_schedule_period(job.name.as_str(), period);
-        if let Some(next) = job
-            .schedule
-            .next_after(clock.now())
-            .filter(|_slot| job.section.enabled)
-        {
-            metric::job_next_run(job.name.as_str(), next.instant());
+        // A job that is only run by hand is never late.
+        if job.section.enabled {
+            metric::job_schedule_period(job.name.as_str(), job.section.cron.largest_gap());
+            if let Some(next) = job.schedule.next_after(clock.now()) {
+                metric::job_next_run(job.name.as_str(), next.instant());
+            }
         }
         let paused = state::get(db.control(), &job.name)
             .await?
