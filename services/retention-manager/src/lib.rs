@@ -1,1 +1,42 @@
-//! Skeleton.
+//! retention-manager keeps the databases lean: it creates monthly partitions ahead of time and removes expired data,
+//! never unproved.
+//!
+//! | job | what it does |
+//! |---|---|
+//! | `partition-manage` | creates the partitions of the coming months and fills gaps ([`jobs::partition_manage`]) |
+//!
+//! Tables it owns: `eidos_jobs_disposal_units`, `eidos_jobs_disposals`, `eidos_jobs_legal_holds` (together with
+//! archiver, by way of `eidos-disposal`). It changes the layout of the neighbours' partitioned tables.
+//!
+//! Invariants: bounds are computed in UTC in Rust and read from the catalogue, never from names; creating and dropping
+//! never share a transaction, nor a job; nothing waits longer than `disposal.lock_timeout` for us; rows of a default
+//! partition move in one transaction with the partition that takes them, so every row is visible at all times.
+//!
+//! A crash of `partition-manage` leaves nothing half done: a partition is created, filled and attached in one
+//! transaction. The audit row is written after it; if the process dies between the two, the log has the line and the
+//! next run goes on.
+//!
+//! Read in this order: [`domain`] (the decisions), [`jobs::partition_manage`] (the sentence), [`partitions`] (its SQL).
+
+pub mod domain;
+pub mod jobs;
+pub mod partitions;
+pub mod settings;
+pub mod sources;
+mod start;
+
+use eidos_runtime::ServiceDefinition;
+
+pub use settings::RetentionSettings;
+
+/// What `main` runs.
+#[must_use]
+pub fn service() -> ServiceDefinition<RetentionSettings> {
+    ServiceDefinition {
+        name: "retention-manager",
+        about: "Creates partitions ahead of time and removes expired data, never unproved.",
+        build: |deps| Box::pin(start::build(deps)),
+        routes: None,
+        commands: &[],
+    }
+}

@@ -1,3 +1,5 @@
 //! The retention-manager program.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    eidos_runtime::main(retention_manager::service())
+}

@@ -1,1 +1,1 @@
-//! Integration tests.
+//! retention-manager against real servers.

@@ -1,0 +1,6 @@
+//! The decisions: pure, and the same whatever the clock, the time zone or the order of the catalogue.
+
+pub mod layout;
+pub mod month;
+pub mod naming;
+pub mod tiling;
