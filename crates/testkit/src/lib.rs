@@ -12,6 +12,7 @@
 //! | a process that dies between two lines | [`crash_point`] |
 //! | a network that drops, delays or cuts | [`TcpProxy`] |
 //! | waiting | [`eventually`], never a sleep |
+//! | a fault run or a benchmark | [`FaultRunOptions`], [`Verdict`], [`report_fault_run`]; [`Quantiles`], [`cpu_seconds`], [`peak_resident_mib`], [`write_result`] |
 //!
 //! Everything here panics with a full sentence instead of returning an error: the caller is a test.
 //!
@@ -27,8 +28,11 @@ mod background;
 mod child;
 mod crash;
 mod database;
+mod fault_run;
 mod polling;
+mod process_time;
 mod proxy;
+mod quantiles;
 mod servers;
 
 pub use child::{ChildProcess, Command};
@@ -38,6 +42,9 @@ pub use eidos_sandbox::{
     Anvil, AnvilOptions, AppendOnly, Durability, KafkaBroker, Mining, PortLease, Postgres, PostgresOptions,
     Redis, RedisOptions, ScratchDir,
 };
+pub use fault_run::{FaultRunOptions, Tally, Verdict, report_fault_run, write_result};
 pub use polling::eventually;
+pub use process_time::{cpu_seconds, ended_children_cpu_seconds, peak_resident_mib, resident_mib};
 pub use proxy::{ProxyMode, TcpProxy, Traffic};
+pub use quantiles::Quantiles;
 pub use servers::{TestRedis, shared_anvil, shared_kafka, shared_postgres};

@@ -155,17 +155,3 @@ pub(crate) async fn pool(url: &str) -> anyhow::Result<PgPool> {
         .connect(url)
         .await?)
 }
-
-/// Writes `target/<folder>/<name>.json` and says where.
-pub(crate) fn write_result(
-    folder: &str,
-    name: &str,
-    document: &serde_json::Value,
-) -> anyhow::Result<PathBuf> {
-    let root = eidos_sandbox::workspace_root().context("not inside the workspace")?;
-    let dir = root.join("target").join(folder);
-    std::fs::create_dir_all(&dir)?;
-    let file = dir.join(format!("{name}.json"));
-    std::fs::write(&file, serde_json::to_vec_pretty(document)?)?;
-    Ok(file)
-}

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use eidos_core::fence::Epoch;
 use eidos_core::lease::{Acquired, LeaseClient, LeaseRequest, Owner, RedisSettings};
+use eidos_testkit::Quantiles;
 use eidos_types::{ExecutionId, NodeId, SystemClock};
 use serde_json::{Value, json};
 
 use crate::arena::Arena;
-use crate::quantiles::Quantiles;
 
 const CYCLES: usize = 5_000;
 /// The peer's release: what every Redis lock recipe uses.

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use eidos_testkit::eventually;
+use eidos_testkit::{Quantiles, eventually};
 use serde_json::{Value, json};
 
 use crate::arena::Arena;
-use crate::quantiles::Quantiles;
 
 const SLOTS: i64 = 60;
 

@@ -11,12 +11,12 @@ mod arena;
 mod cycle;
 mod idle;
 mod latency;
-mod quantiles;
 mod takeover;
 
+use eidos_testkit::write_result;
 use serde_json::json;
 
-use crate::arena::{Arena, write_result};
+use crate::arena::Arena;
 
 fn main() -> anyhow::Result<()> {
     tokio::runtime::Builder::new_multi_thread()
@@ -35,7 +35,7 @@ async fn run() -> anyhow::Result<()> {
         json!({ "lease_cycle": lease, "idle": idle, "slot_to_start": start, "takeover": takeover });
     println!(
         "written to {}",
-        write_result("bench", "core", &document)?.display()
+        write_result("bench", "core", &document).display()
     );
     Ok(())
 }

@@ -2,13 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use eidos_testkit::{ChildProcess, eventually};
+use eidos_testkit::{ChildProcess, Quantiles, eventually};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::arena::{Arena, LEASE_TTL};
-use crate::quantiles::Quantiles;
 
 const TIMES: usize = 10;
 

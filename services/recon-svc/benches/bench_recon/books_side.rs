@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use eidos_settings::Input;
+use eidos_testkit::{cpu_seconds, ended_children_cpu_seconds};
 use eidos_types::BaseUnits;
 use recon_svc::ReconSettings;
 use recon_svc::domain::account::{Token, TokenList};
@@ -17,7 +18,6 @@ use recon_svc::sources::books::{BalanceTable, Books, wallet_order};
 use recon_svc::sources::snapshot::{BooksSnapshot, Databases};
 use serde_json::{Value, json};
 
-use crate::process_time::{ended_children_seconds, own_seconds};
 use crate::stage::Stage;
 
 const PAGE: usize = 50_000;
@@ -25,15 +25,15 @@ const PAGE: usize = 50_000;
 pub(crate) async fn measure(stage: &Stage) -> anyhow::Result<Value> {
     let postmaster = stage.postgres.pid().await.context("PostgreSQL is not running")?;
     let (database_before, own_before) = (
-        ended_children_seconds(postmaster)?,
-        own_seconds(std::process::id())?,
+        ended_children_cpu_seconds(postmaster).context("the server ended")?,
+        cpu_seconds(std::process::id()).context("this process ended")?,
     );
     let begun = Instant::now();
     let matched = compare(stage).await?;
     let wall_s = begun.elapsed().as_secs_f64();
     ensure!(matched == stage.accounts, "{matched} of {} agree", stage.accounts);
     // Sessions count once they are closed; closing the pool waits for that on our side, the server follows at once.
-    let service_s = own_seconds(std::process::id())? - own_before;
+    let service_s = cpu_seconds(std::process::id()).context("this process ended")? - own_before;
     let database_s = database_seconds(postmaster, database_before).await?;
     let total_s = service_s + database_s;
     println!(
@@ -48,7 +48,7 @@ pub(crate) async fn measure(stage: &Stage) -> anyhow::Result<Value> {
 /// Waits until the closed session's time has been added to its parent's.
 async fn database_seconds(postmaster: u32, before: f64) -> anyhow::Result<f64> {
     for _ in 0..100 {
-        let spent = ended_children_seconds(postmaster)? - before;
+        let spent = ended_children_cpu_seconds(postmaster).context("the server ended")? - before;
         if spent > 0.1 {
             return Ok(spent);
         }

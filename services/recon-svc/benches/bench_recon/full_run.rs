@@ -4,15 +4,15 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use eidos_testkit::{cpu_seconds, ended_children_cpu_seconds, peak_resident_mib};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::process_time::{ended_children_seconds, own_seconds, peak_resident_mib};
 use crate::stage::Stage;
 
 pub(crate) async fn measure(stage: &Stage) -> anyhow::Result<Value> {
     let postmaster = stage.postgres.pid().await.context("PostgreSQL is not running")?;
-    let database_before = ended_children_seconds(postmaster)?;
+    let database_before = ended_children_cpu_seconds(postmaster).context("the server ended")?;
     let begun = Instant::now();
     let child = Command::new(env!("CARGO_BIN_EXE_recon-svc"))
         .args(["run", "reconciliation", "--full", "--format", "json"])
@@ -31,7 +31,7 @@ pub(crate) async fn measure(stage: &Stage) -> anyhow::Result<Value> {
             output = &mut output => break output?,
             () = tokio::time::sleep(Duration::from_millis(20)) => {
                 // The process may end between two looks; the last look counts.
-                cpu_s = own_seconds(pid).unwrap_or(cpu_s);
+                cpu_s = cpu_seconds(pid).unwrap_or(cpu_s);
                 peak_mib = peak_resident_mib(pid).unwrap_or(peak_mib);
             }
         }
@@ -50,7 +50,7 @@ pub(crate) async fn measure(stage: &Stage) -> anyhow::Result<Value> {
         "a world that agrees has {} breaks",
         report["breaks_found"]
     );
-    let database_s = ended_children_seconds(postmaster)? - database_before;
+    let database_s = ended_children_cpu_seconds(postmaster).context("the server ended")? - database_before;
     let requests = &report["rpc"];
     println!(
         "full run, {} pairs: {wall_s:.2} s wall, service {cpu_s:.2} CPU-s, database {database_s:.2} CPU-s, \

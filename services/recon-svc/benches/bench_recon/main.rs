@@ -10,7 +10,6 @@
 mod books_side;
 mod full_run;
 mod naive;
-mod process_time;
 mod rungs;
 mod stage;
 

@@ -20,55 +20,28 @@ mod verdict;
 
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
+use eidos_testkit::{FaultRunOptions, report_fault_run};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use serde_json::json;
 
 use crate::arena::Arena;
-use crate::storm::{REPLICAS, Storm, Tally};
-use crate::verdict::Verdict;
+use crate::storm::{REPLICAS, Storm};
 
 /// How long the replicas get to become quiet and to run once more after the last fault.
 const RECOVERY: Duration = Duration::from_mins(1);
 
-struct Options {
-    rounds: u32,
-    seed: u64,
-}
-
 fn main() -> anyhow::Result<()> {
-    let options = options(std::env::args().skip(1))?;
+    let options = FaultRunOptions::from_args(200, rand::random()).map_err(anyhow::Error::msg)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let held = runtime.block_on(run(&options))?;
+    let held = runtime.block_on(run(options))?;
     if !held {
         bail!("an invariant did not hold; seed {} repeats the run", options.seed);
     }
     Ok(())
 }
 
-fn options(args: impl Iterator<Item = String>) -> anyhow::Result<Options> {
-    let mut options = Options {
-        rounds: 200,
-        seed: rand::random(),
-    };
-    let mut args = args.filter(|arg| arg != "--bench");
-    while let Some(flag) = args.next() {
-        let mut number = || -> anyhow::Result<u64> {
-            let text = args.next().with_context(|| format!("{flag} needs a number"))?;
-            text.parse()
-                .with_context(|| format!("{flag} needs a number, not '{text}'"))
-        };
-        match flag.as_str() {
-            "--rounds" => options.rounds = u32::try_from(number()?)?,
-            "--seed" => options.seed = number()?,
-            _ => bail!("unknown option {flag}; there are --rounds N and --seed S"),
-        }
-    }
-    Ok(options)
-}
-
-async fn run(options: &Options) -> anyhow::Result<bool> {
+async fn run(options: FaultRunOptions) -> anyhow::Result<bool> {
     println!("fault-run core: {} rounds, seed {}", options.rounds, options.seed);
     let arena = Arena::build(options.seed, REPLICAS).await?;
     let expected = calm::undisturbed_breaks(&arena).await?;
@@ -81,34 +54,5 @@ async fn run(options: &Options) -> anyhow::Result<bool> {
     storm.end().await?;
 
     let verdicts = verdict::judge(&arena.jobs().await?, &expected, last_fault_ms).await?;
-    report(options, &tally, &verdicts)?;
-    Ok(verdicts.iter().all(Verdict::held))
-}
-
-fn report(options: &Options, tally: &Tally, verdicts: &[Verdict]) -> anyhow::Result<()> {
-    println!("\nfaults");
-    for (fault, count) in tally {
-        println!("  {fault:<24} {count:>5}");
-    }
-    println!("\ninvariants");
-    for verdict in verdicts {
-        println!("  {verdict}");
-    }
-    let held = verdicts.iter().all(Verdict::held);
-    println!(
-        "\n{}",
-        if held {
-            "every invariant held"
-        } else {
-            "AN INVARIANT DID NOT HOLD"
-        }
-    );
-    let document = json!({
-        "seed": options.seed, "rounds": options.rounds, "faults": tally, "invariants": verdicts, "held": held,
-    });
-    println!(
-        "written to {}",
-        arena::write_result("fault-run", "core", &document)?.display()
-    );
-    Ok(())
+    Ok(report_fault_run("core", options, &tally, &verdicts))
 }

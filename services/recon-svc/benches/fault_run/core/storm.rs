@@ -1,9 +1,8 @@
 //! The faults, and how they are dealt out.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use eidos_testkit::{ChildProcess, ProxyMode, eventually};
+use eidos_testkit::{ChildProcess, ProxyMode, Tally, eventually};
 use eidos_types::{Clock, SystemClock};
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -14,9 +13,6 @@ use crate::arena::{Arena, LEASE_TTL};
 
 /// How many replicas race for the slots.
 pub(crate) const REPLICAS: usize = 2;
-
-/// Faults dealt out, by name.
-pub(crate) type Tally = BTreeMap<&'static str, u32>;
 
 #[derive(Debug, Clone, Copy)]
 enum Fault {

@@ -1,41 +1,11 @@
 //! The invariants, each a question to the database.
 
 use std::collections::BTreeSet;
-use std::fmt;
 
-use serde::Serialize;
+use eidos_testkit::Verdict;
 use sqlx::PgPool;
 
 use crate::calm::open_breaks;
-
-/// One invariant and what was found.
-#[derive(Debug, Serialize)]
-pub(crate) struct Verdict {
-    invariant: &'static str,
-    checked: i64,
-    violations: i64,
-    example: Option<String>,
-}
-
-impl Verdict {
-    /// True without violations, provided there was something to check: an empty run proves nothing.
-    pub(crate) const fn held(&self) -> bool {
-        self.violations == 0 && self.checked > 0
-    }
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = if self.held() { "held" } else { "BROKEN" };
-        write!(f, "{word:<7} {:<62} {:>6} checked", self.invariant, self.checked)?;
-        if self.violations > 0 {
-            write!(f, ", {} violations", self.violations)?;
-        }
-        self.example
-            .as_ref()
-            .map_or(Ok(()), |example| write!(f, ", such as {example}"))
-    }
-}
 
 /// Each query answers (checked, violations, an example).
 const QUESTIONS: [(&str, &str); 6] = [
@@ -96,7 +66,7 @@ pub(crate) async fn judge(
     for (invariant, question) in QUESTIONS {
         let (checked, violations, example) = sqlx::query_as(question).fetch_one(pool).await?;
         verdicts.push(Verdict {
-            invariant,
+            invariant: invariant.to_owned(),
             checked,
             violations,
             example,
@@ -110,7 +80,7 @@ pub(crate) async fn judge(
     .fetch_one(pool)
     .await?;
     verdicts.push(Verdict {
-        invariant: "work went on after the last fault",
+        invariant: "work went on after the last fault".to_owned(),
         checked: after,
         violations: 0,
         example: None,
@@ -122,7 +92,7 @@ async fn same_breaks(pool: &PgPool, expected: &BTreeSet<String>) -> anyhow::Resu
     let found = open_breaks(pool).await?;
     let differing: Vec<&String> = found.symmetric_difference(expected).collect();
     Ok(Verdict {
-        invariant: "the breaks are those of the undisturbed run",
+        invariant: "the breaks are those of the undisturbed run".to_owned(),
         checked: i64::try_from(expected.len())?,
         violations: i64::try_from(differing.len())?,
         example: differing.first().map(|line| (*line).clone()),

@@ -1,4 +1,8 @@
 //! p50, p99 and the extremes of a series of durations.
+#![expect(
+    clippy::float_arithmetic,
+    reason = "seconds, milliseconds and MiB for people to read"
+)]
 
 use std::fmt;
 use std::time::Duration;
@@ -7,16 +11,21 @@ use serde::Serialize;
 
 /// A summary in milliseconds.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Quantiles {
-    pub(crate) count: usize,
-    pub(crate) p50_ms: f64,
-    pub(crate) p99_ms: f64,
-    pub(crate) max_ms: f64,
+pub struct Quantiles {
+    /// How many were measured.
+    pub count: usize,
+    /// The median.
+    pub p50_ms: f64,
+    /// 99 of 100 took no longer.
+    pub p99_ms: f64,
+    /// The longest.
+    pub max_ms: f64,
 }
 
 impl Quantiles {
     /// Of at least one duration.
-    pub(crate) fn of(mut durations: Vec<Duration>) -> Self {
+    #[must_use]
+    pub fn of(mut durations: Vec<Duration>) -> Self {
         assert!(!durations.is_empty(), "nothing was measured");
         durations.sort_unstable();
         let at = |percent: usize| durations[(durations.len() - 1) * percent / 100].as_secs_f64() * 1000.0;
