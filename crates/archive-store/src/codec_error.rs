@@ -1,0 +1,64 @@
+//! [`CodecError`]: why rows cannot be exported, or a part cannot be read.
+
+use arrow_schema::ArrowError;
+use parquet::errors::ParquetError;
+
+use crate::pg_type::UnsupportedType;
+
+/// Why rows cannot be encoded or decoded. None of them goes away by trying again with the same bytes; only
+/// [`Self::Stream`] may, when a connection broke in the middle.
+#[derive(Debug, thiserror::Error)]
+pub enum CodecError {
+    /// The bytes are no complete `COPY … (FORMAT binary)` stream of these columns.
+    #[error("the COPY BINARY stream is broken after {row} rows: {what}")]
+    Stream {
+        /// Whole rows read before.
+        row: u64,
+        /// What was found.
+        what: String,
+    },
+    /// A value that would not come back byte for byte.
+    #[error("column {column} of the row {key}: {what}; {remedy}")]
+    Value {
+        /// Its column.
+        column: String,
+        /// The row's key, as `(column=value, …)`.
+        key: String,
+        /// What is wrong with it; never the value of anything but numbers and times.
+        what: String,
+        /// What a person can do about it.
+        remedy: &'static str,
+    },
+    /// A column whose type cannot be archived exactly.
+    #[error("column {column}: {source}")]
+    Column {
+        /// Its name.
+        column: String,
+        /// Its type and what to do.
+        source: UnsupportedType,
+    },
+    /// The columns or options do not fit each other: the caller's mistake.
+    #[error("the export cannot be set up: {0}")]
+    Setup(String),
+    /// The bytes are no part with these columns.
+    #[error("the part is corrupt: {0}")]
+    Part(String),
+    /// Parquet could not be written or read.
+    #[error("the Parquet file cannot be written or read: {0}")]
+    Parquet(#[from] ParquetError),
+    /// A record batch could not be built.
+    #[error("a record batch cannot be built: {0}")]
+    Arrow(#[from] ArrowError),
+    /// The encoder's thread cannot be started or ended by itself.
+    #[error("the encoding thread ended: {0}")]
+    Thread(String),
+}
+
+impl CodecError {
+    /// Whether the values themselves are refused, so that an export of this table can only succeed after somebody
+    /// changed the data or the table.
+    #[must_use]
+    pub const fn is_refusal(&self) -> bool {
+        matches!(self, Self::Value { .. } | Self::Column { .. })
+    }
+}
