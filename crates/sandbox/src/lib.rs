@@ -8,6 +8,7 @@
 //! | [`Postgres`] | the real server, data directory of its own, never as root | Debian package `postgresql` |
 //! | [`Redis`] | the real server, with or without append-only file | Debian package `redis-server` |
 //! | [`Anvil`] | an EVM node | npm package `@foundry-rs/anvil` |
+//! | [`Moto`] | an S3-compatible server | PyPI package `moto[server]` |
 //! | [`KafkaBroker`] | librdkafka's own broker inside this process, or a real one | linked in, or `KAFKA_BROKERS` |
 //!
 //! Three promises hold for each of them:
@@ -28,6 +29,7 @@ mod postgres;
 mod process;
 mod process_table;
 mod programs;
+mod python;
 mod redis;
 mod reuse;
 mod scratch;
@@ -41,6 +43,7 @@ pub use ports::PortLease;
 pub use postgres::{Durability, Postgres, PostgresOptions};
 pub use process::{ManagedProcess, ProcessSpec, RunAs, Signal};
 pub use programs::{find_program, workspace_root};
+pub use python::{Moto, python};
 pub use redis::{AppendOnly, Redis, RedisOptions};
 pub use reuse::Sandbox;
 pub use scratch::ScratchDir;

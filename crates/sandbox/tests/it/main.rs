@@ -10,6 +10,7 @@ mod kafka;
 mod long_lived;
 mod postgres;
 mod process;
+mod python;
 mod redis;
 mod scratch;
 
