@@ -1,0 +1,152 @@
+//! [`DisposalError`]: what went wrong, and whether trying again can help.
+
+use eidos_archive_store::StoreError;
+use eidos_core::CoreError;
+use eidos_runtime::JobError;
+
+/// Why a unit could not be moved on. Nothing was destroyed, unless the error says so.
+#[derive(Debug, thiserror::Error)]
+pub enum DisposalError {
+    /// Our own tables, a fence, a connection.
+    #[error(transparent)]
+    Core(#[from] CoreError),
+    /// The object store, or what lies in it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A statement failed.
+    #[error("could not {what}: {source}")]
+    Sql {
+        /// The intention, as a verb phrase.
+        what: &'static str,
+        /// What the driver or server said.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// Something is not as it must be before rows may go. Says what, and what to do; trying again does not help.
+    #[error("{what}")]
+    Refused {
+        /// A label for metrics: `hold`, `clock`, `changed`, `mismatch`, ...
+        reason: &'static str,
+        /// The sentence.
+        what: String,
+    },
+    /// A table was in use through every attempt. The next run tries again.
+    #[error("{what}")]
+    Busy {
+        /// The sentence.
+        what: String,
+    },
+    /// The run may not go on: cancelled, replaced, or a dry run.
+    #[error(transparent)]
+    Job(#[from] JobError),
+}
+
+impl DisposalError {
+    /// A refusal. `reason` is a metric's label, `what` says what is wrong and what to do.
+    #[must_use]
+    pub fn refused(reason: &'static str, what: impl Into<String>) -> Self {
+        Self::Refused {
+            reason,
+            what: what.into(),
+        }
+    }
+
+    /// For `map_err`: a statement failed while doing `what`.
+    pub fn sql(what: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
+        move |source| Self::Sql { what, source }
+    }
+
+    /// The label of a refusal, corrupted objects included.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&'static str> {
+        match self {
+            Self::Refused { reason, .. } => Some(reason),
+            Self::Store(error) if !error.is_retryable() && !matches!(error, StoreError::Cancelled) => {
+                Some("archive")
+            }
+            _ => None,
+        }
+    }
+
+    /// True where the same call may succeed later.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Core(error) => error.is_retryable(),
+            Self::Store(error) => error.is_retryable(),
+            Self::Sql { source, .. } => connection_lost(source) || may_pass(source),
+            Self::Refused { .. } => false,
+            Self::Busy { .. } => true,
+            Self::Job(error) => matches!(error, JobError::Retry(_)),
+        }
+    }
+
+    /// True where the run itself must end: it was replaced, cancelled, or lost its lease. Other tables of the run
+    /// must not be tried either.
+    #[must_use]
+    pub fn ends_the_run(&self) -> bool {
+        match self {
+            Self::Core(error) => error.is_fenced(),
+            Self::Job(error) => {
+                matches!(
+                    error,
+                    JobError::LeaseLost | JobError::Fenced | JobError::Cancelled(_)
+                )
+            }
+            _ => false,
+        }
+    }
+
+    /// The SQLSTATE of a failed statement.
+    #[must_use]
+    pub fn sqlstate(&self) -> Option<String> {
+        match self {
+            Self::Sql { source, .. } => code_of(source),
+            _ => None,
+        }
+    }
+}
+
+impl From<DisposalError> for JobError {
+    fn from(error: DisposalError) -> Self {
+        match error {
+            DisposalError::Core(error) => error.into(),
+            DisposalError::Job(error) => error,
+            error if error.is_retryable() => Self::retry(error),
+            error => Self::fail(error),
+        }
+    }
+}
+
+/// The SQLSTATE, if the server said one.
+pub(crate) fn code_of(error: &sqlx::Error) -> Option<String> {
+    error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code)
+        .map(std::borrow::Cow::into_owned)
+}
+
+/// Somebody else was in the way: lock timeout, deadlock, serialization failure, statement timeout.
+pub(crate) fn in_the_way(error: &sqlx::Error) -> bool {
+    code_of(error).is_some_and(|code| matches!(code.as_str(), "55P03" | "40P01" | "40001" | "57014"))
+}
+
+fn may_pass(error: &sqlx::Error) -> bool {
+    in_the_way(error)
+        || code_of(error).is_some_and(|code| {
+            // Connection trouble, shortage, the server ending a session.
+            ["08", "53", "57"].iter().any(|class| code.starts_with(class)) || code == "25P03"
+        })
+}
+
+fn connection_lost(error: &sqlx::Error) -> bool {
+    matches!(
+        error,
+        sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+    )
+}
