@@ -62,3 +62,28 @@ impl CodecError {
         matches!(self, Self::Value { .. } | Self::Column { .. })
     }
 }
+
+/// A value that is refused, before it is known whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ValueError {
+    pub(crate) what: String,
+    pub(crate) remedy: &'static str,
+}
+
+impl ValueError {
+    /// For bytes or text that PostgreSQL does not write for this type.
+    const NOT_OURS: &'static str =
+        "the columns given to the codec are not those of the stream, or the bytes were damaged on their way";
+
+    pub(crate) fn new(what: impl Into<String>, remedy: &'static str) -> Self {
+        Self {
+            what: what.into(),
+            remedy,
+        }
+    }
+
+    /// The value cannot have been written by PostgreSQL for a column of this type.
+    pub(crate) fn malformed(what: impl Into<String>) -> Self {
+        Self::new(what, Self::NOT_OURS)
+    }
+}

@@ -19,10 +19,15 @@ impl ContentDigest {
     /// Of no rows.
     pub const ZERO: Self = Self { limbs: [0; 4] };
 
+    /// Of one row.
+    #[must_use]
+    pub fn of_row(tuple: &[u8]) -> Self {
+        Self::from_be_bytes(Sha256::digest(tuple).into())
+    }
+
     /// Adds one row.
     pub fn add(&mut self, tuple: &[u8]) {
-        let hash: [u8; 32] = Sha256::digest(tuple).into();
-        self.merge(&Self::from_be_bytes(hash));
+        self.merge(&Self::of_row(tuple));
     }
 
     /// Adds the rows of another digest.

@@ -1,7 +1,9 @@
 //! The binary format of COPY: its frame, and a digest that never looks at values.
 
 mod digester;
-mod scanner;
+pub(crate) mod numeric;
+pub(crate) mod scanner;
+pub(crate) mod time;
 
 pub use digester::CopyDigester;
 

@@ -172,7 +172,10 @@ impl CopyScanner {
                     self.carry.extend_from_slice(chunk);
                     Ok(&[])
                 }
-                Scan::Trailer => self.end(chunk.get(2..).unwrap_or_default()),
+                Scan::Trailer => {
+                    self.end();
+                    Ok(chunk.get(2..).unwrap_or_default())
+                }
                 Scan::Tuple(len) => {
                     let (tuple, rest) = chunk.split_at(len);
                     sink(Tuple {
@@ -214,7 +217,10 @@ impl CopyScanner {
                 self.carry = carry;
                 Ok(rest)
             }
-            Scan::Trailer => self.end(rest),
+            Scan::Trailer => {
+                self.end();
+                Ok(rest)
+            }
             Scan::Tuple(_) => {
                 sink(Tuple {
                     bytes: &carry,
@@ -228,10 +234,9 @@ impl CopyScanner {
         }
     }
 
-    fn end<'a>(&mut self, rest: &'a [u8]) -> Result<&'a [u8], CodecError> {
+    fn end(&mut self) {
         self.state = State::Ended;
         self.carry = Vec::new();
-        Ok(rest)
     }
 
     /// Moves bytes into the carry until it has `wanted`.

@@ -1,0 +1,178 @@
+//! The first thread's work: tuples into batches, digests, segments and statistics.
+
+use crate::batch::{BatchBuilder, Refused};
+use crate::codec_error::{CodecError, ValueError};
+use crate::column::{Column, KeyColumns};
+use crate::digest::ContentDigest;
+use crate::part_writer::worker::Batch;
+use crate::part_writer::{ExportTotals, PartOptions};
+use crate::pgcopy::scanner::Tuple;
+use crate::segment::{RawKey, SegmentCutter};
+use crate::stats::StatsCollector;
+use crate::text;
+
+const MAX_BATCH_ROWS: usize = 8192;
+const MAX_BATCH_BYTES: usize = 4 << 20;
+const MIN_BATCH_BYTES: usize = 1 << 10;
+
+/// Takes tuples one by one.
+#[derive(Debug)]
+pub(super) struct RowCollector {
+    columns: Vec<Column>,
+    /// Positions of the key's columns.
+    key: Vec<usize>,
+    builder: BatchBuilder,
+    max_rows: usize,
+    max_bytes: usize,
+    batch_rows: usize,
+    batch_bytes: usize,
+    batch_digest: ContentDigest,
+    rows: u64,
+    digest: ContentDigest,
+    segments: SegmentCutter,
+    stats: StatsCollector,
+}
+
+impl RowCollector {
+    pub(super) fn new(
+        columns: Vec<Column>,
+        key: &KeyColumns,
+        options: &PartOptions,
+    ) -> Result<Self, CodecError> {
+        let canonical_nan = options.format == eidos_settings::ArchiveFormat::Csv;
+        Ok(Self {
+            key: key.positions(&columns)?,
+            builder: BatchBuilder::new(&columns, canonical_nan),
+            max_rows: MAX_BATCH_ROWS.min(options.row_group_rows),
+            max_bytes: (options.part_bytes / 8).clamp(MIN_BATCH_BYTES, MAX_BATCH_BYTES),
+            batch_rows: 0,
+            batch_bytes: 0,
+            batch_digest: ContentDigest::ZERO,
+            rows: 0,
+            digest: ContentDigest::ZERO,
+            segments: SegmentCutter::new(options.segment_rows),
+            stats: StatsCollector::new(&columns),
+            columns,
+        })
+    }
+
+    pub(super) const fn builder(&self) -> &BatchBuilder {
+        &self.builder
+    }
+
+    /// Takes one row; returns a batch when it is full.
+    pub(super) fn take(&mut self, tuple: &Tuple<'_>) -> Result<Option<Batch>, CodecError> {
+        self.builder
+            .append(tuple)
+            .map_err(|refused| self.refusal(tuple, refused))?;
+        let digest = ContentDigest::of_row(tuple.bytes());
+        self.batch_digest.merge(&digest);
+        self.batch_rows += 1;
+        self.batch_bytes += tuple.bytes().len();
+        self.segment(tuple, &digest)?;
+        if self.batch_rows >= self.max_rows || self.batch_bytes >= self.max_bytes {
+            return self.cut();
+        }
+        Ok(None)
+    }
+
+    /// The rows since the last batch, if there are any.
+    pub(super) fn cut(&mut self) -> Result<Option<Batch>, CodecError> {
+        if self.batch_rows == 0 {
+            return Ok(None);
+        }
+        let rows = self.builder.finish()?;
+        self.stats.see(&rows);
+        self.rows += std::mem::take(&mut self.batch_rows) as u64;
+        let digest = std::mem::take(&mut self.batch_digest);
+        self.digest.merge(&digest);
+        Ok(Some(Batch {
+            rows,
+            digest,
+            copy_bytes: std::mem::take(&mut self.batch_bytes),
+        }))
+    }
+
+    /// After the last [`Self::cut`].
+    pub(super) fn totals(self) -> Result<ExportTotals, CodecError> {
+        let Self {
+            columns,
+            key,
+            rows,
+            digest,
+            segments,
+            stats,
+            ..
+        } = self;
+        let segments = segments.finish(|raw| print_key(&columns, &key, raw))?;
+        Ok(ExportTotals {
+            rows,
+            digest,
+            column_stats: stats.finish(),
+            segments,
+        })
+    }
+
+    fn segment(&mut self, tuple: &Tuple<'_>, digest: &ContentDigest) -> Result<(), CodecError> {
+        let Self {
+            columns,
+            key,
+            segments,
+            ..
+        } = self;
+        if segments.is_off() {
+            return Ok(());
+        }
+        if let Some(column) = key.iter().copied().find(|column| tuple.field(*column).is_none()) {
+            let error = ValueError::new(
+                "the value is NULL, but it is part of the row's key",
+                "choose a time column and a primary key without NULLs, or set the value",
+            );
+            return Err(self.refusal(tuple, Refused { column, error }));
+        }
+        let fields = key.iter().map(|column| tuple.field(*column).unwrap_or_default());
+        segments.take(digest, fields, |raw| print_key(columns, key, raw))
+    }
+
+    fn refusal(&self, tuple: &Tuple<'_>, Refused { column, error }: Refused) -> CodecError {
+        let value = |position: &usize| {
+            let column = self.columns.get(*position)?;
+            let mut printed = String::new();
+            match tuple.field(*position) {
+                None => printed.push_str("NULL"),
+                Some(raw) => {
+                    if text::format(column.pg_type, raw, &mut printed).is_err() {
+                        "unreadable".clone_into(&mut printed);
+                    }
+                }
+            }
+            Some(format!("{}={printed}", column.name))
+        };
+        CodecError::Value {
+            column: self
+                .columns
+                .get(column)
+                .map_or_else(String::new, |column| column.name.clone()),
+            key: format!(
+                "({})",
+                self.key.iter().filter_map(value).collect::<Vec<_>>().join(", ")
+            ),
+            what: error.what,
+            remedy: error.remedy,
+        }
+    }
+}
+
+fn print_key(columns: &[Column], key: &[usize], raw: &RawKey) -> Result<Vec<String>, CodecError> {
+    let print = |(position, raw): (&usize, &Vec<u8>)| {
+        let mut printed = String::new();
+        if let Some(column) = columns.get(*position) {
+            text::format(column.pg_type, raw, &mut printed).map_err(|error| {
+                let setup = format!("the key column {} cannot be printed: {}", column.name, error.what);
+                CodecError::Setup(setup)
+            })?;
+        }
+        Ok(printed)
+    };
+    key.iter().zip(raw).map(print).collect()
+}
