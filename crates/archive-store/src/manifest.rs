@@ -1,0 +1,244 @@
+//! [`Manifest`]: what an export consists of and how to tell that it is whole.
+
+use chrono::{DateTime, Utc};
+use eidos_settings::ArchiveFormat;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use crate::column::{Column, KeyColumns};
+use crate::digest::ContentDigest;
+use crate::part_writer::ExportTotals;
+use crate::segment::Segment;
+use crate::stats::ColumnStats;
+
+/// The version of the manifest this program writes and reads.
+pub const MANIFEST_VERSION: u32 = 1;
+
+/// What is exported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExportRequest {
+    /// Names the export's folder. A new one for each attempt.
+    pub unit_id: Uuid,
+    /// The database, as `databases.<source>` names it.
+    pub source: String,
+    /// The table's schema.
+    pub schema: String,
+    /// The parent of a partition, or the plain table.
+    pub table: String,
+    /// The partition's name, or `table@2024-03`.
+    pub unit_name: String,
+    /// The columns of the COPY statement, in its order.
+    pub columns: Vec<Column>,
+    /// The primary key, in its order.
+    pub primary_key: Vec<String>,
+    /// The column whose month decides.
+    pub time_column: String,
+    /// `[lower, upper)` of the time column, epoch milliseconds.
+    pub bounds_ms: (i64, i64),
+    /// A statement that makes a table these rows go into.
+    pub create_table: String,
+    /// Parquet or CSV.
+    pub format: ArchiveFormat,
+    /// Rows of one segment; `None` makes none.
+    pub segment_rows: Option<u32>,
+    /// When it was made, for people.
+    pub created_at: DateTime<Utc>,
+    /// Who made it: service and version.
+    pub exporter: String,
+}
+
+impl ExportRequest {
+    pub(crate) fn key_columns(&self) -> KeyColumns {
+        KeyColumns {
+            time_column: self.time_column.clone(),
+            primary_key: self.primary_key.clone(),
+        }
+    }
+}
+
+/// One object with rows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Part {
+    /// Its key below the archive's URL.
+    pub key: String,
+    /// Its size.
+    pub bytes: u64,
+    /// SHA-256 of its bytes, hexadecimal.
+    pub sha256: String,
+    /// Rows in it, never 0.
+    pub rows: u64,
+    /// Of these rows.
+    pub digest: ContentDigest,
+}
+
+/// Everything that is known of an export: written last, as `manifest.json`, and never changed. Fields are those of
+/// [`ExportRequest`] and what the export found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// [`MANIFEST_VERSION`].
+    pub version: u32,
+    /// As requested.
+    pub unit_id: Uuid,
+    /// As requested.
+    pub source: String,
+    /// As requested.
+    pub schema: String,
+    /// As requested.
+    pub table: String,
+    /// As requested.
+    pub unit_name: String,
+    /// As requested.
+    pub bounds_ms: (i64, i64),
+    /// As requested.
+    pub format: ArchiveFormat,
+    /// As requested.
+    pub created_at: DateTime<Utc>,
+    /// As requested.
+    pub exporter: String,
+    /// All rows of all parts.
+    pub rows: u64,
+    /// Of all rows.
+    pub content_digest: ContentDigest,
+    /// As requested.
+    pub time_column: String,
+    /// As requested.
+    pub primary_key: Vec<String>,
+    /// As requested.
+    pub columns: Vec<Column>,
+    /// As requested.
+    pub create_table: String,
+    /// In the order of rows. None for a table without rows.
+    pub parts: Vec<Part>,
+    /// One for each column, in order.
+    pub column_stats: Vec<ColumnStats>,
+    /// As requested.
+    pub segment_rows: Option<u32>,
+    /// In the order of rows; empty without `segment_rows`.
+    pub segments: Vec<Segment>,
+}
+
+/// Which manifest, and which content it must have. Whoever drops data keeps this in a database of his own: an object
+/// store alone cannot prove that its manifest is the one that was verified.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestRef {
+    /// Its key below the archive's URL.
+    pub key: String,
+    /// SHA-256 of its bytes, hexadecimal.
+    pub sha256: String,
+}
+
+/// A finished export.
+#[derive(Debug, Clone)]
+pub struct Exported {
+    /// What was written.
+    pub manifest: Manifest,
+    /// The manifest's key below the archive's URL.
+    pub manifest_key: String,
+    /// SHA-256 of the manifest's bytes, hexadecimal.
+    pub manifest_sha256: String,
+}
+
+impl Exported {
+    /// What to keep and to verify.
+    #[must_use]
+    pub fn reference(&self) -> ManifestRef {
+        ManifestRef {
+            key: self.manifest_key.clone(),
+            sha256: self.manifest_sha256.clone(),
+        }
+    }
+}
+
+/// What a verification proved, by reading every byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verified {
+    /// Rows decoded.
+    pub rows: u64,
+    /// Of these rows: equal to the manifest's.
+    pub digest: ContentDigest,
+    /// All parts and the manifest.
+    pub stored_bytes: u64,
+}
+
+impl Manifest {
+    /// Of an export whose parts are stored.
+    pub(crate) fn of(request: &ExportRequest, parts: Vec<Part>, totals: ExportTotals) -> Self {
+        Self {
+            version: MANIFEST_VERSION,
+            unit_id: request.unit_id,
+            source: request.source.clone(),
+            schema: request.schema.clone(),
+            table: request.table.clone(),
+            unit_name: request.unit_name.clone(),
+            bounds_ms: request.bounds_ms,
+            format: request.format,
+            created_at: request.created_at,
+            exporter: request.exporter.clone(),
+            rows: totals.rows,
+            content_digest: totals.digest,
+            time_column: request.time_column.clone(),
+            primary_key: request.primary_key.clone(),
+            columns: request.columns.clone(),
+            create_table: request.create_table.clone(),
+            parts,
+            column_stats: totals.column_stats,
+            segment_rows: request.segment_rows,
+            segments: totals.segments,
+        }
+    }
+
+    pub(crate) fn key_columns(&self) -> KeyColumns {
+        KeyColumns {
+            time_column: self.time_column.clone(),
+            primary_key: self.primary_key.clone(),
+        }
+    }
+
+    /// The bytes of `manifest.json`: always the same for the same content.
+    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let mut bytes = serde_json::to_vec_pretty(self)?;
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
+
+    /// Reads the bytes of `manifest.json` and checks that it does not contradict itself.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
+        let manifest: Self = serde_json::from_slice(bytes)
+            .map_err(|error| format!("it is no manifest of version {MANIFEST_VERSION}: {error}"))?;
+        manifest.contradiction().map_or(Ok(manifest), Err)
+    }
+
+    fn contradiction(&self) -> Option<String> {
+        if self.version != MANIFEST_VERSION {
+            return Some(format!(
+                "it has version {} instead of {MANIFEST_VERSION}",
+                self.version
+            ));
+        }
+        let whole = (self.rows, self.content_digest);
+        if sum(self.parts.iter().map(|part| (part.rows, part.digest))) != whole {
+            return Some("its parts do not add up to its rows and digest".to_owned());
+        }
+        let segments = self.segments.iter().map(|segment| (segment.rows, segment.digest));
+        if self.segment_rows.is_some() && sum(segments) != whole {
+            return Some("its segments do not add up to its rows and digest".to_owned());
+        }
+        (self.column_stats.len() != self.columns.len())
+            .then(|| "it has not one statistic for each column".to_owned())
+    }
+}
+
+fn sum(pieces: impl Iterator<Item = (u64, ContentDigest)>) -> (u64, ContentDigest) {
+    pieces.fold((0, ContentDigest::ZERO), |(rows, mut digest), piece| {
+        digest.merge(&piece.1);
+        (rows.saturating_add(piece.0), digest)
+    })
+}
+
+/// SHA-256, hexadecimal.
+pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}

@@ -1,0 +1,151 @@
+//! [`ArchiveStore`]: exports that are proved, in a bucket or a folder.
+//!
+//! # What is promised
+//! - An export is a folder of its own: parts, then `manifest.json` last. Without a manifest there is no export.
+//! - Every object is created by one request that fails if the name exists, never by a multipart upload: what is
+//!   there is whole, and nothing can be left that a listing does not show (docs/adr/0009-parts-not-multipart.md).
+//! - A failed or cancelled export discards its folder as far as it can; [`ArchiveStore::discard`] does so again.
+//! - [`ArchiveStore::verify`] reads every byte back, decodes every row, and compares with a manifest whose own hash
+//!   the caller kept elsewhere. Nothing is inferred from sizes, ETags or listings.
+//! - [`ArchiveStore::copy_stream`] gives away no row of a part whose SHA-256 is not that of the manifest.
+//! - Requests have a time limit, are repeated with growing pauses and end; memory is bounded by a few parts.
+//!
+//! # Where to look
+//! `access` single requests and their repetition · `failure` what a failed request means · `connect` settings to a
+//! client · `export`, `verify`, `copy_out` the three passes over rows · `discard` deleting and finding units ·
+//! `probe` whether the store can do all this.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use eidos_settings::SecuritySection;
+use futures::Stream;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::StoreError;
+use crate::folder::{TableFolder, UnitFolder};
+use crate::manifest::{ExportRequest, Exported, Manifest, ManifestRef, Verified};
+use crate::settings::ArchiveStoreSettings;
+
+mod access;
+mod connect;
+mod copy_out;
+mod discard;
+mod export;
+mod failure;
+mod probe;
+mod verify;
+
+use access::Access;
+
+/// Archives in one place. Cheap to clone; clones share connections.
+#[derive(Debug, Clone)]
+pub struct ArchiveStore {
+    access: Arc<Access>,
+    settings: Arc<ArchiveStoreSettings>,
+}
+
+impl ArchiveStore {
+    /// Connects to nothing yet: a local folder is made, a bucket is only named. Ask [`Self::probe`] whether it works.
+    /// HTTPS needs the process-wide crypto provider of rustls to be installed.
+    ///
+    /// # Errors
+    /// [`StoreError::Settings`] for settings that cannot work or do not encrypt as `security` demands;
+    /// [`StoreError::Denied`] when the local folder cannot be made.
+    #[expect(
+        clippy::unused_async,
+        reason = "the agreed interface: a store may have to be asked at start"
+    )]
+    pub async fn open(
+        settings: &ArchiveStoreSettings,
+        security: &SecuritySection,
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            access: Arc::new(connect::open(settings, security)?),
+            settings: Arc::new(settings.clone()),
+        })
+    }
+
+    /// Where the archives are, for people.
+    #[must_use]
+    pub fn location(&self) -> String {
+        self.access.place.to_string()
+    }
+
+    /// Writes a COPY BINARY stream as parts and a manifest into a folder that must be empty. Rows are encoded on a
+    /// blocking thread while parts are uploaded.
+    ///
+    /// # Errors
+    /// Every error leaves an empty folder as far as the store lets us, except [`StoreError::FolderInUse`] and
+    /// [`StoreError::Conflict`], which leave alone what others wrote.
+    pub async fn export<S, E>(
+        &self,
+        request: &ExportRequest,
+        rows: S,
+        cancel: &CancellationToken,
+    ) -> Result<Exported, StoreError>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        export::export(self, request, rows, cancel).await
+    }
+
+    /// Reads everything back, byte by byte and row by row, and compares.
+    ///
+    /// # Errors
+    /// [`StoreError::is_rot`] is true for what is missing or differs; other errors prove nothing either way.
+    pub async fn verify(
+        &self,
+        reference: &ManifestRef,
+        cancel: &CancellationToken,
+    ) -> Result<Verified, StoreError> {
+        verify::verify(&self.access, reference, cancel).await
+    }
+
+    /// The manifest, if it is the recorded one.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`], [`StoreError::ManifestChanged`], or why it could not be read.
+    pub async fn manifest(&self, reference: &ManifestRef) -> Result<Manifest, StoreError> {
+        let (manifest, _bytes) = verify::manifest(&self.access, reference, &CancellationToken::new()).await?;
+        Ok(manifest)
+    }
+
+    /// The rows as a COPY BINARY stream with header and trailer, in the order of the export; with a window, only
+    /// rows whose time is in `[from, to)` epoch milliseconds. The stream ends with its first error, and then has no
+    /// trailer: PostgreSQL takes no row of it.
+    pub fn copy_stream(
+        &self,
+        manifest: &Manifest,
+        window_ms: Option<(i64, i64)>,
+    ) -> impl Stream<Item = Result<Bytes, StoreError>> + Send + 'static + use<> {
+        copy_out::copy_stream(Arc::clone(&self.access), manifest.clone(), window_ms)
+    }
+
+    /// Deletes everything of one unit, staging files and empty folders of a local store included, and returns how
+    /// many objects that were. Nothing there is success.
+    ///
+    /// # Errors
+    /// Why something may be left.
+    pub async fn discard(&self, folder: &UnitFolder) -> Result<u64, StoreError> {
+        discard::discard(&self.access, folder, &CancellationToken::new()).await
+    }
+
+    /// The units of a table that have left at least one object, in order of their names and ids.
+    ///
+    /// # Errors
+    /// Why the listing is not complete.
+    pub async fn folders(&self, table: &TableFolder) -> Result<Vec<UnitFolder>, StoreError> {
+        discard::folders(&self.access, table).await
+    }
+
+    /// Proves with a small object of a unique name that the store lets us put, get, list and delete, and that it
+    /// refuses to put a name twice.
+    ///
+    /// # Errors
+    /// [`StoreError::Denied`] names the missing permission, [`StoreError::Incapable`] what the store does not do.
+    pub async fn probe(&self) -> Result<(), StoreError> {
+        probe::probe(&self.access).await
+    }
+}

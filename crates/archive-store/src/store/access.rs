@@ -1,0 +1,270 @@
+//! [`Access`]: single requests, with a time limit, bounded repetition, and errors a person can act on.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+use bytes::{Bytes, BytesMut};
+use futures::TryStreamExt as _;
+use object_store::path::Path;
+use object_store::{Error as ObjectError, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::StoreError;
+use crate::manifest::sha256_hex;
+use crate::place::{Place, Scheme};
+use crate::settings::ArchiveStoreSettings;
+use crate::store::failure::{self, Failed};
+
+/// How long a request under way may go on after a cancellation: a local write then is over, not still to come.
+const CANCEL_GRACE: Duration = Duration::from_secs(5);
+
+/// The store and how it is asked. Keys are relative to the place.
+#[derive(Debug)]
+pub(super) struct Access {
+    pub(super) place: Place,
+    pub(super) objects: Arc<dyn ObjectStore>,
+    request_timeout: Duration,
+    attempts: usize,
+    backoff: ExponentialBuilder,
+}
+
+/// What is known to be below a key.
+pub(super) struct Listed {
+    /// Relative to the place.
+    pub(super) key: Path,
+}
+
+impl Access {
+    pub(super) fn new(place: Place, objects: Arc<dyn ObjectStore>, settings: &ArchiveStoreSettings) -> Self {
+        Self {
+            place,
+            objects,
+            request_timeout: settings.request_timeout,
+            attempts: settings.attempts,
+            backoff: ExponentialBuilder::default()
+                .with_min_delay(settings.retry_base)
+                .with_max_delay(settings.retry_max)
+                .with_max_times(settings.attempts.saturating_sub(1))
+                .with_jitter(),
+        }
+    }
+
+    /// The whole location of a key, for people.
+    pub(super) fn location(&self, key: &str) -> String {
+        self.place.location(key)
+    }
+
+    fn full(&self, key: &str) -> Result<Path, StoreError> {
+        let mut full = self.place.prefix.clone();
+        let relative = Path::parse(key).map_err(|_| StoreError::Name {
+            what: "key",
+            name: key.to_owned(),
+            reason: "it holds characters no key has",
+        })?;
+        for part in relative.parts() {
+            full = full.join(part);
+        }
+        Ok(full)
+    }
+
+    /// Creates an object. If an earlier attempt had done so without our hearing of it, its content is compared.
+    pub(super) async fn create(
+        &self,
+        key: &str,
+        content: &Bytes,
+        sha256: &str,
+        cancel: &CancellationToken,
+    ) -> Result<(), StoreError> {
+        let path = self.full(key)?;
+        self.repeat("put", key, cancel, |attempt| {
+            let path = path.clone();
+            async move {
+                let options = PutOptions::from(PutMode::Create);
+                let payload = PutPayload::from_bytes(content.clone());
+                match self.objects.put_opts(&path, payload, options).await {
+                    Ok(_) => Ok(()),
+                    Err(ObjectError::AlreadyExists { .. }) => {
+                        self.compare_existing(&path, key, content.len(), sha256, attempt)
+                            .await
+                    }
+                    Err(error) => Err(error.into()),
+                }
+            }
+        })
+        .await
+    }
+
+    /// An object of our name exists. Only the very bytes we are putting are fine.
+    async fn compare_existing(
+        &self,
+        path: &Path,
+        key: &str,
+        bytes: usize,
+        sha256: &str,
+        attempt: usize,
+    ) -> Result<(), Failed> {
+        let existing = match self.read_once(path, None).await {
+            // Conflicting requests at the same time: the store refused ours, and the other came to nothing.
+            Err(Failed::Store(ObjectError::NotFound { .. })) => {
+                return Err(Failed::Again("a conflict".into()));
+            }
+            read => read?,
+        };
+        if existing.len() == bytes && sha256_hex(&existing) == sha256 {
+            tracing::info!(
+                key,
+                attempt,
+                "an earlier attempt had stored the object, its reply was lost"
+            );
+            return Ok(());
+        }
+        Err(Failed::Final(StoreError::Conflict {
+            object: self.location(key),
+            what: format!("{} bytes instead of {bytes}, or another SHA-256", existing.len()),
+        }))
+    }
+
+    /// Reads a whole object. With `expected`, one of another size is [`StoreError::Corrupt`] without being read.
+    pub(super) async fn read(
+        &self,
+        key: &str,
+        expected: Option<u64>,
+        cancel: &CancellationToken,
+    ) -> Result<Bytes, StoreError> {
+        let path = self.full(key)?;
+        self.repeat("get", key, cancel, |_| self.read_once(&path, expected))
+            .await
+    }
+
+    async fn read_once(&self, path: &Path, expected: Option<u64>) -> Result<Bytes, Failed> {
+        let answer = self.objects.get(path).await?;
+        let size = answer.meta.size;
+        if let Some(expected) = expected.filter(|expected| *expected != size) {
+            return Err(Failed::Differs(format!(
+                "it has {size} bytes instead of {expected}"
+            )));
+        }
+        if size > MAX_OBJECT_BYTES {
+            return Err(Failed::Differs(format!(
+                "it has {size} bytes, more than any object of an export"
+            )));
+        }
+        if self.place.scheme == Scheme::File {
+            return Ok(answer.bytes().await?);
+        }
+        let mut content = BytesMut::with_capacity(usize::try_from(size).unwrap_or_default());
+        let mut body = answer.into_stream();
+        while let Some(chunk) = body.try_next().await? {
+            content.extend_from_slice(&chunk);
+        }
+        if u64::try_from(content.len()) != Ok(size) {
+            return Err(Failed::Again(format!(
+                "{} of {size} bytes arrived",
+                content.len()
+            )));
+        }
+        Ok(content.freeze())
+    }
+
+    /// Deletes an object; one that is not there is fine.
+    pub(super) async fn delete(&self, key: &str, cancel: &CancellationToken) -> Result<(), StoreError> {
+        let path = self.full(key)?;
+        self.repeat("delete", key, cancel, |_| async {
+            match self.objects.delete(&path).await {
+                Ok(()) | Err(ObjectError::NotFound { .. }) => Ok(()),
+                Err(error) => Err(error.into()),
+            }
+        })
+        .await
+    }
+
+    /// Everything below a key.
+    pub(super) async fn list(
+        &self,
+        below: &Path,
+        cancel: &CancellationToken,
+    ) -> Result<Vec<Listed>, StoreError> {
+        let full = self.full(below.as_ref())?;
+        self.repeat("list", below.as_ref(), cancel, |_| async {
+            let mut listed = Vec::new();
+            let mut objects = self.objects.list(Some(&full));
+            while let Some(object) = objects.try_next().await? {
+                let relative = object.location.prefix_match(&self.place.prefix);
+                if let Some(parts) = relative {
+                    listed.push(Listed { key: parts.collect() });
+                }
+            }
+            Ok(listed)
+        })
+        .await
+    }
+
+    /// Makes attempts until one succeeds, fails for good, or there have been enough.
+    async fn repeat<T, F>(
+        &self,
+        operation: &'static str,
+        key: &str,
+        cancel: &CancellationToken,
+        attempt: impl Fn(usize) -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, Failed>>,
+    {
+        let mut pauses = self.backoff.build();
+        for number in 1.. {
+            if cancel.is_cancelled() {
+                return Err(StoreError::Cancelled);
+            }
+            let failed = match self.limited(attempt(number), cancel).await {
+                Ok(done) => return Ok(done),
+                Err(failed) => failed,
+            };
+            let cause = match failure::judge(self, operation, key, failed) {
+                Ok(cause) => cause,
+                Err(error) => return Err(error),
+            };
+            let Some(pause) = pauses.next() else {
+                return Err(StoreError::Transport {
+                    operation,
+                    object: self.location(key),
+                    attempts: number,
+                    cause,
+                });
+            };
+            tracing::warn!(operation, key, attempt = number, of = self.attempts, %cause, "the object store is asked again");
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = cancel.cancelled() => return Err(StoreError::Cancelled),
+            }
+        }
+        Err(StoreError::Task("attempts ended".to_owned()))
+    }
+
+    /// One attempt within its time limit, which a cancellation shortens.
+    async fn limited<T>(
+        &self,
+        attempt: impl Future<Output = Result<T, Failed>>,
+        cancel: &CancellationToken,
+    ) -> Result<T, Failed> {
+        let expired = async {
+            tokio::select! {
+                () = tokio::time::sleep(self.request_timeout) => Failed::Again(format!(
+                    "no answer within {:?}", self.request_timeout
+                )),
+                () = async { cancel.cancelled().await; tokio::time::sleep(CANCEL_GRACE).await } => {
+                    Failed::Final(StoreError::Cancelled)
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            done = attempt => done,
+            failed = expired => Err(failed),
+        }
+    }
+}
+
+/// No part or manifest is larger: settings bound parts, and a manifest has a line per thousand rows.
+const MAX_OBJECT_BYTES: u64 = 1 << 30;

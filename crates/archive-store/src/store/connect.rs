@@ -1,0 +1,162 @@
+//! From settings to a store.
+
+use std::fs;
+use std::sync::Arc;
+
+use eidos_settings::SecuritySection;
+use object_store::aws::{AmazonS3Builder, Checksum};
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::local::LocalFileSystem;
+use object_store::{ClientOptions, ObjectStore, RetryConfig};
+use secrecy::ExposeSecret as _;
+
+use crate::error::StoreError;
+use crate::place::{Place, Scheme};
+use crate::settings::{ArchiveStoreSettings, StoreProblem, demands_encryption};
+use crate::store::access::Access;
+
+pub(super) fn open(
+    settings: &ArchiveStoreSettings,
+    security: &SecuritySection,
+) -> Result<Access, StoreError> {
+    let problems = settings.problems().into_iter();
+    if let Some(problem) = problems.chain(settings.encryption_problems(security)).next() {
+        return Err(refused(problem));
+    }
+    let place = Place::parse(&settings.url).map_err(refused)?;
+    let objects = match place.scheme {
+        Scheme::File => local(&place)?,
+        Scheme::S3 => s3(&place, settings, security).map_err(|error| unusable(&place, &error))?,
+        Scheme::Azure => azure(&place, settings, security).map_err(|error| unusable(&place, &error))?,
+        Scheme::Google => google(&place, settings, security).map_err(|error| unusable(&place, &error))?,
+    };
+    Ok(Access::new(place, objects, settings))
+}
+
+fn local(place: &Place) -> Result<Arc<dyn ObjectStore>, StoreError> {
+    let denied = |cause: String| StoreError::Denied {
+        operation: "open",
+        object: place.to_string(),
+        cause,
+        fix: format!(
+            "make the folder {} and give it to the service's user, or change archive_store.url",
+            place.folder.display()
+        ),
+    };
+    fs::create_dir_all(&place.folder).map_err(|error| denied(error.to_string()))?;
+    let store = LocalFileSystem::new_with_prefix(&place.folder).map_err(|error| denied(error.to_string()))?;
+    // What a drop will rely on must have reached the disk.
+    Ok(Arc::new(store.with_fsync(true)))
+}
+
+fn s3(
+    place: &Place,
+    settings: &ArchiveStoreSettings,
+    security: &SecuritySection,
+) -> object_store::Result<Arc<dyn ObjectStore>> {
+    let mut builder = AmazonS3Builder::from_env()
+        .with_bucket_name(&place.bucket)
+        .with_checksum_algorithm(Checksum::SHA256)
+        .with_retry(no_retry())
+        .with_client_options(client(settings, security));
+    if let Some(region) = &settings.region {
+        builder = builder.with_region(region);
+    }
+    if let Some(endpoint) = &settings.endpoint {
+        builder = builder.with_endpoint(endpoint);
+    }
+    if let (Some(id), Some(secret)) = (&settings.access_key_id, &settings.secret_access_key) {
+        builder = builder
+            .with_access_key_id(id)
+            .with_secret_access_key(secret.expose_secret());
+    }
+    if demands_encryption(security) {
+        let encryption = &security.archive_storage;
+        builder = builder.with_config("aws_server_side_encryption".parse()?, &encryption.s3_sse);
+        if let Some(key) = encryption
+            .kms_key_id
+            .as_ref()
+            .filter(|_| encryption.s3_sse == "aws:kms")
+        {
+            builder = builder.with_sse_kms_encryption(key);
+        }
+    }
+    for (option, value) in &settings.options {
+        builder = builder.with_config(option.parse()?, value.expose_secret());
+    }
+    Ok(Arc::new(builder.build()?))
+}
+
+fn azure(
+    place: &Place,
+    settings: &ArchiveStoreSettings,
+    security: &SecuritySection,
+) -> object_store::Result<Arc<dyn ObjectStore>> {
+    let mut builder = MicrosoftAzureBuilder::from_env()
+        .with_container_name(&place.bucket)
+        .with_retry(no_retry())
+        .with_client_options(client(settings, security));
+    if let Some(endpoint) = &settings.endpoint {
+        builder = builder.with_endpoint(endpoint.clone());
+    }
+    if let (Some(account), Some(key)) = (&settings.access_key_id, &settings.secret_access_key) {
+        builder = builder.with_account(account).with_access_key(key.expose_secret());
+    }
+    for (option, value) in &settings.options {
+        builder = builder.with_config(option.parse()?, value.expose_secret());
+    }
+    Ok(Arc::new(builder.build()?))
+}
+
+fn google(
+    place: &Place,
+    settings: &ArchiveStoreSettings,
+    security: &SecuritySection,
+) -> object_store::Result<Arc<dyn ObjectStore>> {
+    let mut builder = GoogleCloudStorageBuilder::from_env()
+        .with_bucket_name(&place.bucket)
+        .with_retry(no_retry())
+        .with_client_options(client(settings, security));
+    if let Some(endpoint) = &settings.endpoint {
+        builder = builder.with_base_url(endpoint);
+    }
+    for (option, value) in &settings.options {
+        builder = builder.with_config(option.parse()?, value.expose_secret());
+    }
+    Ok(Arc::new(builder.build()?))
+}
+
+fn client(settings: &ArchiveStoreSettings, security: &SecuritySection) -> ClientOptions {
+    ClientOptions::new()
+        .with_timeout(settings.request_timeout)
+        .with_connect_timeout(settings.connect_timeout)
+        .with_allow_http(settings.allow_http && !demands_encryption(security))
+}
+
+/// One layer of attempts, ours: it asks for credentials anew, hears of cancellations and compares what a lost reply
+/// may have left.
+fn no_retry() -> RetryConfig {
+    RetryConfig {
+        max_retries: 0,
+        ..RetryConfig::default()
+    }
+}
+
+fn refused(problem: StoreProblem) -> StoreError {
+    StoreError::Settings {
+        key: problem.key,
+        value: problem.value,
+        reason: problem.reason,
+        fix: problem.fix,
+    }
+}
+
+fn unusable(place: &Place, error: &object_store::Error) -> StoreError {
+    StoreError::Settings {
+        key: "url".to_owned(),
+        value: place.to_string(),
+        reason: format!("cannot be used: {error}"),
+        fix: "correct the settings of archive_store or the environment of the service".to_owned(),
+    }
+}
