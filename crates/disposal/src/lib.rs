@@ -17,6 +17,11 @@ pub mod audit;
 pub mod bounds;
 pub mod catalogue;
 mod error;
+pub mod export;
+pub mod hold;
+pub mod pace;
+pub mod partition;
+pub mod plan;
 pub mod settings;
 pub mod unit;
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 use eidos_settings::{Problems, duration_text};
 use serde::{Deserialize, Serialize};
 
+pub use crate::pace::PaceSettings;
+
 /// How units leave a database. Every key has a default, so the section may be absent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -33,6 +35,8 @@ pub struct DisposalSettings {
     /// Server-side limit of one long read (COPY of a partition).
     #[serde(with = "duration_text")]
     pub statement_timeout: Duration,
+    /// How fast rows of plain tables go.
+    pub pace: PaceSettings,
 }
 
 impl Default for DisposalSettings {
@@ -47,6 +51,7 @@ impl Default for DisposalSettings {
             clock_skew_limit: Duration::from_mins(1),
             drops_per_run: 24,
             statement_timeout: Duration::from_mins(30),
+            pace: PaceSettings::default(),
         }
     }
 }
@@ -104,5 +109,6 @@ impl DisposalSettings {
                 refuse(key, shown(value), "is below one second", "use 7d, 1m and 30m");
             }
         }
+        self.pace.problems(problems);
     }
 }

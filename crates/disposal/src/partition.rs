@@ -1,0 +1,246 @@
+//! A monthly partition, from attached to dropped.
+//!
+//! [`PartitionDisposal::advance`] takes one unit as far as it may go now, from whatever state it is in:
+//!
+//! | state | what was done | a crash right after leaves | and the next run |
+//! |---|---|---|---|
+//! | planned | a row | perhaps both freeze triggers | freezes, which finds them |
+//! | frozen | nobody can write, everybody can read | the same | goes on |
+//! | exporting | announced | parts in the unit's folder | discards the folder, begins a new unit |
+//! | verified | the export was read back and equals the rows | perhaps a detached partition | looks where the table is, goes on from there |
+//! | quarantined | detached, in `eidos_quarantine` | the same | waits for `drop_after_ms` |
+//! | dropping | announced; the export was read again | perhaps no table | table gone: dropped; table there: proves again |
+//! | dropped | gone | the same | nothing |
+//!
+//! The rows are compared with the export for the last time under the lock that the DROP runs under, in its
+//! transaction: between the proof and the act there is no moment.
+//!
+//! Rows that change in spite of the freeze (somebody removed the trigger) are found by that comparison. An object that
+//! was cut, swapped or edited is found by reading the export in full just before. Then nothing is dropped, an alert is
+//! raised, and a person decides.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use eidos_archive_store::{ArchiveFormat, ArchiveStore};
+use eidos_core::fence::ForeignFence;
+use eidos_runtime::JobContext;
+use eidos_settings::SourceName;
+use eidos_telemetry::metric;
+use sqlx::PgPool;
+
+use crate::DisposalError;
+use crate::catalogue::{self, Whereabouts};
+use crate::settings::DisposalSettings;
+use crate::unit::{self, Change, Mandate, Unit, UnitState};
+
+mod begin;
+mod checks;
+mod copy;
+mod detach;
+mod erase;
+mod finalize;
+mod freeze;
+mod identity;
+mod locks;
+mod recover;
+
+pub use identity::PartitionIdentity;
+pub use recover::Recovered;
+
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// What the settings say about a table's partitions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionPolicy {
+    /// Its database.
+    pub source: SourceName,
+    /// The format of the export; `None`: partitions go without one.
+    pub archive: Option<ArchiveFormat>,
+    /// Days a detached partition rests before it is dropped.
+    pub quarantine_days: u32,
+}
+
+/// How many partitions one run may still drop, all tables together.
+#[derive(Debug)]
+pub struct DropQuota(AtomicU32);
+
+impl DropQuota {
+    /// `disposal.drops_per_run`.
+    #[must_use]
+    pub const fn new(drops: u32) -> Self {
+        Self(AtomicU32::new(drops))
+    }
+
+    /// Takes one, if there is one.
+    fn take(&self) -> bool {
+        self.0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+            .is_ok()
+    }
+}
+
+/// The means to dispose of a table's partitions in one run.
+#[derive(Debug)]
+pub struct PartitionDisposal<'a> {
+    /// The run.
+    pub ctx: &'a JobContext,
+    /// Its right to write to the table's database.
+    pub foreign: &'a ForeignFence,
+    /// Where exports go; `None`: tables that are archived are refused.
+    pub store: Option<&'a ArchiveStore>,
+    /// Section `disposal`.
+    pub settings: &'a DisposalSettings,
+    /// The table's rules.
+    pub policy: PartitionPolicy,
+    /// Shared by all tables of the run.
+    pub quota: &'a DropQuota,
+}
+
+/// How far a unit came.
+#[derive(Debug, Clone)]
+pub struct UnitOutcome {
+    /// Its row as it is now.
+    pub unit: Unit,
+    /// What was done in this call, in order: `freeze`, `export`, `quarantine`, `drop`, ...
+    pub acts: Vec<&'static str>,
+    /// Why it went no further, if it is not done.
+    pub waiting: Option<Waiting>,
+}
+
+/// What a unit waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waiting {
+    /// The end of its quarantine, epoch ms.
+    Until(i64),
+    /// A run that may still drop something.
+    Quota,
+}
+
+impl PartitionDisposal<'_> {
+    /// Takes the partition of a plan's item as far as it may go now.
+    ///
+    /// # Errors
+    /// [`DisposalError::Refused`] says what is not as it must be, [`DisposalError::Store`] what is wrong with the
+    /// export, [`DisposalError::Busy`] that the table was in use; nothing was removed in all of them.
+    /// [`DisposalError::ends_the_run`] tells whether other tables may still be tried.
+    pub async fn advance(
+        &self,
+        identity: &PartitionIdentity,
+        mandate: &Mandate,
+    ) -> Result<UnitOutcome, DisposalError> {
+        let outcome = async {
+            let unit = self.unit_for(identity, mandate).await?;
+            self.drive(unit).await
+        };
+        self.counted(&identity.table.plain(), outcome.await)
+    }
+
+    /// Takes a unit that is on its way as far as it may go now: one that rests in quarantine is in no plan's catalogue.
+    ///
+    /// # Errors
+    /// As [`PartitionDisposal::advance`].
+    pub async fn resume(&self, unit: Unit) -> Result<UnitOutcome, DisposalError> {
+        let table = unit.table.plain();
+        let outcome = async {
+            let unit = self.restarted(unit).await?;
+            self.drive(unit).await
+        };
+        self.counted(&table, outcome.await)
+    }
+
+    async fn drive(&self, mut unit: Unit) -> Result<UnitOutcome, DisposalError> {
+        let mut acts = Vec::new();
+        let mut waiting = None;
+        while !unit.state.is_final() && waiting.is_none() {
+            self.ctx.check_cancelled()?;
+            let (next, act) = match unit.state {
+                UnitState::Planned => (self.freeze(&unit).await?, Some("freeze")),
+                UnitState::Frozen if unit.archived => (self.announce_export(&unit).await?, None),
+                UnitState::Exporting => (self.export(&unit).await?, Some("export")),
+                UnitState::Frozen | UnitState::Verified => {
+                    (self.quarantine(&unit).await?, Some("quarantine"))
+                }
+                UnitState::Quarantined | UnitState::Dropping => match self.may_drop(&unit) {
+                    Some(reason) => {
+                        waiting = Some(reason);
+                        continue;
+                    }
+                    None => (self.drop_proved(&unit).await?, Some("drop")),
+                },
+                UnitState::Deleting | UnitState::Dropped | UnitState::Deleted | UnitState::Abandoned => {
+                    return Err(checks::wrong_kind(&unit));
+                }
+            };
+            acts.extend(act);
+            unit = next;
+        }
+        Ok(UnitOutcome { unit, acts, waiting })
+    }
+
+    /// Quarantine is counted from the slot a run works for, not from when it happened to start.
+    fn may_drop(&self, unit: &Unit) -> Option<Waiting> {
+        let due = unit.drop_after_ms.unwrap_or(i64::MAX);
+        if self.ctx.slot().ms() < due {
+            return Some(Waiting::Until(due));
+        }
+        (!self.quota.take()).then_some(Waiting::Quota)
+    }
+
+    fn counted(
+        &self,
+        table: &str,
+        outcome: Result<UnitOutcome, DisposalError>,
+    ) -> Result<UnitOutcome, DisposalError> {
+        if let Err(error) = &outcome
+            && let Some(reason) = error.refusal()
+        {
+            metric::disposal_refused(self.ctx.job().as_str(), table, reason);
+            tracing::warn!(table, reason, %error, "nothing was removed");
+        }
+        outcome
+    }
+
+    /// A unit's next state and the audit row that goes with it.
+    async fn moved_on(
+        &self,
+        unit: &Unit,
+        to: UnitState,
+        change: &Change,
+        act: &crate::audit::Act,
+    ) -> Result<Unit, DisposalError> {
+        let moved = unit::move_on_recorded(self.ctx, unit, to, change, act).await?;
+        tracing::info!(
+            unit = %unit.unit_id, table = %unit.table.plain(), partition = unit.unit_name, from = %unit.state,
+            state = %to, rows = moved.row_count, "a partition moved on"
+        );
+        Ok(moved)
+    }
+
+    /// Where the unit's table is now, by its identity.
+    async fn whereabouts(&self, unit: &Unit) -> Result<Option<Whereabouts>, DisposalError> {
+        let mut conn = self.reader().await?;
+        catalogue::find(&mut conn, unit.table_oid).await
+    }
+
+    async fn reader(&self) -> Result<sqlx::pool::PoolConnection<sqlx::Postgres>, DisposalError> {
+        self.foreign
+            .pool()
+            .acquire()
+            .await
+            .map_err(DisposalError::sql("get a connection to a source database"))
+    }
+
+    const fn pool(&self) -> &PgPool {
+        self.foreign.pool()
+    }
+
+    fn store(&self) -> Result<&ArchiveStore, DisposalError> {
+        self.store.ok_or_else(|| {
+            DisposalError::refused(
+                "store",
+                "no object store is configured for a table that is archived; set archive_store.url or \
+                 jobs.data-cleanup.archive_storage",
+            )
+        })
+    }
+}

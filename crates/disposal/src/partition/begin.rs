@@ -1,0 +1,222 @@
+//! Which unit an item of the plan is: one on its way, or a new one.
+
+use eidos_archive_store::{StoreError, TableFolder, UnitFolder};
+use eidos_types::ExecutionId;
+
+use super::{PartitionDisposal, PartitionIdentity};
+use crate::DisposalError;
+use crate::catalogue;
+use crate::export::stored;
+use crate::unit::{self, Change, Mandate, NewUnit, Unit, UnitKind, UnitState};
+
+impl PartitionDisposal<'_> {
+    /// The unit of this partition that is on its way, or a new one; never one whose export was interrupted.
+    pub(super) async fn unit_for(
+        &self,
+        identity: &PartitionIdentity,
+        mandate: &Mandate,
+    ) -> Result<Unit, DisposalError> {
+        let pool = self.ctx.jobs_db().read();
+        let name = &identity.partition.name;
+        let open = unit::open_of(pool, self.policy.source, &identity.table, name).await?;
+        match open {
+            None => self.begin(identity, mandate).await,
+            Some(unit) if unit.table_oid != identity.partition_oid => {
+                // Only what has nothing to lose yields to a namesake.
+                self.abandon(&unit, "another table has its name now").await?;
+                self.begin(identity, mandate).await
+            }
+            Some(unit) if !unit.archived && identity.archive.is_some() && unit.state <= UnitState::Frozen => {
+                self.abandon(&unit, "the table is archived before it is dropped by now")
+                    .await?;
+                self.begin(identity, mandate).await
+            }
+            Some(unit) => self.restarted(unit).await,
+        }
+    }
+
+    /// A unit that was exporting when its run ended begins again: what is in its folder was never proved, and a node
+    /// that is still uploading to it must not meet us there.
+    pub(super) async fn restarted(&self, unit: Unit) -> Result<Unit, DisposalError> {
+        if unit.state != UnitState::Exporting {
+            return Ok(unit);
+        }
+        let fresh = self.successor_of(&unit).await?;
+        self.abandon(&unit, "its export was interrupted").await?;
+        self.create(&fresh).await
+    }
+
+    /// What a unit would be if it began now.
+    async fn successor_of(&self, unit: &Unit) -> Result<NewUnit, DisposalError> {
+        let mut conn = self.reader().await?;
+        let shape = catalogue::read_by_oid(&mut conn, unit.table_oid).await?;
+        let shape = shape.ok_or_else(|| removed(unit))?;
+        Ok(NewUnit {
+            unit_id: self.new_id(),
+            source: unit.source,
+            table: unit.table.clone(),
+            unit_name: unit.unit_name.clone(),
+            kind: UnitKind::Partition,
+            table_oid: unit.table_oid,
+            lower_ms: unit.lower_ms,
+            upper_ms: unit.upper_ms,
+            archive: self.policy.archive.or(unit.format),
+            columns_fingerprint: shape.columns_fingerprint(),
+            mandate: unit.mandate(),
+        })
+    }
+
+    async fn begin(&self, identity: &PartitionIdentity, mandate: &Mandate) -> Result<Unit, DisposalError> {
+        let mut conn = self.reader().await?;
+        let parent = catalogue::read_by_oid(&mut conn, identity.table_oid).await?;
+        let own = catalogue::read_by_oid(&mut conn, identity.partition_oid).await?;
+        drop(conn);
+        let (parent, own) = match (parent, own) {
+            (Some(parent), Some(own)) => (parent, own),
+            (None, _) => return Err(changed(identity, &identity.table.plain(), "is gone")),
+            (_, None) => return Err(changed(identity, &identity.partition.plain(), "is gone")),
+        };
+        self.as_planned(identity, &parent)?;
+        self.create(&NewUnit {
+            unit_id: self.new_id(),
+            source: self.policy.source,
+            table: identity.table.clone(),
+            unit_name: identity.partition.name.clone(),
+            kind: UnitKind::Partition,
+            table_oid: identity.partition_oid,
+            lower_ms: identity.lower_ms,
+            upper_ms: identity.upper_ms,
+            archive: identity.archive,
+            columns_fingerprint: own.columns_fingerprint(),
+            mandate: mandate.clone(),
+        })
+        .await
+    }
+
+    /// Whether the catalogue and the settings still say what the plan says.
+    fn as_planned(
+        &self,
+        identity: &PartitionIdentity,
+        parent: &catalogue::TableShape,
+    ) -> Result<(), DisposalError> {
+        let partition = parent
+            .partitioning
+            .iter()
+            .flat_map(|layout| &layout.partitions)
+            .find(|partition| partition.oid == identity.partition_oid);
+        let Some(partition) = partition else {
+            return Err(changed(
+                identity,
+                &identity.partition.plain(),
+                "is no partition of it any more",
+            ));
+        };
+        let now = PartitionIdentity::of(parent, partition, &self.policy)?;
+        let table = parent.relation.plain();
+        if now.columns_fingerprint != identity.columns_fingerprint {
+            return Err(changed(identity, &table, "has other columns now"));
+        }
+        if (now.lower_ms, now.upper_ms) != (identity.lower_ms, identity.upper_ms) {
+            return Err(changed(identity, &now.partition.plain(), "has other bounds now"));
+        }
+        if &now != identity {
+            return Err(changed(identity, &table, "has other names or rules now"));
+        }
+        Ok(())
+    }
+
+    async fn create(&self, new: &NewUnit) -> Result<Unit, DisposalError> {
+        let mut step = self.ctx.step().await?;
+        let unit = unit::create(&mut step, self.ctx, new).await?;
+        step.commit().await?;
+        Ok(unit)
+    }
+
+    /// Gives a unit up and discards what it left in the object store. Refused once something was proved or taken away:
+    /// then its export may be the only copy there is.
+    pub(super) async fn abandon(&self, unit: &Unit, reason: &str) -> Result<Unit, DisposalError> {
+        if unit.state > UnitState::Exporting {
+            return Err(DisposalError::refused(
+                "changed",
+                format!(
+                    "unit {} of {} is {} and cannot be given up because {reason}: its export may be the only copy; look \
+                     into eidos_jobs_disposals and decide by hand",
+                    unit.unit_id, unit.unit_name, unit.state
+                ),
+            ));
+        }
+        if unit.state == UnitState::Exporting {
+            // Its rows must still be where they came from.
+            self.whereabouts(unit).await?.ok_or_else(|| removed(unit))?;
+        }
+        let change = Change {
+            reason: Some(reason.to_owned()),
+            ..Change::default()
+        };
+        let abandoned = self
+            .moved_on(unit, UnitState::Abandoned, &change, &unit.act("abandon", reason))
+            .await?;
+        self.discard(&abandoned).await?;
+        Ok(abandoned)
+    }
+
+    /// Gives a verified unit up whose rows are all still attached: its export no longer proves anything.
+    pub(super) async fn abandon_attached(&self, unit: &Unit, reason: &str) -> Result<(), DisposalError> {
+        let change = Change {
+            reason: Some(reason.to_owned()),
+            ..Change::default()
+        };
+        self.moved_on(unit, UnitState::Abandoned, &change, &unit.act("abandon", reason))
+            .await?;
+        self.discard(unit).await
+    }
+
+    /// Removes what a unit left in the object store. A crash before it leaves a folder that `recover` sweeps.
+    pub(super) async fn discard(&self, unit: &Unit) -> Result<(), DisposalError> {
+        let Some(store) = self.store.filter(|_store| unit.archived) else {
+            return Ok(());
+        };
+        let removed = stored(self.ctx, store.discard(&folder_of(unit)?).await)?;
+        if removed > 0 {
+            tracing::info!(unit = %unit.unit_id, objects = removed, "discarded the export of an abandoned unit");
+        }
+        Ok(())
+    }
+
+    fn new_id(&self) -> uuid::Uuid {
+        // A UUIDv7 of the run's clock, like every identity of the suite.
+        ExecutionId::new(self.ctx.clock().as_ref()).as_uuid()
+    }
+}
+
+/// A unit's folder in the object store.
+fn folder_of(unit: &Unit) -> Result<UnitFolder, StoreError> {
+    let table = TableFolder::new(unit.source.as_str(), &unit.table.schema, &unit.table.name)?;
+    UnitFolder::new(table, &unit.unit_name, unit.unit_id)
+}
+
+/// The table of a unit was removed by somebody else.
+pub(super) fn removed(unit: &Unit) -> DisposalError {
+    DisposalError::refused(
+        "removed",
+        format!(
+            "{} of {} (oid {}) is gone, and it was not this program that removed it: unit {} is {}; find out who did, \
+             and keep its export",
+            unit.unit_name,
+            unit.table.plain(),
+            unit.table_oid,
+            unit.unit_id,
+            unit.state
+        ),
+    )
+}
+
+fn changed(identity: &PartitionIdentity, what: &str, how: &str) -> DisposalError {
+    DisposalError::refused(
+        "changed",
+        format!(
+            "{what} {how}: {} is not disposed of by this plan; make a new one with `retention-manager plan`",
+            identity.partition.plain()
+        ),
+    )
+}

@@ -1,0 +1,170 @@
+//! What must be true before anything that cannot be undone.
+
+use eidos_runtime::JobContext;
+use sqlx::PgConnection;
+
+use super::PartitionDisposal;
+use crate::DisposalError;
+use crate::catalogue::{self, ForeignKey, Partition, RelationKind, TableShape};
+use crate::hold;
+use crate::settings::DisposalSettings;
+use crate::unit::Unit;
+
+const SERVER: &str = "SELECT pg_is_in_recovery(), (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+
+/// A server in recovery shows the past, and a clock that is off makes young rows old.
+pub(super) async fn server_is_ready(
+    conn: &mut PgConnection,
+    ctx: &JobContext,
+    settings: &DisposalSettings,
+) -> Result<(), DisposalError> {
+    let (in_recovery, server_ms): (bool, i64) = sqlx::query_as(SERVER)
+        .fetch_one(conn)
+        .await
+        .map_err(DisposalError::sql("read a server's clock"))?;
+    if in_recovery {
+        return Err(DisposalError::refused(
+            "recovery",
+            "the database server is in recovery: it is a replica, or was made one; set databases.<source>.url to the \
+             primary",
+        ));
+    }
+    let skew_ms = ctx.clock().now_ms().abs_diff(server_ms);
+    if u128::from(skew_ms) > settings.clock_skew_limit.as_millis() {
+        return Err(DisposalError::refused(
+            "clock",
+            format!(
+                "the clocks of this process and of the database are {skew_ms} ms apart, more than \
+                 disposal.clock_skew_limit: nothing is removed until they agree; look at NTP on both machines"
+            ),
+        ));
+    }
+    Ok(())
+}
+
+impl PartitionDisposal<'_> {
+    /// A hold beats every rule (ruling 37).
+    pub(super) async fn not_held(&self, unit: &Unit) -> Result<(), DisposalError> {
+        let pool = self.ctx.jobs_db().control();
+        let window = (unit.lower_ms, unit.upper_ms);
+        match hold::active(pool, unit.source, &unit.table, window)
+            .await?
+            .first()
+        {
+            None => Ok(()),
+            Some(hold) => Err(refused("hold", unit, &format!("stays: {}", hold.sentence()))),
+        }
+    }
+
+    /// The partition as it hangs on its parent, if it may be taken from there.
+    ///
+    /// Asked before a lock is taken, so that a refusal disturbs nobody, and again under the locks, where the answer
+    /// cannot change any more.
+    pub(super) async fn detachable(
+        &self,
+        conn: &mut PgConnection,
+        unit: &Unit,
+        parent_oid: u32,
+    ) -> Result<(TableShape, Partition), DisposalError> {
+        let parent = catalogue::read_by_oid(conn, parent_oid).await?;
+        let parent = parent.ok_or_else(|| super::begin::removed(unit))?;
+        let own = self.unchanged(conn, unit).await?;
+        let layout = parent.partitioning.iter().flat_map(|layout| &layout.partitions);
+        let partition = layout.clone().find(|partition| partition.oid == unit.table_oid);
+        let partition = partition.ok_or_else(|| super::begin::removed(unit))?.clone();
+        if partition.kind != RelationKind::Table {
+            return Err(refused(
+                "kind",
+                unit,
+                "is no ordinary table (partitioned again, or foreign)",
+            ));
+        }
+        if partition.bounds.finite() != Some((unit.lower_ms, unit.upper_ms)) {
+            return Err(refused(
+                "changed",
+                unit,
+                &format!("covers {} now", partition.bounds),
+            ));
+        }
+        if unit.upper_ms > self.ctx.slot().ms() {
+            return Err(refused("young", unit, "is not over yet"));
+        }
+        let newest = layout.max_by_key(|partition| partition.bounds.upper.unwrap_or(i64::MAX));
+        if newest.is_some_and(|newest| newest.oid == unit.table_oid) {
+            return Err(refused(
+                "newest",
+                unit,
+                "is the newest partition, and the newest one is never removed; create the following months first",
+            ));
+        }
+        if let Some(key) = parent.referenced_by.iter().chain(&own.referenced_by).next() {
+            return Err(referenced(unit, key));
+        }
+        Ok((parent, partition))
+    }
+
+    /// The unit's own table, if its columns are those it had when the unit began.
+    pub(super) async fn unchanged(
+        &self,
+        conn: &mut PgConnection,
+        unit: &Unit,
+    ) -> Result<TableShape, DisposalError> {
+        let own = catalogue::read_by_oid(conn, unit.table_oid).await?;
+        let own = own.ok_or_else(|| super::begin::removed(unit))?;
+        if own.columns_fingerprint() == unit.columns_fingerprint {
+            return Ok(own);
+        }
+        Err(refused(
+            "columns",
+            unit,
+            "has other columns than when it was planned and exported: what was added would be lost. Take the change \
+             back, or put the table back, and make a new plan",
+        ))
+    }
+}
+
+/// A foreign key points at the unit's rows.
+pub(super) fn referenced(unit: &Unit, key: &ForeignKey) -> DisposalError {
+    refused(
+        "referenced",
+        unit,
+        &format!(
+            "is referenced by foreign key {} of {}; drop that constraint first",
+            key.name,
+            key.table.plain()
+        ),
+    )
+}
+
+/// A refusal about a unit: "`name` of `table` `what`".
+pub(super) fn refused(reason: &'static str, unit: &Unit, what: &str) -> DisposalError {
+    DisposalError::refused(
+        reason,
+        format!("{} of {} {what}", unit.unit_name, unit.table.plain()),
+    )
+}
+
+/// The copy that must exist is not proved.
+pub(super) fn no_evidence(unit: &Unit) -> DisposalError {
+    refused(
+        "evidence",
+        unit,
+        &format!(
+            "has no proved copy ({}); it stays until verify-archive finds its export sound or the unit is begun again",
+            unit.rot
+                .as_deref()
+                .unwrap_or("nothing recorded, or another manifest")
+        ),
+    )
+}
+
+/// A unit that is none of ours to move.
+pub(super) fn wrong_kind(unit: &Unit) -> DisposalError {
+    DisposalError::refused(
+        "kind",
+        format!(
+            "unit {} is {} and no partition that can be moved on",
+            unit.unit_id, unit.state
+        ),
+    )
+}

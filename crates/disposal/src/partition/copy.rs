@@ -1,0 +1,93 @@
+//! The export of a frozen partition.
+
+use eidos_archive_store::ExportRequest;
+use eidos_telemetry::metric;
+
+use super::{PartitionDisposal, checks};
+use crate::DisposalError;
+use crate::catalogue;
+use crate::export::{LongRead, export_verified};
+use crate::unit::{Change, Unit, UnitState};
+
+impl PartitionDisposal<'_> {
+    /// Written before the first byte is uploaded: whatever a crash leaves in the folder is known to be unproved.
+    pub(super) async fn announce_export(&self, unit: &Unit) -> Result<Unit, DisposalError> {
+        self.store()?;
+        // Somebody may have thawed it since an earlier run froze it.
+        self.ensure_frozen(unit).await?;
+        let act = unit.act("export", "begun; the export is proved by the verify that follows");
+        self.moved_on(unit, UnitState::Exporting, &Change::default(), &act)
+            .await
+    }
+
+    /// Copies the rows, reads the copy back, compares both with what the server sent, and writes that down. Until the
+    /// commit of the last step the unit is `exporting`: a crash, a mismatch or a failure of any kind makes the next run
+    /// discard the folder and begin again.
+    pub(super) async fn export(&self, unit: &Unit) -> Result<Unit, DisposalError> {
+        let store = self.store()?;
+        let mut read = LongRead::open(self.pool(), self.settings).await?;
+        // In the snapshot that is copied. A column added after it is found under the locks of the quarantine.
+        let own = self.unchanged(read.conn(), unit).await?;
+        let found = catalogue::find(read.conn(), unit.table_oid).await?;
+        if !found.is_some_and(|found| found.frozen && found.parent.is_some()) {
+            return Err(checks::refused(
+                "freeze",
+                unit,
+                "was thawed or detached while it was to be exported",
+            ));
+        }
+        let request = ExportRequest {
+            unit_id: unit.unit_id,
+            source: unit.source.as_str().to_owned(),
+            schema: unit.table.schema.clone(),
+            table: unit.table.name.clone(),
+            unit_name: unit.unit_name.clone(),
+            columns: own.archive_columns()?,
+            primary_key: own.primary_key.clone(),
+            time_column: self.key_column(&mut read, unit).await?,
+            bounds_ms: (unit.lower_ms, unit.upper_ms),
+            create_table: own.create_table_sql(&own.relation),
+            format: unit.format.unwrap_or_default(),
+            segment_rows: None,
+            created_at: self.ctx.clock().now(),
+            exporter: format!("{}/{}", self.ctx.job(), self.ctx.execution_id()),
+        };
+        let select = format!("SELECT {} FROM ONLY {}", own.column_list(), own.relation);
+        let (evidence, _exported) = export_verified(self.ctx, &mut read, store, &request, &select).await?;
+        read.close().await;
+        let (rows, bytes) = (evidence.rows.unsigned_abs(), evidence.stored_bytes.unsigned_abs());
+        let mut act = unit.act("verify", "the export was read back and is equal to the rows");
+        act.evidence = serde_json::json!({
+            "manifest": evidence.manifest.key,
+            "manifest_sha256": evidence.manifest.sha256,
+            "content_digest": evidence.digest.to_string(),
+        });
+        let change = Change {
+            evidence: Some(evidence),
+            ..Change::default()
+        };
+        let verified = self.moved_on(unit, UnitState::Verified, &change, &act).await?;
+        let table = unit.table.plain();
+        metric::disposal_rows(
+            self.ctx.job().as_str(),
+            unit.source.as_str(),
+            &table,
+            "export",
+            rows,
+        );
+        metric::archive_stored_bytes(unit.source.as_str(), &table, bytes);
+        Ok(verified)
+    }
+
+    async fn key_column(&self, read: &mut LongRead, unit: &Unit) -> Result<String, DisposalError> {
+        let found = catalogue::find(read.conn(), unit.table_oid).await?;
+        let parent = match found.and_then(|found| found.parent) {
+            Some(parent) => catalogue::read_by_oid(read.conn(), parent).await?,
+            None => None,
+        };
+        parent
+            .and_then(|parent| parent.partitioning)
+            .map(|layout| layout.key_column)
+            .ok_or_else(|| super::begin::removed(unit))
+    }
+}

@@ -1,0 +1,216 @@
+//! The drop: the one act that cannot be taken back.
+//!
+//! In this order, and any doubt ends it: no hold; the export is read in full, once more, because an object can rot in
+//! the days of quarantine; `dropping` is written down; then, in one fenced transaction: ACCESS EXCLUSIVE on the resting
+//! table, which nobody else uses; the server's clock and role; the columns; every row digested and compared with the
+//! export; DROP. So no row can come between the proof and the act.
+//!
+//! A crash before the commit leaves the table, after it no table, and the unit `dropping` in both cases: the next run
+//! looks whether the table is there. A table that vanished while its unit was still `quarantined` was removed by
+//! somebody else, which is said and not covered up.
+
+use eidos_archive_store::ContentDigest;
+use eidos_telemetry::metric;
+use sqlx::PgConnection;
+
+use super::locks::{Attempts, Patience, execute};
+use super::{PartitionDisposal, checks};
+use crate::DisposalError;
+use crate::catalogue::{self, QUARANTINE_SCHEMA, TableShape, Whereabouts};
+use crate::export::{Content, content_of, limits, signed, verified};
+use crate::unit::{Change, Unit, UnitState};
+
+impl PartitionDisposal<'_> {
+    pub(super) async fn drop_proved(&self, unit: &Unit) -> Result<Unit, DisposalError> {
+        let Some(found) = self.whereabouts(unit).await? else {
+            return match unit.state {
+                UnitState::Dropping => self.dropped(unit).await,
+                _ => Err(super::begin::removed(unit)),
+            };
+        };
+        self.resting_place(unit, &found)?;
+        self.not_held(unit).await?;
+        self.export_still_stands(unit).await?;
+        let unit = self.announce_drop(unit).await?;
+        if let Err(failure) = self.drop_table(&unit).await {
+            self.take_back(&unit, &failure).await;
+            return Err(failure);
+        }
+        self.dropped(&unit).await
+    }
+
+    /// Only what we put into quarantine ourselves, under the name we gave it, is dropped.
+    fn resting_place(&self, unit: &Unit, found: &Whereabouts) -> Result<(), DisposalError> {
+        let name = found.relation.plain();
+        let put_there = unit.quarantine_table.as_deref() == Some(name.as_str());
+        if put_there && found.parent.is_none() && found.relation.schema == QUARANTINE_SCHEMA {
+            return Ok(());
+        }
+        Err(checks::refused(
+            "moved",
+            unit,
+            &format!(
+                "rested as {} and is {name} now, {}: it was taken out of quarantine and is not dropped",
+                unit.quarantine_table.as_deref().unwrap_or("nothing"),
+                if found.parent.is_some() {
+                    "attached again"
+                } else {
+                    "on its own"
+                }
+            ),
+        ))
+    }
+
+    /// Every object of the export is read, decoded and digested.
+    async fn export_still_stands(&self, unit: &Unit) -> Result<(), DisposalError> {
+        let demanded = unit.archived || self.policy.archive.is_some();
+        if !demanded {
+            return Ok(());
+        }
+        let manifest = unit.manifest().ok_or_else(|| checks::no_evidence(unit))?;
+        if unit.rot.is_some() {
+            return Err(checks::no_evidence(unit));
+        }
+        let expected = expected(unit)?;
+        verified(self.ctx, self.store()?, manifest, &unit.unit_name, expected).await?;
+        Ok(())
+    }
+
+    async fn announce_drop(&self, unit: &Unit) -> Result<Unit, DisposalError> {
+        if unit.state == UnitState::Dropping {
+            return Ok(unit.clone());
+        }
+        let act = unit.act("drop", "begun; its export was read in full just now");
+        self.moved_on(unit, UnitState::Dropping, &Change::default(), &act)
+            .await
+    }
+
+    async fn drop_table(&self, unit: &Unit) -> Result<(), DisposalError> {
+        let mut attempts = Attempts::new(self.ctx, self.settings, format!("drop {}", unit.unit_name));
+        while let Err(failure) = self.try_drop(unit).await {
+            attempts.again_after(failure).await?;
+        }
+        Ok(())
+    }
+
+    async fn try_drop(&self, unit: &Unit) -> Result<(), DisposalError> {
+        let mut step = self.foreign.step().await?;
+        let conn = step.conn();
+        checks::server_is_ready(conn, self.ctx, self.settings).await?;
+        let found = catalogue::find(conn, unit.table_oid).await?;
+        let found = found.ok_or_else(|| super::begin::removed(unit))?;
+        self.resting_place(unit, &found)?;
+        let lock = format!("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE", found.relation);
+        Patience::begin(self.settings)
+            .run(conn, "lock a table in quarantine", &lock)
+            .await?;
+        let own = self.unchanged(conn, unit).await?;
+        if let Some(key) = own.referenced_by.first() {
+            return Err(checks::referenced(unit, key));
+        }
+        self.same_rows(conn, unit, &own).await?;
+        // Dropping a table with foreign keys locks the tables they reference: briefly, or not at all.
+        let drop = format!("DROP TABLE {}", own.relation);
+        Patience::begin(self.settings)
+            .run(conn, "drop a table in quarantine", &drop)
+            .await
+            .map_err(|error| depended_on(unit, error))?;
+        step.commit().await?;
+        Ok(())
+    }
+
+    /// The rows about to go are the rows that were exported, or at least as many as were counted.
+    async fn same_rows(
+        &self,
+        conn: &mut PgConnection,
+        unit: &Unit,
+        own: &TableShape,
+    ) -> Result<(), DisposalError> {
+        execute(conn, "prepare to read a table again", limits(self.settings)).await?;
+        let (select, columns) = if unit.archived {
+            (
+                format!("SELECT {} FROM ONLY {}", own.column_list(), own.relation),
+                own.columns.len(),
+            )
+        } else {
+            (format!("SELECT 1 FROM ONLY {}", own.relation), 1)
+        };
+        let found = content_of(self.ctx, conn, &select, columns).await?;
+        let same = if unit.archived {
+            found == expected(unit)?
+        } else {
+            Some(signed(found.rows)) == unit.row_count
+        };
+        if same {
+            return Ok(());
+        }
+        Err(checks::refused(
+            "mismatch",
+            unit,
+            &format!(
+                "holds {} rows with digest {} in quarantine, and {} rows with digest {} were recorded: somebody wrote to \
+                 it in spite of the freeze. It stays; look at both before anything else",
+                found.rows,
+                found.digest,
+                unit.row_count.unwrap_or_default(),
+                unit.content_digest.as_deref().unwrap_or("(not archived)")
+            ),
+        ))
+    }
+
+    /// After a failure that certainly left the table: the announcement is taken back, so that a table that vanishes
+    /// later is not mistaken for our own work. Where the outcome is unknown the unit stays `dropping`.
+    async fn take_back(&self, unit: &Unit, failure: &DisposalError) {
+        // Of a step, only its commit can fail without telling whether it happened; that is an error of the core.
+        if matches!(failure, DisposalError::Core(_) | DisposalError::Job(_)) {
+            return;
+        }
+        let act = unit.act("drop", format!("taken back: {failure}"));
+        let moved = self
+            .moved_on(unit, UnitState::Quarantined, &Change::default(), &act)
+            .await;
+        if let Err(error) = moved {
+            tracing::warn!(unit = %unit.unit_id, %error, "the unit stays `dropping`; its table is there");
+        }
+    }
+
+    async fn dropped(&self, unit: &Unit) -> Result<Unit, DisposalError> {
+        let reason = format!(
+            "its quarantine ended at {} (epoch ms)",
+            unit.drop_after_ms.unwrap_or_default()
+        );
+        let mut act = unit.act("drop", reason);
+        act.evidence = serde_json::json!({
+            "manifest": unit.manifest_key,
+            "manifest_sha256": unit.manifest_sha256,
+            "content_digest": unit.content_digest,
+            "table_oid": unit.table_oid,
+        });
+        let dropped = self
+            .moved_on(unit, UnitState::Dropped, &Change::default(), &act)
+            .await?;
+        let rows = unit.row_count.unwrap_or_default().unsigned_abs();
+        let (job, source) = (self.ctx.job().as_str(), unit.source.as_str());
+        metric::disposal_rows(job, source, &unit.table.plain(), "drop", rows);
+        Ok(dropped)
+    }
+}
+
+/// What the export of an archived unit must hold.
+fn expected(unit: &Unit) -> Result<Content, DisposalError> {
+    let digest: Option<ContentDigest> = unit.content_digest.as_deref().and_then(|text| text.parse().ok());
+    match (unit.row_count, digest) {
+        (Some(rows), Some(digest)) => Ok(Content {
+            rows: rows.unsigned_abs(),
+            digest,
+        }),
+        _ => Err(checks::no_evidence(unit)),
+    }
+}
+
+fn depended_on(unit: &Unit, error: DisposalError) -> DisposalError {
+    match error.sqlstate().as_deref() {
+        Some("2BP01") => checks::refused("referenced", unit, &format!("cannot be dropped: {error}")),
+        _ => error,
+    }
+}

@@ -1,0 +1,120 @@
+//! Nobody waits longer than `disposal.lock_timeout` for us.
+//!
+//! A statement that waits for a strong lock makes everybody wait who comes after it, so the time we may wait *is* the
+//! longest outage we can cause. From the moment the first lock is asked for, every statement of an attempt gets what is
+//! left of that time, for waiting as well as for working; an attempt that does not make it is rolled back and made
+//! again later, with jitter, a bounded number of times.
+
+use std::time::{Duration, Instant};
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use eidos_runtime::JobContext;
+use sqlx::{AssertSqlSafe, PgConnection};
+
+use crate::DisposalError;
+use crate::error::in_the_way;
+use crate::settings::DisposalSettings;
+
+/// The time of one attempt.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    until: Instant,
+}
+
+impl Patience {
+    /// From now on.
+    pub(super) fn begin(settings: &DisposalSettings) -> Self {
+        Self {
+            until: Instant::now() + settings.lock_timeout,
+        }
+    }
+
+    /// Runs a statement within what is left. Statements are made of names the catalogue gave and we quoted, of numbers
+    /// and of constants.
+    pub(super) async fn run(
+        self,
+        conn: &mut PgConnection,
+        doing: &'static str,
+        statement: &str,
+    ) -> Result<(), DisposalError> {
+        // 0 would mean no limit. In a message of its own: a limit does not hold for statements that came with it.
+        let left = self
+            .until
+            .saturating_duration_since(Instant::now())
+            .as_millis()
+            .max(1);
+        let limits = format!("SET LOCAL lock_timeout = {left}; SET LOCAL statement_timeout = {left}");
+        execute(conn, "limit a statement", limits).await?;
+        execute(conn, doing, statement.to_owned()).await
+    }
+}
+
+/// Runs statements without parameters.
+pub(super) async fn execute(
+    conn: &mut PgConnection,
+    doing: &'static str,
+    statement: String,
+) -> Result<(), DisposalError> {
+    sqlx::raw_sql(AssertSqlSafe(statement))
+        .execute(conn)
+        .await
+        .map_err(DisposalError::sql(doing))?;
+    Ok(())
+}
+
+/// The attempts of one act.
+pub(super) struct Attempts<'a> {
+    ctx: &'a JobContext,
+    doing: String,
+    pauses: ExponentialBackoff,
+    made: u32,
+}
+
+impl<'a> Attempts<'a> {
+    /// `doing` completes "could not ...".
+    pub(super) fn new(ctx: &'a JobContext, settings: &DisposalSettings, doing: String) -> Self {
+        let pauses = ExponentialBuilder::default()
+            .with_jitter()
+            .with_min_delay(settings.lock_backoff)
+            .with_max_delay(settings.lock_backoff_max)
+            .with_max_times(settings.lock_attempts.saturating_sub(1) as usize)
+            .build();
+        Self {
+            ctx,
+            doing,
+            pauses,
+            made: 0,
+        }
+    }
+
+    /// After a failed attempt: waits and returns, or ends it all. Only a lock that somebody else held is worth
+    /// another attempt.
+    ///
+    /// # Errors
+    /// The failure itself; [`DisposalError::Busy`] after the last attempt; [`DisposalError::Job`] once the run must
+    /// stop.
+    pub(super) async fn again_after(&mut self, failure: DisposalError) -> Result<(), DisposalError> {
+        let DisposalError::Sql { source, .. } = &failure else {
+            return Err(failure);
+        };
+        if !in_the_way(source) {
+            return Err(failure);
+        }
+        self.made += 1;
+        tracing::debug!(attempt = self.made, %failure, "somebody else holds a lock");
+        let Some(pause) = self.pauses.next() else {
+            return Err(DisposalError::Busy {
+                what: format!(
+                    "could not {} in {} attempts, because it was in use each time (last: {failure}); the next run tries \
+                     again",
+                    self.doing, self.made
+                ),
+            });
+        };
+        self.ctx.unless_cancelled(tokio::time::sleep(pause)).await?;
+        Ok(())
+    }
+}
+
+/// The longest a lock may be waited for where nobody waits behind us.
+pub(super) const UNFELT: Duration = Duration::from_secs(5);

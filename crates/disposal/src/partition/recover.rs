@@ -1,0 +1,222 @@
+//! What earlier runs left behind, before a run plans anything new.
+
+use std::collections::BTreeSet;
+
+use eidos_archive_store::TableFolder;
+use eidos_core::ident::SqlIdent;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::freeze::thaw_sql;
+use super::locks::{Attempts, Patience};
+use super::{PartitionDisposal, UnitOutcome};
+use crate::DisposalError;
+use crate::audit::{self, Act};
+use crate::catalogue::{self, TableShape};
+use crate::export::stored;
+use crate::unit::{self, Change, Unit, UnitKind, UnitState};
+
+/// Something that was found and put in order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "what")]
+pub enum Recovered {
+    /// An interrupted concurrent detach was finalized.
+    Finalized {
+        /// The partition, `schema.table`.
+        partition: String,
+    },
+    /// An interrupted export was discarded and its unit given up; the partition begins again.
+    Abandoned {
+        /// The unit.
+        unit_id: Uuid,
+        /// Its name.
+        unit_name: String,
+    },
+    /// A unit whose table had already left its parent was moved on.
+    MovedOn {
+        /// The unit.
+        unit_id: Uuid,
+        /// Its name.
+        unit_name: String,
+        /// Where it is now.
+        state: UnitState,
+    },
+    /// Objects of an abandoned unit were removed: a node that had been given up was still uploading.
+    Swept {
+        /// The unit.
+        unit_id: Uuid,
+        /// How many.
+        objects: u64,
+    },
+    /// A folder in the object store that belongs to no unit of this database. It is left alone.
+    UnknownFolder {
+        /// The unit it is named after.
+        unit_id: Uuid,
+        /// Its name.
+        unit_name: String,
+    },
+}
+
+impl PartitionDisposal<'_> {
+    /// Puts in order what earlier runs of this job left of a table, in the order in which one thing is in the way of the
+    /// next: pending detaches, units whose table is no longer attached, interrupted exports, folders.
+    ///
+    /// # Errors
+    /// [`DisposalError::Refused`] when a table in quarantine was removed by somebody else; those of any statement.
+    pub async fn recover(&self, table: &SqlIdent) -> Result<Vec<Recovered>, DisposalError> {
+        let mut conn = self.reader().await?;
+        let shape = catalogue::read_table(&mut conn, table).await?;
+        drop(conn);
+        let Some(shape) = shape else {
+            return Ok(Vec::new());
+        };
+        let mut recovered = Vec::new();
+        for partition in self.finalize_pending(&shape).await? {
+            let partition = partition.relation.plain();
+            self.record_finalized(&shape, &partition).await?;
+            recovered.push(Recovered::Finalized { partition });
+        }
+        for unit in self.open_units(&shape).await? {
+            recovered.extend(self.settle(unit).await?);
+        }
+        recovered.extend(self.sweep(&shape).await?);
+        Ok(recovered)
+    }
+
+    async fn record_finalized(&self, shape: &TableShape, partition: &str) -> Result<(), DisposalError> {
+        let mut step = self.ctx.step().await?;
+        let act = Act {
+            unit_id: None,
+            source: self.policy.source,
+            table: shape.relation.clone(),
+            object: partition.to_owned(),
+            action: "finalize",
+            rows: None,
+            bytes: None,
+            plan_digest: None,
+            approved_by: "policy".to_owned(),
+            reason: "an interrupted DETACH CONCURRENTLY was in the way of every other".to_owned(),
+            evidence: serde_json::json!({}),
+        };
+        audit::record(&mut step, self.ctx, &act).await?;
+        step.commit().await?;
+        Ok(())
+    }
+
+    async fn open_units(&self, shape: &TableShape) -> Result<Vec<Unit>, DisposalError> {
+        let pool = self.ctx.jobs_db().read();
+        let open = unit::list_open(pool, self.policy.source, Some(&shape.relation)).await?;
+        Ok(open
+            .into_iter()
+            .filter(|unit| unit.kind == UnitKind::Partition && unit.job_name == self.ctx.job().as_str())
+            .collect())
+    }
+
+    /// One unit that is on its way. One whose partition is still attached waits for the plan.
+    async fn settle(&self, unit: Unit) -> Result<Option<Recovered>, DisposalError> {
+        if unit.state == UnitState::Exporting {
+            let unit = self.abandon(&unit, "its export was interrupted").await?;
+            return Ok(Some(Recovered::Abandoned {
+                unit_id: unit.unit_id,
+                unit_name: unit.unit_name,
+            }));
+        }
+        let found = self.whereabouts(&unit).await?;
+        let left = found.as_ref().is_none_or(|found| found.parent.is_none());
+        let outcome: UnitOutcome = match unit.state {
+            // Detached, and the process ended before it was written down; or dropped, likewise.
+            UnitState::Verified if left => self.resume_to_rest(unit.clone()).await?,
+            UnitState::Frozen if left && !unit.archived => self.resume_to_rest(unit.clone()).await?,
+            UnitState::Dropping if found.is_none() => self.resume(unit.clone()).await?,
+            UnitState::Quarantined if found.is_none() => return Err(super::begin::removed(&unit)),
+            _ => return Ok(None),
+        };
+        Ok(Some(Recovered::MovedOn {
+            unit_id: outcome.unit.unit_id,
+            unit_name: outcome.unit.unit_name,
+            state: outcome.unit.state,
+        }))
+    }
+
+    /// Into quarantine and no further: what is due there is the plan's to say.
+    async fn resume_to_rest(&self, unit: Unit) -> Result<UnitOutcome, DisposalError> {
+        let unit = self.quarantine(&unit).await?;
+        Ok(UnitOutcome {
+            unit,
+            acts: vec!["quarantine"],
+            waiting: None,
+        })
+    }
+
+    /// Removes, again and again, what appears in the folders of units that were given up.
+    async fn sweep(&self, shape: &TableShape) -> Result<Vec<Recovered>, DisposalError> {
+        let Some(store) = self.store else {
+            return Ok(Vec::new());
+        };
+        let (source, table) = (self.policy.source, &shape.relation);
+        let below = TableFolder::new(source.as_str(), &table.schema, &table.name)?;
+        let folders = stored(self.ctx, store.folders(&below).await)?;
+        if folders.is_empty() {
+            return Ok(Vec::new());
+        }
+        let abandoned = unit::abandoned_of(self.ctx.jobs_db().read(), source, table).await?;
+        let abandoned: BTreeSet<Uuid> = abandoned.into_iter().map(|unit| unit.unit_id).collect();
+        let mut recovered = Vec::new();
+        for folder in folders {
+            let unit_id = folder.unit_id();
+            if abandoned.contains(&unit_id) {
+                let objects = stored(self.ctx, store.discard(&folder).await)?;
+                recovered.push(Recovered::Swept { unit_id, objects });
+            } else if unit::by_id(self.ctx.jobs_db().read(), unit_id).await?.is_none() {
+                recovered.push(Recovered::UnknownFolder {
+                    unit_id,
+                    unit_name: folder.unit_name().to_owned(),
+                });
+            }
+        }
+        Ok(recovered)
+    }
+
+    /// Gives a unit up that is no longer wanted, and lets its partition be written to again. Only before it was detached.
+    ///
+    /// # Errors
+    /// [`DisposalError::Refused`] once it was detached; [`DisposalError::Busy`]; those of any statement.
+    pub async fn release(&self, unit: &Unit, reason: &str) -> Result<Unit, DisposalError> {
+        let found = self.whereabouts(unit).await?;
+        let found = found.ok_or_else(|| super::begin::removed(unit))?;
+        if found.parent.is_none() || unit.state > UnitState::Verified {
+            return Err(super::checks::refused(
+                "changed",
+                unit,
+                "is detached already; attach it again first",
+            ));
+        }
+        let mut attempts = Attempts::new(self.ctx, self.settings, format!("thaw {}", unit.unit_name));
+        loop {
+            let mut step = self.foreign.step().await?;
+            let thaw = thaw_sql(&found.relation);
+            let thawed = Patience::begin(self.settings)
+                .run(step.conn(), "thaw a partition", &thaw)
+                .await;
+            match thawed {
+                Ok(()) => {
+                    step.commit().await?;
+                    break;
+                }
+                Err(failure) => {
+                    drop(step);
+                    attempts.again_after(failure).await?;
+                }
+            }
+        }
+        let change = Change {
+            reason: Some(reason.to_owned()),
+            ..Change::default()
+        };
+        let released = self
+            .moved_on(unit, UnitState::Abandoned, &change, &unit.act("release", reason))
+            .await?;
+        self.discard(&released).await?;
+        Ok(released)
+    }
+}

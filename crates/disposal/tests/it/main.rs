@@ -1,0 +1,16 @@
+//! Disposal against real PostgreSQL servers and a folder as object store.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests: a failure is the test's"
+)]
+
+mod catalogue;
+mod partition;
+mod partition_corrupt;
+mod partition_crash;
+mod partition_freeze;
+mod partition_locks;
+mod partition_refused;
+mod stand;

@@ -1,0 +1,146 @@
+//! The whole way of a partition when nothing goes wrong.
+
+use eidos_disposal::export::{LongRead, content_of};
+use eidos_disposal::partition::Waiting;
+use eidos_disposal::unit::UnitState;
+
+use crate::stand::{JANUARY, Stand, mandate};
+
+#[tokio::test]
+async fn a_partition_is_frozen_exported_quarantined_and_dropped_days_later() {
+    let stand = Stand::new().await;
+    let run = stand.run().await;
+    let own = stand.identity(&run, JANUARY).await;
+    let mut read = LongRead::open(&stand.foreign, &stand.settings).await.unwrap();
+    let select = format!("SELECT id, created_at, actor, amount, detail, seen FROM {JANUARY}");
+    let before = content_of(&run.ctx, read.conn(), &select, 6).await.unwrap();
+    read.close().await;
+
+    let outcome = run.disposal().advance(&own, &mandate()).await.unwrap();
+    assert_eq!(outcome.acts, ["freeze", "export", "quarantine"]);
+    assert_eq!(outcome.unit.state, UnitState::Quarantined);
+    let due = run.ctx.slot().ms() + 7 * 24 * 60 * 60 * 1000;
+    assert_eq!(outcome.waiting, Some(Waiting::Until(due)));
+    assert_eq!(outcome.unit.row_count, Some(400));
+    assert_eq!(
+        outcome.unit.content_digest,
+        Some(before.digest.to_string()),
+        "the rows' own bytes"
+    );
+    assert_eq!(
+        stand.rows().await,
+        800,
+        "January is no longer seen through the parent"
+    );
+    let resting = outcome.unit.quarantine_table.clone().unwrap();
+    assert_eq!(stand.count(&format!("SELECT count(*) FROM {resting}")).await, 400);
+    let valid = format!(
+        "SELECT count(*) FROM pg_constraint WHERE conrelid = '{resting}'::regclass \
+         AND conname = 'eidos_disposal_bounds' AND convalidated"
+    );
+    assert_eq!(
+        stand.count(&valid).await,
+        1,
+        "attaching it again would not read it"
+    );
+
+    // Not due yet: nothing happens, however often it is asked.
+    let again = run.disposal().resume(outcome.unit.clone()).await.unwrap();
+    assert_eq!((again.acts.len(), again.waiting), (0, Some(Waiting::Until(due))));
+
+    let later = stand.later_run().await;
+    let done = later.disposal().resume(outcome.unit).await.unwrap();
+    assert_eq!((done.unit.state, done.acts), (UnitState::Dropped, vec!["drop"]));
+    assert_eq!(
+        stand
+            .count("SELECT count(*) FROM pg_class WHERE relname LIKE '%2024_01%'")
+            .await,
+        0
+    );
+    assert_eq!(stand.manifests().len(), 1, "the export stays");
+    assert_eq!(
+        stand.acts().await,
+        ["freeze", "export", "verify", "quarantine", "drop", "drop"]
+    );
+    let approved = stand
+        .jobs_text("SELECT string_agg(DISTINCT approved_by || plan_digest, ',') FROM eidos_jobs_disposals");
+    assert_eq!(approved.await, "ada0123");
+}
+
+#[tokio::test]
+async fn without_quarantine_and_without_an_export_it_goes_in_one_run_and_is_counted() {
+    let stand = Stand::new().await;
+    let run = stand.run().await.unarchived().with_quarantine_days(0);
+    let outcome = stand.advance(&run).await.unwrap();
+    assert_eq!(outcome.unit.state, UnitState::Dropped);
+    assert_eq!(outcome.unit.row_count, Some(400));
+    assert!(stand.objects().is_empty());
+    assert_eq!(stand.rows().await, 800);
+}
+
+#[tokio::test]
+async fn no_run_drops_more_than_its_quota() {
+    let mut stand = Stand::new().await;
+    stand.settings.drops_per_run = 1;
+    let run = stand.run().await.unarchived().with_quarantine_days(0);
+    let february = stand.identity(&run, "eidos_risk_audit_logs_2024_02").await;
+    assert_eq!(stand.advance(&run).await.unwrap().unit.state, UnitState::Dropped);
+    let second = run.disposal().advance(&february, &mandate()).await.unwrap();
+    assert_eq!(
+        (second.unit.state, second.waiting),
+        (UnitState::Quarantined, Some(Waiting::Quota))
+    );
+}
+
+#[tokio::test]
+async fn a_default_partition_stays_and_the_detach_is_plain() {
+    let stand = Stand::new().await;
+    stand
+        .sql("CREATE TABLE audit_rest PARTITION OF eidos_risk_audit_logs DEFAULT")
+        .await;
+    stand
+        .sql("INSERT INTO eidos_risk_audit_logs (id, created_at) VALUES (9, 1)")
+        .await;
+    let unit = stand.quarantined().await;
+    assert_eq!(stand.rows().await, 801);
+    let later = stand.later_run().await;
+    let done = later.disposal().resume(unit).await.unwrap();
+    assert_eq!(done.unit.state, UnitState::Dropped);
+}
+
+#[tokio::test]
+async fn csv_and_empty_partitions_go_the_same_way() {
+    let stand = Stand::new().await;
+    stand.sql(&format!("TRUNCATE {JANUARY}")).await;
+    let mut run = stand.run().await.with_quarantine_days(0);
+    run.policy.archive = Some(eidos_archive_store::ArchiveFormat::Csv);
+    let outcome = stand.advance(&run).await.unwrap();
+    assert_eq!(
+        (outcome.unit.state, outcome.unit.row_count),
+        (UnitState::Dropped, Some(0))
+    );
+    let february = stand.identity(&run, "eidos_risk_audit_logs_2024_02").await;
+    let outcome = run.disposal().advance(&february, &mandate()).await.unwrap();
+    assert_eq!(
+        (outcome.unit.state, outcome.unit.row_count),
+        (UnitState::Dropped, Some(400))
+    );
+}
+
+#[tokio::test]
+async fn names_with_quotes_generated_columns_and_another_schema_are_no_obstacle() {
+    let stand = Stand::new().await;
+    stand.sql("CREATE SCHEMA \"odd \"\"schema\"").await;
+    stand
+        .sql(&format!(
+            "ALTER TABLE eidos_risk_audit_logs ADD COLUMN \"to\"\"ld\" BIGINT GENERATED ALWAYS AS (id * 2) STORED; \
+             ALTER TABLE {JANUARY} SET SCHEMA \"odd \"\"schema\""
+        ))
+        .await;
+    let unit = stand.quarantined().await;
+    let later = stand.later_run().await;
+    assert_eq!(
+        later.disposal().resume(unit).await.unwrap().unit.state,
+        UnitState::Dropped
+    );
+}

@@ -1,0 +1,353 @@
+//! Two databases, a folder of objects, and runs of a job with a fence of their own.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use eidos_archive_store::{ArchiveFormat, ArchiveStore, ArchiveStoreSettings};
+use eidos_core::db::{DatabaseSettings, JobsDb, connect_foreign, connect_jobs};
+use eidos_core::fence::{ForeignFence, MintRequest, mint};
+use eidos_core::migrations::{install_foreign_fence, install_foreign_freeze};
+use eidos_disposal::DisposalError;
+use eidos_disposal::catalogue::{self, TableShape};
+use eidos_disposal::partition::{
+    DropQuota, PartitionDisposal, PartitionIdentity, PartitionPolicy, UnitOutcome,
+};
+use eidos_disposal::settings::DisposalSettings;
+use eidos_disposal::unit::{Mandate, Unit, UnitState};
+use eidos_runtime::{JobContext, Standalone};
+use eidos_settings::{SecuritySection, SourceName};
+use eidos_testkit::{ScratchDir, TestDb};
+use eidos_types::{Clock, ExecutionId, JobName, NodeId, SharedClock, Slot, SystemClock};
+use sqlx::{AssertSqlSafe, PgPool};
+
+pub(crate) const TABLE: &str = "eidos_risk_audit_logs";
+/// First instants of January, February, March and April 2024, UTC.
+pub(crate) const MONTHS: [i64; 4] = [
+    1_704_067_200_000,
+    1_706_745_600_000,
+    1_709_251_200_000,
+    1_711_929_600_000,
+];
+pub(crate) const JANUARY: &str = "eidos_risk_audit_logs_2024_01";
+const ROWS_PER_MONTH: i64 = 400;
+
+pub(crate) struct Stand {
+    pub(crate) jobs: TestDb,
+    pub(crate) books: TestDb,
+    pub(crate) jobs_db: JobsDb,
+    pub(crate) foreign: PgPool,
+    pub(crate) store: ArchiveStore,
+    pub(crate) settings: DisposalSettings,
+    dir: ScratchDir,
+}
+
+/// One run of the job.
+pub(crate) struct Run {
+    pub(crate) ctx: JobContext,
+    pub(crate) foreign: ForeignFence,
+    pub(crate) quota: DropQuota,
+    pub(crate) policy: PartitionPolicy,
+    store: Option<ArchiveStore>,
+    settings: DisposalSettings,
+}
+
+impl Stand {
+    /// The audit log, with rows in January, February and March 2024.
+    pub(crate) async fn new() -> Self {
+        let stand = Self::bare().await;
+        stand
+            .sql(&format!(
+                "CREATE TABLE {TABLE} (id BIGINT NOT NULL, created_at BIGINT NOT NULL, actor VARCHAR(64), \
+                     amount NUMERIC(36,18) NOT NULL DEFAULT 0, detail JSONB, seen BOOLEAN NOT NULL DEFAULT false, \
+                     PRIMARY KEY (id, created_at)) PARTITION BY RANGE (created_at)"
+            ))
+            .await;
+        for (month, bounds) in MONTHS.windows(2).enumerate() {
+            stand
+                .sql(&format!(
+                    "CREATE TABLE {TABLE}_2024_0{} PARTITION OF {TABLE} FOR VALUES FROM ({}) TO ({})",
+                    month + 1,
+                    bounds[0],
+                    bounds[1]
+                ))
+                .await;
+            stand
+                .sql(&format!(
+                    "INSERT INTO {TABLE} SELECT {month} * 1000 + i, {} + i * 1000, \
+                         CASE WHEN i % 7 = 0 THEN NULL WHEN i % 5 = 0 THEN '' ELSE 'actor ' || i END, \
+                         (i::numeric + 0.000000000000000001) * CASE WHEN i % 2 = 0 THEN -1 ELSE 1 END, \
+                         CASE WHEN i % 3 = 0 THEN NULL ELSE jsonb_build_object('n', i, 't', E'l1\\nl2') END, i % 2 = 0 \
+                     FROM generate_series(0, {ROWS_PER_MONTH} - 1) AS i",
+                    bounds[0]
+                ))
+                .await;
+        }
+        stand
+    }
+
+    /// Databases and a folder, and no table.
+    pub(crate) async fn bare() -> Self {
+        let (jobs, books) = (TestDb::migrated().await, TestDb::empty().await);
+        install_foreign_fence(books.pool()).await.unwrap();
+        install_foreign_freeze(books.pool()).await.unwrap();
+        let jobs_db = connect_jobs(DatabaseSettings::new(jobs.url().into()), "disposal-test")
+            .await
+            .unwrap();
+        let foreign = connect_foreign(DatabaseSettings::new(books.url().into()), "disposal-test", "risk")
+            .await
+            .unwrap();
+        let dir = ScratchDir::create("disposal").unwrap();
+        let mut archive = ArchiveStoreSettings::at(format!("file://{}", dir.path().display()));
+        archive.part_bytes = 64 * 1024;
+        let store = ArchiveStore::open(&archive, &no_security()).await.unwrap();
+        Self {
+            jobs,
+            books,
+            jobs_db,
+            foreign,
+            store,
+            settings: DisposalSettings {
+                lock_timeout: Duration::from_millis(100),
+                lock_attempts: 3,
+                lock_backoff: Duration::from_millis(10),
+                lock_backoff_max: Duration::from_millis(50),
+                ..DisposalSettings::default()
+            },
+            dir,
+        }
+    }
+
+    /// A run for this slot, the newest one: earlier runs may not write any more.
+    pub(crate) async fn run_at(&self, slot: &str) -> Run {
+        self.run_with(slot, Arc::new(SystemClock::default())).await
+    }
+
+    /// A run two years later, with this clock.
+    pub(crate) async fn run_with(&self, slot: &str, clock: SharedClock) -> Run {
+        let job: JobName = "data-cleanup".parse().unwrap();
+        let real = SystemClock::default();
+        let execution = ExecutionId::new(&real);
+        let request = MintRequest {
+            job: job.clone(),
+            floor: 0,
+            node: NodeId::new(&real),
+            execution,
+            now_ms: real.now_ms(),
+        };
+        let minted = mint(self.jobs.pool(), &request).await.unwrap();
+        let ctx = JobContext::standalone(Standalone {
+            job,
+            execution,
+            slot: Slot::at(slot.parse().unwrap()),
+            dry_run: false,
+            requested_by: None,
+            fence: Some(minted.fence),
+            jobs_db: self.jobs_db.clone(),
+            clock,
+            budget: Duration::from_mins(5),
+        });
+        let foreign = ctx.raised_in(&self.foreign).await.unwrap();
+        Run {
+            ctx,
+            foreign,
+            quota: DropQuota::new(self.settings.drops_per_run),
+            policy: PartitionPolicy {
+                source: SourceName::Risk,
+                archive: Some(ArchiveFormat::Parquet),
+                quarantine_days: 7,
+            },
+            store: Some(self.store.clone()),
+            settings: self.settings.clone(),
+        }
+    }
+
+    /// 1 January 2026: everything in the table is old.
+    pub(crate) async fn run(&self) -> Run {
+        self.run_at("2026-01-01T00:00:00Z").await
+    }
+
+    /// Eight days later: what was put into quarantine by [`Stand::run`] is due.
+    pub(crate) async fn later_run(&self) -> Run {
+        self.run_at("2026-01-09T00:00:00Z").await
+    }
+
+    /// A statement on the exchange's database, with an ordinary, writable session.
+    pub(crate) async fn sql(&self, statement: &str) {
+        self.try_sql(statement).await.unwrap();
+    }
+
+    pub(crate) async fn try_sql(&self, statement: &str) -> Result<(), sqlx::Error> {
+        sqlx::raw_sql(AssertSqlSafe(statement.to_owned()))
+            .execute(self.books.pool())
+            .await
+            .map(|_done| ())
+    }
+
+    pub(crate) async fn count(&self, query: &str) -> i64 {
+        sqlx::query_scalar(AssertSqlSafe(query.to_owned()))
+            .fetch_one(self.books.pool())
+            .await
+            .unwrap()
+    }
+
+    /// Rows seen through the parent.
+    pub(crate) async fn rows(&self) -> i64 {
+        self.count(&format!("SELECT count(*) FROM {TABLE}")).await
+    }
+
+    pub(crate) async fn jobs_sql(&self, statement: &str) {
+        sqlx::raw_sql(AssertSqlSafe(statement.to_owned()))
+            .execute(self.jobs.pool())
+            .await
+            .unwrap();
+    }
+
+    /// One text of our own tables.
+    pub(crate) async fn jobs_text(&self, query: &str) -> String {
+        sqlx::query_scalar(AssertSqlSafe(query.to_owned()))
+            .fetch_one(self.jobs.pool())
+            .await
+            .unwrap()
+    }
+
+    /// States of all units, in the order they began.
+    pub(crate) async fn states(&self) -> Vec<String> {
+        sqlx::query_scalar("SELECT state FROM eidos_jobs_disposal_units ORDER BY unit_id")
+            .fetch_all(self.jobs.pool())
+            .await
+            .unwrap()
+    }
+
+    /// Actions of the audit, in their order.
+    pub(crate) async fn acts(&self) -> Vec<String> {
+        sqlx::query_scalar("SELECT action FROM eidos_jobs_disposals ORDER BY id")
+            .fetch_all(self.jobs.pool())
+            .await
+            .unwrap()
+    }
+
+    pub(crate) async fn shape(&self) -> TableShape {
+        let mut conn = self.books.pool().acquire().await.unwrap();
+        catalogue::read_table(&mut conn, &TABLE.parse().unwrap())
+            .await
+            .unwrap()
+            .unwrap()
+    }
+
+    /// What a plan made now says about a partition.
+    pub(crate) async fn identity(&self, run: &Run, partition: &str) -> PartitionIdentity {
+        let shape = self.shape().await;
+        let layout = shape.partitioning.as_ref().unwrap();
+        let partition = layout
+            .partitions
+            .iter()
+            .find(|found| found.relation.name == partition);
+        PartitionIdentity::of(&shape, partition.unwrap(), &run.policy).unwrap()
+    }
+
+    /// Takes January as far as it goes.
+    pub(crate) async fn advance(&self, run: &Run) -> Result<UnitOutcome, DisposalError> {
+        let identity = self.identity(run, JANUARY).await;
+        run.disposal().advance(&identity, &mandate()).await
+    }
+
+    /// The only unit.
+    pub(crate) async fn unit(&self) -> Unit {
+        let id: uuid::Uuid =
+            sqlx::query_scalar("SELECT unit_id FROM eidos_jobs_disposal_units ORDER BY unit_id DESC LIMIT 1")
+                .fetch_one(self.jobs.pool())
+                .await
+                .unwrap();
+        eidos_disposal::unit::by_id(self.jobs.pool(), id)
+            .await
+            .unwrap()
+            .unwrap()
+    }
+
+    /// January at rest in quarantine, with a proved export.
+    pub(crate) async fn quarantined(&self) -> Unit {
+        let run = self.run().await;
+        let outcome = self.advance(&run).await.unwrap();
+        assert_eq!(outcome.unit.state, UnitState::Quarantined);
+        outcome.unit
+    }
+
+    /// Every file of the object store, sorted.
+    pub(crate) fn objects(&self) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        let mut folders = vec![self.dir.path().to_path_buf()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    found.push(path);
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+
+    pub(crate) fn manifests(&self) -> Vec<PathBuf> {
+        let mut found = self.objects();
+        found.retain(|path| path.ends_with("manifest.json"));
+        found
+    }
+}
+
+impl Run {
+    pub(crate) fn disposal(&self) -> PartitionDisposal<'_> {
+        PartitionDisposal {
+            ctx: &self.ctx,
+            foreign: &self.foreign,
+            store: self.store.as_ref(),
+            settings: &self.settings,
+            policy: self.policy.clone(),
+            quota: &self.quota,
+        }
+    }
+
+    /// Without an export.
+    pub(crate) fn unarchived(mut self) -> Self {
+        self.policy.archive = None;
+        self
+    }
+
+    pub(crate) fn with_quarantine_days(mut self, days: u32) -> Self {
+        self.policy.quarantine_days = days;
+        self
+    }
+
+    pub(crate) async fn recover(&self) -> Vec<eidos_disposal::partition::Recovered> {
+        self.disposal().recover(&TABLE.parse().unwrap()).await.unwrap()
+    }
+}
+
+pub(crate) fn mandate() -> Mandate {
+    Mandate {
+        plan_digest: "0123".to_owned(),
+        approved_by: "ada".to_owned(),
+    }
+}
+
+/// The label of a refusal; any other outcome fails the test.
+#[track_caller]
+pub(crate) fn refusal<T: std::fmt::Debug>(outcome: Result<T, DisposalError>) -> &'static str {
+    let error = outcome.unwrap_err();
+    error.refusal().unwrap_or_else(|| panic!("no refusal: {error:?}"))
+}
+
+fn no_security() -> SecuritySection {
+    serde_json::from_value(serde_json::json!({
+        "tls_enabled": false,
+        "grpc": { "enabled": false, "cert": null, "key": null, "ca_cert": null, "client_auth": false },
+        "postgres": { "enabled": false, "sslmode": "prefer", "ca_cert": null },
+        "redis": { "enabled": false, "ca_cert": null, "skip_verify": false },
+        "nacos": { "enabled": false, "ca_cert": null },
+        "archive_storage": { "enabled": false, "s3_sse": "AES256", "kms_key_id": null },
+    }))
+    .unwrap()
+}
