@@ -21,13 +21,33 @@
 pub mod domain;
 pub mod jobs;
 pub mod partitions;
+mod routes;
 pub mod settings;
 pub mod sources;
 mod start;
+mod store;
 
-use eidos_runtime::ServiceDefinition;
+use eidos_runtime::{JobCommand, ServiceDefinition};
 
 pub use settings::RetentionSettings;
+
+/// What a person starts by hand.
+const COMMANDS: [JobCommand; 2] = [
+    JobCommand {
+        name: "plan",
+        about: "Print what the next run would do, and the digest to apply it by",
+        job: "data-cleanup",
+        dry_run: true,
+        required: &[],
+    },
+    JobCommand {
+        name: "apply",
+        about: "Do exactly what a plan says, or refuse if the world has changed",
+        job: "data-cleanup",
+        dry_run: false,
+        required: &["plan"],
+    },
+];
 
 /// What `main` runs.
 #[must_use]
@@ -36,7 +56,7 @@ pub fn service() -> ServiceDefinition<RetentionSettings> {
         name: "retention-manager",
         about: "Creates partitions ahead of time and removes expired data, never unproved.",
         build: |deps| Box::pin(start::build(deps)),
-        routes: None,
-        commands: &[],
+        routes: Some(routes::routes),
+        commands: &COMMANDS,
     }
 }

@@ -1,12 +1,24 @@
 //! What retention-manager adds to the suite's settings.
 
-use eidos_settings::{CronLine, Problems, ServiceSettings, SuiteSettings};
+use eidos_archive_store::ArchiveStoreSettings;
+use eidos_core::ident::SqlIdent;
+use eidos_disposal::catalogue::source_of;
+use eidos_disposal::settings::DisposalSettings;
+use eidos_runtime::Job;
+use eidos_settings::{CronLine, Problems, ServiceSettings, SourceName, SuiteSettings};
 use serde::{Deserialize, Serialize};
+
+use crate::jobs::partition_manage::PartitionManage;
 
 /// The sections of retention-manager.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct RetentionSettings {}
+pub struct RetentionSettings {
+    /// Where exports go.
+    pub archive_store: ArchiveStoreSettings,
+    /// How units leave a database.
+    pub disposal: DisposalSettings,
+}
 
 /// The keys of `jobs.partition-manage` besides those of every job.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -23,7 +35,7 @@ pub struct PartitionManageOptions {
     pub drain_max_rows: u32,
     /// Most rows moved out of default partitions in one run.
     pub drain_rows_per_run: u64,
-    /// Rows of a default partition that are older than so many months are reported and not moved, 0 to 1200.
+    /// Rows of a default partition that are older than so many months are reported and not moved, 0 to 480.
     pub drain_months_back: u32,
 }
 
@@ -31,6 +43,52 @@ impl ServiceSettings for RetentionSettings {
     const DEFAULTS: &'static str = include_str!("../settings.default.yaml");
 
     fn validate(&self, suite: &SuiteSettings, problems: &mut Problems) {
-        let _ = (suite, problems);
+        self.disposal.problems(problems);
+        for problem in self.archive_store.problems() {
+            let key = format!("archive_store.{}", problem.key);
+            problems.add_value(key, problem.value, problem.reason, problem.fix);
+        }
+        let options = problems.job_options::<PartitionManageOptions>(suite, PartitionManage::NAME);
+        if let Some(options) = options {
+            options.problems(suite, problems);
+        }
     }
+}
+
+impl PartitionManageOptions {
+    fn problems(&self, suite: &SuiteSettings, problems: &mut Problems) {
+        let key = |key: &str| format!("jobs.{}.{key}", PartitionManage::NAME);
+        for (name, value, range) in [
+            ("months_ahead", self.months_ahead, 1..=60),
+            ("drain_max_rows", self.drain_max_rows, 1..=1_000_000),
+            ("drain_months_back", self.drain_months_back, 0..=480),
+        ] {
+            if !range.contains(&value) {
+                let fix = format!("use {} to {}", range.start(), range.end());
+                problems.add_value(key(name), value, "is out of range", fix);
+            }
+        }
+        for (index, table) in self.tables.iter().enumerate() {
+            if self.tables.iter().take(index).any(|other| other == table) {
+                problems.add_value(key("tables"), table, "is named twice", "name it once");
+            }
+            if let Err(error) = table.parse::<SqlIdent>() {
+                problems.add(key("tables"), error.to_string(), "correct the name");
+            } else if home(suite, table).is_none() {
+                problems.add_value(
+                    key("tables"),
+                    table,
+                    "is in no database that its name tells",
+                    format!("set data_retention.partitioned_tables.{table}.source"),
+                );
+            }
+        }
+    }
+}
+
+/// Which database a partitioned table lives in: what its retention rule says, or else its name.
+#[must_use]
+pub fn home(suite: &SuiteSettings, table: &str) -> Option<SourceName> {
+    let rule = suite.data_retention.partitioned_tables.get(table);
+    rule.and_then(|rule| rule.source).or_else(|| source_of(table))
 }

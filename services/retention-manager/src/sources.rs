@@ -12,6 +12,12 @@ use sqlx::PgPool;
 #[derive(Debug, Clone, Default)]
 pub struct Sources(BTreeMap<SourceName, PgPool>);
 
+impl FromIterator<(SourceName, PgPool)> for Sources {
+    fn from_iter<I: IntoIterator<Item = (SourceName, PgPool)>>(pools: I) -> Self {
+        Self(pools.into_iter().collect())
+    }
+}
+
 impl Sources {
     /// Connects to the primaries of these sources.
     ///

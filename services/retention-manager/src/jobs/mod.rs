@@ -1,1 +1,3 @@
 //! The jobs of this service.
+
+pub mod partition_manage;

@@ -1,1 +1,15 @@
-//! retention-manager against real servers.
+//! retention-manager against real servers: PostgreSQL and Redis, as a process and as a job in this one.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests: a failure is the test's"
+)]
+
+mod partitions_default;
+mod partitions_ground;
+mod partitions_layout;
+mod partitions_names;
+mod partitions_service;
+mod partitions_traffic;
+mod stand;

@@ -1,0 +1,239 @@
+//! Rows of a default partition move to their month, and are visible at every moment of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::partitions_ground::{DEFAULT, Ground, TABLE};
+use crate::stand::{count, sql};
+
+/// 1,000 rows in January 2024, ten minutes apart, and 500 in December.
+const ROWS: &str = "\
+    INSERT INTO eidos_chain_events (created_at, kind, amount, note) \
+    SELECT 1704067200000 + n * 600000, 'k' || n % 7, n * 1.000000000000000001, repeat('x', n % 50) \
+    FROM generate_series(0, 999) n; \
+    INSERT INTO eidos_chain_events (created_at, amount) \
+    SELECT 1701388800000 + n * 600000, n FROM generate_series(0, 499) n";
+const IN_DEFAULT: &str = "SELECT count(*) FROM eidos_chain_events_default";
+const CONTENT: &str =
+    "SELECT md5(string_agg(e::text, ',' ORDER BY created_at, id)) FROM eidos_chain_events e";
+const SLOT: &str = "2024-01-20T00:00:00Z";
+
+async fn content(ground: &Ground) -> String {
+    sqlx::query_scalar(CONTENT)
+        .fetch_one(ground.pool())
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn rows_move_to_their_month_unchanged() {
+    let ground = Ground::new(&[DEFAULT, ROWS]).await;
+    let before = content(&ground).await;
+    let job = ground.job(&[TABLE]).await;
+    let report = ground.run(&job, SLOT).await.unwrap();
+    assert_eq!(content(&ground).await, before);
+    assert_eq!(count(ground.pool(), IN_DEFAULT).await, 0);
+    assert_eq!(
+        count(
+            ground.pool(),
+            "SELECT count(*) FROM ONLY eidos_chain_events_2024_01"
+        )
+        .await,
+        1_000
+    );
+    assert_eq!(
+        count(
+            ground.pool(),
+            "SELECT count(*) FROM ONLY eidos_chain_events_2023_12"
+        )
+        .await,
+        500
+    );
+    assert_eq!(
+        (report.tables[0].rows_drained, report.tables[0].default_rows),
+        (1_500, 0)
+    );
+    ground
+        .assert_tiles(TABLE, "2023-12-01T00:00:00Z", "2024-05-01T00:00:00Z")
+        .await;
+    // The new partitions are like their siblings: keys and indexes came along, the helper check did not stay.
+    let checks = "SELECT count(*) FROM pg_constraint WHERE conname = 'eidos_partition_bounds'";
+    assert_eq!(count(ground.pool(), checks).await, 0);
+    let keys = "SELECT count(*) FROM pg_constraint WHERE contype = 'p' AND conrelid = 'eidos_chain_events_2024_01'::regclass";
+    assert_eq!(count(ground.pool(), keys).await, 1);
+    let audited: Vec<(String, i64)> = sqlx::query_as(
+        "SELECT action::text, sum(row_count)::bigint FROM eidos_jobs_disposals GROUP BY 1 ORDER BY 1",
+    )
+    .fetch_all(ground.jobs.pool())
+    .await
+    .unwrap();
+    assert_eq!(audited, [("create".to_owned(), 0), ("drain".to_owned(), 1_500)]);
+}
+
+/// A month with more rows than one transaction may move becomes several partitions, and a reader never misses a row.
+#[tokio::test]
+async fn a_full_month_moves_piece_by_piece_and_every_row_stays_visible() {
+    let ground = Ground::new(&[DEFAULT, ROWS]).await;
+    let before = content(&ground).await;
+    let mut job = ground.job(&[TABLE]).await;
+    job.options.drain_max_rows = 120;
+    let stop = Arc::new(AtomicBool::new(false));
+    let (pool, until) = (ground.pool().clone(), Arc::clone(&stop));
+    let reader = tokio::spawn(async move {
+        let mut readings = 0_u32;
+        while !until.load(Ordering::Relaxed) {
+            let seen = count(&pool, "SELECT count(*) FROM eidos_chain_events").await;
+            assert_eq!(seen, 1_500, "a row was invisible or twice there");
+            readings += 1;
+        }
+        readings
+    });
+    let report = ground.run(&job, SLOT).await.unwrap();
+    stop.store(true, Ordering::Relaxed);
+    assert!(reader.await.unwrap() > 0);
+    assert_eq!(content(&ground).await, before);
+    assert!(report.tables[0].created.iter().all(|created| created.rows <= 120));
+    assert!(
+        report.tables[0].created.len() > 13,
+        "{:?}",
+        report.tables[0].created
+    );
+    assert_eq!(count(ground.pool(), IN_DEFAULT).await, 0);
+    ground
+        .assert_tiles(TABLE, "2023-12-01T00:00:00Z", "2024-05-01T00:00:00Z")
+        .await;
+}
+
+#[tokio::test]
+async fn a_run_moves_no_more_than_its_share_and_the_next_goes_on() {
+    let ground = Ground::new(&[DEFAULT, ROWS]).await;
+    let mut job = ground.job(&[TABLE]).await;
+    (job.options.drain_max_rows, job.options.drain_rows_per_run) = (100, 250);
+    let first = ground.run(&job, SLOT).await.unwrap();
+    let table = &first.tables[0];
+    assert_eq!((table.rows_drained, table.default_rows), (250, 1_250));
+    assert_eq!(table.waiting.len(), 2, "{:?}", table.waiting);
+    assert_eq!(
+        table.months_ahead, 3,
+        "months without rows are created all the same"
+    );
+    assert!(table.problems.is_empty());
+    job.options.drain_rows_per_run = 10_000;
+    let second = ground.run(&job, SLOT).await.unwrap();
+    assert_eq!(second.tables[0].default_rows, 0);
+    assert_eq!(ground.rows().await, 1_500);
+}
+
+#[tokio::test]
+async fn rows_of_one_instant_move_together_or_are_reported() {
+    let ground = Ground::new(&[
+        DEFAULT,
+        "INSERT INTO eidos_chain_events (created_at, amount) \
+         SELECT CASE WHEN n <= 80 THEN 1704067200000 ELSE 1704067200000 + n * 1000 END, 1 \
+         FROM generate_series(1, 130) n",
+    ])
+    .await;
+    let mut job = ground.job(&[TABLE]).await;
+    job.options.drain_max_rows = 60;
+    let error = ground.run(&job, SLOT).await.unwrap_err().to_string();
+    assert!(error.contains("share the first instant"), "{error}");
+    assert_eq!(ground.rows().await, 130);
+    job.options.drain_max_rows = 90;
+    ground.run(&job, SLOT).await.unwrap();
+    assert_eq!(count(ground.pool(), IN_DEFAULT).await, 0);
+    assert_eq!(ground.rows().await, 130);
+}
+
+/// Moving deletes: what listens to deletions, or refers to the rows, must not be told a lie.
+#[tokio::test]
+async fn rows_that_somebody_watches_or_refers_to_are_not_moved() {
+    let trigger = "CREATE FUNCTION note_deletion() RETURNS trigger LANGUAGE plpgsql AS \
+        $$ BEGIN RAISE EXCEPTION 'a row was deleted'; END $$; \
+        CREATE TRIGGER audit BEFORE DELETE ON eidos_chain_events FOR EACH ROW EXECUTE FUNCTION note_deletion()";
+    let reference = "CREATE TABLE notes (created_at BIGINT, event BIGINT, \
+        FOREIGN KEY (created_at, event) REFERENCES eidos_chain_events (created_at, id) ON DELETE CASCADE)";
+    for (watcher, said) in [(trigger, "trigger audit"), (reference, "foreign keys of")] {
+        let ground = Ground::new(&[DEFAULT, ROWS, watcher]).await;
+        let job = ground.job(&[TABLE]).await;
+        let error = ground.run(&job, SLOT).await.unwrap_err().to_string();
+        assert!(
+            error.contains(said) && error.contains("may not be moved"),
+            "{error}"
+        );
+        assert!(
+            error.contains("3 partitions created, 0 rows moved"),
+            "the months ahead exist: {error}"
+        );
+        assert_eq!(count(ground.pool(), IN_DEFAULT).await, 1_500);
+    }
+}
+
+/// The history of the jobs themselves goes the same way, through the fence of the jobs database.
+#[tokio::test]
+async fn the_jobs_own_history_is_among_the_tables() {
+    let ground = Ground::new(&[]).await;
+    sql(
+        ground.jobs.pool(),
+        "INSERT INTO eidos_jobs_executions (job_name, status, started_at, created_at, execution_id, trigger) \
+         SELECT 'old', 'success', 1893456000000 + n, 1893456000000 + n, gen_random_uuid(), 'cli' \
+         FROM generate_series(1, 20) n",
+    )
+    .await;
+    let in_default = "SELECT count(*) FROM eidos_jobs_executions_default";
+    assert_eq!(count(ground.jobs.pool(), in_default).await, 20);
+    let job = ground.job(&["eidos_jobs_executions"]).await;
+    let report = ground.run(&job, "2030-01-01T00:00:00Z").await.unwrap();
+    assert_eq!(count(ground.jobs.pool(), in_default).await, 0);
+    assert_eq!(report.tables[0].rows_drained, 20);
+    assert_eq!(
+        count(
+            ground.jobs.pool(),
+            "SELECT count(*) FROM eidos_jobs_executions_2030_01"
+        )
+        .await,
+        20
+    );
+}
+
+/// A run that was replaced while it was away creates nothing, in neither database.
+#[tokio::test]
+async fn a_replaced_run_creates_nothing() {
+    use eidos_runtime::{Job, JobError};
+    use retention_manager::jobs::partition_manage::Params;
+
+    let ground = Ground::new(&[DEFAULT, ROWS]).await;
+    let job = ground.job(&[TABLE]).await;
+    let stale = ground.context(SLOT, false).await;
+    let current = ground.context(SLOT, false).await;
+    current
+        .raised_in(job.sources.pool(eidos_settings::SourceName::Chain).unwrap())
+        .await
+        .unwrap();
+    let refused = job.run(&stale, Params::default()).await.unwrap_err();
+    assert!(matches!(refused, JobError::Fenced), "{refused}");
+    assert!(ground.partitions(TABLE).await.is_empty());
+    assert_eq!(count(ground.pool(), IN_DEFAULT).await, 1_500);
+}
+
+#[tokio::test]
+async fn a_dry_run_changes_nothing_and_says_what_it_would_do() {
+    use eidos_runtime::Job;
+    use retention_manager::jobs::partition_manage::Params;
+
+    let ground = Ground::new(&[DEFAULT, ROWS]).await;
+    let job = ground.job(&[TABLE]).await;
+    let ctx = ground.context(SLOT, true).await;
+    let report = job.run(&ctx, Params::default()).await.unwrap();
+    assert!(ground.partitions(TABLE).await.is_empty());
+    assert_eq!(count(ground.pool(), IN_DEFAULT).await, 1_500);
+    assert_eq!(
+        count(ground.jobs.pool(), "SELECT count(*) FROM eidos_jobs_disposals").await,
+        0
+    );
+    assert_eq!(report.plan.items.len(), 5);
+    let text = report.render();
+    assert!(
+        text.contains("eidos_chain_events_2024_01") && text.contains("1000"),
+        "{text}"
+    );
+}

@@ -1,0 +1,340 @@
+//! The real binary: whatever the process's time zone, with exit codes, plans that are applied or refused, and the API.
+
+use chrono::{Datelike, Utc};
+use eidos_testkit::ChildProcess;
+use eidos_types::{Clock, SystemClock};
+use reqwest::{Client, StatusCode};
+use serde_json::{Value, json};
+
+use crate::stand::{OPERATOR, Stand, VIEWER, WITHIN, count, report_of, sql};
+
+const JOB: &str = "partition-manage";
+/// The requirement's six tables, of which the sixth is ours.
+const NEIGHBOURS: [&str; 5] = [
+    "eidos_market_trade_history",
+    "eidos_chain_events",
+    "eidos_chain_deposit_records",
+    "eidos_risk_audit_logs",
+    "eidos_risk_events",
+];
+
+async fn with_tables(stand: &Stand) {
+    for table in NEIGHBOURS {
+        sql(
+            stand.books(),
+            &format!(
+                "CREATE TABLE {table} (id BIGSERIAL, created_at BIGINT NOT NULL, note TEXT, \
+                 PRIMARY KEY (created_at, id)) PARTITION BY RANGE (created_at)"
+            ),
+        )
+        .await;
+    }
+}
+
+/// The first of the month that is so many months after this one, epoch ms.
+fn month_start(ahead: u32) -> i64 {
+    let now = SystemClock::default().now();
+    let first: chrono::DateTime<Utc> = format!("{:04}-{:02}-01T00:00:00Z", now.year(), now.month())
+        .parse()
+        .unwrap();
+    first
+        .checked_add_months(chrono::Months::new(ahead))
+        .unwrap()
+        .timestamp_millis()
+}
+
+#[tokio::test]
+async fn the_six_tables_of_the_requirement_are_ready_for_three_months() {
+    let stand = Stand::new("").await;
+    with_tables(&stand).await;
+    // The process lives in Shanghai, and so would every session that did not say otherwise.
+    let command = stand
+        .command(&["run", JOB, "--format", "json"], &[])
+        .env("TZ", "Asia/Shanghai")
+        .env("PGTZ", "Asia/Shanghai");
+    let (status, child) = command.run(WITHIN).await;
+    assert!(
+        status.success(),
+        "{status}\n{}\n{}",
+        child.stdout(),
+        child.stderr()
+    );
+    let report = report_of(&child);
+    assert_eq!(report["tables"].as_array().unwrap().len(), 6);
+    for table in NEIGHBOURS {
+        let bounds = format!(
+            "SELECT count(*) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid \
+             WHERE i.inhparent = '{table}'::regclass AND pg_get_expr(c.relpartbound, c.oid) IN ({})",
+            (0..4)
+                .map(|ahead| format!(
+                    "$$FOR VALUES FROM ('{}') TO ('{}')$$",
+                    month_start(ahead),
+                    month_start(ahead + 1)
+                ))
+                .collect::<Vec<_>>()
+                .join(", ")
+        );
+        assert_eq!(count(stand.books(), &bounds).await, 4, "{table}");
+    }
+    let audited =
+        "SELECT count(*) FROM eidos_jobs_disposals WHERE action = 'create' AND job_name = 'partition-manage'";
+    assert_eq!(
+        count(stand.jobs.pool(), audited).await,
+        20,
+        "ours existed already"
+    );
+    let stored = "SELECT count(*) FROM eidos_jobs_executions WHERE job_name = 'partition-manage' AND status = 'success' \
+                  AND result -> 'plan' ->> 'digest' IS NOT NULL";
+    assert_eq!(count(stand.jobs.pool(), stored).await, 1);
+}
+
+#[tokio::test]
+async fn a_table_that_is_missing_fails_the_run_after_the_others_were_done() {
+    let stand = Stand::new("").await;
+    with_tables(&stand).await;
+    sql(stand.books(), "DROP TABLE eidos_chain_events").await;
+    let settings = [("JOBS__PARTITION_MANAGE__RETRY__MAX_ATTEMPTS", "1")];
+    let (status, child) = stand.run(JOB, &[], &settings).await;
+    assert_eq!(status.code(), Some(1), "{}\n{}", child.stdout(), child.stderr());
+    let message: String = sqlx::query_scalar(
+        "SELECT error_message FROM eidos_jobs_executions WHERE job_name = 'partition-manage' AND status = 'failed'",
+    )
+    .fetch_one(stand.jobs.pool())
+    .await
+    .unwrap();
+    assert!(
+        message.contains("1 of 6 tables") && message.contains("eidos_chain_events does not exist"),
+        "{message}"
+    );
+    assert_eq!(
+        count(stand.books(), "SELECT count(*) FROM pg_inherits").await - index_children(&stand).await,
+        16
+    );
+}
+
+/// Partitions' indexes are children too.
+async fn index_children(stand: &Stand) -> i64 {
+    count(
+        stand.books(),
+        "SELECT count(*) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE c.relkind = 'i'",
+    )
+    .await
+}
+
+async fn plan(stand: &Stand) -> Value {
+    let args = ["plan", "--job", JOB, "--format", "json"];
+    let (status, child) = stand.command(&args, &[]).run(WITHIN).await;
+    assert!(
+        status.success(),
+        "{status}\n{}\n{}",
+        child.stdout(),
+        child.stderr()
+    );
+    report_of(&child)["plan"].clone()
+}
+
+async fn apply(stand: &Stand, digest: &str) -> (Option<i32>, ChildProcess) {
+    let given = format!("--plan={digest}");
+    let args = ["apply", "--job", JOB, "--format", "json", &given];
+    let (status, child) = stand.command(&args, &[]).run(WITHIN).await;
+    (status.code(), child)
+}
+
+#[tokio::test]
+async fn a_plan_is_carried_out_as_it_was_read() {
+    let stand = Stand::new("").await;
+    with_tables(&stand).await;
+    let plan = plan(&stand).await;
+    assert_eq!(plan["items"].as_array().unwrap().len(), 20);
+    assert_eq!(count(stand.books(), "SELECT count(*) FROM pg_inherits").await, 0);
+    let digest = plan["digest"].as_str().unwrap();
+    let (code, child) = apply(&stand, digest).await;
+    assert_eq!(code, Some(0), "{}\n{}", child.stdout(), child.stderr());
+    assert!(count(stand.books(), "SELECT count(*) FROM pg_inherits").await > 0);
+    let who = "SELECT count(*) FROM eidos_jobs_disposals WHERE approved_by <> 'policy' AND plan_digest = '";
+    assert_eq!(count(stand.jobs.pool(), &format!("{who}{digest}'")).await, 20);
+    // Once more is nothing more.
+    let (code, child) = apply(&stand, digest).await;
+    assert_eq!(code, Some(0), "{}\n{}", child.stdout(), child.stderr());
+    assert_eq!(count(stand.jobs.pool(), &format!("{who}{digest}'")).await, 20);
+}
+
+#[tokio::test]
+async fn a_plan_whose_world_has_changed_is_refused_as_a_whole() {
+    let stand = Stand::new("").await;
+    with_tables(&stand).await;
+    let plan = plan(&stand).await;
+    sql(
+        stand.books(),
+        "ALTER TABLE eidos_risk_events ADD COLUMN surprise INT",
+    )
+    .await;
+    let (code, child) = apply(&stand, plan["digest"].as_str().unwrap()).await;
+    assert_eq!(code, Some(1), "{}\n{}", child.stdout(), child.stderr());
+    let said = format!("{}{}", child.stdout(), child.stderr());
+    assert!(
+        said.contains("eidos_risk_events") && said.contains("retention-manager plan"),
+        "{said}"
+    );
+    assert_eq!(
+        count(stand.books(), "SELECT count(*) FROM pg_inherits").await,
+        0,
+        "not even the other tables"
+    );
+
+    let (code, child) = apply(&stand, &"0".repeat(64)).await;
+    assert_eq!(code, Some(1), "{}\n{}", child.stdout(), child.stderr());
+}
+
+struct Service {
+    child: ChildProcess,
+    url: String,
+    client: Client,
+}
+
+impl Service {
+    async fn start(stand: &Stand) -> Self {
+        // Several tests of one process may do so.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let child = stand.command(&["serve"], &[]).spawn();
+        let line = child.wait_for_line("serving", WITHIN).await;
+        let address = line
+            .split_whitespace()
+            .find_map(|word| word.strip_prefix("http="))
+            .unwrap_or_else(|| panic!("no address in {line}"))
+            .to_owned();
+        Self {
+            child,
+            url: format!("http://{address}"),
+            client: Client::new(),
+        }
+    }
+
+    async fn get(&self, path: &str) -> (StatusCode, Value) {
+        let request = self.client.get(format!("{}{path}", self.url)).bearer_auth(VIEWER);
+        answer(request).await
+    }
+
+    async fn post(&self, token: &str, path: &str, body: &Value) -> (StatusCode, Value) {
+        let request = self
+            .client
+            .post(format!("{}{path}", self.url))
+            .bearer_auth(token)
+            .header("content-type", "application/json")
+            .body(body.to_string());
+        answer(request).await
+    }
+}
+
+async fn answer(request: reqwest::RequestBuilder) -> (StatusCode, Value) {
+    let response = request.send().await.unwrap();
+    let (status, text) = (response.status(), response.text().await.unwrap());
+    (
+        status,
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")),
+    )
+}
+
+#[tokio::test]
+async fn holds_are_placed_by_operators_seen_by_everybody_and_lifted_not_deleted() {
+    let stand = Stand::new("").await;
+    with_tables(&stand).await;
+    let service = Service::start(&stand).await;
+    let hold = json!({
+        "source": "risk", "table": "eidos_risk_events", "from_ms": 1_704_067_200_000_i64, "reason": "case 17",
+    });
+    let (status, refused) = service.post(VIEWER, "/v1/holds", &hold).await;
+    assert_eq!(
+        (status, &refused["type"]),
+        (StatusCode::FORBIDDEN, &json!("urn:eidos:problem:forbidden"))
+    );
+    for (wrong, expected) in [
+        (
+            json!({"source": "risk", "table": "eidos_risk_events"}),
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ),
+        (
+            json!({"source": "nowhere", "table": "t", "reason": "x"}),
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ),
+        (
+            json!({"source": "risk", "table": "t; DROP TABLE x", "reason": "x"}),
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ),
+        (
+            json!({"source": "risk", "table": "t", "reason": "x", "from_ms": 5, "to_ms": 5}),
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ),
+        (
+            json!({"source": "risk", "table": "t", "reason": " "}),
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ),
+    ] {
+        let (status, problem) = service.post(OPERATOR, "/v1/holds", &wrong).await;
+        assert_eq!(status, expected, "{wrong}: {problem}");
+        assert!(
+            problem["type"]
+                .as_str()
+                .unwrap()
+                .starts_with("urn:eidos:problem:")
+        );
+    }
+    let (status, placed) = service.post(OPERATOR, "/v1/holds", &hold).await;
+    assert_eq!(status, StatusCode::CREATED, "{placed}");
+    assert_eq!(placed["hold"]["placed_by"], "otto");
+    let (_, listed) = service.get("/v1/holds").await;
+    assert_eq!(listed["holds"].as_array().unwrap().len(), 1, "{listed}");
+
+    let lift = format!("/v1/holds/{}/lift", placed["hold"]["hold_id"].as_str().unwrap());
+    let (status, lifted) = service.post(OPERATOR, &lift, &json!({"reason": "closed"})).await;
+    assert_eq!(status, StatusCode::OK, "{lifted}");
+    assert_eq!(lifted["hold"]["lifted_by"], "otto");
+    let (status, _) = service.post(OPERATOR, &lift, &json!({"reason": "again"})).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    let (_, active) = service.get("/v1/holds").await;
+    let (_, all) = service.get("/v1/holds?all=true").await;
+    assert_eq!(active["holds"], json!([]));
+    assert_eq!(all["holds"].as_array().unwrap().len(), 1);
+    service.child.terminate();
+}
+
+#[tokio::test]
+async fn the_audit_is_read_in_pages_newest_first() {
+    let stand = Stand::new("").await;
+    with_tables(&stand).await;
+    stand.report(JOB, &[], &[]).await;
+    let service = Service::start(&stand).await;
+    let (mut seen, mut next) = (Vec::new(), String::new());
+    loop {
+        let (status, page) = service
+            .get(&format!("/v1/disposals?job={JOB}&limit=7{next}"))
+            .await;
+        assert_eq!(status, StatusCode::OK, "{page}");
+        seen.extend(
+            page["disposals"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|row| row["id"].as_i64().unwrap()),
+        );
+        match page["next"].as_i64() {
+            Some(before) => next = format!("&before={before}"),
+            None => break,
+        }
+    }
+    assert_eq!(seen.len(), 20);
+    assert!(seen.is_sorted_by(|newer, older| newer > older), "{seen:?}");
+    let (_, one) = service.get("/v1/disposals?table=eidos_risk_events").await;
+    assert_eq!(one["disposals"].as_array().unwrap().len(), 4);
+    for wrong in [
+        "/v1/disposals?limit=0",
+        "/v1/units?state=gone",
+        "/v1/units?limit=5000",
+    ] {
+        let (status, problem) = service.get(wrong).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{wrong}: {problem}");
+    }
+    let (status, units) = service.get("/v1/units?state=quarantined").await;
+    assert_eq!((status, &units["units"]), (StatusCode::OK, &json!([])));
+    service.child.terminate();
+}
