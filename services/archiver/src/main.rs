@@ -1,3 +1,5 @@
 //! The archiver program.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    eidos_runtime::main(archiver::service())
+}

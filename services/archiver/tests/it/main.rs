@@ -1,1 +1,11 @@
-//! Integration tests.
+//! archiver against real PostgreSQL (jobs and trading), a folder as object store, and as a process.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests: a failure is the test's"
+)]
+
+mod moves;
+mod reference;
+mod stand;

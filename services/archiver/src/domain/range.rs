@@ -1,0 +1,127 @@
+//! Which stretch of time a person means: `2024-01..2024-03`, `2024-02`, or RFC 3339 instants.
+
+use chrono::{DateTime, Utc};
+
+use super::cutoff::Month;
+
+/// A half-open range of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeRange {
+    /// First instant inside, epoch ms.
+    pub from_ms: i64,
+    /// First instant after it, epoch ms.
+    pub to_ms: i64,
+}
+
+impl TimeRange {
+    /// Reads `FIRST..LAST` or one month. Months are whole, and the last one is inside; an instant in the place of the
+    /// last is not inside.
+    ///
+    /// # Errors
+    /// A sentence for the person who wrote it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (first, last) = text.split_once("..").unwrap_or((text, text));
+        let range = Self {
+            from_ms: edge(first.trim())?.lower_ms(),
+            to_ms: edge(last.trim())?.upper_ms(),
+        };
+        if range.from_ms < range.to_ms {
+            Ok(range)
+        } else {
+            Err(format!("'{text}' is empty: write the earlier end first"))
+        }
+    }
+
+    /// Whether it shares an instant with [`lower`, `upper`).
+    #[must_use]
+    pub const fn overlaps(&self, lower_ms: i64, upper_ms: i64) -> bool {
+        self.from_ms < upper_ms && lower_ms < self.to_ms
+    }
+}
+
+enum Edge {
+    Month(Month),
+    Instant(i64),
+}
+
+impl Edge {
+    const fn lower_ms(&self) -> i64 {
+        match self {
+            Self::Month(month) => month.lower_ms,
+            Self::Instant(ms) => *ms,
+        }
+    }
+
+    const fn upper_ms(&self) -> i64 {
+        match self {
+            Self::Month(month) => month.upper_ms,
+            Self::Instant(ms) => *ms,
+        }
+    }
+}
+
+fn edge(text: &str) -> Result<Edge, String> {
+    if let Ok(instant) = DateTime::parse_from_rfc3339(text) {
+        return Ok(Edge::Instant(instant.timestamp_millis()));
+    }
+    let first = format!("{text}-01T00:00:00Z");
+    first
+        .parse::<DateTime<Utc>>()
+        .ok()
+        .filter(|_| text.len() == "2024-01".len())
+        .and_then(|first| Month::of_ms(first.timestamp_millis()))
+        .map(Edge::Month)
+        .ok_or_else(|| {
+            format!("'{text}' is neither a month (2024-01) nor an instant (2024-01-15T00:00:00Z)")
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn ms(text: &str) -> i64 {
+        text.parse::<DateTime<Utc>>().unwrap().timestamp_millis()
+    }
+
+    #[test]
+    fn months_are_whole_and_the_last_is_inside() {
+        let range = TimeRange::parse("2024-01..2024-03").unwrap();
+        assert_eq!(
+            (range.from_ms, range.to_ms),
+            (ms("2024-01-01T00:00:00Z"), ms("2024-04-01T00:00:00Z"))
+        );
+        let leap = TimeRange::parse("2024-02").unwrap();
+        assert_eq!(leap.to_ms - leap.from_ms, 29 * 86_400_000);
+        let exact = TimeRange::parse("2024-01-15T00:00:00+08:00..2024-01-16T00:00:00Z").unwrap();
+        assert_eq!(exact.from_ms, ms("2024-01-14T16:00:00Z"));
+        assert!(exact.overlaps(ms("2024-01-15T23:00:00Z"), ms("2024-02-01T00:00:00Z")));
+        assert!(!exact.overlaps(exact.to_ms, exact.to_ms + 1));
+    }
+
+    #[test]
+    fn what_is_no_range_is_refused_in_words() {
+        for (text, says) in [
+            ("", "neither a month"),
+            ("2024", "neither a month"),
+            ("2024-13", "neither a month"),
+            ("2024-1", "neither a month"),
+            ("2024-03..2024-01", "earlier end first"),
+            ("2024-01-15T00:00:00Z..2024-01-15T00:00:00Z", "earlier end first"),
+        ] {
+            let said = TimeRange::parse(text).unwrap_err();
+            assert!(said.contains(says), "{text}: {said}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in ".{0,40}") {
+            if let Ok(range) = TimeRange::parse(&text) {
+                prop_assert!(range.from_ms < range.to_ms);
+            }
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! A move as one statement: pick, delete, insert, and count all three.
+//!
+//! ```text
+//! picked   the next rows by (completion, id), locked; SKIP LOCKED never waits for anybody
+//! gone     DELETE by key, and every condition again: RETURNING is what the row is now, not what it was when picked
+//! stored   INSERT of exactly these rows into the archive
+//! ```
+//!
+//! The caller compares the three counts before it commits. Conditions on other tables are subqueries with OFFSET 0:
+//! the planner then probes them row by row through an index and cannot turn a small batch into a join over a large
+//! table, whatever its statistics say; the keys of the DELETE are an array for the same reason, and its conditions are
+//! written so that no index fits them: the planner once preferred to read the whole index of finished rows per batch.
+
+use super::cutoff::EARLIEST_MS;
+use crate::profile::MoveRule;
+
+/// The column of an archive table that says when a row was finished, epoch ms; it is partitioned by it.
+pub const COMPLETED_AT: &str = "archive_completed_at";
+/// The column of an archive table that says when a row was moved, epoch ms.
+pub const ARCHIVED_AT: &str = "archived_at";
+
+/// A foreign key from elsewhere to the table: a row it points at stays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    /// The other table, quoted.
+    pub table: String,
+    /// Pairs of its column and ours, quoted.
+    pub columns: Vec<(String, String)>,
+}
+
+/// What decides which rows move, as SQL.
+#[derive(Debug, Clone)]
+pub struct Statements<'a> {
+    /// The rule.
+    pub rule: &'a MoveRule,
+    /// The columns that move, quoted: all of the hot table.
+    pub columns: &'a [String],
+    /// Foreign keys to the table.
+    pub references: &'a [Reference],
+    /// Ranges of completion time that a legal hold covers, [from, to).
+    pub held: &'a [(i64, i64)],
+}
+
+/// How the rows of a batch are chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pick {
+    /// The next `$4` after (`$2`, `$3`), stepping over locked ones.
+    Next,
+    /// Those of `$4`, an array of ids, waiting for locks (the session's `lock_timeout` bounds that).
+    These,
+}
+
+/// What leads to a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// The index on completion time.
+    Time,
+    /// The primary key.
+    Key,
+}
+
+impl Statements<'_> {
+    /// Completion time of the row called `alias`: written as an index on it must be.
+    #[must_use]
+    pub fn completion(rule: &MoveRule, alias: &str) -> String {
+        let columns: Vec<String> = rule
+            .completion
+            .iter()
+            .map(|column| format!("{alias}{column}"))
+            .collect();
+        match columns.as_slice() {
+            [only] => only.clone(),
+            several => format!("COALESCE({})", several.join(", ")),
+        }
+    }
+
+    /// The status of finished rows: an index may have exactly this as its predicate.
+    #[must_use]
+    pub fn finished(rule: &MoveRule, alias: &str) -> String {
+        Self::in_codes(rule, &format!("{alias}{}", rule.status))
+    }
+
+    fn in_codes(rule: &MoveRule, status: &str) -> String {
+        let codes: Vec<String> = rule.finished.iter().map(i64::to_string).collect();
+        format!("{status} IN ({})", codes.join(", "))
+    }
+
+    /// Everything that must hold for a row to move, as of `$1` (exclusive, epoch ms), with `$5` the ids that stay. Rows
+    /// that are found `By::Key` are only judged by it: no index must be chosen because of it.
+    fn eligible(&self, by: By) -> String {
+        let rule = self.rule;
+        let (completion, finished) = match by {
+            By::Time => (Self::completion(rule, "s."), Self::finished(rule, "s.")),
+            By::Key => (
+                format!("({} + 0)", Self::completion(rule, "s.")),
+                Self::in_codes(rule, &format!("(s.{} + 0)", rule.status)),
+            ),
+        };
+        let mut all = vec![
+            finished,
+            format!("{completion} < $1 AND {completion} >= {EARLIEST_MS}"),
+            format!("s.{} <> ALL ($5::bigint[])", rule.id),
+        ];
+        for (from, to) in self.held {
+            all.push(format!("NOT ({completion} >= {from} AND {completion} < {to})"));
+        }
+        for child in &rule.children {
+            all.push(format!(
+                "NOT EXISTS (SELECT 1 FROM {} c WHERE c.{} = s.{} OFFSET 0)",
+                child.table, child.column, child.names
+            ));
+        }
+        for reference in self.references {
+            let pairs: Vec<String> = reference
+                .columns
+                .iter()
+                .map(|(theirs, ours)| format!("c.{theirs} = s.{ours}"))
+                .collect();
+            all.push(format!(
+                "NOT EXISTS (SELECT 1 FROM {} c WHERE {} OFFSET 0)",
+                reference.table,
+                pairs.join(" AND ")
+            ));
+        }
+        all.join("\n      AND ")
+    }
+
+    /// Finds rows in the order they move; locks them unless `plain`.
+    fn pick(&self, pick: Pick, select: &str) -> String {
+        let rule = self.rule;
+        let completion = Self::completion(rule, "s.");
+        let (which, by, limit, lock) = match pick {
+            Pick::Next => (
+                format!("({completion}, s.{}) > ($2::bigint, $3::bigint)", rule.id),
+                By::Time,
+                " LIMIT $4::bigint",
+                "FOR UPDATE OF s SKIP LOCKED",
+            ),
+            Pick::These => (
+                format!("s.{} = ANY ($4::bigint[]) AND $2::bigint IS NULL AND $3::bigint IS NULL", rule.id),
+                By::Key,
+                "",
+                "FOR UPDATE OF s",
+            ),
+        };
+        format!(
+            "SELECT {select} FROM ONLY {table} s\n    WHERE {which}\n      AND {eligible}\n    \
+             ORDER BY {completion}, s.{id}{limit} {lock}",
+            table = rule.table,
+            id = rule.id,
+            eligible = self.eligible(by),
+        )
+    }
+
+    /// The move. Parameters: `$1` cutoff, `$2`/`$3` position, `$4` rows or ids, `$5` ids that stay, `$6` now (ms).
+    /// Returns one row: picked, gone, stored, completion and id of the last picked.
+    #[must_use]
+    pub fn move_batch(&self, pick: Pick) -> String {
+        let rule = self.rule;
+        let columns = self.column_list("");
+        format!(
+            "WITH picked AS MATERIALIZED (\n    {picked}\n), gone AS (\n    \
+             DELETE FROM ONLY {table} s WHERE s.{id} = ANY (ARRAY(SELECT id FROM picked))\n      AND {eligible}\n    \
+             RETURNING {returned}, {completion} AS {COMPLETED_AT}\n), stored AS (\n    \
+             INSERT INTO {archive} ({columns}, {COMPLETED_AT}, {ARCHIVED_AT})\n    \
+             SELECT {columns}, {COMPLETED_AT}, $6::bigint FROM gone RETURNING 1\n)\n\
+             SELECT (SELECT count(*) FROM picked) AS picked, (SELECT count(*) FROM gone) AS gone, \
+             (SELECT count(*) FROM stored) AS stored, last.completed AS last_completed, last.id AS last_id \
+             FROM (SELECT) AS one LEFT JOIN \
+             (SELECT completed, id FROM picked ORDER BY completed DESC, id DESC LIMIT 1) AS last ON TRUE",
+            picked = self.pick(pick, &self.key_select()),
+            table = rule.table,
+            id = rule.id,
+            eligible = self.eligible(By::Key),
+            returned = self.column_list("s."),
+            completion = Self::completion(rule, "s."),
+            archive = rule.archive,
+        )
+    }
+
+    /// Locks the next rows and returns their ids: what [`Statements::settle_copies`] then looks at in a snapshot that
+    /// is younger than the locks. Parameters as [`Statements::move_batch`], without `$6`.
+    #[must_use]
+    pub fn lock_batch(&self, pick: Pick) -> String {
+        format!("SELECT id FROM (\n    {}\n) AS picked", self.pick(pick, &self.key_select()))
+    }
+
+    /// Of the rows `$1` (ids, locked): those whose copy is in the archive already. Equal in every byte → the hot row
+    /// goes. Returns the ids that went, and those whose copy says something else.
+    #[must_use]
+    pub fn settle_copies(&self) -> String {
+        let rule = self.rule;
+        format!(
+            "WITH pairs AS MATERIALIZED (\n    \
+             SELECT s.{id} AS id, (ROW({hot}) *= ROW({cold})) AS same FROM ONLY {table} s\n    \
+             JOIN {archive} a ON a.{COMPLETED_AT} = {completion} AND a.{id} = s.{id}\n    \
+             WHERE s.{id} = ANY ($1::bigint[])\n), gone AS (\n    \
+             DELETE FROM ONLY {table} s WHERE s.{id} = ANY (ARRAY(SELECT id FROM pairs WHERE same)) RETURNING s.{id} AS id\n)\n\
+             SELECT coalesce((SELECT array_agg(id::bigint) FROM gone), '{{}}') AS gone, \
+             coalesce((SELECT array_agg(id::bigint ORDER BY id) FROM pairs WHERE NOT same), '{{}}') AS differing",
+            id = rule.id,
+            table = rule.table,
+            archive = rule.archive,
+            hot = self.column_list("s."),
+            cold = self.column_list("a."),
+            completion = Self::completion(rule, "s."),
+        )
+    }
+
+    /// Completion and id of the next row after (`$2`, `$3`) that may move before `$1`; no lock. `$4` is how many, `$5`
+    /// as ever.
+    #[must_use]
+    pub fn peek(&self) -> String {
+        let rule = self.rule;
+        let completion = Self::completion(rule, "s.");
+        format!(
+            "SELECT {completion}::bigint AS completed, s.{id}::bigint AS id FROM ONLY {table} s\n    \
+             WHERE ({completion}, s.{id}) > ($2::bigint, $3::bigint)\n      AND {eligible}\n    \
+             ORDER BY {completion}, s.{id} LIMIT $4::bigint",
+            id = rule.id,
+            table = rule.table,
+            eligible = self.eligible(By::Time),
+        )
+    }
+
+    /// How many finished rows have a completion time that is none: NULL, or before [`EARLIEST_MS`]. Counts to 1001.
+    #[must_use]
+    pub fn implausible(rule: &MoveRule) -> String {
+        let completion = Self::completion(rule, "s.");
+        let finished = Self::finished(rule, "s.");
+        let table = &rule.table;
+        format!(
+            "SELECT (SELECT count(*) FROM (SELECT 1 FROM ONLY {table} s WHERE {finished} AND {completion} < {EARLIEST_MS} \
+             LIMIT 1001) AS early) + (SELECT count(*) FROM (SELECT 1 FROM ONLY {table} s WHERE {finished} \
+             AND {completion} IS NULL LIMIT 1001) AS missing)"
+        )
+    }
+
+    fn key_select(&self) -> String {
+        format!(
+            "s.{}::bigint AS id, {}::bigint AS completed",
+            self.rule.id,
+            Self::completion(self.rule, "s.")
+        )
+    }
+
+    fn column_list(&self, alias: &str) -> String {
+        let columns: Vec<String> = self
+            .columns
+            .iter()
+            .map(|column| format!("{alias}{column}"))
+            .collect();
+        columns.join(", ")
+    }
+}
+
+/// The index without which every batch sorts the whole table: for the plan's warning.
+#[must_use]
+pub fn wanted_index(rule: &MoveRule) -> String {
+    let completion = Statements::completion(rule, "");
+    let last = rule.table.as_str().rsplit('.').next().unwrap_or_default();
+    format!(
+        "CREATE INDEX CONCURRENTLY \"{name}\" ON {table} ({completion}, {id}) WHERE {finished}",
+        name = format!("idx_{last}_completed").chars().take(63).collect::<String>(),
+        table = rule.table,
+        completion = if rule.completion.len() > 1 { format!("({completion})") } else { completion },
+        id = rule.id,
+        finished = Statements::finished(rule, ""),
+    )
+}

@@ -1,0 +1,191 @@
+//! Expired months of the archive tables: what an earlier run left, then what is new, each as far as it may go.
+
+use chrono::DateTime;
+use eidos_core::fence::ForeignFence;
+use eidos_disposal::DisposalError;
+use eidos_disposal::partition::{
+    DropQuota, PartitionDisposal, PartitionIdentity, PartitionPolicy, UnitOutcome, Waiting,
+};
+use eidos_disposal::plan::Action;
+use eidos_disposal::unit::{self, Mandate};
+use eidos_runtime::{JobContext, JobError};
+use eidos_telemetry::metric;
+
+use super::plan::World;
+use super::report::{AgedReport, Report};
+use super::survey::Surveyed;
+use super::{ArchiveData, Failures};
+use crate::store::holds;
+
+/// What aging works with.
+struct Aging<'a> {
+    job: &'a ArchiveData,
+    ctx: &'a JobContext,
+    fence: &'a ForeignFence,
+    quota: DropQuota,
+}
+
+/// The rules of an archive table's partitions.
+#[must_use]
+pub fn policy(job: &ArchiveData, table: &Surveyed) -> PartitionPolicy {
+    PartitionPolicy {
+        source: table.rule.source,
+        archive: Some(job.options.archive_format),
+        quarantine_days: job.disposal.quarantine_days,
+    }
+}
+
+/// Takes expired months as far as they may go. A month that is refused does not stop the others, nor the moves; it
+/// makes the run end as failed.
+#[expect(clippy::too_many_arguments, reason = "one call, from the sentence the job is")]
+pub(super) async fn carry_out(
+    job: &ArchiveData,
+    ctx: &JobContext,
+    fence: &ForeignFence,
+    world: &World,
+    mandate: &Mandate,
+    may_begin: bool,
+    report: &mut Report,
+    failures: &mut Failures,
+) -> Result<(), JobError> {
+    let aging = Aging {
+        job,
+        ctx,
+        fence,
+        quota: DropQuota::new(job.disposal.drops_per_run),
+    };
+    for table in &world.tables {
+        if table.archive.is_some() {
+            Box::pin(aging.continue_open(table, report, failures)).await?;
+        }
+    }
+    let mut waiting = 0;
+    for item in report.plan.items.clone() {
+        if item.action != Action::ArchiveAndDrop || item.blocked.is_some() {
+            continue;
+        }
+        if !may_begin {
+            waiting += 1;
+            continue;
+        }
+        let identity = PartitionIdentity::from_value(&item.identity)?;
+        let Some(table) = world.of_archive(&identity.table) else {
+            continue;
+        };
+        // Again, right before: a hold on the hot table that was placed since the plan was made.
+        let window = (identity.lower_ms, identity.upper_ms);
+        if let Some(hold) = holds::covering(ctx, table.rule.source, &table.relation, window).await? {
+            report.aged.push(AgedReport {
+                table: identity.table.plain(),
+                object: identity.partition.name,
+                outcome: format!("kept by {hold}"),
+            });
+            continue;
+        }
+        let outcome = aging.disposal(table).advance(&identity, mandate).await;
+        aging.tell(table, &identity.partition.name, outcome, report, failures)?;
+    }
+    for table in &world.tables {
+        metric::retention_approvals_waiting(table.rule.archive.as_str(), waiting);
+        aging.count_open(table).await?;
+    }
+    Ok(())
+}
+
+impl<'a> Aging<'a> {
+    fn disposal(&'a self, table: &Surveyed) -> PartitionDisposal<'a> {
+        PartitionDisposal {
+            ctx: self.ctx,
+            foreign: self.fence,
+            store: Some(&self.job.store),
+            settings: &self.job.disposal,
+            policy: policy(self.job, table),
+            quota: &self.quota,
+        }
+    }
+
+    /// Pending detaches, half exports, months in quarantine.
+    async fn continue_open(
+        &self,
+        table: &Surveyed,
+        report: &mut Report,
+        failures: &mut Failures,
+    ) -> Result<(), JobError> {
+        let disposal = self.disposal(table);
+        let archive = table.archive.as_ref().map(|shape| shape.relation.clone());
+        let Some(archive) = archive else { return Ok(()) };
+        match disposal.recover(&table.rule.archive).await {
+            Ok(recovered) => report.recovered.extend(recovered),
+            Err(error) => return Self::refusal(&archive.plain(), error, failures),
+        }
+        let control = self.ctx.jobs_db().control();
+        for open in unit::list_open(control, table.rule.source, Some(&archive)).await? {
+            let name = open.unit_name.clone();
+            let window = (open.lower_ms, open.upper_ms);
+            if let Some(hold) = holds::covering(self.ctx, table.rule.source, &table.relation, window).await? {
+                report.aged.push(AgedReport {
+                    table: archive.plain(),
+                    object: name,
+                    outcome: format!("{}, kept by {hold} on {}", open.state, table.relation.plain()),
+                });
+                continue;
+            }
+            let outcome = disposal.resume(open).await;
+            self.tell(table, &name, outcome, report, failures)?;
+        }
+        Ok(())
+    }
+
+    fn tell(
+        &self,
+        table: &Surveyed,
+        object: &str,
+        outcome: Result<UnitOutcome, DisposalError>,
+        report: &mut Report,
+        failures: &mut Failures,
+    ) -> Result<(), JobError> {
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(error) => return Self::refusal(object, error, failures),
+        };
+        let rest = match outcome.waiting {
+            Some(Waiting::Until(ms)) => format!(
+                ", to be dropped after {}",
+                DateTime::from_timestamp_millis(ms).map_or_else(|| ms.to_string(), |at| at.to_rfc3339())
+            ),
+            Some(Waiting::Quota) => ", to be dropped by a later run (disposal.drops_per_run)".to_owned(),
+            None => String::new(),
+        };
+        report.aged.push(AgedReport {
+            table: table.rule.archive.as_str().to_owned(),
+            object: object.to_owned(),
+            outcome: format!("{}{rest}", outcome.unit.state),
+        });
+        Ok(())
+    }
+
+    /// Nothing was removed. The run goes on unless it may not.
+    fn refusal(object: &str, error: DisposalError, failures: &mut Failures) -> Result<(), JobError> {
+        if error.ends_the_run() {
+            return Err(error.into());
+        }
+        failures.add(format!("{object}: {error}"));
+        Ok(())
+    }
+
+    async fn count_open(&self, table: &Surveyed) -> Result<(), JobError> {
+        let Some(archive) = &table.archive else { return Ok(()) };
+        let control = self.ctx.jobs_db().control();
+        let open = unit::list_open(control, table.rule.source, Some(&archive.relation)).await?;
+        for state in unit::UnitState::ALL.into_iter().filter(|state| !state.is_final()) {
+            let count = open.iter().filter(|unit| unit.state == state).count() as u64;
+            metric::disposal_units_open(
+                table.rule.source.as_str(),
+                table.rule.archive.as_str(),
+                state.as_str(),
+                count,
+            );
+        }
+        Ok(())
+    }
+}

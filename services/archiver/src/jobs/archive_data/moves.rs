@@ -1,0 +1,399 @@
+//! The moves of one table: month by month, batch by batch, from the oldest row that is due.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use eidos_core::fence::ForeignFence;
+use eidos_disposal::DisposalError;
+use eidos_disposal::audit::{self, Act};
+use eidos_disposal::pace::{self, Observation, Pace};
+use eidos_disposal::unit::Mandate;
+use eidos_runtime::{JobContext, JobError};
+use eidos_telemetry::metric;
+
+use super::ArchiveData;
+use super::report::{Ended, TableReport};
+use super::survey::Surveyed;
+use crate::domain::cutoff::{EARLIEST_MS, Month};
+use crate::domain::statement::Statements;
+use crate::store::archive_table::{self, MonthTable};
+use crate::store::batch::{self, Batch, Moved, Position};
+use crate::store::{holds, progress};
+
+/// How often what was moved is written down: audit, progress.
+const NOTE_EVERY: Duration = Duration::from_secs(2);
+/// How old the list of holds may be when a batch begins.
+const HOLDS_AGE: Duration = Duration::from_secs(1);
+/// How often an adaptive run looks at the database between batches.
+const OBSERVE_EVERY: Duration = Duration::from_secs(1);
+/// Rows that were locked in the first pass and are tried again one by one.
+const LEFTOVERS: u32 = 1_000;
+/// Rows still locked that end the second pass: each has cost a `lock_timeout`.
+const LOCKED_LIMIT: u64 = 20;
+
+/// What a run may still do.
+#[derive(Debug)]
+pub(super) struct Allowance {
+    /// Rows left of `max_rows_per_run`.
+    rows: u64,
+    /// Time kept for what comes after the moves.
+    reserve: Duration,
+}
+
+impl Allowance {
+    pub(super) fn new(ctx: &JobContext, max_rows: Option<u64>) -> Self {
+        Self {
+            rows: max_rows.unwrap_or(u64::MAX),
+            reserve: (ctx.budget_left() / 10).min(Duration::from_secs(30)),
+        }
+    }
+
+    fn spent(&self, ctx: &JobContext) -> Option<Ended> {
+        if self.rows == 0 {
+            Some(Ended::Rows)
+        } else if ctx.budget_left() <= self.reserve {
+            Some(Ended::Time)
+        } else {
+            None
+        }
+    }
+}
+
+/// The moves of one table in one run.
+pub(super) struct Mover<'a> {
+    pub(super) job: &'a ArchiveData,
+    pub(super) ctx: &'a JobContext,
+    pub(super) fence: &'a ForeignFence,
+    pub(super) table: &'a Surveyed,
+    pub(super) mandate: &'a Mandate,
+    stay: Vec<i64>,
+    held: Vec<(i64, i64)>,
+    held_at: Instant,
+    pace: Pace,
+    observed: (Instant, Observation),
+    rows: u32,
+    pause: Duration,
+    noted_at: Instant,
+    /// Rows per month since they were last written down.
+    unnoted: BTreeMap<Month, u64>,
+    last: Option<Position>,
+    report: TableReport,
+}
+
+impl<'a> Mover<'a> {
+    pub(super) async fn new(
+        job: &'a ArchiveData,
+        ctx: &'a JobContext,
+        fence: &'a ForeignFence,
+        table: &'a Surveyed,
+        mandate: &'a Mandate,
+    ) -> Result<Self, JobError> {
+        let pace = job.pace();
+        let now = Instant::now();
+        Ok(Self {
+            held: holds::ranges(ctx, table.rule.source, &table.relation).await?,
+            held_at: now,
+            rows: job.options.batch_rows,
+            pause: Duration::from_millis(u64::from(job.options.sleep_ms)),
+            pace,
+            observed: (now, Observation::default()),
+            noted_at: now,
+            unnoted: BTreeMap::new(),
+            last: None,
+            stay: Vec::new(),
+            report: TableReport::new(table),
+            job,
+            ctx,
+            fence,
+            table,
+            mandate,
+        })
+    }
+
+    /// Moves what is due. What was moved is written down also when this ends with an error.
+    pub(super) async fn carry_out(mut self, allowance: &mut Allowance) -> Result<TableReport, JobError> {
+        let outcome = self.both_passes(allowance).await;
+        let noted = self.note().await;
+        outcome?;
+        noted?;
+        self.observe_backlog().await?;
+        Ok(self.report)
+    }
+
+    async fn both_passes(&mut self, allowance: &mut Allowance) -> Result<(), JobError> {
+        self.report.ended = self.first_pass(allowance).await?;
+        if self.report.ended == Ended::Done {
+            self.second_pass(allowance).await?;
+        }
+        Ok(())
+    }
+
+    /// Month after month; locked rows are stepped over.
+    async fn first_pass(&mut self, allowance: &mut Allowance) -> Result<Ended, JobError> {
+        let mut from = Position::before_ms(EARLIEST_MS);
+        loop {
+            let Some(next) = self.next_after(from).await? else {
+                return Ok(Ended::Done);
+            };
+            let month = Month::of_ms(next.completed_ms).ok_or_else(|| JobError::fail("a time beyond the calendar"))?;
+            let start = Position::before_ms(month.lower_ms).max(from);
+            if self.month_is_open(month).await?
+                && let Some(ended) = self.month(month, start, allowance).await?
+            {
+                return Ok(ended);
+            }
+            from = Position::before_ms(month.upper_ms);
+        }
+    }
+
+    async fn next_after(&self, from: Position) -> Result<Option<Position>, JobError> {
+        let mut conn = self.job.connection().await?;
+        let batch = self.batch(self.table.cutoff_ms);
+        let found = batch::peek(&mut conn, &self.statements(), batch, from, 1).await?;
+        Ok(found.into_iter().next())
+    }
+
+    /// Makes sure the archive has a partition for the month, unless that month is on its way out.
+    async fn month_is_open(&mut self, month: Month) -> Result<bool, JobError> {
+        let rule = &self.table.rule;
+        let made = archive_table::ensure_month(self.fence, self.ctx, rule, month, self.job.disposal.lock_timeout).await?;
+        match made {
+            MonthTable::Existed => Ok(true),
+            MonthTable::Created(name) => {
+                self.report.created.push(name);
+                Ok(true)
+            }
+            MonthTable::Leaving(state) => {
+                self.wait_for(month, &format!("its unit is {state}"));
+                Ok(false)
+            }
+        }
+    }
+
+    fn wait_for(&mut self, month: Month, why: &str) {
+        tracing::warn!(table = %self.table.rule.table, %month, why, "rows of this month wait");
+        self.report.waiting.push(format!("{month}: {why}"));
+    }
+
+    /// The batches of one month. `Some`: the run is at its limit.
+    async fn month(
+        &mut self,
+        month: Month,
+        start: Position,
+        allowance: &mut Allowance,
+    ) -> Result<Option<Ended>, JobError> {
+        let before = month.upper_ms.min(self.table.cutoff_ms);
+        let mut from = start;
+        let mut settled = false;
+        loop {
+            if let Some(ended) = allowance.spent(self.ctx) {
+                return Ok(Some(ended));
+            }
+            self.ctx.check_cancelled()?;
+            self.refresh_holds().await?;
+            let rows = self.rows.min(u32::try_from(allowance.rows).unwrap_or(u32::MAX));
+            let began = Instant::now();
+            let moved = batch::move_next(self.fence, &self.statements(), self.batch(before), from, rows).await?;
+            match moved {
+                Moved::Rows { count, last } => {
+                    settled = false;
+                    self.moved(month, count, last, began.elapsed());
+                    allowance.rows = allowance.rows.saturating_sub(count);
+                    from = last.unwrap_or(from);
+                    if count < u64::from(rows) {
+                        return Ok(None);
+                    }
+                }
+                Moved::CopyExists if !settled => {
+                    self.settle(before, from, rows).await?;
+                    settled = true;
+                }
+                Moved::CopyExists => return Err(self.another_copy().into()),
+                Moved::Frozen => {
+                    self.wait_for(month, "its archive partition is frozen");
+                    return Ok(None);
+                }
+                // Somebody holds the table itself, not a row.
+                Moved::Locked => return Err(JobError::retry(TableLocked(self.table.rule.table.to_string()))),
+            }
+            self.rest().await?;
+        }
+    }
+
+    fn moved(&mut self, month: Month, count: u64, last: Option<Position>, took: Duration) {
+        let table = self.table.rule.table.as_str();
+        self.report.moved += count;
+        self.report.batches += 1;
+        *self.unnoted.entry(month).or_default() += count;
+        self.last = last.or(self.last);
+        metric::archive_batch_duration(table, took);
+        metric::disposal_rows(
+            self.ctx.job().as_str(),
+            self.table.rule.source.as_str(),
+            table,
+            "move",
+            count,
+        );
+        self.observed.1.batch = took;
+        self.ctx.progress(self.report.moved, self.table.estimate);
+    }
+
+    /// The pause between two batches, and the size of the next one.
+    async fn rest(&mut self) -> Result<(), JobError> {
+        if self.job.is_adaptive() {
+            if self.observed.0.elapsed() >= OBSERVE_EVERY {
+                let took = self.observed.1.batch;
+                let mut conn = self.job.connection().await?;
+                let mut seen = pace::observe(&mut conn, &self.table.relation).await?;
+                seen.batch = took;
+                self.observed = (Instant::now(), seen);
+            }
+            let next = self.pace.next(&self.observed.1);
+            (self.rows, self.pause) = (next.rows, next.pause);
+        }
+        if self.noted_at.elapsed() >= NOTE_EVERY {
+            self.note().await?;
+        }
+        if !self.pause.is_zero() {
+            self.ctx.unless_cancelled(tokio::time::sleep(self.pause)).await?;
+        }
+        Ok(())
+    }
+
+    async fn refresh_holds(&mut self) -> Result<(), JobError> {
+        if self.held_at.elapsed() >= HOLDS_AGE {
+            self.held = holds::ranges(self.ctx, self.table.rule.source, &self.table.relation).await?;
+            self.held_at = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Rows of the coming batch that have a copy in the archive: equal ones go, others stay and are named.
+    async fn settle(&mut self, before_ms: i64, from: Position, rows: u32) -> Result<(), JobError> {
+        let settled =
+            batch::settle_copies(self.fence, &self.statements(), self.batch(before_ms), from, rows).await?;
+        if settled.removed.is_empty() && settled.differing.is_empty() {
+            return Err(self.another_copy().into());
+        }
+        let table = self.table.rule.table.as_str();
+        for id in &settled.differing {
+            metric::disposal_refused(self.ctx.job().as_str(), table, "copy_differs");
+            tracing::error!(table, id, "the archive holds another row under this id; the row stays");
+        }
+        self.report.copies_removed += settled.removed.len() as u64;
+        self.report.conflicts.extend(&settled.differing);
+        self.stay.extend(settled.differing);
+        self.stay.sort_unstable();
+        Ok(())
+    }
+
+    fn another_copy(&self) -> DisposalError {
+        DisposalError::refused("copy", format!(
+            "{} refuses a row that is not in it under this completion time and {}: does it have a unique constraint of \
+             its own? Drop that constraint; the primary key is enough",
+            self.table.rule.archive, self.table.rule.id
+        ))
+    }
+
+    /// Rows that were locked the first time, one by one, waiting for each as long as `disposal.lock_timeout`.
+    async fn second_pass(&mut self, allowance: &mut Allowance) -> Result<(), JobError> {
+        let left = {
+            let mut conn = self.job.connection().await?;
+            let batch = self.batch(self.table.cutoff_ms);
+            let all = Position::before_ms(EARLIEST_MS);
+            batch::peek(&mut conn, &self.statements(), batch, all, LEFTOVERS).await?
+        };
+        for row in left {
+            if allowance.spent(self.ctx).is_some() || self.report.locked >= LOCKED_LIMIT {
+                break;
+            }
+            self.ctx.check_cancelled()?;
+            let month = Month::of_ms(row.completed_ms).ok_or_else(|| JobError::fail("a time beyond the calendar"))?;
+            if self.report.waits(month) || !self.month_is_open(month).await? {
+                continue;
+            }
+            let limit = self.job.disposal.lock_timeout;
+            let began = Instant::now();
+            let batch = self.batch(self.table.cutoff_ms);
+            match batch::move_these(self.fence, &self.statements(), batch, &[row.id], limit).await? {
+                Moved::Rows { count: 0, .. } => {}
+                Moved::Rows { count, .. } => {
+                    self.moved(month, count, None, began.elapsed());
+                    self.report.second_pass += count;
+                    allowance.rows = allowance.rows.saturating_sub(count);
+                }
+                Moved::Locked => self.report.locked += 1,
+                // The next run meets it in its first pass and settles it there.
+                Moved::CopyExists | Moved::Frozen => self.report.left_for_next += 1,
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes down what was moved since the last time.
+    async fn note(&mut self) -> Result<(), JobError> {
+        self.noted_at = Instant::now();
+        if self.unnoted.is_empty() {
+            return Ok(());
+        }
+        let rule = &self.table.rule;
+        // Not through the context: a run that was told to stop still writes down what it has done, as long as it is the
+        // current one.
+        let fence = self.ctx.fence().ok_or_else(|| JobError::fail("archive-data runs without a lock"))?;
+        let mut step = fence.step(self.ctx.jobs_db()).await?;
+        for (month, count) in &self.unnoted {
+            let act = Act {
+                unit_id: None,
+                source: rule.source,
+                table: self.table.relation.clone(),
+                object: rule.archive.as_str().to_owned(),
+                action: "move",
+                rows: i64::try_from(*count).ok(),
+                bytes: None,
+                plan_digest: Some(self.mandate.plan_digest.clone()),
+                approved_by: self.mandate.approved_by.clone(),
+                reason: format!("finished before the retention, month {month}"),
+                evidence: serde_json::json!({ "month": month.to_string(), "cutoff_ms": self.table.cutoff_ms }),
+            };
+            audit::record(&mut step, self.ctx, &act).await?;
+        }
+        if let Some(last) = self.last {
+            progress::record(&mut step, rule.table.as_str(), last.id).await?;
+        }
+        step.commit().await?;
+        self.unnoted.clear();
+        Ok(())
+    }
+
+    /// What is still due after the run, for the alert that the archive falls behind.
+    async fn observe_backlog(&mut self) -> Result<(), JobError> {
+        let first = self.next_after(Position::before_ms(EARLIEST_MS)).await?;
+        let age = first.map_or(0, |row| self.table.cutoff_ms.saturating_sub(row.completed_ms));
+        self.report.oldest_left_ms = first.map(|row| row.completed_ms);
+        let age = Duration::from_millis(age.unsigned_abs());
+        metric::archive_oldest_eligible_age(self.table.rule.table.as_str(), age);
+        Ok(())
+    }
+
+    fn statements(&self) -> Statements<'_> {
+        Statements {
+            rule: &self.table.rule,
+            columns: &self.table.columns,
+            references: &self.table.references,
+            held: &self.held,
+        }
+    }
+
+    fn batch(&self, before_ms: i64) -> Batch<'_> {
+        Batch {
+            before_ms,
+            stay: &self.stay,
+            now_ms: self.ctx.clock().now().timestamp_millis(),
+        }
+    }
+}
+
+/// A lock on the whole table.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} is locked as a whole, for longer than databases.<source>.lock_timeout")]
+struct TableLocked(String);

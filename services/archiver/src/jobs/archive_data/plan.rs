@@ -1,0 +1,226 @@
+//! The plan of a run: two moves, and the months that have served their time.
+
+use std::time::Duration;
+
+use eidos_disposal::DisposalError;
+use eidos_disposal::catalogue::{Partition, Relation};
+use eidos_disposal::partition::PartitionIdentity;
+use eidos_disposal::plan::{self, Action, Note, Plan, PlanItem};
+use eidos_disposal::settings::DisposalSettings;
+use eidos_runtime::{JobContext, JobError};
+use eidos_types::Slot;
+use serde_json::json;
+
+use super::ArchiveData;
+use super::aging::policy;
+use super::survey::{self, Surveyed};
+use crate::domain::cutoff;
+use crate::domain::statement::Statements;
+use crate::store::{holds, units};
+
+/// Both tables as they are now, and what is held.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) slot: Slot,
+    pub(super) tables: Vec<Surveyed>,
+    /// Per table: what a legal hold on it covers.
+    held: Vec<Vec<(i64, i64)>>,
+    /// Months that end at or before this instant have served their time.
+    expires_ms: i64,
+    /// Names of partitions that have an open unit: they are continued, not planned.
+    open: Vec<String>,
+}
+
+impl World {
+    /// Reads it. Nothing is changed.
+    pub(super) async fn read(job: &ArchiveData, ctx: &JobContext, slot: Slot) -> Result<Self, JobError> {
+        let now_ms: i64 = sqlx::query_scalar("SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint")
+            .fetch_one(&job.pool)
+            .await
+            .map_err(DisposalError::sql("ask the source for its time"))?;
+        let options = &job.options;
+        let moves = cutoff::moves_before(slot.ms(), options.retention_days, now_ms, options.safety_lag);
+        let expires_ms = cutoff::expires_before(slot.instant(), options.archive_retention_months)
+            .ok_or_else(|| JobError::fail("archive_retention_months reaches beyond the calendar"))?;
+        let (mut tables, mut held, mut open) = (Vec::new(), Vec::new(), Vec::new());
+        for rule in &job.rules {
+            let mut conn = job.connection().await?;
+            let table = survey::survey(&mut conn, rule, moves).await?;
+            held.push(holds::ranges(ctx, rule.source, &table.relation).await?);
+            open.extend(units::open_names(ctx, rule).await?);
+            tables.push(table);
+        }
+        Ok(Self {
+            slot,
+            tables,
+            held,
+            expires_ms,
+            open,
+        })
+    }
+
+    /// What is to be done.
+    pub(super) fn plan(&self, job: &ArchiveData, ctx: &JobContext) -> Result<Plan, JobError> {
+        let mut items = Vec::new();
+        let mut notes = Vec::new();
+        for (table, held) in self.tables.iter().zip(&self.held) {
+            items.push(Self::move_item(job, table, held));
+            notes.extend(table.notes.iter().map(|note| Note::new(note.clone())));
+            for (from, to) in held {
+                notes.push(Note::new(format!(
+                    "{}: rows completed between {} and {} are under a legal hold and stay, here and in the archive",
+                    table.relation.plain(),
+                    instant(*from),
+                    instant(*to)
+                )));
+            }
+            for partition in self.expired(table) {
+                items.push(aged_item(job, table, partition, held)?);
+            }
+        }
+        Ok(Plan::new(ctx.job().as_str(), self.slot, items, notes)?)
+    }
+
+    fn expired<'a>(&'a self, table: &'a Surveyed) -> impl Iterator<Item = &'a Partition> {
+        let partitions = table.archive.iter().flat_map(|archive| &archive.partitioning);
+        partitions
+            .flat_map(|partitioning| &partitioning.partitions)
+            .filter(|partition| partition.bounds.upper.is_some_and(|upper| upper <= self.expires_ms))
+            .filter(|partition| !self.open.contains(&partition.relation.name))
+    }
+
+    fn move_item(job: &ArchiveData, table: &Surveyed, held: &[(i64, i64)]) -> PlanItem {
+        let rule = &table.rule;
+        let mut steps: Vec<String> = table.changes.clone();
+        steps.push(format!(
+            "batches of {} rows, one transaction each: pick by (completion, {}), DELETE, INSERT into {}; {} ms between them",
+            job.options.batch_rows,
+            rule.id.as_str(),
+            rule.archive.as_str(),
+            job.options.sleep_ms
+        ));
+        let children: Vec<&str> = rule.children.iter().map(|child| child.column.as_str()).collect();
+        if !children.is_empty() {
+            steps.push(format!("orders named by {} of a trade that is still there stay", children.join(" or ")));
+        }
+        let archive = table.archive.as_ref().map(|shape| (shape.oid, shape.columns_fingerprint()));
+        PlanItem {
+            source: rule.source,
+            table: table.relation.plain(),
+            object: table.relation.plain(),
+            action: Action::Move,
+            window_ms: Some((cutoff::EARLIEST_MS, table.cutoff_ms)),
+            rows_estimate: table.estimate,
+            bytes: None,
+            locks: vec![
+                format!("{}: row locks of one batch, ROW EXCLUSIVE", table.relation.plain()),
+                format!("{}: ROW EXCLUSIVE; ACCESS EXCLUSIVE for a moment per new month or column", rule.archive.as_str()),
+            ],
+            steps,
+            reason: format!(
+                "finished ({} in {:?}) and completed before {}",
+                rule.status.as_str(),
+                rule.finished,
+                instant(table.cutoff_ms)
+            ),
+            blocked: None,
+            identity: json!({
+                "oid": table.shape.oid,
+                "columns": table.shape.columns_fingerprint(),
+                "archive": archive,
+                "changes": table.changes,
+                "cutoff_ms": table.cutoff_ms,
+                "finished": Statements::finished(rule, ""),
+                "completion": Statements::completion(rule, ""),
+                "stays_for": rule.children.iter().map(|child| format!("{}.{}", child.table, child.column)).collect::<Vec<_>>(),
+                "foreign_keys": table.references.iter().map(|key| key.table.clone()).collect::<Vec<_>>(),
+                "held": held,
+            }),
+        }
+    }
+
+    /// The table whose archive this is.
+    pub(super) fn of_archive(&self, relation: &Relation) -> Option<&Surveyed> {
+        self.tables
+            .iter()
+            .find(|table| table.archive.as_ref().is_some_and(|shape| shape.relation == *relation))
+    }
+}
+
+fn aged_item(
+    job: &ArchiveData,
+    table: &Surveyed,
+    partition: &Partition,
+    held: &[(i64, i64)],
+) -> Result<PlanItem, DisposalError> {
+    let shape = table
+        .archive
+        .as_ref()
+        .ok_or_else(|| DisposalError::refused("plan", "an expired month without an archive table"))?;
+    let identity = PartitionIdentity::of(shape, partition, &policy(job, table))?;
+    let is_held = held.iter().any(|(from, to)| *from < identity.upper_ms && identity.lower_ms < *to);
+    let blocked = is_held.then(|| format!("legal hold on {}", table.relation.plain()));
+    Ok(PlanItem {
+        source: table.rule.source,
+        table: shape.relation.plain(),
+        object: partition.relation.plain(),
+        action: Action::ArchiveAndDrop,
+        window_ms: Some((identity.lower_ms, identity.upper_ms)),
+        rows_estimate: partition.rows_estimate.map(i64::unsigned_abs),
+        bytes: Some(partition.bytes.unsigned_abs()),
+        locks: vec![
+            format!("{}: SHARE ROW EXCLUSIVE for a moment (freeze)", partition.relation.plain()),
+            format!(
+                "{}: ACCESS EXCLUSIVE for at most {:?} per attempt (detach)",
+                shape.relation.plain(),
+                job.disposal.lock_timeout
+            ),
+        ],
+        steps: [
+            "freeze",
+            "export",
+            "read back and compare",
+            "detach into eidos_quarantine",
+            "compare again and drop",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+        reason: format!(
+            "older than archive_retention_months = {}; rests {} days before the drop",
+            job.options.archive_retention_months, job.disposal.quarantine_days
+        ),
+        blocked,
+        identity: identity.to_value()?,
+    })
+}
+
+/// The plan with this digest that a dry run made, if it may still be applied.
+pub(super) async fn planned(
+    ctx: &JobContext,
+    settings: &DisposalSettings,
+    digest: &str,
+) -> Result<Plan, JobError> {
+    let max_age: Duration = settings.plan_max_age;
+    let found = plan::find_planned(ctx.jobs_db().read(), ctx.job().as_str(), digest, max_age, ctx.clock().now()).await?;
+    Ok(found)
+}
+
+/// Refuses unless the world is as it was when the plan was made, months apart that left on this very plan's word.
+pub(super) async fn verify_unchanged(ctx: &JobContext, planned: &Plan, now: &Plan) -> Result<(), JobError> {
+    let by_this_plan = units::of_plan(ctx, &planned.digest).await?;
+    let done = |item: &PlanItem| item.action == Action::ArchiveAndDrop && by_this_plan.contains(&item.object);
+    plan::verify_remaining(planned, now, done).map_err(|changed| {
+        JobError::fail(DisposalError::refused(
+            "changed",
+            format!("{changed}; nothing was done. Make a new plan with `archiver plan`, read it, and apply that"),
+        ))
+    })
+}
+
+fn instant(ms: i64) -> String {
+    match ms {
+        i64::MIN => "ever".to_owned(),
+        i64::MAX => "for ever".to_owned(),
+        ms => chrono::DateTime::from_timestamp_millis(ms).map_or_else(|| ms.to_string(), |at| at.to_rfc3339()),
+    }
+}

@@ -1,0 +1,224 @@
+//! What the catalogue shows before a plan is made: shapes, indexes, estimates, obstacles.
+
+use eidos_disposal::DisposalError;
+use eidos_disposal::catalogue::{self, OnDelete, Relation, TableShape, quoted};
+use sqlx::{AssertSqlSafe, PgConnection, Row};
+
+use crate::domain::statement::{Reference, Statements, wanted_index};
+use crate::profile::MoveRule;
+use crate::store::archive_table;
+
+/// A table whose rows move, as it is now.
+#[derive(Debug, Clone)]
+pub struct Surveyed {
+    /// The rule.
+    pub rule: MoveRule,
+    /// The hot table.
+    pub relation: Relation,
+    /// Its shape.
+    pub shape: TableShape,
+    /// The archive's shape; `None`: it will be created.
+    pub archive: Option<TableShape>,
+    /// Its columns, quoted.
+    pub columns: Vec<String>,
+    /// Foreign keys that point at it.
+    pub references: Vec<Reference>,
+    /// Statements that bring the archive in step.
+    pub changes: Vec<String>,
+    /// Rows completed before this may move, epoch ms.
+    pub cutoff_ms: i64,
+    /// Rows that may move, by the planner's estimate.
+    pub estimate: Option<u64>,
+    /// Finished rows without a believable completion time.
+    pub implausible: u64,
+    /// What a person should know.
+    pub notes: Vec<String>,
+}
+
+/// Reads the hot table and compares it with what the profile promises.
+///
+/// # Errors
+/// [`DisposalError::Refused`] naming table, column and key.
+pub async fn find(conn: &mut PgConnection, rule: &MoveRule) -> Result<TableShape, DisposalError> {
+    let shape = catalogue::read_table(conn, &rule.table).await?.ok_or_else(|| {
+        DisposalError::refused("profile", format!(
+            "table {} does not exist in the {} database; set archive_profile.{}.table",
+            rule.table, rule.source, rule.name
+        ))
+    })?;
+    let problems = check(rule, &shape);
+    if !problems.is_empty() {
+        return Err(DisposalError::refused("profile", problems.join("\n")));
+    }
+    Ok(shape)
+}
+
+/// Reads a table and its archive.
+///
+/// # Errors
+/// [`DisposalError::Refused`] naming table, column and what to do.
+pub async fn survey(conn: &mut PgConnection, rule: &MoveRule, cutoff_ms: i64) -> Result<Surveyed, DisposalError> {
+    let shape = find(conn, rule).await?;
+    let archive = catalogue::read_table(conn, &rule.archive).await?;
+    let changes = archive_table::wanted_changes(rule, &shape, archive.as_ref())?;
+    let references = references(rule, &shape)?;
+    let columns: Vec<String> = shape.columns.iter().map(|column| quoted(&column.name)).collect();
+    let mut notes = Vec::new();
+    missing_indexes(conn, rule, &mut notes).await?;
+    for trigger in shape.triggers.iter().filter(|trigger| trigger.on_delete) {
+        notes.push(format!(
+            "{}: trigger {} ({}) fires for every row that moves, since a move deletes it here",
+            rule.table, trigger.name, trigger.function
+        ));
+    }
+    let estimate = estimate(conn, rule, cutoff_ms).await?;
+    let implausible: i64 = sqlx::query_scalar(AssertSqlSafe(Statements::implausible(rule)))
+        .fetch_one(&mut *conn)
+        .await
+        .map_err(DisposalError::sql("count rows without a completion time"))?;
+    if implausible > 0 {
+        notes.push(format!(
+            "{}: {implausible} finished rows have no believable completion time (NULL, 0 or seconds); they stay until \
+             somebody corrects {}",
+            rule.table,
+            Statements::completion(rule, "")
+        ));
+    }
+    Ok(Surveyed {
+        rule: rule.clone(),
+        relation: shape.relation.clone(),
+        archive,
+        columns,
+        references,
+        changes,
+        cutoff_ms,
+        estimate: Some(estimate),
+        implausible: implausible.unsigned_abs(),
+        notes,
+        shape,
+    })
+}
+
+/// What the profile promises and the catalogue does not show: one sentence each, naming table and column.
+#[must_use]
+pub fn check(rule: &MoveRule, shape: &TableShape) -> Vec<String> {
+    let table = rule.table.as_str();
+    let mut problems = Vec::new();
+    let mut demand = |key: String, name: &str, integer: bool| {
+        let Some(column) = shape.columns.iter().find(|column| column.name == name) else {
+            problems.push(format!("table {table} has no column {name}; set archive_profile.{key}"));
+            return;
+        };
+        if integer && !["smallint", "integer", "bigint"].contains(&column.declaration.as_str()) {
+            problems.push(format!(
+                "column {name} of {table} is {}, not an integer; set archive_profile.{key}",
+                column.declaration
+            ));
+        }
+    };
+    demand(format!("{}.id", rule.name), rule.id.as_str(), true);
+    demand(format!("{}.key", rule.name), rule.key.as_str(), false);
+    demand(format!("{}.status", rule.name), rule.status.as_str(), true);
+    for column in &rule.completion {
+        demand(format!("{}.completion", rule.name), column.as_str(), true);
+    }
+    if shape.primary_key != [rule.id.as_str()] {
+        problems.push(format!(
+            "the primary key of {table} is ({}), not ({}); set archive_profile.{}.id",
+            shape.primary_key.join(", "),
+            rule.id.as_str(),
+            rule.name
+        ));
+    }
+    if shape.partitioning.is_some() {
+        problems.push(format!(
+            "table {table} is partitioned; archive-data moves rows of plain tables, retention-manager disposes of partitions"
+        ));
+    }
+    problems
+}
+
+/// Foreign keys from elsewhere: their rows keep ours, unless deleting ours would change theirs.
+fn references(rule: &MoveRule, shape: &TableShape) -> Result<Vec<Reference>, DisposalError> {
+    let mut references = Vec::new();
+    for key in &shape.referenced_by {
+        if key.on_delete != OnDelete::Refuse {
+            return Err(DisposalError::refused("foreign_key", format!(
+                "foreign key {} of {} deletes or changes its rows when one of {} is deleted, so a move would lose them; \
+                 make it ON DELETE NO ACTION",
+                key.name, key.table, rule.table
+            )));
+        }
+        references.push(Reference {
+            table: key.table.to_string(),
+            columns: key
+                .columns
+                .iter()
+                .zip(&key.referenced)
+                .map(|(theirs, ours)| (quoted(theirs), quoted(ours)))
+                .collect(),
+        });
+    }
+    Ok(references)
+}
+
+/// Asks the planner, with sorting and scanning made unattractive: what it still does then, it cannot avoid.
+async fn missing_indexes(conn: &mut PgConnection, rule: &MoveRule, notes: &mut Vec<String>) -> Result<(), DisposalError> {
+    let finished = Statements::finished(rule, "s.");
+    let completion = Statements::completion(rule, "s.");
+    let in_order = format!(
+        "SELECT s.{id} FROM ONLY {table} s WHERE {finished} AND {completion} < 1 ORDER BY {completion}, s.{id} LIMIT 1000",
+        id = rule.id,
+        table = rule.table
+    );
+    if !uses_index(conn, &in_order).await? {
+        notes.push(format!(
+            "{}: no index gives finished rows in the order they move, so every batch sorts the whole table: {}",
+            rule.table,
+            wanted_index(rule)
+        ));
+    }
+    for child in &rule.children {
+        let probe = format!("SELECT 1 FROM {} c WHERE c.{} = ''", child.table, child.column);
+        if !uses_index(conn, &probe).await? {
+            notes.push(format!(
+                "{}: no index on {}, so every order reads the whole table: CREATE INDEX CONCURRENTLY ON {} ({})",
+                child.table, child.column, child.table, child.column
+            ));
+        }
+    }
+    Ok(())
+}
+
+async fn uses_index(conn: &mut PgConnection, query: &str) -> Result<bool, DisposalError> {
+    let explain = async |conn: &mut PgConnection| -> Result<String, sqlx::Error> {
+        let mut tx = sqlx::Connection::begin(conn).await?;
+        sqlx::query(
+            "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_sort', 'off', true), \
+             set_config('enable_incremental_sort', 'off', true)",
+        )
+        .execute(&mut *tx)
+        .await?;
+        let rows = sqlx::query(AssertSqlSafe(format!("EXPLAIN {query}"))).fetch_all(&mut *tx).await?;
+        tx.rollback().await?;
+        let lines: Vec<String> = rows.iter().map(|row| row.try_get::<String, _>(0)).collect::<Result<_, _>>()?;
+        Ok(lines.join("\n"))
+    };
+    let plan = explain(conn).await.map_err(DisposalError::sql("ask for a query plan"))?;
+    Ok(!plan.contains("Seq Scan") && !plan.contains("Sort"))
+}
+
+/// Rows that are due, as the planner sees it: a count would read them all.
+async fn estimate(conn: &mut PgConnection, rule: &MoveRule, cutoff_ms: i64) -> Result<u64, DisposalError> {
+    let query = format!(
+        "EXPLAIN (FORMAT JSON) SELECT 1 FROM ONLY {} s WHERE {} AND {} < {cutoff_ms}",
+        rule.table,
+        Statements::finished(rule, "s."),
+        Statements::completion(rule, "s.")
+    );
+    let plan: serde_json::Value = sqlx::query_scalar(AssertSqlSafe(query))
+        .fetch_one(conn)
+        .await
+        .map_err(DisposalError::sql("estimate the rows that are due"))?;
+    Ok(plan.pointer("/0/Plan/Plan Rows").and_then(serde_json::Value::as_u64).unwrap_or_default())
+}

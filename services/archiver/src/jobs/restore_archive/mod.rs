@@ -1,0 +1,294 @@
+//! `restore-archive`: exported rows back in a table, and proof that they are what was exported.
+//!
+//! ```text
+//! find the units ── by table and window, from their rows
+//!   └─ per unit, one fenced transaction in the database it came from
+//!        ├─ side      COPY into <table>_restored, or find that it is all there
+//!        └─ original  COPY into a temporary table, insert what is missing
+//!             └─ digest of what the table holds now = digest of the manifest, else roll back
+//! ```
+//!
+//! The store gives out no row of a part whose hash is wrong, and the digest is taken from the table after the copy, so
+//! a restore that ends well is equal row by row. Running it again finds everything there and does nothing.
+
+mod columns;
+mod original;
+mod params;
+mod side;
+mod stage;
+
+use std::fmt::Write;
+
+use chrono::DateTime;
+use eidos_archive_store::{ArchiveStore, Manifest, ManifestRef};
+use eidos_core::db::connect_foreign;
+use eidos_core::fence::ForeignFence;
+use eidos_disposal::DisposalError;
+use eidos_disposal::audit::{self, Act};
+use eidos_disposal::catalogue::Relation;
+use eidos_disposal::settings::DisposalSettings;
+use eidos_runtime::{Job, JobContext, JobError};
+use eidos_settings::{SourceName, SuiteSettings};
+use eidos_telemetry::metric;
+use serde::Serialize;
+
+pub use params::{Into, RestoreParams};
+
+use crate::store::units::{self, Exported};
+
+/// The job.
+#[derive(Debug)]
+pub struct RestoreArchive {
+    /// Where exports are.
+    pub store: ArchiveStore,
+    /// Timeouts of locks and long statements.
+    pub disposal: DisposalSettings,
+    /// The databases that units come from.
+    pub suite: SuiteSettings,
+}
+
+/// What became of one unit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Restored {
+    /// The unit.
+    pub unit_id: uuid::Uuid,
+    /// Partition, or table and month.
+    pub unit_name: String,
+    /// The table the rows are in now.
+    pub into: String,
+    /// Rows of the export.
+    pub rows: u64,
+    /// Rows this run put there.
+    pub inserted: u64,
+    /// `restored`, `was there`, or `would be restored`.
+    pub outcome: &'static str,
+}
+
+/// What a run did.
+#[derive(Debug, Clone, Serialize)]
+pub struct RestoreReport {
+    /// Whether anything was changed.
+    pub dry_run: bool,
+    /// Unit by unit.
+    pub units: Vec<Restored>,
+    /// What a person should know.
+    pub notes: Vec<String>,
+}
+
+/// What restoring one unit works with.
+struct Work<'a> {
+    ctx: &'a JobContext,
+    fence: &'a ForeignFence,
+    store: &'a ArchiveStore,
+    disposal: &'a DisposalSettings,
+    manifest: &'a Manifest,
+    unit: &'a Exported,
+}
+
+impl Job for RestoreArchive {
+    const NAME: &'static str = "restore-archive";
+    type Params = RestoreParams;
+    type Report = RestoreReport;
+
+    fn validate_params(&self, params: &RestoreParams) -> Result<(), String> {
+        params.window().map(|_| ())
+    }
+
+    async fn run(&self, ctx: &JobContext, params: RestoreParams) -> Result<RestoreReport, JobError> {
+        let units = self.find(ctx, &params).await?;
+        let mut report = RestoreReport {
+            dry_run: ctx.dry_run(),
+            units: Vec::new(),
+            notes: Vec::new(),
+        };
+        if ctx.dry_run() {
+            report.units = units.iter().map(|unit| would_be(unit, params.into)).collect();
+            return Ok(report);
+        }
+        let source = source_of(&units)?;
+        let section = self.suite.databases.get(&source).ok_or_else(|| {
+            refused(format!("databases.{source}.url is not set; the rows came from there"))
+        })?;
+        let pool = connect_foreign(section, &self.suite.service.name, source).await?;
+        let fence = ctx.raised_in(&pool).await?;
+        let total = units.len() as u64;
+        for (at, unit) in units.iter().enumerate() {
+            ctx.check_cancelled()?;
+            let window: Vec<&Exported> =
+                units.iter().filter(|other| (other.lower_ms, other.upper_ms) == (unit.lower_ms, unit.upper_ms)).collect();
+            let restored = self.restore(ctx, &fence, source, unit, &window, params.into).await?;
+            metric::disposal_rows(ctx.job().as_str(), source.as_str(), &unit.table, "restore", restored.inserted);
+            report.units.push(restored);
+            ctx.progress(at as u64 + 1, Some(total));
+        }
+        pool.close().await;
+        if params.into == Into::Original {
+            report.notes.push(
+                "the retention still applies: place a legal hold on what must stay, or it leaves again with the next run"
+                    .to_owned(),
+            );
+        }
+        Ok(report)
+    }
+
+    fn render(&self, report: &RestoreReport) -> String {
+        let mut text = String::new();
+        for unit in &report.units {
+            let _ = writeln!(
+                text,
+                "{} {}: {} rows {} {} ({} inserted)",
+                unit.unit_name, unit.unit_id, unit.rows, unit.outcome, unit.into, unit.inserted
+            );
+        }
+        for note in &report.notes {
+            let _ = writeln!(text, "note: {note}");
+        }
+        text.trim_end().to_owned()
+    }
+}
+
+impl RestoreArchive {
+    async fn find(&self, ctx: &JobContext, params: &RestoreParams) -> Result<Vec<Exported>, JobError> {
+        let range = params.window().map_err(JobError::fail)?;
+        let source = params.source.map(SourceName::as_str);
+        let table = Some(params.table.as_str()).filter(|table| !table.is_empty());
+        let mut units = units::exported(ctx.jobs_db().read(), table, source, range).await?;
+        if let Some(wanted) = params.unit {
+            units.retain(|unit| unit.unit_id == wanted);
+        }
+        if units.is_empty() {
+            return Err(refused(format!(
+                "no verified export of {} lies in {}; what there is: SELECT table_name, unit_name, state FROM \
+                 eidos_jobs_disposal_units WHERE archived",
+                params.table, params.range
+            )));
+        }
+        Ok(units)
+    }
+
+    async fn restore(
+        &self,
+        ctx: &JobContext,
+        fence: &ForeignFence,
+        source: SourceName,
+        unit: &Exported,
+        window: &[&Exported],
+        into: Into,
+    ) -> Result<Restored, JobError> {
+        let reference = ManifestRef {
+            key: unit.manifest_key.clone(),
+            sha256: unit.manifest_sha256.clone(),
+        };
+        let manifest = ctx
+            .unless_cancelled(self.store.manifest(&reference))
+            .await?
+            .map_err(DisposalError::from)?;
+        if manifest.content_digest.to_string() != unit.content_digest {
+            return Err(refused(format!(
+                "{}: its manifest has digest {}, what was verified before the drop had {}; nothing was restored",
+                unit.unit_name, manifest.content_digest, unit.content_digest
+            )));
+        }
+        let work = Work {
+            ctx,
+            fence,
+            store: &self.store,
+            disposal: &self.disposal,
+            manifest: &manifest,
+            unit,
+        };
+        let done = match into {
+            Into::Side => {
+                let at = window.iter().position(|other| other.unit_id == unit.unit_id).unwrap_or_default();
+                side::restore(&work, window, at).await?
+            }
+            Into::Original => original::restore(&work).await?,
+        };
+        let restored = Restored {
+            unit_id: unit.unit_id,
+            unit_name: unit.unit_name.clone(),
+            into: done.table,
+            rows: manifest.rows,
+            inserted: done.inserted,
+            outcome: if done.inserted == 0 { "were there:" } else { "restored into" },
+        };
+        if restored.inserted > 0 {
+            self.record(ctx, source, unit, &restored).await?;
+        }
+        Ok(restored)
+    }
+
+    async fn record(
+        &self,
+        ctx: &JobContext,
+        source: SourceName,
+        unit: &Exported,
+        restored: &Restored,
+    ) -> Result<(), JobError> {
+        let mut step = ctx.step().await?;
+        let act = Act {
+            unit_id: Some(unit.unit_id),
+            source,
+            table: Relation::new(&unit.schema, &unit.table),
+            object: restored.into.clone(),
+            action: "restore",
+            rows: i64::try_from(restored.inserted).ok(),
+            bytes: None,
+            plan_digest: None,
+            approved_by: ctx.requested_by().unwrap_or("policy").to_owned(),
+            reason: format!("{} was brought back", unit.unit_name),
+            evidence: serde_json::json!({
+                "manifest_sha256": unit.manifest_sha256,
+                "content_digest": unit.content_digest,
+                "rows_of_the_export": restored.rows,
+            }),
+        };
+        audit::record(&mut step, ctx, &act).await?;
+        step.commit().await?;
+        Ok(())
+    }
+}
+
+/// Where the rows of a unit are after its restore.
+struct Done {
+    table: String,
+    inserted: u64,
+}
+
+fn would_be(unit: &Exported, into: Into) -> Restored {
+    Restored {
+        unit_id: unit.unit_id,
+        unit_name: unit.unit_name.clone(),
+        into: match into {
+            Into::Side => format!("{}.{}", unit.schema, side::name(&unit.table)),
+            Into::Original => format!("{}.{}", unit.schema, unit.table),
+        },
+        rows: unit.rows.unsigned_abs(),
+        inserted: 0,
+        outcome: "would be restored into",
+    }
+}
+
+fn source_of(units: &[Exported]) -> Result<SourceName, JobError> {
+    let mut sources: Vec<&str> = units.iter().map(|unit| unit.source.as_str()).collect();
+    sources.dedup();
+    let [only] = sources.as_slice() else {
+        return Err(refused(format!(
+            "tables of that name were exported from {}; add --source",
+            sources.join(" and ")
+        )));
+    };
+    SourceName::ALL
+        .into_iter()
+        .find(|source| source.as_str() == *only)
+        .ok_or_else(|| refused(format!("the unit comes from {only}, a source this program does not know")))
+}
+
+fn refused(what: String) -> JobError {
+    DisposalError::refused("restore", what).into()
+}
+
+/// A month or instant for people.
+fn instant(ms: i64) -> String {
+    DateTime::from_timestamp_millis(ms).map_or_else(|| ms.to_string(), |at| at.to_rfc3339())
+}

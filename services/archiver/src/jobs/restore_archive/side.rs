@@ -1,0 +1,118 @@
+//! Into a table beside the original, made from the manifest.
+
+use eidos_archive_store::ContentDigest;
+use eidos_disposal::DisposalError;
+use eidos_disposal::catalogue::{Relation, quoted};
+
+use super::stage::{Content, execute};
+use super::{Done, Work, columns, instant};
+use crate::store::archive_table::read_relation;
+use crate::store::units::Exported;
+
+/// What the side table of `table` is called; PostgreSQL's 63 bytes are kept by cutting the table's name.
+pub(super) fn name(table: &str) -> String {
+    let kept: String = table.chars().take(54).collect();
+    format!("{kept}_restored")
+}
+
+/// Restores the `at`th unit of those that share its window: they go into the same table, one after the other.
+pub(super) async fn restore(work: &Work<'_>, window: &[&Exported], at: usize) -> Result<Done, DisposalError> {
+    let side = Relation {
+        schema: work.unit.schema.clone(),
+        name: name(&work.unit.table),
+    };
+    let done = |inserted| Done {
+        table: side.to_string(),
+        inserted,
+    };
+    let mut step = work.fence.step().await?;
+    work.set_limits(step.conn()).await?;
+    match read_relation(step.conn(), &side).await? {
+        Some(shape) => columns::fit(work.manifest, &shape)?,
+        None => {
+            execute(step.conn(), "create a side table", create(work, &side)).await?;
+        }
+    }
+    let here = in_window(work, &side);
+    let (expected_before, expected_after) = (expected(&window[..at])?, expected(&window[..=at])?);
+    let found = work.digest(step.conn(), &here).await?;
+    for there in at + 1..=window.len() {
+        if found == expected(&window[..there])? {
+            return Ok(done(0));
+        }
+    }
+    if found != expected_before {
+        return Err(DisposalError::refused(
+            "restore",
+            format!(
+                "{side} holds {} rows between {} and {} that are neither none nor those of {}; drop or rename {side}, then \
+                 restore again",
+                found.rows,
+                instant(work.unit.lower_ms),
+                instant(work.unit.upper_ms),
+                work.unit.unit_name
+            ),
+        ));
+    }
+    let inserted = work.copy_into(step.conn(), &side.to_string()).await?;
+    let after = work.digest(step.conn(), &here).await?;
+    if after != expected_after {
+        return Err(DisposalError::refused(
+            "restore",
+            format!(
+                "{side} holds {} rows with digest {} after copying {} rows of {} with digest {}; nothing was kept",
+                after.rows, after.digest, inserted, work.unit.unit_name, work.manifest.content_digest
+            ),
+        ));
+    }
+    step.commit().await?;
+    Ok(done(inserted))
+}
+
+/// No constraint but the key: what was exported fits, whatever the table's rules are today.
+fn create(work: &Work<'_>, side: &Relation) -> String {
+    let columns: Vec<String> = work
+        .manifest
+        .columns
+        .iter()
+        .map(|column| format!("{} {}", quoted(&column.name), column.pg_type.declaration()))
+        .collect();
+    let key: Vec<String> = work.manifest.primary_key.iter().map(|name| quoted(name)).collect();
+    let key = if key.is_empty() {
+        String::new()
+    } else {
+        format!(", PRIMARY KEY ({})", key.join(", "))
+    };
+    format!("CREATE TABLE {side} ({}{key})", columns.join(", "))
+}
+
+fn in_window(work: &Work<'_>, side: &Relation) -> String {
+    let time = quoted(&work.manifest.time_column);
+    format!(
+        "SELECT {} FROM {side} WHERE {time} >= {} AND {time} < {}",
+        work.column_list(""),
+        work.unit.lower_ms,
+        work.unit.upper_ms
+    )
+}
+
+/// What the window holds when exactly these units are in it: digests of sets add up.
+fn expected(units: &[&Exported]) -> Result<Content, DisposalError> {
+    let mut content = Content {
+        rows: 0,
+        digest: ContentDigest::ZERO,
+    };
+    for unit in units {
+        let digest: ContentDigest = unit.content_digest.parse().map_err(|_not_hex| {
+            DisposalError::refused("restore", format!("the digest of unit {} cannot be read", unit.unit_id))
+        })?;
+        content.rows += unit.rows.unsigned_abs();
+        content.digest = merged(content.digest, digest);
+    }
+    Ok(content)
+}
+
+fn merged(mut one: ContentDigest, other: ContentDigest) -> ContentDigest {
+    one.merge(&other);
+    one
+}

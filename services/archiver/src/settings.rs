@@ -1,0 +1,113 @@
+//! What archiver adds to the suite's settings.
+
+use std::time::Duration;
+
+use eidos_archive_store::ArchiveStoreSettings;
+use eidos_disposal::settings::DisposalSettings;
+use eidos_settings::{ArchiveFormat, Problems, ServiceSettings, SuiteSettings, duration_text};
+use serde::{Deserialize, Serialize};
+
+use crate::profile::ArchiveProfile;
+
+/// The sections of archiver.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArchiverSettings {
+    /// Where exports go.
+    pub archive_store: ArchiveStoreSettings,
+    /// How carefully things are destroyed.
+    pub disposal: DisposalSettings,
+    /// The orders and trades.
+    pub archive_profile: ArchiveProfile,
+}
+
+/// Whether batches keep their size and pause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Always.
+    Fixed,
+    /// They follow what the database shows (`disposal.pace`).
+    Adaptive,
+}
+
+/// Keys of `jobs.archive-data`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArchiveDataOptions {
+    /// Days a finished row stays in its table, 1–36500.
+    pub retention_days: u32,
+    /// Rows per transaction, 1–100000.
+    pub batch_rows: u32,
+    /// Pause between two transactions, milliseconds, 0–60000.
+    pub sleep_ms: u32,
+    /// Fixed or adaptive.
+    pub mode: Mode,
+    /// Whole months rows stay in the archive tables, 1–1200.
+    pub archive_retention_months: u32,
+    /// Most rows of one run; unset: no such limit.
+    #[serde(default)]
+    pub max_rows_per_run: Option<u64>,
+    /// Rows that finished less than this before the database's clock stay.
+    #[serde(with = "duration_text")]
+    pub safety_lag: Duration,
+    /// Whether expired months wait for a person.
+    pub require_approval: bool,
+    /// Format of their export.
+    pub archive_format: ArchiveFormat,
+}
+
+impl ServiceSettings for ArchiverSettings {
+    const DEFAULTS: &'static str = include_str!("../settings.default.yaml");
+
+    fn validate(&self, suite: &SuiteSettings, problems: &mut Problems) {
+        for problem in self.archive_store.problems() {
+            problems.add_value(
+                format!("archive_store.{}", problem.key),
+                problem.value,
+                problem.reason,
+                problem.fix,
+            );
+        }
+        self.disposal.problems(problems);
+        self.archive_profile.validate(problems);
+        if let Some(options) = problems.job_options::<ArchiveDataOptions>(suite, "archive-data") {
+            options.validate(problems);
+        }
+    }
+}
+
+impl ArchiveDataOptions {
+    fn validate(&self, problems: &mut Problems) {
+        let limits = [
+            ("retention_days", self.retention_days, 1, 36_500, "30"),
+            ("batch_rows", self.batch_rows, 1, 100_000, "1000"),
+            ("sleep_ms", self.sleep_ms, 0, 60_000, "100"),
+            (
+                "archive_retention_months",
+                self.archive_retention_months,
+                1,
+                1_200,
+                "24",
+            ),
+        ];
+        for (key, value, least, most, usual) in limits {
+            if !(least..=most).contains(&value) {
+                problems.add_value(
+                    format!("jobs.archive-data.{key}"),
+                    value,
+                    format!("is not {least} to {most}"),
+                    format!("use {usual}"),
+                );
+            }
+        }
+        if self.max_rows_per_run == Some(0) {
+            problems.add_value(
+                "jobs.archive-data.max_rows_per_run",
+                0,
+                "is zero: no run would move anything",
+                "use 1 or more, or null for no limit",
+            );
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! The start: connect, compare the profile with the catalogue, refuse with table, column and fix.
+
+use anyhow::{Context, bail};
+use eidos_archive_store::ArchiveStore;
+use eidos_runtime::{Job, JobEntry, ServiceDeps};
+
+use crate::jobs::archive_data::{ArchiveData, survey};
+use crate::jobs::restore_archive::RestoreArchive;
+use crate::jobs::verify_archive::VerifyArchive;
+use crate::settings::{ArchiveDataOptions, ArchiverSettings};
+
+/// Builds the jobs of this service.
+pub(crate) async fn build(deps: ServiceDeps<ArchiverSettings>) -> anyhow::Result<Vec<JobEntry>> {
+    let suite = &deps.settings.suite;
+    let settings = &deps.settings.service;
+    let store = open_store(&deps).await?;
+    let rules = settings.archive_profile.rules().map_err(|problems| {
+        let problems: Vec<String> = problems.into_iter().map(|(key, reason)| format!("{key}: {reason}")).collect();
+        anyhow::anyhow!("archive_profile: {}", problems.join("\n"))
+    })?;
+    let options: ArchiveDataOptions = suite
+        .jobs
+        .iter()
+        .find(|(name, _)| name.as_str() == ArchiveData::NAME)
+        .map(|(_, section)| section.parse_options())
+        .context("jobs.archive-data is missing")?
+        .map_err(|problem| anyhow::anyhow!("jobs.archive-data: {problem}"))?;
+    let pool = deps.foreign(settings.archive_profile.source).await?;
+    let mut problems = Vec::new();
+    {
+        let mut conn = pool.acquire().await?;
+        for rule in &rules {
+            match survey::find(&mut conn, rule).await {
+                Ok(_) => {}
+                Err(error) => problems.push(error.to_string()),
+            }
+        }
+    }
+    if !problems.is_empty() {
+        bail!("{}", problems.join("\n"));
+    }
+    Ok(vec![
+        JobEntry::new(ArchiveData {
+            options,
+            disposal: settings.disposal.clone(),
+            rules,
+            pool,
+            store: store.clone(),
+        }),
+        JobEntry::new(VerifyArchive { store: store.clone() }),
+        JobEntry::new(RestoreArchive {
+            store,
+            disposal: settings.disposal.clone(),
+            suite: suite.clone(),
+        }),
+    ])
+}
+
+/// Exports go where `archive_store.url` says, and by default where data-cleanup's go.
+async fn open_store(deps: &ServiceDeps<ArchiverSettings>) -> anyhow::Result<ArchiveStore> {
+    let suite = &deps.settings.suite;
+    let shared = suite.jobs.iter().find(|(name, _)| name.as_str() == "data-cleanup");
+    let shared = shared.and_then(|(_, section)| section.options.get("archive_storage"));
+    let shared = shared.and_then(serde_json::Value::as_str).unwrap_or_default();
+    let settings = deps.settings.service.archive_store.clone().or_at(shared);
+    ArchiveStore::open(&settings, &suite.security)
+        .await
+        .context("archive_store.url (or jobs.data-cleanup.archive_storage)")
+}

@@ -1,0 +1,256 @@
+//! The archive tables: created like their source, partitioned by month of completion, kept in step, never updated.
+
+use std::time::Duration;
+
+use eidos_core::fence::ForeignFence;
+use eidos_core::ident::SqlIdent;
+use eidos_disposal::DisposalError;
+use eidos_disposal::catalogue::{self, Relation, TableShape, quoted};
+use eidos_runtime::{JobContext, JobError};
+use sqlx::{AssertSqlSafe, PgConnection};
+
+use crate::domain::cutoff::Month;
+use crate::domain::drift::{self, Change, SeenColumn};
+use crate::domain::statement::{ARCHIVED_AT, COMPLETED_AT};
+use crate::profile::MoveRule;
+use crate::store::batch::{set_lock_timeout, sql_error};
+use crate::store::units;
+
+/// The trigger that keeps archived rows as they were, and its function.
+const FINAL: &str = "eidos_archive_final";
+
+/// What must happen to an archive table before rows can move into it, as statements.
+///
+/// # Errors
+/// [`DisposalError::Refused`] when a person must settle something first: a column's type changed, a name is taken.
+pub fn wanted_changes(
+    rule: &MoveRule,
+    source: &TableShape,
+    archive: Option<&TableShape>,
+) -> Result<Vec<String>, DisposalError> {
+    let Some(archive) = archive else {
+        return create_statements(rule, source);
+    };
+    let partitioned = archive
+        .partitioning
+        .as_ref()
+        .is_some_and(|partitioning| partitioning.key_column == COMPLETED_AT);
+    if !partitioned {
+        return Err(DisposalError::refused("archive_table", format!(
+            "{} is no archive of ours: it is not partitioned by {COMPLETED_AT}; rename it, or set \
+             archive_profile.{}.archive to another name",
+            rule.archive, rule.name
+        )));
+    }
+    let changes = drift::changes(&seen(source), &seen(archive), &[COMPLETED_AT, ARCHIVED_AT]).map_err(|changed| {
+        let statements: Vec<String> = changed
+            .iter()
+            .map(|column| {
+                format!(
+                    "ALTER TABLE {} ALTER COLUMN {} TYPE {}",
+                    rule.archive,
+                    quoted(&column.name),
+                    column.source
+                )
+            })
+            .collect();
+        DisposalError::refused("changed", format!(
+            "columns of {} have another type than in {}; changing them rewrites the archive, so a person does it, when \
+             it suits: {}",
+            rule.table,
+            rule.archive,
+            statements.join("; ")
+        ))
+    })?;
+    Ok(changes
+        .into_iter()
+        .map(|change| match change {
+            Change::Add { name, declaration } => {
+                format!("ALTER TABLE {} ADD COLUMN {} {declaration}", rule.archive, quoted(&name))
+            }
+            Change::AllowNull { name } => {
+                format!("ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL", rule.archive, quoted(&name))
+            }
+        })
+        .collect())
+}
+
+fn create_statements(rule: &MoveRule, source: &TableShape) -> Result<Vec<String>, DisposalError> {
+    if let Some(taken) = source
+        .columns
+        .iter()
+        .find(|column| [COMPLETED_AT, ARCHIVED_AT].contains(&column.name.as_str()))
+    {
+        return Err(DisposalError::refused("archive_table", format!(
+            "{} has a column {}, which the archive needs for itself; rename it",
+            rule.table, taken.name
+        )));
+    }
+    // Only what identifies a row is NOT NULL: a column the source drops later must be able to stay empty.
+    let columns: Vec<String> = source
+        .columns
+        .iter()
+        .map(|column| {
+            let must = [rule.id.as_str(), rule.key.as_str()].contains(&column.name.as_str());
+            let null = if must { " NOT NULL" } else { "" };
+            format!("{} {}{null}", quoted(&column.name), column.declaration)
+        })
+        .collect();
+    let (archive, id, key) = (&rule.archive, &rule.id, &rule.key);
+    let function = schema_of(archive).map_or_else(
+        || quoted(FINAL),
+        |schema| format!("{}.{}", quoted(schema), quoted(FINAL)),
+    );
+    Ok(vec![
+        format!(
+            "CREATE TABLE {archive} ({}, {COMPLETED_AT} bigint NOT NULL, {ARCHIVED_AT} bigint NOT NULL, \
+             PRIMARY KEY ({COMPLETED_AT}, {id})) PARTITION BY RANGE ({COMPLETED_AT})",
+            columns.join(", ")
+        ),
+        format!("CREATE INDEX ON {archive} ({key})"),
+        format!(
+            "CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+             RAISE EXCEPTION '%.% is an archive: its rows are final', TG_TABLE_SCHEMA, TG_TABLE_NAME \
+             USING ERRCODE = 'object_not_in_prerequisite_state', \
+             HINT = 'See docs/runbooks/archive-data.md, \"A row of the archive must change\".'; END $$"
+        ),
+        format!(
+            "CREATE TRIGGER {FINAL} BEFORE UPDATE OR DELETE ON {archive} FOR EACH ROW EXECUTE FUNCTION {function}()"
+        ),
+    ])
+}
+
+fn schema_of(table: &SqlIdent) -> Option<&str> {
+    table.as_str().split_once('.').map(|(schema, _)| schema)
+}
+
+fn seen(table: &TableShape) -> Vec<SeenColumn> {
+    table
+        .columns
+        .iter()
+        .map(|column| SeenColumn {
+            name: column.name.clone(),
+            declaration: column.declaration.clone(),
+            nullable: column.nullable,
+        })
+        .collect()
+}
+
+/// Carries out the changes in one fenced transaction.
+///
+/// # Errors
+/// What the database said; a lock that was not given within `lock_timeout` is worth another try.
+pub async fn change(
+    fence: &ForeignFence,
+    rule: &MoveRule,
+    statements: &[String],
+    lock_timeout: Duration,
+) -> Result<(), DisposalError> {
+    if statements.is_empty() {
+        return Ok(());
+    }
+    let mut step = fence.step().await?;
+    set_lock_timeout(step.conn(), lock_timeout).await?;
+    for statement in statements {
+        run(step.conn(), rule, statement).await?;
+    }
+    step.commit().await?;
+    Ok(())
+}
+
+async fn run(conn: &mut PgConnection, rule: &MoveRule, statement: &str) -> Result<(), DisposalError> {
+    let outcome = sqlx::query(AssertSqlSafe(statement.to_owned())).execute(conn).await;
+    match outcome {
+        Ok(_) => Ok(()),
+        Err(error) if code_of(&error).as_deref() == Some("42501") => Err(DisposalError::refused("rights", format!(
+            "this login may not change the archive of {} ({error}); grant it CREATE on the schema and the ownership of \
+             {}, or run as its owner: {statement}",
+            rule.table, rule.archive
+        ))),
+        Err(error) => Err(sql_error("change an archive table", &rule.archive, error)),
+    }
+}
+
+fn code_of(error: &sqlx::Error) -> Option<String> {
+    Some(error.as_database_error()?.code()?.into_owned())
+}
+
+/// Where rows of a month go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MonthTable {
+    /// Into a partition that was there.
+    Existed,
+    /// Into this new one.
+    Created(String),
+    /// Nowhere now: the month is being exported and dropped, and its unit has this state.
+    Leaving(String),
+}
+
+/// Makes sure that the archive has a partition for the month.
+///
+/// # Errors
+/// [`JobError::Fail`] naming what stands in the way: a table of that name that is no partition, other bounds.
+pub async fn ensure_month(
+    fence: &ForeignFence,
+    ctx: &JobContext,
+    rule: &MoveRule,
+    month: Month,
+    lock_timeout: Duration,
+) -> Result<MonthTable, JobError> {
+    // A month whose unit is open takes no more rows: a partition of the same name would be a second one to it.
+    if let Some(state) = units::open_state(ctx, rule, month).await? {
+        return Ok(MonthTable::Leaving(state));
+    }
+    let shape = {
+        let mut conn = fence.pool().acquire().await.map_err(|error| sql_error("connect", &rule.archive, error))?;
+        catalogue::read_table(&mut conn, &rule.archive).await?
+    };
+    let archive = shape.ok_or_else(|| JobError::fail(DisposalError::refused("archive_table", format!("{} is gone", rule.archive))))?;
+    let covered = archive.partitioning.iter().flat_map(|partitioning| &partitioning.partitions).any(|partition| {
+        partition.bounds.lower.is_none_or(|lower| lower <= month.lower_ms)
+            && partition.bounds.upper.is_none_or(|upper| upper >= month.upper_ms)
+    });
+    if covered {
+        return Ok(MonthTable::Existed);
+    }
+    let partition = Relation {
+        schema: archive.relation.schema.clone(),
+        name: month.partition(&archive.relation.name),
+    };
+    let statement = format!(
+        "CREATE TABLE {partition} PARTITION OF {} FOR VALUES FROM ({}) TO ({})",
+        archive.relation, month.lower_ms, month.upper_ms
+    );
+    let mut step = fence.step().await?;
+    set_lock_timeout(step.conn(), lock_timeout).await?;
+    let outcome = sqlx::query(AssertSqlSafe(statement.clone())).execute(step.conn()).await;
+    match outcome {
+        Ok(_) => {
+            step.commit().await?;
+            Ok(MonthTable::Created(partition.to_string()))
+        }
+        Err(error) => match code_of(&error).as_deref() {
+            Some("42P07") => Err(JobError::fail(DisposalError::refused("partition", format!(
+                "{partition} exists and is no partition of {}: rename or attach it, then run again",
+                archive.relation
+            )))),
+            Some("42P17") => Err(JobError::fail(DisposalError::refused("partition", format!(
+                "{} has a partition that covers only a part of {month} ({error}); archive-data makes whole months",
+                archive.relation
+            )))),
+            _ => Err(sql_error("create a month of an archive table", &rule.archive, error).into()),
+        },
+    }
+}
+
+/// Reads a table by the name a unit's row has for it.
+///
+/// # Errors
+/// [`DisposalError::Refused`] for a name this program would not write; otherwise what the database said.
+pub async fn read_relation(conn: &mut PgConnection, relation: &Relation) -> Result<Option<TableShape>, DisposalError> {
+    let name: SqlIdent = relation
+        .plain()
+        .parse()
+        .map_err(|error: eidos_core::ident::SqlIdentError| DisposalError::refused("name", error.to_string()))?;
+    catalogue::read_table(conn, &name).await
+}

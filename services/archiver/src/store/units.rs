@@ -1,0 +1,200 @@
+//! Units of disposal, as far as this service asks about them itself: which month is on its way out, which exports exist.
+
+use chrono::{DateTime, Utc};
+use eidos_core::CoreError;
+use eidos_runtime::{JobContext, JobError};
+use serde::Serialize;
+use sqlx::postgres::PgRow;
+use sqlx::{FromRow, PgPool, Row};
+use uuid::Uuid;
+
+use crate::domain::cutoff::Month;
+use crate::domain::range::TimeRange;
+use crate::profile::MoveRule;
+
+/// An export that was verified once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Exported {
+    /// The unit; also the folder of the export.
+    pub unit_id: Uuid,
+    /// `databases.<source>`.
+    pub source: String,
+    /// Schema of the table it came from.
+    pub schema: String,
+    /// That table: the parent, for a partition.
+    pub table: String,
+    /// The partition's name, or `table@2024-03`.
+    pub unit_name: String,
+    /// First instant of its window, epoch ms.
+    pub lower_ms: i64,
+    /// First instant after it.
+    pub upper_ms: i64,
+    /// How far its disposal is.
+    pub state: String,
+    /// Where its manifest is.
+    pub manifest_key: String,
+    /// What the manifest's bytes hash to.
+    pub manifest_sha256: String,
+    /// What its rows hash to.
+    pub content_digest: String,
+    /// How many there are.
+    pub rows: i64,
+    /// When it was last read again.
+    pub checked_at: Option<DateTime<Utc>>,
+    /// What was wrong then.
+    pub rot: Option<String>,
+}
+
+impl FromRow<'_, PgRow> for Exported {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            unit_id: row.try_get("unit_id")?,
+            source: row.try_get("source")?,
+            schema: row.try_get("schema_name")?,
+            table: row.try_get("table_name")?,
+            unit_name: row.try_get("unit_name")?,
+            lower_ms: row.try_get("lower_ms")?,
+            upper_ms: row.try_get("upper_ms")?,
+            state: row.try_get("state")?,
+            manifest_key: row.try_get("manifest_key")?,
+            manifest_sha256: row.try_get("manifest_sha256")?,
+            content_digest: row.try_get("content_digest")?,
+            rows: row.try_get("row_count")?,
+            checked_at: row.try_get("checked_at")?,
+            rot: row.try_get("rot")?,
+        })
+    }
+}
+
+const EXPORTED: &str = "SELECT unit_id, source, schema_name, table_name, unit_name, lower_ms, upper_ms, state, \
+     manifest_key, manifest_sha256, content_digest, row_count, checked_at, rot FROM eidos_jobs_disposal_units \
+     WHERE archived AND manifest_key IS NOT NULL AND row_count IS NOT NULL \
+     AND state IN ('verified', 'quarantined', 'dropping', 'dropped', 'deleting', 'deleted')";
+
+/// The state of the unit of this month of the archive table, while it is on its way out.
+///
+/// # Errors
+/// What the database said.
+pub async fn open_state(ctx: &JobContext, rule: &MoveRule, month: Month) -> Result<Option<String>, JobError> {
+    let name = rule.archive.as_str().rsplit('.').next().unwrap_or_default();
+    let state = sqlx::query_scalar(
+        "SELECT state FROM eidos_jobs_disposal_units WHERE source = $1 AND table_name = $2 \
+         AND lower_ms < $4 AND upper_ms > $3 AND state NOT IN ('planned', 'dropped', 'deleted', 'abandoned') LIMIT 1",
+    )
+    .bind(rule.source.as_str())
+    .bind(name)
+    .bind(month.lower_ms)
+    .bind(month.upper_ms)
+    .fetch_optional(ctx.jobs_db().read())
+    .await
+    .map_err(ours("look for the unit of a month"))?;
+    Ok(state)
+}
+
+/// Names of the archive table's partitions that are on their way out.
+///
+/// # Errors
+/// What the database said.
+pub async fn open_names(ctx: &JobContext, rule: &MoveRule) -> Result<Vec<String>, JobError> {
+    let name = rule.archive.as_str().rsplit('.').next().unwrap_or_default();
+    let names = sqlx::query_scalar(
+        "SELECT unit_name FROM eidos_jobs_disposal_units WHERE source = $1 AND table_name = $2 \
+         AND state NOT IN ('dropped', 'deleted', 'abandoned')",
+    )
+    .bind(rule.source.as_str())
+    .bind(name)
+    .fetch_all(ctx.jobs_db().read())
+    .await
+    .map_err(ours("list open units"))?;
+    Ok(names)
+}
+
+/// The partitions, `schema.name`, that left on a plan's word.
+///
+/// # Errors
+/// What the database said.
+pub async fn of_plan(ctx: &JobContext, digest: &str) -> Result<Vec<String>, JobError> {
+    let objects = sqlx::query_scalar(
+        "SELECT schema_name || '.' || unit_name FROM eidos_jobs_disposal_units \
+         WHERE plan_digest = $1 AND state <> 'abandoned'",
+    )
+    .bind(digest)
+    .fetch_all(ctx.jobs_db().read())
+    .await
+    .map_err(ours("list the units of a plan"))?;
+    Ok(objects)
+}
+
+/// The exports of a table that share time with a range, oldest first; all tables without a name, all time without a
+/// range.
+///
+/// # Errors
+/// What the database said.
+pub async fn exported(
+    pool: &PgPool,
+    table: Option<&str>,
+    source: Option<&str>,
+    range: Option<TimeRange>,
+) -> Result<Vec<Exported>, CoreError> {
+    let (schema, name) = match table.map(|table| table.split_once('.').unwrap_or(("", table))) {
+        Some((schema, name)) => (Some(schema).filter(|schema| !schema.is_empty()), Some(name)),
+        None => (None, None),
+    };
+    sqlx::query_as(sqlx::AssertSqlSafe(format!(
+        "{EXPORTED} AND ($1::text IS NULL OR table_name = $1) AND ($2::text IS NULL OR schema_name = $2) \
+         AND ($3::text IS NULL OR source = $3) AND ($4::bigint IS NULL OR (lower_ms < $5 AND upper_ms > $4)) \
+         ORDER BY source, schema_name, table_name, lower_ms, unit_id"
+    )))
+    .bind(name)
+    .bind(schema)
+    .bind(source)
+    .bind(range.map(|range| range.from_ms))
+    .bind(range.map(|range| range.to_ms))
+    .fetch_all(pool)
+    .await
+    .map_err(ours("list exports"))
+}
+
+/// The exports to read again, those that were not read for the longest time first.
+///
+/// # Errors
+/// What the database said.
+pub async fn to_check(
+    pool: &PgPool,
+    table: Option<&str>,
+    since_ms: Option<i64>,
+    before: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<Exported>, CoreError> {
+    sqlx::query_as(sqlx::AssertSqlSafe(format!(
+        "{EXPORTED} AND ($1::text IS NULL OR table_name = $1 OR schema_name || '.' || table_name = $1) \
+         AND ($2::bigint IS NULL OR upper_ms > $2) AND (checked_at IS NULL OR checked_at < $3) \
+         ORDER BY checked_at NULLS FIRST, unit_id LIMIT $4"
+    )))
+    .bind(table)
+    .bind(since_ms)
+    .bind(before)
+    .bind(limit)
+    .fetch_all(pool)
+    .await
+    .map_err(ours("list exports to read again"))
+}
+
+/// How many exports are known to be rotten.
+///
+/// # Errors
+/// What the database said.
+pub async fn rotten(pool: &PgPool) -> Result<u64, CoreError> {
+    let count: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM eidos_jobs_disposal_units WHERE rot IS NOT NULL AND state <> 'abandoned'",
+    )
+    .fetch_one(pool)
+    .await
+    .map_err(ours("count rotten exports"))?;
+    Ok(count.unsigned_abs())
+}
+
+/// The error of a statement on our own tables.
+pub(crate) fn ours(doing: &'static str) -> impl FnOnce(sqlx::Error) -> CoreError {
+    move |cause| CoreError::Sql { doing, cause }
+}

@@ -1,0 +1,148 @@
+//! The real binary: killed at random points, twice at the same time, stopped beyond its lease.
+
+use std::time::Duration;
+
+use eidos_testkit::ChildProcess;
+use rand::RngExt;
+use serde_json::Value;
+
+use crate::stand::{ORDERS, Stand, TRADES};
+
+const WITHIN: Duration = Duration::from_secs(90);
+const BUSY: i32 = 75;
+const OLD: &str = "2026-08-15T12:00:00Z";
+/// A lease that a test can wait out.
+const SHORT: [(&str, &str); 2] = [
+    ("JOBS__ARCHIVE-DATA__LOCK__TTL", "4s"),
+    ("REDIS__RESPONSE_TIMEOUT", "300ms"),
+];
+const RUN: [&str; 6] = ["run", "archive-data", "--slot", "2026-11-21T03:00:00Z", "--format", "json"];
+
+fn slow(batch_rows: &'static str, sleep_ms: &'static str) -> Vec<(&'static str, &'static str)> {
+    let own = [
+        ("JOBS__ARCHIVE-DATA__BATCH_ROWS", batch_rows),
+        ("JOBS__ARCHIVE-DATA__SLEEP_MS", sleep_ms),
+    ];
+    SHORT.into_iter().chain(own).collect()
+}
+
+pub(crate) fn report_of(child: &ChildProcess) -> Value {
+    let text = child.stdout();
+    let value: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}\n{}", child.stderr()));
+    value.get("report").cloned().unwrap_or(value)
+}
+
+/// Runs the binary, waiting for a dead process's lease where there is one.
+pub(crate) async fn run_when_free(stand: &Stand, args: &[&str], settings: &[(&str, &str)]) -> ChildProcess {
+    eidos_testkit::eventually("the job's lease is free", WITHIN, async || {
+        let (status, child) = stand.command(args, settings).run(WITHIN).await;
+        match status.code() {
+            Some(0) => Ok(child),
+            Some(BUSY) => Err("busy"),
+            _ => panic!("{status}\n{}\n{}", child.stdout(), child.stderr()),
+        }
+    })
+    .await
+}
+
+/// No row in both places, none in neither, and every value as it was.
+async fn exactly_one_place(stand: &Stand, before: &[(&str, String, i64)]) {
+    for (table, fingerprint, rows) in before {
+        let archive = format!("{table}_archive");
+        let exists = stand.count(&format!("pg_class WHERE relname = '{archive}'")).await == 1;
+        let tables: Vec<&str> = if exists { vec![*table, archive.as_str()] } else { vec![*table] };
+        let mut sum = 0;
+        for table in &tables {
+            sum += stand.count(table).await;
+        }
+        assert_eq!(sum, *rows, "{table}: rows in both places or in none");
+        assert_eq!(stand.fingerprint(&tables).await, *fingerprint, "{table}");
+    }
+}
+
+/// An order in the archive has no trade in the hot table.
+async fn no_order_went_before_its_trades(stand: &Stand) {
+    if stand.count("pg_class WHERE relname = 'eidos_trading_orders_archive'").await == 0 {
+        return;
+    }
+    let early = stand
+        .count(&format!(
+            "{ORDERS}_archive o WHERE EXISTS (SELECT 1 FROM {TRADES} t WHERE o.order_id IN (t.maker_order_id, t.taker_order_id))"
+        ))
+        .await;
+    assert_eq!(early, 0, "orders archived before their trades");
+}
+
+#[tokio::test]
+async fn killed_at_random_points_every_row_is_in_exactly_one_place() {
+    let stand = Stand::new().await;
+    stand.orders(1, 3000, 3, OLD).await;
+    stand.orders(3001, 3100, 1, OLD).await;
+    stand.trades((1, 1500), (1, 2), 3, Some(OLD)).await;
+    stand.trades((1501, 1600), (3, 4), 1, None).await;
+    let mut before = Vec::new();
+    for table in [ORDERS, TRADES] {
+        before.push((table, stand.fingerprint(&[table]).await, stand.count(table).await));
+    }
+    let mut killed_midway = 0;
+    for _ in 0..6 {
+        let child = stand.command(&RUN, &slow("50", "5")).spawn();
+        let wait = Duration::from_millis(rand::rng().random_range(200..1500));
+        tokio::time::sleep(wait).await;
+        if child.exit_status().is_none() {
+            child.kill();
+            killed_midway += 1;
+        }
+        exactly_one_place(&stand, &before).await;
+        no_order_went_before_its_trades(&stand).await;
+    }
+    assert!(killed_midway > 0, "no process was killed while it worked");
+    let child = run_when_free(&stand, &RUN, &SHORT).await;
+    let report = report_of(&child);
+    assert_eq!(report["tables"][0]["ended"], "done", "{report:#}");
+    exactly_one_place(&stand, &before).await;
+    assert_eq!(stand.count(ORDERS).await, 102, "open ones, and both of the unsettled trades");
+    assert_eq!(stand.count(TRADES).await, 100);
+}
+
+#[tokio::test]
+async fn two_processes_do_not_work_at_once() {
+    let stand = Stand::new().await;
+    stand.orders(1, 2000, 3, OLD).await;
+    let settings = slow("100", "100");
+    let first = stand.command(&RUN, &settings).spawn();
+    eidos_testkit::eventually("the first one works", WITHIN, async || {
+        let left = stand.count(ORDERS).await;
+        if left < 2000 { Ok(()) } else { Err("not yet") }
+    })
+    .await;
+    let (status, second) = stand.command(&RUN, &settings).run(WITHIN).await;
+    assert_eq!(status.code(), Some(BUSY), "{}", second.stderr());
+    assert!(first.wait_exit(WITHIN).await.success(), "{}", first.stderr());
+    assert_eq!(report_of(&first)["tables"][1]["moved"], 2000);
+}
+
+#[tokio::test]
+async fn a_process_that_was_stopped_beyond_its_lease_writes_nothing_more() {
+    let stand = Stand::new().await;
+    stand.orders(1, 4000, 3, OLD).await;
+    let before = [(ORDERS, stand.fingerprint(&[ORDERS]).await, 4000)];
+    let settings = slow("50", "50");
+    let stale = stand.command(&RUN, &settings).spawn();
+    eidos_testkit::eventually("it works", WITHIN, async || {
+        let left = stand.count(ORDERS).await;
+        if left < 4000 { Ok(()) } else { Err("not yet") }
+    })
+    .await;
+    stale.pause().await;
+    let child = run_when_free(&stand, &RUN, &SHORT).await;
+    assert_eq!(report_of(&child)["tables"][1]["ended"], "done");
+    assert_eq!(stand.count(ORDERS).await, 0);
+    stand.orders(5001, 5050, 3, OLD).await;
+    stale.resume();
+    let status = stale.wait_exit(WITHIN).await;
+    assert!(!status.success(), "{}", stale.stdout());
+    assert_eq!(stand.count(ORDERS).await, 50, "the stale process moved rows");
+    stand.sql(&format!("DELETE FROM {ORDERS}")).await;
+    exactly_one_place(&stand, &before).await;
+}
