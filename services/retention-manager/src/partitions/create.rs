@@ -104,7 +104,7 @@ impl Creation<'_> {
                 Err(error) => match Remedy::of(&error) {
                     Remedy::None => return Err(error),
                     Remedy::Less if rows > 0 && most > FEWEST_ROWS => {
-                        most = (most.min(rows) / 2).max(FEWEST_ROWS)
+                        most = (most.min(rows) / 2).max(FEWEST_ROWS);
                     }
                     Remedy::Again | Remedy::Less => {
                         let Some(pause) = pauses.next() else {

@@ -23,7 +23,7 @@ impl Remedy {
         };
         match cause
             .as_database_error()
-            .and_then(|error| error.code())
+            .and_then(sqlx::error::DatabaseError::code)
             .as_deref()
         {
             // Lock not available, deadlock; a row that came to the default partition after we looked.

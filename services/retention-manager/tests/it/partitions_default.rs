@@ -233,7 +233,7 @@ async fn a_dry_run_changes_nothing_and_says_what_it_would_do() {
     assert_eq!(report.plan.items.len(), 5);
     let text = report.render();
     assert!(
-        text.contains("eidos_chain_events_2024_01") && text.contains("1000"),
+        text.contains("eidos_chain_events_2024_01") && text.contains("~1,000"),
         "{text}"
     );
 }

@@ -11,7 +11,7 @@ use eidos_disposal::settings::DisposalSettings;
 use eidos_runtime::{Job, JobContext, JobError, Standalone};
 use eidos_settings::SourceName;
 use eidos_testkit::TestDb;
-use eidos_types::{Clock, ExecutionId, NodeId, SharedClock, Slot, SystemClock};
+use eidos_types::{ExecutionId, NodeId, SharedClock, Slot, SystemClock};
 use retention_manager::jobs::partition_manage::{ManagedTable, Params, PartitionManage, Report};
 use retention_manager::settings::PartitionManageOptions;
 use sqlx::{AssertSqlSafe, PgPool};
@@ -121,7 +121,7 @@ impl Ground {
             fence: Some(minted.fence),
             jobs_db,
             clock,
-            budget: Duration::from_secs(300),
+            budget: Duration::from_mins(5),
         })
     }
 

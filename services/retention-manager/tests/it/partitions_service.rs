@@ -206,7 +206,7 @@ impl Service {
         Self {
             child,
             url: format!("http://{address}"),
-            client: Client::new(),
+            client: Client::builder().timeout(WITHIN).build().unwrap(),
         }
     }
 
@@ -243,9 +243,9 @@ async fn holds_are_placed_by_operators_seen_by_everybody_and_lifted_not_deleted(
     let hold = json!({
         "source": "risk", "table": "eidos_risk_events", "from_ms": 1_704_067_200_000_i64, "reason": "case 17",
     });
-    let (status, refused) = service.post(VIEWER, "/v1/holds", &hold).await;
+    let (status, forbidden) = service.post(VIEWER, "/v1/holds", &hold).await;
     assert_eq!(
-        (status, &refused["type"]),
+        (status, &forbidden["type"]),
         (StatusCode::FORBIDDEN, &json!("urn:eidos:problem:forbidden"))
     );
     for (wrong, expected) in [
@@ -282,8 +282,8 @@ async fn holds_are_placed_by_operators_seen_by_everybody_and_lifted_not_deleted(
     let (status, placed) = service.post(OPERATOR, "/v1/holds", &hold).await;
     assert_eq!(status, StatusCode::CREATED, "{placed}");
     assert_eq!(placed["hold"]["placed_by"], "otto");
-    let (_, listed) = service.get("/v1/holds").await;
-    assert_eq!(listed["holds"].as_array().unwrap().len(), 1, "{listed}");
+    let (_, shown) = service.get("/v1/holds").await;
+    assert_eq!(shown["holds"].as_array().unwrap().len(), 1, "{shown}");
 
     let lift = format!("/v1/holds/{}/lift", placed["hold"]["hold_id"].as_str().unwrap());
     let (status, lifted) = service.post(OPERATOR, &lift, &json!({"reason": "closed"})).await;
@@ -291,9 +291,9 @@ async fn holds_are_placed_by_operators_seen_by_everybody_and_lifted_not_deleted(
     assert_eq!(lifted["hold"]["lifted_by"], "otto");
     let (status, _) = service.post(OPERATOR, &lift, &json!({"reason": "again"})).await;
     assert_eq!(status, StatusCode::NOT_FOUND);
-    let (_, active) = service.get("/v1/holds").await;
+    let (_, in_force) = service.get("/v1/holds").await;
     let (_, all) = service.get("/v1/holds?all=true").await;
-    assert_eq!(active["holds"], json!([]));
+    assert_eq!(in_force["holds"], json!([]));
     assert_eq!(all["holds"].as_array().unwrap().len(), 1);
     service.child.terminate();
 }
