@@ -30,6 +30,7 @@ mod part_writer;
 mod pg_type;
 mod pgcopy;
 mod place;
+mod recount;
 mod segment;
 mod settings;
 mod stats;

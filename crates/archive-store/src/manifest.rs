@@ -211,7 +211,8 @@ impl Manifest {
         manifest.contradiction().map_or(Ok(manifest), Err)
     }
 
-    fn contradiction(&self) -> Option<String> {
+    /// What in it cannot be true at once.
+    pub(crate) fn contradiction(&self) -> Option<String> {
         if self.version != MANIFEST_VERSION {
             return Some(format!(
                 "it has version {} instead of {MANIFEST_VERSION}",

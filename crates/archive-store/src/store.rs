@@ -6,7 +6,7 @@
 //!   there is whole, and nothing can be left that a listing does not show (docs/adr/0009-parts-not-multipart.md).
 //! - A failed or cancelled export discards its folder as far as it can; [`ArchiveStore::discard`] does so again.
 //! - [`ArchiveStore::verify`] reads every byte back, decodes every row, and compares with a manifest whose own hash
-//!   the caller kept elsewhere. Nothing is inferred from sizes, ETags or listings.
+//!   the caller kept elsewhere. Nothing is inferred from sizes, entity tags or listings.
 //! - [`ArchiveStore::copy_stream`] gives away no row of a part whose SHA-256 is not that of the manifest.
 //! - Requests have a time limit, are repeated with growing pauses and end; memory is bounded by a few parts.
 //!

@@ -58,7 +58,7 @@ impl Access {
 
     fn full(&self, key: &str) -> Result<Path, StoreError> {
         let mut full = self.place.prefix.clone();
-        let relative = Path::parse(key).map_err(|_| StoreError::Name {
+        let relative = Path::parse(key).map_err(|_error| StoreError::Name {
             what: "key",
             name: key.to_owned(),
             reason: "it holds characters no key has",

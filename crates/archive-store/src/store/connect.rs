@@ -58,6 +58,8 @@ fn s3(
     let mut builder = AmazonS3Builder::from_env()
         .with_bucket_name(&place.bucket)
         .with_checksum_algorithm(Checksum::SHA256)
+        // One object at a time by plain requests, which every store knows.
+        .with_disable_bulk_delete(true)
         .with_retry(no_retry())
         .with_client_options(client(settings, security));
     if let Some(region) = &settings.region {

@@ -42,12 +42,12 @@ pub(super) async fn discard_tried(
     access: &Access,
     folder: &UnitFolder,
     tried: &[String],
-    cancel: &CancellationToken,
 ) -> Result<(), StoreError> {
+    let cancel = CancellationToken::new();
     for key in tried {
-        access.delete(key, cancel).await?;
+        access.delete(key, &cancel).await?;
     }
-    discard(access, folder, cancel).await.map(|_| ())
+    discard(access, folder, &cancel).await.map(|_| ())
 }
 
 /// Removes staging files of interrupted writes (`part-00000.parquet#1`), which a listing does not show, and the

@@ -1,20 +1,137 @@
+//! Reading an export back: the recorded manifest, each part's bytes, each row.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
+use crate::codec_error::CodecError;
 use crate::error::StoreError;
-use crate::manifest::{Manifest, ManifestRef, Verified};
+use crate::folder::UnitFolder;
+use crate::manifest::{Manifest, ManifestRef, Part, Verified, sha256_hex};
+use crate::recount::Recount;
 use crate::store::access::Access;
 
+/// Reads, decodes and compares everything. Two parts are held at most: one is decoded while the next arrives.
 pub(super) async fn verify(
-    _access: &Access,
-    _reference: &ManifestRef,
-    _cancel: &CancellationToken,
+    access: &Access,
+    reference: &ManifestRef,
+    cancel: &CancellationToken,
 ) -> Result<Verified, StoreError> {
-    Err(StoreError::Task("not written yet".to_owned()))
+    let (manifest, mut stored_bytes) = manifest(access, reference, cancel).await?;
+    let manifest = Arc::new(manifest);
+    let mut recount = Recount::new(&manifest)?;
+    let mut parts = manifest.parts.iter();
+    let mut next = parts.next();
+    let mut arrived = match next {
+        Some(part) => Some(part_bytes(access, &manifest, part, cancel).await?),
+        None => None,
+    };
+    while let (Some(part), Some(bytes)) = (next, arrived.take()) {
+        stored_bytes += part.bytes;
+        let counting = tokio::task::spawn_blocking({
+            let (manifest, part, cancel) = (Arc::clone(&manifest), part.clone(), cancel.clone());
+            move || recount.take(&manifest, &part, bytes, &cancel)
+        });
+        next = parts.next();
+        let fetching = async {
+            match next {
+                Some(part) => part_bytes(access, &manifest, part, cancel).await.map(Some),
+                None => Ok(None),
+            }
+        };
+        let (counted, fetched) = tokio::join!(counting, fetching);
+        recount = counted
+            .map_err(|error| StoreError::task(&error))?
+            .map_err(|error| decoding(access, part, error))?;
+        if cancel.is_cancelled() {
+            return Err(StoreError::Cancelled);
+        }
+        arrived = fetched?;
+    }
+    let whole = |what| StoreError::Corrupt {
+        object: access.location(&reference.key),
+        what,
+    };
+    let (rows, digest) = recount.finish(&manifest).map_err(whole)?;
+    Ok(Verified {
+        rows,
+        digest,
+        stored_bytes,
+    })
 }
+
+/// The manifest and its size, if it is the recorded one and belongs where it lies.
 pub(super) async fn manifest(
-    _access: &Access,
-    _reference: &ManifestRef,
-    _cancel: &CancellationToken,
+    access: &Access,
+    reference: &ManifestRef,
+    cancel: &CancellationToken,
 ) -> Result<(Manifest, u64), StoreError> {
-    Err(StoreError::Task("not written yet".to_owned()))
+    let bytes = access.read(&reference.key, None, cancel).await?;
+    let found = sha256_hex(&bytes);
+    if found != reference.sha256 {
+        return Err(StoreError::ManifestChanged {
+            object: access.location(&reference.key),
+            expected: reference.sha256.clone(),
+            found,
+        });
+    }
+    let corrupt = |what| StoreError::Corrupt {
+        object: access.location(&reference.key),
+        what,
+    };
+    let manifest = Manifest::from_bytes(&bytes).map_err(corrupt)?;
+    let folder = UnitFolder::of_manifest(&manifest)?;
+    let in_place = folder.manifest_key() == reference.key
+        && manifest
+            .parts
+            .iter()
+            .enumerate()
+            .all(|(index, part)| part.key == folder.part_key(index, manifest.format));
+    if !in_place {
+        return Err(corrupt(format!("it belongs to {folder}, not where it lies")));
+    }
+    Ok((manifest, bytes.len() as u64))
+}
+
+/// The bytes of a part, if they are those of the manifest. Bytes that differ are read once more, in case they were
+/// damaged on their way.
+pub(super) async fn part_bytes(
+    access: &Access,
+    manifest: &Manifest,
+    part: &Part,
+    cancel: &CancellationToken,
+) -> Result<Bytes, StoreError> {
+    let mut found = String::new();
+    for _ in 0..2 {
+        let bytes = access.read(&part.key, Some(part.bytes), cancel).await?;
+        found = sha256_hex(&bytes);
+        if found == part.sha256 {
+            return Ok(bytes);
+        }
+    }
+    let sibling = manifest.parts.iter().find(|other| other.sha256 == found);
+    Err(StoreError::Corrupt {
+        object: access.location(&part.key),
+        what: sibling.map_or_else(
+            || format!("its SHA-256 is {found} instead of {}", part.sha256),
+            |other| format!("it holds the bytes of {}", other.key),
+        ),
+    })
+}
+
+/// What a codec's error means when the bytes are exactly those that were written.
+pub(super) fn decoding(access: &Access, part: &Part, error: CodecError) -> StoreError {
+    match error {
+        CodecError::Setup(_) | CodecError::Thread(_) => error.into(),
+        CodecError::Stream { .. }
+        | CodecError::Value { .. }
+        | CodecError::Column { .. }
+        | CodecError::Part(_)
+        | CodecError::Parquet(_)
+        | CodecError::Arrow(_) => StoreError::Corrupt {
+            object: access.location(&part.key),
+            what: error.to_string(),
+        },
+    }
 }

@@ -1,0 +1,187 @@
+//! [`Recount`]: everything a manifest says of rows, found again from decoded parts.
+
+use bytes::Bytes;
+use eidos_settings::ArchiveFormat;
+use tokio_util::sync::CancellationToken;
+
+use crate::batch::BatchBuilder;
+use crate::codec_error::CodecError;
+use crate::digest::ContentDigest;
+use crate::manifest::{Manifest, Part};
+use crate::part_reader::PartReader;
+use crate::pgcopy::COPY_HEADER;
+use crate::pgcopy::scanner::{CopyScanner, Tuple};
+use crate::segment::{RawKey, SegmentCutter};
+use crate::stats::StatsCollector;
+use crate::text;
+
+/// Rows of one batch of statistics.
+const BATCH_ROWS: usize = 8192;
+/// Bytes after which a batch is closed.
+const BATCH_BYTES: usize = 4 << 20;
+
+/// Rows, digests, segments and statistics of the parts taken so far.
+#[derive(Debug)]
+pub(crate) struct Recount {
+    scanner: CopyScanner,
+    rows: RowsSeen,
+}
+
+#[derive(Debug)]
+struct RowsSeen {
+    columns: Vec<crate::column::Column>,
+    key: Vec<usize>,
+    rows: u64,
+    digest: ContentDigest,
+    segments: SegmentCutter,
+    stats: StatsCollector,
+    builder: BatchBuilder,
+    batch_rows: usize,
+    batch_bytes: usize,
+}
+
+impl Recount {
+    pub(crate) fn new(manifest: &Manifest) -> Result<Self, CodecError> {
+        let columns = manifest.columns.clone();
+        let mut scanner = CopyScanner::new(columns.len());
+        scanner.feed(&COPY_HEADER, |_| Ok(()))?;
+        Ok(Self {
+            scanner,
+            rows: RowsSeen {
+                key: manifest.key_columns().positions(&columns)?,
+                rows: 0,
+                digest: ContentDigest::ZERO,
+                segments: SegmentCutter::new(manifest.segment_rows),
+                stats: StatsCollector::new(&columns),
+                builder: BatchBuilder::new(&columns, manifest.format == ArchiveFormat::Csv),
+                batch_rows: 0,
+                batch_bytes: 0,
+                columns,
+            },
+        })
+    }
+
+    /// Decodes one part whose bytes have been proved, and compares its rows with what the manifest says of it. Stops
+    /// early, without a finding, when cancelled.
+    pub(crate) fn take(
+        mut self,
+        manifest: &Manifest,
+        part: &Part,
+        bytes: Bytes,
+        cancel: &CancellationToken,
+    ) -> Result<Self, CodecError> {
+        let mut rows = 0;
+        let mut digest = ContentDigest::ZERO;
+        let Self { scanner, rows: seen } = &mut self;
+        for block in PartReader::open(manifest.format, &manifest.columns, bytes, None)? {
+            if cancel.is_cancelled() {
+                return Ok(self);
+            }
+            let block = block?;
+            rows += block.rows;
+            digest.merge(&block.digest);
+            scanner.feed(&block.bytes, |tuple| seen.see(&tuple))?;
+        }
+        if (rows, digest) != (part.rows, part.digest) {
+            return Err(CodecError::Part(format!(
+                "it decodes to {rows} rows with digest {digest} instead of {} with {}",
+                part.rows, part.digest
+            )));
+        }
+        seen.digest.merge(&digest);
+        Ok(self)
+    }
+
+    /// After the last part: the rows and their digest, or what differs from the manifest.
+    pub(crate) fn finish(self, manifest: &Manifest) -> Result<(u64, ContentDigest), String> {
+        let mut seen = self.rows;
+        seen.close_batch().map_err(|error| error.to_string())?;
+        let RowsSeen {
+            columns,
+            key,
+            rows,
+            digest,
+            segments,
+            stats,
+            ..
+        } = seen;
+        if (rows, digest) != (manifest.rows, manifest.content_digest) {
+            return Err(format!(
+                "its parts decode to {rows} rows with digest {digest} instead of {} with {}",
+                manifest.rows, manifest.content_digest
+            ));
+        }
+        let segments = segments
+            .finish(|raw| print_key(&columns, &key, raw))
+            .map_err(|error| error.to_string())?;
+        if segments != manifest.segments {
+            return Err("its segments are not those of the rows in its parts".to_owned());
+        }
+        let differs = stats
+            .finish()
+            .into_iter()
+            .zip(&manifest.column_stats)
+            .find(|(found, written)| found != *written);
+        if let Some((_, written)) = differs {
+            return Err(format!(
+                "its statistics of column {} are not those of the rows in its parts",
+                written.name
+            ));
+        }
+        Ok((rows, digest))
+    }
+}
+
+impl RowsSeen {
+    fn see(&mut self, tuple: &Tuple<'_>) -> Result<(), CodecError> {
+        self.rows += 1;
+        if !self.segments.is_off() {
+            let digest = ContentDigest::of_row(tuple.bytes());
+            let fields = self
+                .key
+                .iter()
+                .map(|column| tuple.field(*column).unwrap_or_default());
+            let (columns, key) = (&self.columns, &self.key);
+            self.segments
+                .take(&digest, fields, |raw| print_key(columns, key, raw))?;
+        }
+        self.builder.append(tuple).map_err(|refused| {
+            CodecError::Part(format!(
+                "a value of it is none of its column: {}",
+                refused.error.what
+            ))
+        })?;
+        self.batch_rows += 1;
+        self.batch_bytes += tuple.bytes().len();
+        if self.batch_rows >= BATCH_ROWS || self.batch_bytes >= BATCH_BYTES {
+            self.close_batch()?;
+        }
+        Ok(())
+    }
+
+    fn close_batch(&mut self) -> Result<(), CodecError> {
+        if self.batch_rows > 0 {
+            self.stats.see(&self.builder.finish()?);
+            self.batch_rows = 0;
+            self.batch_bytes = 0;
+        }
+        Ok(())
+    }
+}
+
+fn print_key(
+    columns: &[crate::column::Column],
+    key: &[usize],
+    raw: &RawKey,
+) -> Result<Vec<String>, CodecError> {
+    let print = |(position, raw): (&usize, &Vec<u8>)| {
+        let mut printed = String::new();
+        if let Some(column) = columns.get(*position) {
+            text::format(column.pg_type, raw, &mut printed).map_err(|error| {
+                CodecError::Part(format!("a key of it cannot be printed: {}", error.what))
+            })?;
+        }
+        Ok(printed)
+    };
+    key.iter().zip(raw).map(print).collect()
+}
