@@ -86,7 +86,10 @@ impl Hold {
     /// "legal hold … by … (…)": what keeps an object.
     #[must_use]
     pub fn sentence(&self) -> String {
-        format!("legal hold {} by {} ({})", self.hold_id, self.placed_by, self.reason)
+        format!(
+            "legal hold {} by {} ({})",
+            self.hold_id, self.placed_by, self.reason
+        )
     }
 }
 
@@ -206,7 +209,10 @@ fn hold(row: &PgRow) -> Result<Hold, DisposalError> {
         // An unreadable hold is a hold.
         DisposalError::refused(
             "hold",
-            format!("legal hold {} names the source '{source}', which does not exist; correct it", hold.hold_id),
+            format!(
+                "legal hold {} names the source '{source}', which does not exist; correct it",
+                hold.hold_id
+            ),
         )
     })?;
     Ok(Hold { source, ..hold })

@@ -71,7 +71,12 @@ impl PaceSettings {
             problems.add_value(format!("disposal.pace.{key}"), value, reason, fix);
         };
         if !(1..=100).contains(&self.busy_percent) {
-            refuse("busy_percent", self.busy_percent.to_string(), "is no share of the time", "use 1 to 100");
+            refuse(
+                "busy_percent",
+                self.busy_percent.to_string(),
+                "is no share of the time",
+                "use 1 to 100",
+            );
         }
         if self.min_rows == 0 || self.min_rows > self.max_rows || self.max_rows > 100_000 {
             refuse(
@@ -199,7 +204,9 @@ impl Pace {
 
 fn micros(duration: Duration) -> u64 {
     // An hour is as good as for ever here, and keeps the products small.
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX).min(3_600_000_000)
+    u64::try_from(duration.as_micros())
+        .unwrap_or(u64::MAX)
+        .min(3_600_000_000)
 }
 
 const OBSERVE: &str = "\

@@ -44,8 +44,11 @@ pub async fn find_planned(
             age_ms / 3_600_000
         )));
     }
-    let plan: Plan = serde_json::from_value(stored)
-        .map_err(|error| refused(format!("the stored plan '{wanted}' cannot be read ({error}); make a new one")))?;
+    let plan: Plan = serde_json::from_value(stored).map_err(|error| {
+        refused(format!(
+            "the stored plan '{wanted}' cannot be read ({error}); make a new one"
+        ))
+    })?;
     // What was stored is data like any other: it must be what its digest says.
     if digest(&plan.job, plan.slot, &plan.items) != wanted || plan.job != job {
         return Err(refused(format!(

@@ -72,15 +72,34 @@ fn render_group(out: &mut String, group: &[&PlanItem]) {
         first.action,
         counted(group.len(), first.action),
         grouped(rows),
-        if bytes > 0 { format!(" · {}", human_bytes(bytes)) } else { String::new() }
+        if bytes > 0 {
+            format!(" · {}", human_bytes(bytes))
+        } else {
+            String::new()
+        }
     );
     let _infallible = writeln!(out, "  why    {}", first.reason);
     for (i, step) in first.steps.iter().enumerate() {
-        let _infallible = writeln!(out, "  {} {}. {}", if i == 0 { "steps " } else { "      " }, i + 1, indented(step));
+        let _infallible = writeln!(
+            out,
+            "  {} {}. {}",
+            if i == 0 { "steps " } else { "      " },
+            i + 1,
+            indented(step)
+        );
     }
     for (i, lock) in first.locks.iter().enumerate() {
-        let lock = if group.len() > 1 { lock.replace(&first.object, "(each)") } else { lock.clone() };
-        let _infallible = writeln!(out, "  {} {}", if i == 0 { "locks " } else { "      " }, indented(&lock));
+        let lock = if group.len() > 1 {
+            lock.replace(&first.object, "(each)")
+        } else {
+            lock.clone()
+        };
+        let _infallible = writeln!(
+            out,
+            "  {} {}",
+            if i == 0 { "locks " } else { "      " },
+            indented(&lock)
+        );
     }
     let _infallible = writeln!(out, "{}", objects(group));
 }
@@ -92,17 +111,20 @@ fn indented(text: &str) -> String {
 fn objects(group: &[&PlanItem]) -> Table {
     let mut table = Table::new();
     table
-        .load_preset(presets::UTF8_HORIZONTAL_ONLY)
+        .load_style(presets::UTF8_HORIZONTAL_ONLY)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_width(WIDTH)
         .set_header(["object", "from (UTC)", "to (UTC)", "rows", "size", "blocked"]);
     for item in group {
-        let (from, to) = item.window_ms.map_or_else(Default::default, |(from, to)| (instant(from), instant(to)));
+        let (from, to) = item
+            .window_ms
+            .map_or_else(Default::default, |(from, to)| (instant(from), instant(to)));
         table.add_row([
             item.object.clone(),
             from,
             to,
-            item.rows_estimate.map_or_else(|| "?".to_owned(), |rows| format!("~{}", grouped(rows))),
+            item.rows_estimate
+                .map_or_else(|| "?".to_owned(), |rows| format!("~{}", grouped(rows))),
             item.bytes.map_or_else(String::new, human_bytes),
             item.blocked.clone().unwrap_or_default(),
         ]);
@@ -117,7 +139,9 @@ fn objects(group: &[&PlanItem]) -> Table {
 
 fn counted(count: usize, action: Action) -> String {
     let (one, many) = match action {
-        Action::Create | Action::ArchiveAndDrop | Action::Drop | Action::DropQuarantined => ("partition", "partitions"),
+        Action::Create | Action::ArchiveAndDrop | Action::Drop | Action::DropQuarantined => {
+            ("partition", "partitions")
+        }
         Action::Drain => ("piece", "pieces"),
         Action::ArchiveAndDelete | Action::Delete => ("month", "months"),
         Action::Move => ("table", "tables"),

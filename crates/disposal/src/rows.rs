@@ -1,0 +1,330 @@
+//! Rows of plain tables that have served their time, a month at a time.
+//!
+//! With an archive: `planned` → `exporting` → `verified` → `deleting` → `deleted`. The export is ordered by (time column,
+//! primary key) and cut into segments; a segment is deleted by one fenced transaction whose `DELETE … RETURNING` gives
+//! the deleted bytes back, and they must hash to what was exported, or the transaction is rolled back. So a row that
+//! changed since the export, or came later, is never deleted on the export's word.
+//!
+//! Without one: `planned` → `deleting` → `deleted`, in batches that count what they pick and what they delete.
+//!
+//! Unfinished business is never selected, however old, and the condition stands in the DELETE itself. Rows that others
+//! still reference stay. A crash leaves whole segments deleted or not at all; the next run goes on where rows are left.
+
+mod copy;
+mod delete;
+mod identity;
+mod predicate;
+mod survey;
+
+use std::time::Duration;
+
+use eidos_archive_store::{ArchiveFormat, ArchiveStore, TableFolder, UnitFolder};
+use eidos_core::fence::ForeignFence;
+use eidos_runtime::JobContext;
+use eidos_settings::{FinishedRule, SourceName};
+use eidos_telemetry::metric;
+use eidos_types::ExecutionId;
+use serde::{Deserialize, Serialize};
+
+pub use identity::RowIdentity;
+pub use survey::{RowMonth, RowSurvey, survey};
+
+use crate::catalogue::{self, TableShape};
+use crate::export::stored;
+use crate::partition::checks::server_is_ready;
+use crate::settings::DisposalSettings;
+use crate::unit::{self, Change, Mandate, NewUnit, Unit, UnitKind, UnitState};
+use crate::{DisposalError, hold};
+
+/// What the settings say about a plain table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RowRule {
+    /// Its database.
+    pub source: SourceName,
+    /// A row's age: a column of epoch milliseconds.
+    pub time_column: String,
+    /// Which rows are finished business; `None`: all.
+    pub finished: Option<FinishedRule>,
+    /// Rows that stay because of another table.
+    pub stays_while: Option<StaysWhile>,
+    /// Rows per transaction, and per segment of an export.
+    pub batch_rows: u32,
+    /// Pause between two transactions.
+    pub sleep: Duration,
+    /// The format of the export; `None`: deleted without one.
+    pub archive: Option<ArchiveFormat>,
+}
+
+/// A row stays while another table of the same database refers to unfinished business of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StaysWhile {
+    /// The column of the rows in question.
+    pub column: String,
+    /// The other table.
+    pub table: String,
+    /// The column there that has the same value.
+    pub key: String,
+    /// The column there that says how things stand.
+    pub status: String,
+    /// Its value in unfinished business.
+    pub open: String,
+}
+
+/// The means to dispose of a plain table's rows in one run.
+#[derive(Debug)]
+pub struct RowDisposal<'a> {
+    /// The run.
+    pub ctx: &'a JobContext,
+    /// Its right to write to the table's database.
+    pub foreign: &'a ForeignFence,
+    /// Where exports go; `None`: tables that are archived are refused.
+    pub store: Option<&'a ArchiveStore>,
+    /// Section `disposal`.
+    pub settings: &'a DisposalSettings,
+    /// The table's rules.
+    pub rule: &'a RowRule,
+}
+
+/// How far a month came.
+#[derive(Debug, Clone)]
+pub struct RowOutcome {
+    /// Its row as it is now.
+    pub unit: Unit,
+    /// Rows deleted in this call.
+    pub deleted: u64,
+    /// Why some rows stay, if any do.
+    pub left: Option<String>,
+}
+
+impl RowDisposal<'_> {
+    /// Takes the month of a plan's item as far as it may go now.
+    ///
+    /// # Errors
+    /// [`DisposalError::Refused`] says what is not as it must be, [`DisposalError::Busy`] that rows were locked. What was
+    /// deleted before that was proved and stays deleted; the next run goes on.
+    pub async fn advance(
+        &self,
+        identity: &RowIdentity,
+        mandate: &Mandate,
+    ) -> Result<RowOutcome, DisposalError> {
+        let outcome = async {
+            let shape = self.shape(identity.table_oid, &identity.table.plain()).await?;
+            identity.still_fits(&shape, self.rule)?;
+            let unit = match self.open_unit(identity).await? {
+                Some(unit) => unit,
+                None => self.begin(identity, mandate).await?,
+            };
+            self.drive(unit, &shape).await
+        };
+        self.counted(&identity.table.plain(), outcome.await)
+    }
+
+    /// Takes a month that is on its way as far as it may go now.
+    ///
+    /// # Errors
+    /// As [`Self::advance`].
+    pub async fn resume(&self, unit: Unit) -> Result<RowOutcome, DisposalError> {
+        let table = unit.table.plain();
+        let outcome = async {
+            let shape = self.shape(unit.table_oid, &unit.table.plain()).await?;
+            self.drive(unit, &shape).await
+        };
+        self.counted(&table, outcome.await)
+    }
+
+    /// Gives up exports that were interrupted, and sweeps folders of units that were given up. Run before anything else.
+    /// Returns a sentence for each.
+    ///
+    /// # Errors
+    /// Those of any statement or request.
+    pub async fn recover(&self, table: &catalogue::Relation) -> Result<Vec<String>, DisposalError> {
+        let mut done = Vec::new();
+        let read = self.ctx.jobs_db().control();
+        for open in unit::list_open(read, self.rule.source, Some(table)).await? {
+            if open.kind == UnitKind::Rows && open.state == UnitState::Exporting {
+                self.abandon(&open, "its export was interrupted").await?;
+                done.push(format!("gave up the interrupted export of {}", open.unit_name));
+            }
+        }
+        let Some(store) = self.store else { return Ok(done) };
+        let below = TableFolder::new(self.rule.source.as_str(), &table.schema, &table.name)?;
+        let folders = stored(self.ctx, store.folders(&below).await)?;
+        if folders.is_empty() {
+            return Ok(done);
+        }
+        let abandoned = unit::abandoned_of(read, self.rule.source, table).await?;
+        for folder in folders {
+            if abandoned.iter().any(|unit| unit.unit_id == folder.unit_id()) {
+                let objects = stored(self.ctx, store.discard(&folder).await)?;
+                done.push(format!(
+                    "removed {objects} objects of the abandoned unit {}",
+                    folder.unit_id()
+                ));
+            }
+        }
+        Ok(done)
+    }
+
+    async fn drive(&self, mut unit: Unit, shape: &TableShape) -> Result<RowOutcome, DisposalError> {
+        let mut outcome = RowOutcome {
+            unit: unit.clone(),
+            deleted: 0,
+            left: None,
+        };
+        loop {
+            self.ctx.check_cancelled()?;
+            self.not_held(&unit).await?;
+            self.unchanged(&unit, shape)?;
+            unit = match unit.state {
+                UnitState::Planned if unit.archived => self.announce_export(&unit).await?,
+                UnitState::Exporting => self.export(&unit, shape).await?,
+                UnitState::Planned | UnitState::Verified => self.announce_delete(&unit).await?,
+                UnitState::Deleting => {
+                    let (unit, deleted, left) = self.delete(&unit, shape).await?;
+                    outcome = RowOutcome { unit, deleted, left };
+                    return Ok(outcome);
+                }
+                _ => {
+                    outcome.unit = unit;
+                    return Ok(outcome);
+                }
+            };
+        }
+    }
+
+    async fn open_unit(&self, identity: &RowIdentity) -> Result<Option<Unit>, DisposalError> {
+        let read = self.ctx.jobs_db().control();
+        let open = unit::open_of(read, self.rule.source, &identity.table, &identity.unit_name()).await?;
+        match open {
+            // What is in its folder was never proved.
+            Some(unit) if unit.state == UnitState::Exporting => {
+                self.abandon(&unit, "its export was interrupted").await?;
+                Ok(None)
+            }
+            Some(unit) if unit.table_oid != identity.table_oid && unit.state <= UnitState::Verified => {
+                self.abandon(&unit, "another table has its name now").await?;
+                Ok(None)
+            }
+            open => Ok(open),
+        }
+    }
+
+    async fn begin(&self, identity: &RowIdentity, mandate: &Mandate) -> Result<Unit, DisposalError> {
+        let mut step = self.ctx.step().await?;
+        let new = NewUnit {
+            unit_id: ExecutionId::new(self.ctx.clock().as_ref()).as_uuid(),
+            source: self.rule.source,
+            table: identity.table.clone(),
+            unit_name: identity.unit_name(),
+            kind: UnitKind::Rows,
+            table_oid: identity.table_oid,
+            lower_ms: identity.lower_ms,
+            upper_ms: identity.upper_ms,
+            archive: self.rule.archive,
+            columns_fingerprint: identity.columns_fingerprint.clone(),
+            mandate: mandate.clone(),
+        };
+        let unit = unit::create(&mut step, self.ctx, &new).await?;
+        step.commit().await?;
+        Ok(unit)
+    }
+
+    async fn announce_delete(&self, unit: &Unit) -> Result<Unit, DisposalError> {
+        let mut conn = self
+            .foreign
+            .pool()
+            .acquire()
+            .await
+            .map_err(DisposalError::sql("get a connection to a source database"))?;
+        server_is_ready(&mut conn, self.ctx, self.settings).await?;
+        let act = unit.act("delete", "begun");
+        unit::move_on_recorded(self.ctx, unit, UnitState::Deleting, &Change::default(), &act).await
+    }
+
+    /// Gives a unit up of which nothing was deleted, and removes its export.
+    async fn abandon(&self, unit: &Unit, reason: &str) -> Result<(), DisposalError> {
+        let change = Change {
+            reason: Some(reason.to_owned()),
+            ..Change::default()
+        };
+        let act = unit.act("abandon", reason);
+        unit::move_on_recorded(self.ctx, unit, UnitState::Abandoned, &change, &act).await?;
+        if let Some(store) = self.store.filter(|_store| unit.archived) {
+            stored(self.ctx, store.discard(&folder_of(unit)?).await)?;
+        }
+        Ok(())
+    }
+
+    /// A hold beats every rule (ruling 37).
+    async fn not_held(&self, unit: &Unit) -> Result<(), DisposalError> {
+        let window = (unit.lower_ms, unit.upper_ms);
+        let control = self.ctx.jobs_db().control();
+        let holds = hold::active(control, unit.source, &unit.table, window).await?;
+        match holds.first() {
+            None => Ok(()),
+            Some(hold) => Err(DisposalError::refused(
+                "hold",
+                format!("{} stays: {}", unit.unit_name, hold.sentence()),
+            )),
+        }
+    }
+
+    fn unchanged(&self, unit: &Unit, shape: &TableShape) -> Result<(), DisposalError> {
+        if shape.columns_fingerprint() == unit.columns_fingerprint {
+            return Ok(());
+        }
+        Err(DisposalError::refused(
+            "columns",
+            format!(
+                "{} has other columns than when {} was planned and exported; nothing more is deleted of it. Take the \
+                 change back, or make a new plan",
+                unit.table.plain(),
+                unit.unit_name
+            ),
+        ))
+    }
+
+    async fn shape(&self, oid: u32, name: &str) -> Result<TableShape, DisposalError> {
+        let mut conn = self
+            .foreign
+            .pool()
+            .acquire()
+            .await
+            .map_err(DisposalError::sql("get a connection to a source database"))?;
+        let shape = catalogue::read_by_oid(&mut conn, oid).await?;
+        let shape = shape.ok_or_else(|| {
+            DisposalError::refused("removed", format!("{name} (oid {oid}) is gone: make a new plan"))
+        })?;
+        predicate::fit_for_deletion(&shape)?;
+        Ok(shape)
+    }
+
+    fn counted(
+        &self,
+        table: &str,
+        outcome: Result<RowOutcome, DisposalError>,
+    ) -> Result<RowOutcome, DisposalError> {
+        if let Err(error) = &outcome
+            && let Some(reason) = error.refusal()
+        {
+            metric::disposal_refused(self.ctx.job().as_str(), table, reason);
+            tracing::warn!(table, reason, %error, "rows stay");
+        }
+        outcome
+    }
+
+    fn store(&self) -> Result<&ArchiveStore, DisposalError> {
+        self.store.ok_or_else(|| {
+            DisposalError::refused(
+                "store",
+                "no object store is configured for a table that is archived; set archive_store.url or \
+                 jobs.data-cleanup.archive_storage",
+            )
+        })
+    }
+}
+
+fn folder_of(unit: &Unit) -> Result<UnitFolder, DisposalError> {
+    let table = TableFolder::new(unit.source.as_str(), &unit.table.schema, &unit.table.name)?;
+    Ok(UnitFolder::new(table, &unit.unit_name, unit.unit_id)?)
+}

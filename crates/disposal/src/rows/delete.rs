@@ -1,0 +1,337 @@
+//! The deletion: segment by segment against the export's digests, or batch by batch where no export is demanded.
+
+use std::time::Instant;
+
+use eidos_archive_store::{ContentDigest, CopyDigester, Segment};
+use eidos_core::fence::ForeignStep;
+use eidos_telemetry::metric;
+use futures::TryStreamExt;
+use serde_json::json;
+use sqlx::AssertSqlSafe;
+
+use super::RowDisposal;
+use super::predicate::{eligible_of, key_columns, key_list, key_literals};
+use crate::DisposalError;
+use crate::catalogue::{TableShape, quoted};
+use crate::export::{stored, verified};
+use crate::pace::{Observation, Pace};
+use crate::unit::{self, Change, Unit, UnitState};
+
+/// How often rows that somebody else has locked are asked for in one run.
+const LOCK_TRIES: u32 = 5;
+
+/// What became of one segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Deleted {
+    /// Its rows were there, equal to the export, and are gone.
+    Rows(u64),
+    /// None of its rows was there: an earlier run deleted them.
+    Before,
+    /// Its rows are not those of the export; nothing was deleted.
+    Changed,
+}
+
+impl RowDisposal<'_> {
+    /// Deletes what is left of a unit's rows and settles the unit.
+    pub(super) async fn delete(
+        &self,
+        unit: &Unit,
+        shape: &TableShape,
+    ) -> Result<(Unit, u64, Option<String>), DisposalError> {
+        if unit.archived {
+            self.delete_proved(unit, shape).await
+        } else {
+            self.delete_counted(unit, shape).await
+        }
+    }
+
+    async fn delete_proved(
+        &self,
+        unit: &Unit,
+        shape: &TableShape,
+    ) -> Result<(Unit, u64, Option<String>), DisposalError> {
+        let segments = self.proved_segments(unit).await?;
+        let mut pace = Pace::new(&self.settings.pace, self.rule.batch_rows, self.rule.sleep);
+        let (mut deleted, mut before, mut changed) = (0, false, Vec::new());
+        for segment in &segments {
+            self.ctx.check_cancelled()?;
+            self.not_held(unit).await?;
+            let began = Instant::now();
+            match self.delete_segment(unit, shape, segment).await? {
+                Deleted::Rows(rows) => deleted += rows,
+                Deleted::Before => before = true,
+                Deleted::Changed => changed.push(segment),
+            }
+            self.rest(&mut pace, began).await?;
+        }
+        if let Some(first) = changed.first() {
+            let reason = format!(
+                "{} of {} segments changed since the export and stay, the first from {:?} to {:?}",
+                changed.len(),
+                segments.len(),
+                first.first,
+                first.last
+            );
+            if deleted == 0 && !before {
+                self.abandon(unit, &reason).await?;
+                return Err(DisposalError::refused(
+                    "changed",
+                    format!(
+                        "{}: {reason}; nothing was deleted, they are exported again next time",
+                        unit.unit_name
+                    ),
+                ));
+            }
+            let settled = self.settled(unit, deleted, Some(reason.clone())).await?;
+            return Ok((settled, deleted, Some(reason)));
+        }
+        let settled = self.settled(unit, deleted, None).await?;
+        Ok((settled, deleted, None))
+    }
+
+    /// The segments of the unit's export, which is read in full once more before anything is deleted on its word.
+    async fn proved_segments(&self, unit: &Unit) -> Result<Vec<Segment>, DisposalError> {
+        let no_evidence = || {
+            DisposalError::refused(
+                "evidence",
+                format!("{} has no proved export; its rows stay", unit.unit_name),
+            )
+        };
+        let manifest = unit.manifest().ok_or_else(no_evidence)?;
+        let digest: ContentDigest = unit
+            .content_digest
+            .as_deref()
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(no_evidence)?;
+        let store = self.store()?;
+        let whole = stored(self.ctx, store.manifest(&manifest).await)?;
+        let expected = crate::export::Content {
+            rows: whole.rows,
+            digest,
+        };
+        verified(self.ctx, store, manifest, &unit.unit_name, expected).await?;
+        Ok(whole.segments)
+    }
+
+    /// One fenced transaction: delete the rows of the segment, hash what was deleted, compare, commit or roll back.
+    async fn delete_segment(
+        &self,
+        unit: &Unit,
+        shape: &TableShape,
+        segment: &Segment,
+    ) -> Result<Deleted, DisposalError> {
+        let key = key_list(shape, self.rule);
+        let statement = format!(
+            "COPY (DELETE FROM ONLY {} r WHERE ({key}) >= ({}) AND ({key}) <= ({}) AND {} RETURNING {}) \
+             TO STDOUT (FORMAT binary)",
+            shape.relation,
+            key_literals(shape, self.rule, &segment.first)?,
+            key_literals(shape, self.rule, &segment.last)?,
+            eligible_of(shape, self.rule, unit)?,
+            shape.column_list()
+        );
+        for _try in 0..LOCK_TRIES {
+            let mut step = self.limited_step().await?;
+            let deleted = match digested(&mut step, &statement, shape.columns.len()).await {
+                Ok(deleted) => deleted,
+                Err(error) if is_locked(&error) => continue,
+                Err(error) => return Err(error),
+            };
+            return Ok(match deleted {
+                (0, _) => Deleted::Before,
+                (rows, digest) if rows == segment.rows && digest == segment.digest => {
+                    step.commit().await?;
+                    self.count(unit, rows);
+                    Deleted::Rows(rows)
+                }
+                _ => Deleted::Changed, // the step is dropped: rolled back
+            });
+        }
+        Err(locked(unit))
+    }
+
+    async fn delete_counted(
+        &self,
+        unit: &Unit,
+        shape: &TableShape,
+    ) -> Result<(Unit, u64, Option<String>), DisposalError> {
+        let mut pace = Pace::new(&self.settings.pace, self.rule.batch_rows, self.rule.sleep);
+        let mut rows = self.rule.batch_rows;
+        let mut deleted = 0;
+        // First what nobody holds; then what is left, waiting for each lock a moment.
+        for wait in [false, true] {
+            let mut after: Option<Vec<String>> = None;
+            let mut tries = 0;
+            loop {
+                self.ctx.check_cancelled()?;
+                self.not_held(unit).await?;
+                let began = Instant::now();
+                match self.delete_batch(unit, shape, after.as_deref(), rows, wait).await {
+                    Ok((0, _)) => break,
+                    Ok((count, last)) => {
+                        deleted += count;
+                        after = last;
+                    }
+                    Err(error) if is_locked(&error) && tries < LOCK_TRIES => tries += 1,
+                    Err(error) if is_locked(&error) => return Err(locked(unit)),
+                    Err(error) => return Err(error),
+                }
+                rows = self.rest(&mut pace, began).await?;
+            }
+        }
+        let settled = self.settled(unit, deleted, None).await?;
+        Ok((settled, deleted, None))
+    }
+
+    /// One fenced transaction: pick, delete, compare the counts. Returns the count and the last key.
+    async fn delete_batch(
+        &self,
+        unit: &Unit,
+        shape: &TableShape,
+        after: Option<&[String]>,
+        rows: u32,
+        wait: bool,
+    ) -> Result<(u64, Option<Vec<String>>), DisposalError> {
+        let key = key_list(shape, self.rule);
+        let eligible = eligible_of(shape, self.rule, unit)?;
+        let further = match after {
+            Some(after) => format!("AND ({key}) > ({})", key_literals(shape, self.rule, after)?),
+            None => String::new(),
+        };
+        let columns = key_columns(shape, self.rule);
+        let as_text: Vec<String> = columns
+            .iter()
+            .map(|column| format!("r.{}::text", quoted(column)))
+            .collect();
+        let statement = format!(
+            "WITH picked AS (SELECT r.ctid, row_number() OVER () AS n, ARRAY[{as_text}] AS key FROM \
+               (SELECT r.ctid, {key} FROM ONLY {table} r WHERE {eligible} {further} ORDER BY {key} LIMIT {rows} \
+                FOR UPDATE{skip}) r), \
+             gone AS (DELETE FROM ONLY {table} r USING picked WHERE r.ctid = picked.ctid AND {eligible} RETURNING 1) \
+             SELECT (SELECT count(*) FROM picked), (SELECT count(*) FROM gone), \
+                    (SELECT key FROM picked ORDER BY n DESC LIMIT 1)",
+            as_text = as_text.join(", "),
+            table = shape.relation,
+            skip = if wait { "" } else { " SKIP LOCKED" },
+        );
+        let mut step = self.limited_step().await?;
+        let (picked, gone, last): (i64, i64, Option<Vec<String>>) = sqlx::query_as(AssertSqlSafe(statement))
+            .fetch_one(step.conn())
+            .await
+            .map_err(DisposalError::sql("delete a batch of rows"))?;
+        if picked != gone {
+            return Err(DisposalError::refused(
+                "mismatch",
+                format!(
+                    "a batch of {} picked {picked} rows and deleted {gone}; it was rolled back. A rule or trigger swallows \
+                     deletions",
+                    shape.relation.plain()
+                ),
+            ));
+        }
+        if gone > 0 {
+            step.commit().await?;
+            self.count(unit, gone.unsigned_abs());
+        }
+        Ok((gone.unsigned_abs(), last))
+    }
+
+    /// A fenced transaction that waits for rows no longer than everybody else may wait for us.
+    async fn limited_step(&self) -> Result<ForeignStep, DisposalError> {
+        let mut step = self.foreign.step().await?;
+        let limit = format!(
+            "SET LOCAL lock_timeout = {}",
+            self.settings.lock_timeout.as_millis().max(1)
+        );
+        sqlx::query(AssertSqlSafe(limit))
+            .execute(step.conn())
+            .await
+            .map_err(DisposalError::sql("limit the wait for locks"))?;
+        Ok(step)
+    }
+
+    /// The pause after a batch; returns the size of the next one.
+    async fn rest(&self, pace: &mut Pace, began: Instant) -> Result<u32, DisposalError> {
+        let seen = Observation {
+            batch: began.elapsed(),
+            ..Observation::default()
+        };
+        let next = pace.next(&seen);
+        if !next.pause.is_zero() {
+            self.ctx.unless_cancelled(tokio::time::sleep(next.pause)).await?;
+        }
+        Ok(next.rows)
+    }
+
+    fn count(&self, unit: &Unit, rows: u64) {
+        let job = self.ctx.job().as_str();
+        metric::disposal_rows(job, unit.source.as_str(), &unit.table.plain(), "delete", rows);
+    }
+
+    /// The unit is done; what it says about its rows is what was exported, or what was deleted where nothing was.
+    async fn settled(
+        &self,
+        unit: &Unit,
+        deleted: u64,
+        reason: Option<String>,
+    ) -> Result<Unit, DisposalError> {
+        let deleted = i64::try_from(deleted).unwrap_or(i64::MAX);
+        let mut act = unit.act(
+            "delete",
+            reason.clone().unwrap_or_else(|| "its time is over".to_owned()),
+        );
+        act.rows = Some(deleted);
+        act.evidence = json!({
+            "manifest": unit.manifest_key,
+            "manifest_sha256": unit.manifest_sha256,
+            "content_digest": unit.content_digest,
+            "deleted_in_the_last_run": deleted,
+        });
+        let change = Change {
+            row_count: (!unit.archived).then_some(unit.row_count.unwrap_or_default() + deleted),
+            reason,
+            ..Change::default()
+        };
+        unit::move_on_recorded(self.ctx, unit, UnitState::Deleted, &change, &act).await
+    }
+}
+
+/// Runs a `COPY (DELETE … RETURNING …)` and hashes what comes back.
+async fn digested(
+    step: &mut ForeignStep,
+    statement: &str,
+    columns: usize,
+) -> Result<(u64, ContentDigest), DisposalError> {
+    let mut digester = CopyDigester::new(columns);
+    let doing = "delete a segment of rows";
+    let mut rows = step
+        .conn()
+        .copy_out_raw(statement)
+        .await
+        .map_err(DisposalError::sql(doing))?;
+    while let Some(chunk) = rows.try_next().await.map_err(DisposalError::sql(doing))? {
+        digester.feed(&chunk).map_err(refused_copy)?;
+    }
+    digester.finish().map_err(refused_copy)
+}
+
+fn refused_copy(problem: impl std::fmt::Display) -> DisposalError {
+    DisposalError::refused(
+        "copy",
+        format!("the server's COPY stream cannot be read: {problem}"),
+    )
+}
+
+/// Rows that somebody else holds.
+fn is_locked(error: &DisposalError) -> bool {
+    matches!(error.sqlstate().as_deref(), Some("55P03" | "40P01"))
+}
+
+fn locked(unit: &Unit) -> DisposalError {
+    DisposalError::Busy {
+        what: format!(
+            "rows of {} stayed locked through {LOCK_TRIES} tries; the next run goes on with them",
+            unit.unit_name
+        ),
+    }
+}

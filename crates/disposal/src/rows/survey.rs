@@ -1,0 +1,178 @@
+//! Which months of a plain table have rows that may go.
+
+use chrono::{DateTime, Datelike, Months, NaiveTime, Utc};
+use sqlx::{AssertSqlSafe, PgConnection};
+
+use super::RowRule;
+use super::predicate::{eligible, fit_for_deletion};
+use crate::DisposalError;
+use crate::catalogue::TableShape;
+
+/// Months looked at in one run; the next one goes on.
+const MOST_MONTHS: usize = 240;
+
+/// Rows of one UTC month that may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowMonth {
+    /// Its first instant, epoch ms.
+    pub lower_ms: i64,
+    /// The first instant after it, or the cutoff if that is earlier, epoch ms.
+    pub upper_ms: i64,
+    /// How many, counted.
+    pub rows: u64,
+}
+
+/// What was found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RowSurvey {
+    /// The oldest first.
+    pub months: Vec<RowMonth>,
+    /// What a reader of the plan should know.
+    pub notes: Vec<String>,
+}
+
+/// Months before `before_ms` with rows that may go. The caller has limited how long statements may take.
+///
+/// # Errors
+/// [`DisposalError::Refused`] for a table whose rows cannot be deleted safely; [`DisposalError::Sql`].
+pub async fn survey(
+    conn: &mut PgConnection,
+    shape: &TableShape,
+    rule: &RowRule,
+    before_ms: i64,
+) -> Result<RowSurvey, DisposalError> {
+    fit_for_deletion(shape)?;
+    let mut found = RowSurvey::default();
+    let mut from_ms = i64::MIN;
+    while let Some(oldest_ms) = oldest(conn, shape, rule, (from_ms, before_ms)).await? {
+        let (lower_ms, end_ms) = month_of(oldest_ms).ok_or_else(|| beyond(shape, rule, oldest_ms))?;
+        let upper_ms = end_ms.min(before_ms);
+        let rows = count(conn, shape, rule, (lower_ms, upper_ms)).await?;
+        found.months.push(RowMonth {
+            lower_ms,
+            upper_ms,
+            rows,
+        });
+        from_ms = upper_ms;
+        if found.months.len() == MOST_MONTHS || upper_ms >= before_ms {
+            break;
+        }
+    }
+    if !found.months.is_empty() && !has_time_index(conn, shape, rule).await? {
+        found.notes.push(format!(
+            "{0}: no index begins with {1}, so every batch reads the whole table; create one first: CREATE INDEX \
+             CONCURRENTLY ON {2} (\"{1}\")",
+            shape.relation.plain(),
+            rule.time_column,
+            shape.relation
+        ));
+    }
+    Ok(found)
+}
+
+async fn oldest(
+    conn: &mut PgConnection,
+    shape: &TableShape,
+    rule: &RowRule,
+    window: (i64, i64),
+) -> Result<Option<i64>, DisposalError> {
+    let statement = format!(
+        "SELECT min(r.{}) FROM {} r WHERE {}",
+        crate::catalogue::quoted(&rule.time_column),
+        shape.relation,
+        eligible(shape, rule, window)?
+    );
+    sqlx::query_scalar(AssertSqlSafe(statement))
+        .fetch_one(conn)
+        .await
+        .map_err(DisposalError::sql("look for the oldest row that may go"))
+}
+
+async fn count(
+    conn: &mut PgConnection,
+    shape: &TableShape,
+    rule: &RowRule,
+    window: (i64, i64),
+) -> Result<u64, DisposalError> {
+    let statement = format!(
+        "SELECT count(*) FROM {} r WHERE {}",
+        shape.relation,
+        eligible(shape, rule, window)?
+    );
+    let rows: i64 = sqlx::query_scalar(AssertSqlSafe(statement))
+        .fetch_one(conn)
+        .await
+        .map_err(DisposalError::sql("count the rows that may go"))?;
+    Ok(rows.unsigned_abs())
+}
+
+async fn has_time_index(
+    conn: &mut PgConnection,
+    shape: &TableShape,
+    rule: &RowRule,
+) -> Result<bool, DisposalError> {
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0] \
+         WHERE i.indrelid = $1::bigint::oid AND i.indisvalid AND a.attname = $2)",
+    )
+    .bind(i64::from(shape.oid))
+    .bind(&rule.time_column)
+    .fetch_one(conn)
+    .await
+    .map_err(DisposalError::sql("look for an index on the time column"))
+}
+
+/// The UTC month an instant lies in: `[first instant, first instant after)`, epoch ms.
+fn month_of(ms: i64) -> Option<(i64, i64)> {
+    let at: DateTime<Utc> = DateTime::from_timestamp_millis(ms)?;
+    let first = at.date_naive().with_day(1)?;
+    let after = first.checked_add_months(Months::new(1))?;
+    let instant = |date: chrono::NaiveDate| date.and_time(NaiveTime::MIN).and_utc().timestamp_millis();
+    Some((instant(first), instant(after)))
+}
+
+fn beyond(shape: &TableShape, rule: &RowRule, ms: i64) -> DisposalError {
+    DisposalError::refused(
+        "time",
+        format!(
+            "{}.{} holds {ms}, which is no instant of the calendar in epoch milliseconds; correct that row",
+            shape.relation.plain(),
+            rule.time_column
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn months_are_those_of_utc() {
+        let at = |text: &str| text.parse::<DateTime<Utc>>().unwrap().timestamp_millis();
+        for (instant, lower, upper) in [
+            (
+                "2024-02-29T23:59:59.999Z",
+                "2024-02-01T00:00:00Z",
+                "2024-03-01T00:00:00Z",
+            ),
+            (
+                "2024-12-31T23:59:59Z",
+                "2024-12-01T00:00:00Z",
+                "2025-01-01T00:00:00Z",
+            ),
+            (
+                "2025-01-01T00:00:00Z",
+                "2025-01-01T00:00:00Z",
+                "2025-02-01T00:00:00Z",
+            ),
+            (
+                "1969-12-31T23:00:00Z",
+                "1969-12-01T00:00:00Z",
+                "1970-01-01T00:00:00Z",
+            ),
+        ] {
+            assert_eq!(month_of(at(instant)), Some((at(lower), at(upper))), "{instant}");
+        }
+        assert_eq!(month_of(i64::MAX), None);
+    }
+}
