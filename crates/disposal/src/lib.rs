@@ -22,6 +22,7 @@ pub mod hold;
 pub mod pace;
 pub mod partition;
 pub mod plan;
+pub mod rows;
 pub mod settings;
 pub mod unit;
 

@@ -8,7 +8,7 @@
 //! | [`Postgres`] | the real server, data directory of its own, never as root | Debian package `postgresql` |
 //! | [`Redis`] | the real server, with or without append-only file | Debian package `redis-server` |
 //! | [`Anvil`] | an EVM node | npm package `@foundry-rs/anvil` |
-//! | [`Moto`] | an S3-compatible server | PyPI package `moto[server]` |
+//! | [`Moto`] | an S3-compatible server | `PyPI` package `moto[server]` |
 //! | [`KafkaBroker`] | librdkafka's own broker inside this process, or a real one | linked in, or `KAFKA_BROKERS` |
 //!
 //! Three promises hold for each of them:
