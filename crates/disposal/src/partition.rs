@@ -34,7 +34,7 @@ use crate::settings::DisposalSettings;
 use crate::unit::{self, Change, Mandate, Unit, UnitState};
 
 mod begin;
-mod checks;
+pub(crate) mod checks;
 mod copy;
 mod detach;
 mod erase;

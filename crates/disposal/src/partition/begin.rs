@@ -5,7 +5,7 @@ use eidos_types::ExecutionId;
 
 use super::{PartitionDisposal, PartitionIdentity};
 use crate::DisposalError;
-use crate::catalogue;
+use crate::catalogue::{self, RelationKind};
 use crate::export::stored;
 use crate::unit::{self, Change, Mandate, NewUnit, Unit, UnitKind, UnitState};
 
@@ -77,6 +77,13 @@ impl PartitionDisposal<'_> {
             (_, None) => return Err(changed(identity, &identity.partition.plain(), "is gone")),
         };
         self.as_planned(identity, &parent)?;
+        if own.kind != RelationKind::Table {
+            let what = identity.partition.plain();
+            return Err(DisposalError::refused(
+                "kind",
+                format!("{what} is no ordinary table (partitioned again, or foreign) and is not disposed of"),
+            ));
+        }
         self.create(&NewUnit {
             unit_id: self.new_id(),
             source: self.policy.source,

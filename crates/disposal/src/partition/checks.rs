@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 
 use super::PartitionDisposal;
 use crate::DisposalError;
-use crate::catalogue::{self, ForeignKey, Partition, RelationKind, TableShape};
+use crate::catalogue::{self, ForeignKey, Partition, TableShape};
 use crate::hold;
 use crate::settings::DisposalSettings;
 use crate::unit::Unit;
@@ -13,7 +13,7 @@ use crate::unit::Unit;
 const SERVER: &str = "SELECT pg_is_in_recovery(), (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
 
 /// A server in recovery shows the past, and a clock that is off makes young rows old.
-pub(super) async fn server_is_ready(
+pub(crate) async fn server_is_ready(
     conn: &mut PgConnection,
     ctx: &JobContext,
     settings: &DisposalSettings,
@@ -72,13 +72,6 @@ impl PartitionDisposal<'_> {
         let layout = parent.partitioning.iter().flat_map(|layout| &layout.partitions);
         let partition = layout.clone().find(|partition| partition.oid == unit.table_oid);
         let partition = partition.ok_or_else(|| super::begin::removed(unit))?.clone();
-        if partition.kind != RelationKind::Table {
-            return Err(refused(
-                "kind",
-                unit,
-                "is no ordinary table (partitioned again, or foreign)",
-            ));
-        }
         if partition.bounds.finite() != Some((unit.lower_ms, unit.upper_ms)) {
             return Err(refused(
                 "changed",

@@ -28,7 +28,7 @@ impl PartitionDisposal<'_> {
                 _ => Err(super::begin::removed(unit)),
             };
         };
-        self.resting_place(unit, &found)?;
+        resting_place(unit, &found)?;
         self.not_held(unit).await?;
         self.export_still_stands(unit).await?;
         let unit = self.announce_drop(unit).await?;
@@ -37,28 +37,6 @@ impl PartitionDisposal<'_> {
             return Err(failure);
         }
         self.dropped(&unit).await
-    }
-
-    /// Only what we put into quarantine ourselves, under the name we gave it, is dropped.
-    fn resting_place(&self, unit: &Unit, found: &Whereabouts) -> Result<(), DisposalError> {
-        let name = found.relation.plain();
-        let put_there = unit.quarantine_table.as_deref() == Some(name.as_str());
-        if put_there && found.parent.is_none() && found.relation.schema == QUARANTINE_SCHEMA {
-            return Ok(());
-        }
-        Err(checks::refused(
-            "moved",
-            unit,
-            &format!(
-                "rested as {} and is {name} now, {}: it was taken out of quarantine and is not dropped",
-                unit.quarantine_table.as_deref().unwrap_or("nothing"),
-                if found.parent.is_some() {
-                    "attached again"
-                } else {
-                    "on its own"
-                }
-            ),
-        ))
     }
 
     /// Every object of the export is read, decoded and digested.
@@ -99,7 +77,7 @@ impl PartitionDisposal<'_> {
         checks::server_is_ready(conn, self.ctx, self.settings).await?;
         let found = catalogue::find(conn, unit.table_oid).await?;
         let found = found.ok_or_else(|| super::begin::removed(unit))?;
-        self.resting_place(unit, &found)?;
+        resting_place(unit, &found)?;
         let lock = format!("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE", found.relation);
         Patience::begin(self.settings)
             .run(conn, "lock a table in quarantine", &lock)
@@ -194,6 +172,28 @@ impl PartitionDisposal<'_> {
         metric::disposal_rows(job, source, &unit.table.plain(), "drop", rows);
         Ok(dropped)
     }
+}
+
+/// Only what we put into quarantine ourselves, under the name we gave it, is dropped.
+fn resting_place(unit: &Unit, found: &Whereabouts) -> Result<(), DisposalError> {
+    let name = found.relation.plain();
+    let put_there = unit.quarantine_table.as_deref() == Some(name.as_str());
+    if put_there && found.parent.is_none() && found.relation.schema == QUARANTINE_SCHEMA {
+        return Ok(());
+    }
+    Err(checks::refused(
+        "moved",
+        unit,
+        &format!(
+            "rested as {} and is {name} now, {}: it was taken out of quarantine and is not dropped",
+            unit.quarantine_table.as_deref().unwrap_or("nothing"),
+            if found.parent.is_some() {
+                "attached again"
+            } else {
+                "on its own"
+            }
+        ),
+    ))
 }
 
 /// What the export of an archived unit must hold.

@@ -1,1 +1,168 @@
-//! To be written.
+//! An object that is not what it was stops every act that depends on it.
+
+use std::path::{Path, PathBuf};
+
+use eidos_disposal::unit::UnitState;
+
+use crate::stand::{Stand, mandate, refusal};
+
+const FEBRUARY: &str = "eidos_risk_audit_logs_2024_02";
+
+fn part_of(objects: &[PathBuf], unit: &str) -> PathBuf {
+    let found = objects.iter().find(|path| {
+        let text = path.display().to_string();
+        text.contains(unit) && text.contains("part-")
+    });
+    found.unwrap().clone()
+}
+
+fn change(path: &Path, edit: impl FnOnce(Vec<u8>) -> Vec<u8>) {
+    let content = std::fs::read(path).unwrap();
+    std::fs::write(path, edit(content)).unwrap();
+}
+
+#[tokio::test]
+async fn nothing_is_dropped_whose_export_is_not_sound_to_the_last_byte() {
+    let stand = Stand::new().await;
+    let january = stand.quarantined().await;
+    let run = stand.run().await;
+    let february = stand.identity(&run, FEBRUARY).await;
+    let february = run.disposal().advance(&february, &mandate()).await.unwrap().unit;
+    let objects = stand.objects();
+    let part = part_of(&objects, &january.unit_id.to_string());
+    let other = part_of(&objects, &february.unit_id.to_string());
+    let manifest = part.with_file_name("manifest.json");
+    let (sound_part, sound_manifest) = (std::fs::read(&part).unwrap(), std::fs::read(&manifest).unwrap());
+
+    type Damage<'a> = (&'a str, Box<dyn Fn() + 'a>);
+    let damages: Vec<Damage<'_>> = vec![
+        (
+            "a byte in the middle",
+            Box::new(|| {
+                change(&part, |mut bytes| {
+                    let middle = bytes.len() / 2;
+                    bytes[middle] ^= 1;
+                    bytes
+                })
+            }),
+        ),
+        (
+            "cut off",
+            Box::new(|| {
+                change(&part, |mut bytes| {
+                    bytes.truncate(bytes.len() - 1);
+                    bytes
+                })
+            }),
+        ),
+        ("missing", Box::new(|| std::fs::remove_file(&part).unwrap())),
+        (
+            "another unit's",
+            Box::new(|| {
+                std::fs::copy(&other, &part).unwrap();
+            }),
+        ),
+        (
+            "the manifest edited",
+            Box::new(|| {
+                change(&manifest, |bytes| {
+                    String::from_utf8(bytes)
+                        .unwrap()
+                        .replacen("400", "399", 1)
+                        .into_bytes()
+                })
+            }),
+        ),
+        (
+            "the manifest missing",
+            Box::new(|| std::fs::remove_file(&manifest).unwrap()),
+        ),
+    ];
+    let resting = january.quarantine_table.clone().unwrap();
+    for (name, damage) in damages {
+        damage();
+        let later = stand.later_run().await;
+        let outcome = later
+            .disposal()
+            .resume(stand_unit(&stand, january.unit_id).await)
+            .await;
+        assert_eq!(refusal(outcome), "archive", "{name}");
+        assert_eq!(
+            stand.count(&format!("SELECT count(*) FROM {resting}")).await,
+            400,
+            "{name}"
+        );
+        assert_eq!(
+            stand_unit(&stand, january.unit_id).await.state,
+            UnitState::Quarantined,
+            "{name}"
+        );
+        std::fs::write(&part, &sound_part).unwrap();
+        std::fs::write(&manifest, &sound_manifest).unwrap();
+    }
+    let later = stand.later_run().await;
+    let done = later
+        .disposal()
+        .resume(stand_unit(&stand, january.unit_id).await)
+        .await
+        .unwrap();
+    assert_eq!(done.unit.state, UnitState::Dropped, "sound again");
+}
+
+#[tokio::test]
+async fn nothing_is_detached_whose_manifest_is_gone_or_edited() {
+    let stand = Stand::new().await;
+    stand.verified().await;
+    let manifest = stand.manifests().remove(0);
+    let sound = std::fs::read(&manifest).unwrap();
+    for edited in [
+        None,
+        Some(b"{}".to_vec()),
+        Some([sound.as_slice(), b" "].concat()),
+    ] {
+        match edited {
+            None => std::fs::remove_file(&manifest).unwrap(),
+            Some(content) => std::fs::write(&manifest, content).unwrap(),
+        }
+        let run = stand.run().await;
+        assert_eq!(refusal(stand.advance(&run).await), "archive");
+        assert_eq!(
+            (stand.rows().await, stand.states().await),
+            (1200, vec!["verified".to_owned()])
+        );
+    }
+    std::fs::write(&manifest, sound).unwrap();
+    stand.quarantined().await;
+}
+
+#[tokio::test]
+async fn nothing_moves_on_while_a_check_has_found_rot() {
+    let stand = Stand::new().await;
+    let rot = "UPDATE eidos_jobs_disposal_units SET rot = 'part-00000 is missing'";
+    stand.verified().await;
+    stand.jobs_sql(rot).await;
+    let run = stand.run().await;
+    assert_eq!(refusal(stand.advance(&run).await), "evidence");
+    stand
+        .jobs_sql("UPDATE eidos_jobs_disposal_units SET rot = NULL")
+        .await;
+    let unit = stand.quarantined().await;
+    stand.jobs_sql(rot).await;
+    let later = stand.later_run().await;
+    assert_eq!(
+        refusal(
+            later
+                .disposal()
+                .resume(stand_unit(&stand, unit.unit_id).await)
+                .await
+        ),
+        "evidence"
+    );
+}
+
+async fn stand_unit(stand: &Stand, id: uuid::Uuid) -> eidos_disposal::unit::Unit {
+    eidos_disposal::unit::by_id(stand.jobs.pool(), id)
+        .await
+        .unwrap()
+        .unwrap()
+}

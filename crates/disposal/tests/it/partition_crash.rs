@@ -1,1 +1,225 @@
-//! To be written.
+//! A run that ends between any two statements.
+
+use std::future::poll_fn;
+use std::task::Poll;
+
+use eidos_disposal::DisposalError;
+use eidos_disposal::partition::{Recovered, UnitOutcome};
+use eidos_disposal::unit::{self, UnitState};
+use eidos_settings::SourceName;
+
+use crate::stand::{JANUARY, Run, Stand, mandate, refusal};
+
+/// Polls `act` so often and then drops it, as a process drops everything when it dies. `None`: it did not get there.
+async fn killed_after<T>(polls: u32, act: impl Future<Output = T>) -> Option<T> {
+    let mut act = Box::pin(act);
+    let mut left = polls;
+    poll_fn(|cx| {
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        left -= 1;
+        act.as_mut().poll(cx).map(Some)
+    })
+    .await
+}
+
+/// What a scheduled run does with January, from whatever it finds.
+async fn go_on(stand: &Stand, run: &Run) -> Result<Option<UnitOutcome>, DisposalError> {
+    run.disposal()
+        .recover(&crate::stand::TABLE.parse().unwrap())
+        .await?;
+    let shape = stand.shape().await;
+    let table = &shape.relation;
+    let layout = shape.partitioning.as_ref().unwrap();
+    if let Some(partition) = layout
+        .partitions
+        .iter()
+        .find(|found| found.relation.name == JANUARY)
+    {
+        let identity = eidos_disposal::partition::PartitionIdentity::of(&shape, partition, &run.policy)?;
+        return run.disposal().advance(&identity, &mandate()).await.map(Some);
+    }
+    match unit::open_of(stand.jobs.pool(), SourceName::Risk, table, JANUARY).await? {
+        Some(open) => run.disposal().resume(open).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+#[tokio::test]
+async fn killed_again_and_again_at_later_and_later_points_it_arrives_with_one_proved_export() {
+    let stand = Stand::new().await;
+    let mut kills = 0_u32;
+    let quarantined = loop {
+        let run = stand.run().await;
+        // The pace of the kills is uneven on purpose: every statement is somewhere in between.
+        if let Some(done) = killed_after(kills * 2 + 1, go_on(&stand, &run)).await {
+            break done.unwrap().unwrap();
+        }
+        kills += 1;
+        assert!(kills < 2_000, "no progress");
+        let rows = stand.rows().await;
+        let resting = stand
+            .count(
+                "SELECT count(*) FROM pg_class WHERE relnamespace = 'eidos_quarantine'::regnamespace \
+             AND relkind = 'r'",
+            )
+            .await;
+        assert_eq!(rows + resting * 400, 1200, "after {kills} kills");
+    };
+    assert!(kills > 10, "{kills}");
+    assert_eq!(quarantined.unit.state, UnitState::Quarantined);
+    let mut kills = 0_u32;
+    loop {
+        let run = stand.later_run().await;
+        if let Some(done) = killed_after(kills * 2 + 1, go_on(&stand, &run)).await {
+            done.unwrap();
+            break;
+        }
+        kills += 1;
+        assert!(kills < 2_000, "no progress");
+    }
+    assert!(kills > 5, "{kills}");
+    let run = stand.later_run().await;
+    run.recover().await;
+    let states = stand.states().await;
+    let (last, before) = states.split_last().unwrap();
+    assert_eq!(last, "dropped");
+    assert!(before.iter().all(|state| state == "abandoned"), "{states:?}");
+    assert_eq!(stand.manifests().len(), 1);
+    let kept = stand.unit().await.unit_id.to_string();
+    assert!(
+        stand
+            .objects()
+            .iter()
+            .all(|path| path.display().to_string().contains(&kept)),
+        "{:?}",
+        stand.objects()
+    );
+    assert_eq!(stand.rows().await, 800);
+}
+
+#[tokio::test]
+async fn an_interrupted_export_is_discarded_and_begun_again_under_another_name() {
+    let stand = Stand::new().await;
+    let first = stand.verified().await;
+    stand
+        .jobs_sql("UPDATE eidos_jobs_disposal_units SET state = 'exporting'")
+        .await;
+    let run = stand.run().await;
+    let outcome = stand.advance(&run).await.unwrap();
+    assert_eq!(stand.states().await, ["abandoned", "quarantined"]);
+    assert_ne!(outcome.unit.unit_id, first.unit_id);
+    let manifests = stand.manifests();
+    assert_eq!(manifests.len(), 1);
+    assert!(
+        manifests[0]
+            .display()
+            .to_string()
+            .contains(&outcome.unit.unit_id.to_string())
+    );
+}
+
+#[tokio::test]
+async fn an_export_whose_table_was_removed_meanwhile_is_never_discarded() {
+    let stand = Stand::new().await;
+    stand.verified().await;
+    stand
+        .jobs_sql("UPDATE eidos_jobs_disposal_units SET state = 'exporting'")
+        .await;
+    stand.sql(&format!("DROP TABLE {JANUARY}")).await;
+    let run = stand.run().await;
+    let outcome = run
+        .disposal()
+        .recover(&crate::stand::TABLE.parse().unwrap())
+        .await;
+    assert_eq!(refusal(outcome), "removed");
+    assert_eq!(stand.manifests().len(), 1, "it may be the only copy");
+}
+
+#[tokio::test]
+async fn a_table_already_in_quarantine_is_found_there() {
+    let stand = Stand::new().await;
+    let unit = stand.quarantined().await;
+    stand
+        .jobs_sql("UPDATE eidos_jobs_disposal_units SET state = 'verified', quarantine_table = NULL, drop_after_ms = NULL")
+        .await;
+    let run = stand.run().await;
+    let recovered = run.recover().await;
+    assert!(
+        matches!(
+            recovered.as_slice(),
+            [Recovered::MovedOn {
+                state: UnitState::Quarantined,
+                ..
+            }]
+        ),
+        "{recovered:?}"
+    );
+    let again = stand.unit().await;
+    assert_eq!(
+        (again.quarantine_table, again.drop_after_ms),
+        (unit.quarantine_table, unit.drop_after_ms)
+    );
+}
+
+#[tokio::test]
+async fn a_drop_that_was_announced_is_finished_or_noted() {
+    for gone in [false, true] {
+        let stand = Stand::new().await;
+        let unit = stand.quarantined().await;
+        stand
+            .jobs_sql("UPDATE eidos_jobs_disposal_units SET state = 'dropping'")
+            .await;
+        if gone {
+            stand
+                .sql(&format!("DROP TABLE {}", unit.quarantine_table.unwrap()))
+                .await;
+        }
+        let run = stand.later_run().await;
+        run.recover().await;
+        let expected = if gone { "dropped" } else { "dropping" };
+        assert_eq!(stand.states().await, [expected]);
+        if !gone {
+            run.disposal().resume(stand.unit().await).await.unwrap();
+            assert_eq!(stand.states().await, ["dropped"]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_stale_node_uploads_later_is_swept_and_strangers_are_left_alone() {
+    let stand = Stand::new().await;
+    stand.verified().await;
+    stand
+        .jobs_sql("UPDATE eidos_jobs_disposal_units SET state = 'exporting'")
+        .await;
+    let late = stand.manifests().remove(0);
+    let content = std::fs::read(&late).unwrap();
+    let run = stand.run().await;
+    stand.advance(&run).await.unwrap();
+    assert!(!late.exists());
+    std::fs::create_dir_all(late.parent().unwrap()).unwrap();
+    std::fs::write(&late, &content).unwrap();
+    let stranger = late
+        .parent()
+        .unwrap()
+        .with_file_name("0197a000-0000-7000-8000-000000000000");
+    std::fs::create_dir_all(&stranger).unwrap();
+    std::fs::write(stranger.join("manifest.json"), &content).unwrap();
+    let recovered = run.recover().await;
+    assert!(
+        recovered
+            .iter()
+            .any(|found| matches!(found, Recovered::Swept { objects: 1, .. })),
+        "{recovered:?}"
+    );
+    assert!(
+        recovered
+            .iter()
+            .any(|found| matches!(found, Recovered::UnknownFolder { .. })),
+        "{recovered:?}"
+    );
+    assert!(!late.exists() && stranger.join("manifest.json").exists());
+    assert_eq!(stand.manifests().len(), 2, "ours and the stranger's");
+}

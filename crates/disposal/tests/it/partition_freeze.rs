@@ -1,1 +1,175 @@
-//! To be written.
+//! A frozen partition can be read and not written, whichever way a write comes.
+
+use std::time::Duration;
+
+use eidos_disposal::DisposalError;
+use eidos_disposal::unit::UnitState;
+use eidos_testkit::eventually;
+use sqlx::Connection;
+
+use crate::stand::{JANUARY, MONTHS, Stand, TABLE, mandate, refusal};
+
+const WITHIN: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn every_way_to_write_is_refused_and_every_way_to_read_is_open() {
+    let stand = Stand::new().await;
+    stand.frozen().await;
+    let (january, february) = (MONTHS[0], MONTHS[1]);
+    for write in [
+        format!("INSERT INTO {TABLE} (id, created_at) VALUES (5000, {january})"),
+        format!("INSERT INTO {JANUARY} (id, created_at) VALUES (5000, {january})"),
+        format!(
+            "INSERT INTO {TABLE} (id, created_at) VALUES (1, {january} + 1000) ON CONFLICT (id, created_at) DO UPDATE SET seen = true"
+        ),
+        format!("UPDATE {TABLE} SET seen = true WHERE id = 1"),
+        format!("UPDATE {JANUARY} SET seen = true"),
+        format!("DELETE FROM {TABLE} WHERE created_at < {february}"),
+        format!("DELETE FROM ONLY {JANUARY}"),
+        format!("UPDATE {TABLE} SET created_at = {january} WHERE id = 1001"),
+        format!("UPDATE {TABLE} SET created_at = {february} WHERE id = 1"),
+        format!("TRUNCATE {JANUARY}"),
+        format!("TRUNCATE {TABLE}"),
+        format!("SET session_replication_role = replica; DELETE FROM {TABLE} WHERE id = 1; "),
+        format!("SET session_replication_role = replica; TRUNCATE {JANUARY}"),
+    ] {
+        let mut session = sqlx::PgConnection::connect(&stand.books.url()).await.unwrap();
+        let outcome = sqlx::raw_sql(sqlx::AssertSqlSafe(write.clone()))
+            .execute(&mut session)
+            .await;
+        let error = outcome.expect_err(&write);
+        let code = error
+            .as_database_error()
+            .and_then(|error| error.code().map(String::from));
+        assert_eq!(code.as_deref(), Some("55000"), "{write}: {error}");
+    }
+    assert_eq!(stand.rows().await, 1200);
+    assert_eq!(
+        stand
+            .count(&format!("SELECT count(*) FROM {JANUARY} WHERE NOT seen"))
+            .await,
+        200
+    );
+    // The other months go on.
+    stand
+        .sql(&format!(
+            "UPDATE {TABLE} SET seen = true WHERE created_at >= {february}"
+        ))
+        .await;
+    assert!(stand.shape().await.partitioning.unwrap().partitions[0].frozen);
+}
+
+#[tokio::test]
+async fn a_writer_is_waited_out_and_its_rows_are_exported() {
+    let mut stand = Stand::new().await;
+    stand.settings.lock_attempts = 100;
+    let mut writer = stand.books.pool().begin().await.unwrap();
+    sqlx::query(sqlx::AssertSqlSafe(format!(
+        "INSERT INTO {TABLE} (id, created_at) VALUES (5000, {})",
+        MONTHS[0]
+    )))
+    .execute(&mut *writer)
+    .await
+    .unwrap();
+    let run = stand.run().await;
+    let identity = stand.identity(&run, JANUARY).await;
+    let (mandate, disposal) = (mandate(), run.disposal());
+    let advancing = disposal.advance(&identity, &mandate);
+    let committing = async {
+        eventually("the freeze waits for the writer", WITHIN, async || {
+            let waiting = stand
+                .count("SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'ShareRowExclusiveLock'")
+                .await;
+            if waiting == 1 { Ok(()) } else { Err("nobody waits") }
+        })
+        .await;
+        writer.commit().await.unwrap();
+    };
+    let (outcome, ()) = tokio::join!(advancing, committing);
+    assert_eq!(outcome.unwrap().unit.row_count, Some(401));
+}
+
+#[tokio::test]
+async fn a_writer_that_does_not_end_makes_the_freeze_give_up_and_the_next_run_try_again() {
+    let stand = Stand::new().await;
+    let mut writer = stand.books.pool().begin().await.unwrap();
+    sqlx::query(sqlx::AssertSqlSafe(format!("DELETE FROM {TABLE} WHERE id = 1")))
+        .execute(&mut *writer)
+        .await
+        .unwrap();
+    let run = stand.run().await;
+    let busy = stand.advance(&run).await.unwrap_err();
+    assert!(
+        matches!(busy, DisposalError::Busy { .. }) && busy.is_retryable(),
+        "{busy:?}"
+    );
+    assert!(busy.to_string().contains("3 attempts"), "{busy}");
+    assert_eq!(stand.states().await, ["planned"]);
+    assert!(!stand.shape().await.partitioning.unwrap().partitions[0].frozen);
+    writer.commit().await.unwrap();
+    let run = stand.run().await;
+    assert_eq!(stand.advance(&run).await.unwrap().unit.row_count, Some(399));
+    assert_eq!(stand.states().await, ["quarantined"], "the same unit");
+}
+
+#[tokio::test]
+async fn a_disabled_or_changed_trigger_is_no_freeze() {
+    let stand = Stand::new().await;
+    stand.frozen().await;
+    for thaw in [
+        format!("ALTER TABLE {JANUARY} DISABLE TRIGGER eidos_jobs_freeze_rows"),
+        format!("ALTER TABLE {JANUARY} ENABLE TRIGGER eidos_jobs_freeze_rows"),
+        format!("DROP TRIGGER eidos_jobs_freeze_truncate ON {JANUARY}"),
+        format!(
+            "CREATE OR REPLACE TRIGGER eidos_jobs_freeze_rows BEFORE INSERT OR UPDATE OR DELETE ON {JANUARY} \
+             FOR EACH ROW WHEN (false) EXECUTE FUNCTION eidos_jobs_refuse_write()"
+        ),
+        format!(
+            "CREATE OR REPLACE TRIGGER eidos_jobs_freeze_rows BEFORE INSERT ON {JANUARY} \
+             FOR EACH ROW EXECUTE FUNCTION eidos_jobs_refuse_write()"
+        ),
+    ] {
+        stand.sql(&thaw).await;
+        let frozen = stand.shape().await.partitioning.unwrap().partitions[0].frozen;
+        assert!(!frozen, "{thaw}");
+        // Whoever goes on freezes again first.
+        let run = stand.run().await;
+        stand.hold().await;
+        assert_eq!(refusal(stand.advance(&run).await), "hold");
+        let state = stand.unit().await.state;
+        stand.jobs_sql("DELETE FROM eidos_jobs_legal_holds").await;
+        if state == UnitState::Verified {
+            stand
+                .jobs_sql("UPDATE eidos_jobs_disposal_units SET state = 'frozen' WHERE state = 'verified'")
+                .await;
+        }
+        let frozen = stand.shape().await.partitioning.unwrap().partitions[0].frozen;
+        assert!(frozen, "{thaw}");
+        stand.store_emptied().await;
+    }
+}
+
+#[tokio::test]
+async fn a_released_partition_can_be_written_again_and_its_export_is_gone() {
+    let stand = Stand::new().await;
+    let unit = stand.verified().await;
+    assert_eq!(stand.manifests().len(), 1);
+    let run = stand.run().await;
+    let released = run
+        .disposal()
+        .release(&unit, "its rule was taken out")
+        .await
+        .unwrap();
+    assert_eq!(
+        (released.state, released.reason.as_deref()),
+        (UnitState::Abandoned, Some("its rule was taken out"))
+    );
+    stand.sql(&format!("DELETE FROM {TABLE} WHERE id = 1")).await;
+    assert!(stand.objects().is_empty(), "{:?}", stand.objects());
+    let resting = stand.quarantined().await;
+    let run = stand.later_run().await;
+    assert_eq!(
+        refusal(run.disposal().release(&resting, "too late").await),
+        "changed"
+    );
+}

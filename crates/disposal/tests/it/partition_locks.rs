@@ -1,1 +1,203 @@
-//! To be written.
+//! How long others wait for us, and what an interrupted detach leaves.
+
+use std::time::{Duration, Instant};
+
+use eidos_disposal::DisposalError;
+use eidos_disposal::partition::Recovered;
+use eidos_disposal::unit::UnitState;
+use sqlx::{Connection, PgConnection};
+
+use crate::stand::{JANUARY, Stand, TABLE};
+
+/// A transaction that has read the whole table and does not end.
+async fn long_reader(stand: &Stand) -> sqlx::Transaction<'static, sqlx::Postgres> {
+    let mut reader = stand.books.pool().begin().await.unwrap();
+    let query = format!("SELECT count(*) FROM {TABLE}");
+    sqlx::query(sqlx::AssertSqlSafe(query))
+        .execute(&mut *reader)
+        .await
+        .unwrap();
+    reader
+}
+
+/// The longest any of many queries through the parent took while `act` ran.
+async fn slowest_query_during<T>(stand: &Stand, act: impl Future<Output = T>) -> (T, Duration, u32) {
+    let mut session = PgConnection::connect(&stand.books.url()).await.unwrap();
+    let query = format!("SELECT count(*) FROM {TABLE} WHERE id = 1001");
+    let (mut slowest, mut asked) = (Duration::ZERO, 0);
+    let mut act = std::pin::pin!(act);
+    loop {
+        let started = Instant::now();
+        let asking = sqlx::query(sqlx::AssertSqlSafe(query.clone())).execute(&mut session);
+        let mut asking = std::pin::pin!(asking);
+        tokio::select! {
+            done = &mut act => {
+                // The query under way counts too.
+                asking.await.unwrap();
+                return (done, slowest.max(started.elapsed()), asked);
+            }
+            answer = &mut asking => {
+                answer.unwrap();
+                slowest = slowest.max(started.elapsed());
+                asked += 1;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn nobody_waits_longer_than_the_lock_timeout_for_us() {
+    let mut stand = Stand::new().await;
+    // With a default partition only the plain detach is possible, which needs the strongest locks.
+    stand
+        .sql(&format!("CREATE TABLE audit_rest PARTITION OF {TABLE} DEFAULT"))
+        .await;
+    stand.verified().await;
+    stand.settings.lock_timeout = Duration::from_millis(300);
+    stand.settings.lock_attempts = 4;
+    let reader = long_reader(&stand).await;
+    let run = stand.run().await;
+    let (outcome, slowest, asked) = slowest_query_during(&stand, stand.advance(&run)).await;
+    let busy = outcome.unwrap_err();
+    assert!(matches!(busy, DisposalError::Busy { .. }), "{busy:?}");
+    assert!(asked > 10, "{asked}");
+    assert!(
+        slowest >= Duration::from_millis(200),
+        "our lock was never in the way: {slowest:?}"
+    );
+    assert!(
+        slowest < Duration::from_millis(300 + 400),
+        "a query waited {slowest:?}"
+    );
+    assert_eq!(stand.states().await, ["verified"]);
+    assert_eq!(stand.rows().await, 1200);
+    reader.rollback().await.unwrap();
+    let run = stand.run().await;
+    assert_eq!(
+        stand.advance(&run).await.unwrap().unit.state,
+        UnitState::Quarantined
+    );
+}
+
+#[tokio::test]
+async fn a_reader_of_the_partition_itself_does_not_make_others_wait_longer() {
+    let mut stand = Stand::new().await;
+    stand
+        .sql(&format!("CREATE TABLE audit_rest PARTITION OF {TABLE} DEFAULT"))
+        .await;
+    stand.verified().await;
+    stand.settings.lock_timeout = Duration::from_millis(300);
+    // The parent's lock is had at once; the time it is held counts against the partition's.
+    let mut reader = stand.books.pool().begin().await.unwrap();
+    let query = format!("SELECT count(*) FROM {JANUARY}");
+    sqlx::query(sqlx::AssertSqlSafe(query))
+        .execute(&mut *reader)
+        .await
+        .unwrap();
+    let run = stand.run().await;
+    let (outcome, slowest, _asked) = slowest_query_during(&stand, stand.advance(&run)).await;
+    assert!(matches!(outcome, Err(DisposalError::Busy { .. })));
+    assert!(
+        slowest < Duration::from_millis(300 + 400),
+        "a query waited {slowest:?}"
+    );
+}
+
+#[tokio::test]
+async fn without_a_default_partition_a_busy_parent_is_detached_concurrently() {
+    let stand = Stand::new().await;
+    stand.verified().await;
+    let reader = long_reader(&stand).await;
+    let run = stand.run().await;
+    let outcome = stand.advance(&run).await;
+    assert!(matches!(outcome, Err(DisposalError::Busy { .. })), "{outcome:?}");
+    let pending = |shape: eidos_disposal::catalogue::TableShape| {
+        shape
+            .partitioning
+            .unwrap()
+            .partitions
+            .iter()
+            .filter(|found| found.pending_detach)
+            .count()
+    };
+    assert_eq!(pending(stand.shape().await), 1, "half way");
+    assert_eq!(stand.states().await, ["verified"]);
+    reader.rollback().await.unwrap();
+
+    let run = stand.run().await;
+    let recovered = run.recover().await;
+    let resting = stand.unit().await;
+    assert_eq!(
+        recovered,
+        [
+            Recovered::Finalized {
+                partition: format!("public.{JANUARY}")
+            },
+            Recovered::MovedOn {
+                unit_id: resting.unit_id,
+                unit_name: JANUARY.to_owned(),
+                state: UnitState::Quarantined
+            }
+        ]
+    );
+    assert_eq!(pending(stand.shape().await), 0);
+    let later = stand.later_run().await;
+    assert_eq!(
+        later.disposal().resume(resting).await.unwrap().unit.state,
+        UnitState::Dropped
+    );
+}
+
+#[tokio::test]
+async fn a_writer_elsewhere_in_the_table_does_not_stop_a_concurrent_detach() {
+    let stand = Stand::new().await;
+    stand.verified().await;
+    // Holds ROW EXCLUSIVE on the parent and February: the plain form times out, the concurrent one as well at first.
+    let mut writer = stand.books.pool().begin().await.unwrap();
+    sqlx::query(sqlx::AssertSqlSafe(format!(
+        "UPDATE {TABLE} SET seen = true WHERE id = 1001 AND created_at > 0"
+    )))
+    .execute(&mut *writer)
+    .await
+    .unwrap();
+    let run = stand.run().await;
+    let outcome = stand.advance(&run).await;
+    writer.commit().await.unwrap();
+    assert!(matches!(outcome, Err(DisposalError::Busy { .. })), "{outcome:?}");
+    let run = stand.run().await;
+    run.recover().await;
+    assert_eq!(stand.states().await, ["quarantined"]);
+}
+
+#[tokio::test]
+async fn a_pending_detach_that_somebody_left_is_finalized_first_and_written_down() {
+    let stand = Stand::new().await;
+    let february = "eidos_risk_audit_logs_2024_02";
+    let reader = long_reader(&stand).await;
+    let mut somebody = PgConnection::connect(&stand.books.url()).await.unwrap();
+    sqlx::raw_sql("SET lock_timeout = 50")
+        .execute(&mut somebody)
+        .await
+        .unwrap();
+    let detach = format!("ALTER TABLE {TABLE} DETACH PARTITION {february} CONCURRENTLY");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(detach))
+        .execute(&mut somebody)
+        .await
+        .unwrap_err();
+    reader.rollback().await.unwrap();
+    let run = stand.run().await;
+    assert_eq!(
+        run.recover().await,
+        [Recovered::Finalized {
+            partition: format!("public.{february}")
+        }]
+    );
+    assert_eq!(run.recover().await, []);
+    assert_eq!(stand.acts().await, ["finalize"]);
+    assert_eq!(
+        stand.count(&format!("SELECT count(*) FROM {february}")).await,
+        400,
+        "its rows are all there"
+    );
+    stand.advance(&run).await.unwrap();
+}

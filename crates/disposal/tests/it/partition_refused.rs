@@ -1,1 +1,333 @@
-//! To be written.
+//! Every reason to leave a partition alone.
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use eidos_disposal::unit::UnitState;
+use eidos_types::SystemClock;
+
+use crate::stand::{JANUARY, MONTHS, Stand, TABLE, mandate, refusal};
+
+#[tokio::test]
+async fn a_run_that_was_replaced_can_neither_freeze_nor_quarantine_nor_drop() {
+    let stand = Stand::new().await;
+    // Replaced in the source database only: its own fence is what stops it there.
+    let replaced = "UPDATE eidos_jobs_fence SET epoch = epoch + 1";
+    let restored = "UPDATE eidos_jobs_fence SET epoch = epoch - 1";
+    let run = stand.run().await;
+    stand.sql(replaced).await;
+    assert!(stand.advance(&run).await.unwrap_err().ends_the_run());
+    assert_eq!(stand.states().await, ["planned"]);
+    assert!(!stand.shape().await.partitioning.unwrap().partitions[0].frozen);
+    stand.sql(restored).await;
+
+    stand.verified().await;
+    let run = stand.run().await;
+    stand.sql(replaced).await;
+    assert!(stand.advance(&run).await.unwrap_err().ends_the_run());
+    assert_eq!(
+        (stand.rows().await, stand.states().await),
+        (1200, vec!["verified".to_owned()])
+    );
+    stand.sql(restored).await;
+
+    let unit = stand.quarantined().await;
+    let stale = stand.later_run().await;
+    stand.sql(replaced).await;
+    assert!(
+        stale
+            .disposal()
+            .resume(unit.clone())
+            .await
+            .unwrap_err()
+            .ends_the_run()
+    );
+    stand.sql(restored).await;
+    let resting = format!("SELECT count(*) FROM {}", unit.quarantine_table.clone().unwrap());
+    assert_eq!(stand.count(&resting).await, 400);
+
+    // And replaced in our own database: it cannot even write down what it is about to do.
+    let _newer = stand.later_run().await;
+    let error = stale.disposal().resume(stand.unit().await).await.unwrap_err();
+    assert!(error.ends_the_run(), "{error:?}");
+    assert_eq!(stand.count(&resting).await, 400);
+}
+
+#[tokio::test]
+async fn a_legal_hold_stops_every_step() {
+    let stand = Stand::new().await;
+    stand.hold().await;
+    let run = stand.run().await;
+    assert_eq!(refusal(stand.advance(&run).await), "hold");
+    assert!(!stand.shape().await.partitioning.unwrap().partitions[0].frozen);
+    stand.lift().await;
+    let unit = stand.quarantined().await;
+    stand.hold().await;
+    let later = stand.later_run().await;
+    assert_eq!(refusal(later.disposal().resume(unit.clone()).await), "hold");
+    assert_eq!(stand.states().await, ["quarantined"]);
+    stand.lift().await;
+    assert_eq!(
+        later.disposal().resume(unit).await.unwrap().unit.state,
+        UnitState::Dropped
+    );
+}
+
+#[tokio::test]
+async fn clocks_that_disagree_stop_every_act_that_cannot_be_undone() {
+    let stand = Stand::new().await;
+    stand.verified().await;
+    for minutes in [-2, 2] {
+        let clock = Arc::new(SystemClock::skewed(TimeDelta::minutes(minutes)));
+        let run = stand.run_with("2026-01-01T00:00:00Z", clock.clone()).await;
+        assert_eq!(refusal(stand.advance(&run).await), "clock");
+        assert_eq!(stand.rows().await, 1200);
+    }
+    let unit = stand.quarantined().await;
+    let clock = Arc::new(SystemClock::skewed(TimeDelta::minutes(2)));
+    let run = stand.run_with("2026-01-09T00:00:00Z", clock).await;
+    assert_eq!(refusal(run.disposal().resume(unit).await), "clock");
+    assert_eq!(
+        stand.states().await,
+        ["quarantined"],
+        "the announcement was taken back"
+    );
+}
+
+#[tokio::test]
+async fn a_column_that_appears_after_the_plan_after_the_export_or_in_quarantine_stops_it() {
+    let stand = Stand::new().await;
+    let run = stand.run().await;
+    let planned = stand.identity(&run, JANUARY).await;
+    stand
+        .sql(&format!("ALTER TABLE {TABLE} ADD COLUMN fresh TEXT"))
+        .await;
+    assert_eq!(
+        refusal(run.disposal().advance(&planned, &mandate()).await),
+        "changed"
+    );
+    stand.verified().await;
+    stand
+        .sql(&format!(
+            "ALTER TABLE {TABLE} ADD COLUMN fresher TEXT DEFAULT 'x'"
+        ))
+        .await;
+    let run = stand.run().await;
+    assert_eq!(refusal(stand.advance(&run).await), "columns");
+    assert_eq!(stand.rows().await, 1200);
+    stand
+        .sql(&format!("ALTER TABLE {TABLE} DROP COLUMN fresher"))
+        .await;
+    let unit = stand.quarantined().await;
+    let resting = unit.quarantine_table.clone().unwrap();
+    stand
+        .sql(&format!("ALTER TABLE {resting} ADD COLUMN freshest TEXT"))
+        .await;
+    let later = stand.later_run().await;
+    assert_eq!(refusal(later.disposal().resume(unit).await), "columns");
+    assert_eq!(stand.states().await, ["quarantined"]);
+}
+
+#[tokio::test]
+async fn a_row_that_came_in_spite_of_the_freeze_is_exported_again_or_keeps_the_table() {
+    let stand = Stand::new().await;
+    let thaw = |table: &str| {
+        format!(
+            "DROP TRIGGER eidos_jobs_freeze_rows ON {table}; INSERT INTO {table} (id, created_at) VALUES (7000, {})",
+            MONTHS[0]
+        )
+    };
+    stand.verified().await;
+    stand.sql(&thaw(JANUARY)).await;
+    let run = stand.run().await;
+    assert_eq!(refusal(stand.advance(&run).await), "freeze");
+    assert!(
+        stand.objects().is_empty(),
+        "an export that proves nothing is no export"
+    );
+    let run = stand.run().await;
+    let unit = stand.advance(&run).await.unwrap().unit;
+    assert_eq!(
+        (unit.row_count, stand.states().await),
+        (Some(401), vec!["abandoned".into(), "quarantined".into()])
+    );
+
+    let resting = unit.quarantine_table.clone().unwrap();
+    stand.sql(&thaw(&resting).replace("7000", "7001")).await;
+    let later = stand.later_run().await;
+    let error = later.disposal().resume(unit).await.unwrap_err();
+    assert_eq!(error.refusal(), Some("mismatch"), "{error}");
+    assert!(
+        error.to_string().contains("402 rows") && error.to_string().contains("401 rows"),
+        "{error}"
+    );
+    assert_eq!(stand.count(&format!("SELECT count(*) FROM {resting}")).await, 402);
+    assert_eq!(stand.states().await, ["abandoned", "quarantined"]);
+}
+
+#[tokio::test]
+async fn a_changed_value_is_found_where_a_count_would_not_find_it() {
+    let stand = Stand::new().await;
+    let unit = stand.quarantined().await;
+    let resting = unit.quarantine_table.clone().unwrap();
+    stand
+        .sql(&format!(
+            "ALTER TABLE {resting} DISABLE TRIGGER ALL; \
+             UPDATE {resting} SET amount = amount + 0.000000000000000001 WHERE id = 7; \
+             ALTER TABLE {resting} ENABLE ALWAYS TRIGGER eidos_jobs_freeze_rows"
+        ))
+        .await;
+    let later = stand.later_run().await;
+    assert_eq!(refusal(later.disposal().resume(unit).await), "mismatch");
+}
+
+#[tokio::test]
+async fn an_unarchived_table_is_counted_again_before_it_goes() {
+    let stand = Stand::new().await;
+    let run = stand.run().await.unarchived();
+    let unit = stand.advance(&run).await.unwrap().unit;
+    let resting = unit.quarantine_table.clone().unwrap();
+    stand
+        .sql(&format!(
+            "ALTER TABLE {resting} DISABLE TRIGGER ALL; DELETE FROM {resting} WHERE id = 3"
+        ))
+        .await;
+    let later = stand.later_run().await.unarchived();
+    assert_eq!(refusal(later.disposal().resume(unit).await), "mismatch");
+    // Demanded meanwhile, an export is demanded of what rests there too.
+    let later = stand.later_run().await;
+    assert_eq!(
+        refusal(later.disposal().resume(stand.unit().await).await),
+        "evidence"
+    );
+}
+
+#[tokio::test]
+async fn another_table_of_the_same_name_is_another_table() {
+    let stand = Stand::new().await;
+    let recreate = format!(
+        "DROP TABLE {JANUARY}; CREATE TABLE {JANUARY} PARTITION OF {TABLE} FOR VALUES FROM ({}) TO ({})",
+        MONTHS[0], MONTHS[1]
+    );
+    let run = stand.run().await;
+    let planned = stand.identity(&run, JANUARY).await;
+    stand.sql(&recreate).await;
+    assert_eq!(
+        refusal(run.disposal().advance(&planned, &mandate()).await),
+        "changed"
+    );
+    // Frozen only: the namesake begins anew. Proved: its export may be the only copy, a person decides.
+    stand.frozen().await;
+    stand.sql(&recreate).await;
+    stand.verified().await;
+    assert_eq!(stand.states().await, ["abandoned", "verified"]);
+    stand.sql(&recreate).await;
+    let run = stand.run().await;
+    assert_eq!(refusal(stand.advance(&run).await), "changed");
+    assert_eq!(stand.manifests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_table_that_somebody_took_out_of_quarantine_or_removed_is_said_so() {
+    let stand = Stand::new().await;
+    let unit = stand.quarantined().await;
+    let resting = unit.quarantine_table.clone().unwrap();
+    stand
+        .sql(&format!("ALTER TABLE {resting} SET SCHEMA public"))
+        .await;
+    let later = stand.later_run().await;
+    assert_eq!(refusal(later.disposal().resume(unit.clone()).await), "moved");
+    let name = resting.rsplit('.').next().unwrap().to_owned();
+    assert_eq!(stand.count(&format!("SELECT count(*) FROM {name}")).await, 400);
+    stand.sql(&format!("DROP TABLE {name}")).await;
+    assert_eq!(refusal(later.disposal().resume(unit).await), "removed");
+    assert_eq!(
+        refusal(later.disposal().recover(&TABLE.parse().unwrap()).await),
+        "removed"
+    );
+    assert_eq!(stand.states().await, ["quarantined"], "not covered up");
+    assert_eq!(stand.manifests().len(), 1);
+}
+
+#[tokio::test]
+async fn foreign_keys_and_views_are_named() {
+    let stand = Stand::new().await;
+    stand
+        .sql(&format!(
+            "CREATE TABLE notes (log_id BIGINT, log_at BIGINT, \
+                 CONSTRAINT note_of FOREIGN KEY (log_id, log_at) REFERENCES {TABLE})"
+        ))
+        .await;
+    let run = stand.run().await;
+    let error = stand.advance(&run).await.unwrap_err();
+    assert!(error.to_string().contains("note_of of public.notes"), "{error}");
+    assert_eq!(stand.rows().await, 1200);
+    stand.sql("DROP TABLE notes").await;
+    let unit = stand.quarantined().await;
+    let resting = unit.quarantine_table.clone().unwrap();
+    stand
+        .sql(&format!("CREATE VIEW looking AS SELECT id FROM {resting}"))
+        .await;
+    let later = stand.later_run().await;
+    let error = later.disposal().resume(unit).await.unwrap_err();
+    assert_eq!(error.refusal(), Some("referenced"), "{error}");
+    assert_eq!(stand.count(&format!("SELECT count(*) FROM {resting}")).await, 400);
+}
+
+#[tokio::test]
+async fn the_newest_the_current_and_the_divided_partition_stay() {
+    let stand = Stand::new().await;
+    let run = stand.run().await;
+    let march = stand.identity(&run, "eidos_risk_audit_logs_2024_03").await;
+    assert_eq!(
+        refusal(run.disposal().advance(&march, &mandate()).await),
+        "newest"
+    );
+    let young = stand.run_at("2024-01-31T23:59:59Z").await;
+    assert_eq!(refusal(stand.advance(&young).await), "young");
+    stand
+        .sql(&format!(
+            "CREATE TABLE divided PARTITION OF {TABLE} FOR VALUES FROM (1) TO (100) PARTITION BY RANGE (id); \
+             CREATE TABLE divided_a PARTITION OF divided FOR VALUES FROM (1) TO (100)"
+        ))
+        .await;
+    let run = stand.run().await;
+    let divided = stand.identity(&run, "divided").await;
+    assert_eq!(
+        refusal(run.disposal().advance(&divided, &mandate()).await),
+        "kind"
+    );
+    stand.sql("DROP FUNCTION eidos_jobs_refuse_write").await;
+    assert_eq!(refusal(stand.advance(&run).await), "setup");
+    assert_eq!(stand.rows().await, 1200);
+}
+
+#[tokio::test]
+async fn rows_that_row_security_hides_are_never_left_out() {
+    let stand = Stand::new().await;
+    stand
+        .sql(&format!(
+            "CREATE ROLE limited_{0} LOGIN; GRANT ALL ON ALL TABLES IN SCHEMA public TO limited_{0}; \
+             ALTER TABLE {JANUARY} ENABLE ROW LEVEL SECURITY; CREATE POLICY few ON {JANUARY} USING (id < 10)",
+            std::process::id()
+        ))
+        .await;
+    let options: sqlx::postgres::PgConnectOptions = stand.books.url().parse().unwrap();
+    let limited = options.username(&format!("limited_{}", std::process::id()));
+    let pool = sqlx::PgPool::connect_with(limited).await.unwrap();
+    let run = stand.run().await;
+    let mut read = eidos_disposal::export::LongRead::open(&pool, &stand.settings)
+        .await
+        .unwrap();
+    let select = format!("SELECT id FROM {JANUARY}");
+    let outcome = eidos_disposal::export::content_of(&run.ctx, read.conn(), &select, 1).await;
+    assert!(outcome.unwrap_err().to_string().contains("row-level security"));
+    drop(read);
+    pool.close().await;
+    stand
+        .sql(&format!(
+            "DROP OWNED BY limited_{0}; DROP ROLE limited_{0}",
+            std::process::id()
+        ))
+        .await;
+}

@@ -30,6 +30,8 @@ pub(crate) const MONTHS: [i64; 4] = [
     1_711_929_600_000,
 ];
 pub(crate) const JANUARY: &str = "eidos_risk_audit_logs_2024_01";
+/// The store's folder below the test's.
+const OBJECTS: &str = "objects";
 const ROWS_PER_MONTH: i64 = 400;
 
 pub(crate) struct Stand {
@@ -98,7 +100,8 @@ impl Stand {
             .await
             .unwrap();
         let dir = ScratchDir::create("disposal").unwrap();
-        let mut archive = ArchiveStoreSettings::at(format!("file://{}", dir.path().display()));
+        std::fs::create_dir(dir.path().join(OBJECTS)).unwrap();
+        let mut archive = ArchiveStoreSettings::at(format!("file://{}", dir.path().join(OBJECTS).display()));
         archive.part_bytes = 64 * 1024;
         let store = ArchiveStore::open(&archive, &no_security()).await.unwrap();
         Self {
@@ -265,6 +268,42 @@ impl Stand {
             .unwrap()
     }
 
+    /// January frozen and nothing more.
+    pub(crate) async fn frozen(&self) -> Unit {
+        let run = self.run().await.without_store();
+        assert_eq!(refusal(self.advance(&run).await), "store");
+        self.unit().await
+    }
+
+    /// January exported and proved, and still attached: a hold came in between.
+    pub(crate) async fn verified(&self) -> Unit {
+        self.frozen().await;
+        self.hold().await;
+        let run = self.run().await;
+        assert_eq!(refusal(self.advance(&run).await), "hold");
+        self.lift().await;
+        let unit = self.unit().await;
+        assert_eq!(unit.state, UnitState::Verified);
+        unit
+    }
+
+    /// Puts all of January under a legal hold.
+    pub(crate) async fn hold(&self) {
+        self.jobs_sql(&format!(
+            "INSERT INTO eidos_jobs_legal_holds (hold_id, source, schema_name, table_name, from_ms, to_ms, reason, placed_by) \
+             VALUES (gen_random_uuid(), 'risk', 'public', '{TABLE}', {}, {}, 'case 7', 'ada')",
+            MONTHS[0], MONTHS[1]
+        ))
+        .await;
+    }
+
+    pub(crate) async fn lift(&self) {
+        self.jobs_sql(
+            "UPDATE eidos_jobs_legal_holds SET lifted_by = 'ada', lifted_at = now(), lift_reason = 'over'",
+        )
+        .await;
+    }
+
     /// January at rest in quarantine, with a proved export.
     pub(crate) async fn quarantined(&self) -> Unit {
         let run = self.run().await;
@@ -276,7 +315,7 @@ impl Stand {
     /// Every file of the object store, sorted.
     pub(crate) fn objects(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
-        let mut folders = vec![self.dir.path().to_path_buf()];
+        let mut folders = vec![self.dir.path().join(OBJECTS)];
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
@@ -289,6 +328,13 @@ impl Stand {
         }
         found.sort();
         found
+    }
+
+    /// Removes every object, as nobody should.
+    pub(crate) async fn store_emptied(&self) {
+        for object in self.objects() {
+            tokio::fs::remove_file(object).await.unwrap();
+        }
     }
 
     pub(crate) fn manifests(&self) -> Vec<PathBuf> {
@@ -313,6 +359,12 @@ impl Run {
     /// Without an export.
     pub(crate) fn unarchived(mut self) -> Self {
         self.policy.archive = None;
+        self
+    }
+
+    /// Goes no further than `frozen`: nowhere to export to.
+    pub(crate) fn without_store(mut self) -> Self {
+        self.store = None;
         self
     }
 
