@@ -168,10 +168,11 @@ struct Reader {
 
 impl Reader {
     fn ident(&mut self, key: &str, text: &str) -> SqlIdent {
-        text.parse().unwrap_or_else(|error: eidos_core::ident::SqlIdentError| {
-            self.problems.push((key.to_owned(), error.to_string()));
-            placeholder()
-        })
+        text.parse()
+            .unwrap_or_else(|error: eidos_core::ident::SqlIdentError| {
+                self.problems.push((key.to_owned(), error.to_string()));
+                placeholder()
+            })
     }
 
     fn column(&mut self, key: &str, text: &str) -> SqlIdent {
@@ -208,7 +209,9 @@ impl Reader {
         if last.len() > MAX_ARCHIVE_NAME {
             self.problems.push((
                 key.clone(),
-                format!("'{name}' is longer than {MAX_ARCHIVE_NAME} bytes, which leaves no room for _YYYY_MM"),
+                format!(
+                    "'{name}' is longer than {MAX_ARCHIVE_NAME} bytes, which leaves no room for _YYYY_MM"
+                ),
             ));
         }
         if name == hot {
@@ -246,9 +249,18 @@ mod tests {
         assert_eq!((trades.name, orders.name), ("trades", "orders"));
         assert_eq!(trades.archive.to_string(), r#""s"."trades_archive""#);
         assert!(trades.children.is_empty());
-        let columns: Vec<&str> = orders.children.iter().map(|child| child.column.as_str()).collect();
+        let columns: Vec<&str> = orders
+            .children
+            .iter()
+            .map(|child| child.column.as_str())
+            .collect();
         assert_eq!(columns, ["maker", "taker"]);
-        assert!(orders.children.iter().all(|child| child.names.as_str() == "order_id"));
+        assert!(
+            orders
+                .children
+                .iter()
+                .all(|child| child.names.as_str() == "order_id")
+        );
     }
 
     #[test]
@@ -259,7 +271,12 @@ mod tests {
         bad.trades.archive = Some("s.trades".to_owned());
         bad.trades.completion = vec!["a.b".to_owned()];
         let found: Vec<String> = bad.rules().unwrap_err().into_iter().map(|(key, _)| key).collect();
-        for key in ["orders.table", "orders.finished", "trades.archive", "trades.completion"] {
+        for key in [
+            "orders.table",
+            "orders.finished",
+            "trades.archive",
+            "trades.completion",
+        ] {
             assert!(found.iter().any(|found| found == key), "{key} in {found:?}");
         }
         let mut long = profile();

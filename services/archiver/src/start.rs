@@ -15,7 +15,10 @@ pub(crate) async fn build(deps: ServiceDeps<ArchiverSettings>) -> anyhow::Result
     let settings = &deps.settings.service;
     let store = open_store(&deps).await?;
     let rules = settings.archive_profile.rules().map_err(|problems| {
-        let problems: Vec<String> = problems.into_iter().map(|(key, reason)| format!("{key}: {reason}")).collect();
+        let problems: Vec<String> = problems
+            .into_iter()
+            .map(|(key, reason)| format!("{key}: {reason}"))
+            .collect();
         anyhow::anyhow!("archive_profile: {}", problems.join("\n"))
     })?;
     let options: ArchiveDataOptions = suite
@@ -59,7 +62,10 @@ pub(crate) async fn build(deps: ServiceDeps<ArchiverSettings>) -> anyhow::Result
 /// Exports go where `archive_store.url` says, and by default where data-cleanup's go.
 async fn open_store(deps: &ServiceDeps<ArchiverSettings>) -> anyhow::Result<ArchiveStore> {
     let suite = &deps.settings.suite;
-    let shared = suite.jobs.iter().find(|(name, _)| name.as_str() == "data-cleanup");
+    let shared = suite
+        .jobs
+        .iter()
+        .find(|(name, _)| name.as_str() == "data-cleanup");
     let shared = shared.and_then(|(_, section)| section.options.get("archive_storage"));
     let shared = shared.and_then(serde_json::Value::as_str).unwrap_or_default();
     let settings = deps.settings.service.archive_store.clone().or_at(shared);

@@ -98,7 +98,10 @@ mod tests {
 
     #[test]
     fn an_added_column_is_added_a_dropped_one_stays_a_widened_one_is_refused() {
-        let source = [column("id", "bigint", false), column("fee", "numeric(36,18)", true)];
+        let source = [
+            column("id", "bigint", false),
+            column("fee", "numeric(36,18)", true),
+        ];
         let archive = [
             column("id", "bigint", false),
             column("gone", "text", false),
@@ -116,9 +119,15 @@ mod tests {
                 },
             ]
         );
-        let widened = [column("id", "bigint", false), column("gone", "character varying(80)", false)];
+        let widened = [
+            column("id", "bigint", false),
+            column("gone", "character varying(80)", false),
+        ];
         let refused = changes(&widened, &archive, &["archived_at"]).unwrap_err();
-        assert_eq!((refused[0].name.as_str(), refused[0].archive.as_str()), ("gone", "text"));
+        assert_eq!(
+            (refused[0].name.as_str(), refused[0].archive.as_str()),
+            ("gone", "text")
+        );
     }
 
     proptest! {

@@ -71,9 +71,7 @@ fn edge(text: &str) -> Result<Edge, String> {
         .filter(|_| text.len() == "2024-01".len())
         .and_then(|first| Month::of_ms(first.timestamp_millis()))
         .map(Edge::Month)
-        .ok_or_else(|| {
-            format!("'{text}' is neither a month (2024-01) nor an instant (2024-01-15T00:00:00Z)")
-        })
+        .ok_or_else(|| format!("'{text}' is neither a month (2024-01) nor an instant (2024-01-15T00:00:00Z)"))
 }
 
 #[cfg(test)]

@@ -137,7 +137,10 @@ impl Statements<'_> {
                 "FOR UPDATE OF s SKIP LOCKED",
             ),
             Pick::These => (
-                format!("s.{} = ANY ($4::bigint[]) AND $2::bigint IS NULL AND $3::bigint IS NULL", rule.id),
+                format!(
+                    "s.{} = ANY ($4::bigint[]) AND $2::bigint IS NULL AND $3::bigint IS NULL",
+                    rule.id
+                ),
                 By::Key,
                 "",
                 "FOR UPDATE OF s",
@@ -182,7 +185,10 @@ impl Statements<'_> {
     /// is younger than the locks. Parameters as [`Statements::move_batch`], without `$6`.
     #[must_use]
     pub fn lock_batch(&self, pick: Pick) -> String {
-        format!("SELECT id FROM (\n    {}\n) AS picked", self.pick(pick, &self.key_select()))
+        format!(
+            "SELECT id FROM (\n    {}\n) AS picked",
+            self.pick(pick, &self.key_select())
+        )
     }
 
     /// Of the rows `$1` (ids, locked): those whose copy is in the archive already. Equal in every byte → the hot row
@@ -192,7 +198,7 @@ impl Statements<'_> {
         let rule = self.rule;
         format!(
             "WITH pairs AS MATERIALIZED (\n    \
-             SELECT s.{id} AS id, (ROW({hot}) *= ROW({cold})) AS same FROM ONLY {table} s\n    \
+             SELECT s.{id} AS id, (ROW({hot})::record *= ROW({cold})::record) AS same FROM ONLY {table} s\n    \
              JOIN {archive} a ON a.{COMPLETED_AT} = {completion} AND a.{id} = s.{id}\n    \
              WHERE s.{id} = ANY ($1::bigint[])\n), gone AS (\n    \
              DELETE FROM ONLY {table} s WHERE s.{id} = ANY (ARRAY(SELECT id FROM pairs WHERE same)) RETURNING s.{id} AS id\n)\n\
@@ -261,9 +267,16 @@ pub fn wanted_index(rule: &MoveRule) -> String {
     let last = rule.table.as_str().rsplit('.').next().unwrap_or_default();
     format!(
         "CREATE INDEX CONCURRENTLY \"{name}\" ON {table} ({completion}, {id}) WHERE {finished}",
-        name = format!("idx_{last}_completed").chars().take(63).collect::<String>(),
+        name = format!("idx_{last}_completed")
+            .chars()
+            .take(63)
+            .collect::<String>(),
         table = rule.table,
-        completion = if rule.completion.len() > 1 { format!("({completion})") } else { completion },
+        completion = if rule.completion.len() > 1 {
+            format!("({completion})")
+        } else {
+            completion
+        },
         id = rule.id,
         finished = Statements::finished(rule, ""),
     )

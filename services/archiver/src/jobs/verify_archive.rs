@@ -68,9 +68,16 @@ pub struct Rotten {
 struct RotFound(Vec<Rotten>);
 
 fn told(rotten: &[Rotten]) -> String {
-    let mut text = format!("{} of the exports read are rotten; see docs/runbooks/archive-rot.md", rotten.len());
+    let mut text = format!(
+        "{} of the exports read are rotten; see docs/runbooks/archive-rot.md",
+        rotten.len()
+    );
     for one in rotten.iter().take(5) {
-        let _ = write!(text, "; {} {} ({}): {}", one.unit_name, one.unit_id, one.state, one.rot);
+        let _ = write!(
+            text,
+            "; {} {} ({}): {}",
+            one.unit_name, one.unit_id, one.state, one.rot
+        );
     }
     text
 }
@@ -81,11 +88,21 @@ impl Job for VerifyArchive {
     type Report = VerifyReport;
 
     fn validate_params(&self, params: &VerifyParams) -> Result<(), String> {
-        params.since.as_deref().map(TimeRange::parse).transpose().map(|_| ())
+        params
+            .since
+            .as_deref()
+            .map(TimeRange::parse)
+            .transpose()
+            .map(|_| ())
     }
 
     async fn run(&self, ctx: &JobContext, params: VerifyParams) -> Result<VerifyReport, JobError> {
-        let since = params.since.as_deref().map(TimeRange::parse).transpose().map_err(JobError::fail)?;
+        let since = params
+            .since
+            .as_deref()
+            .map(TimeRange::parse)
+            .transpose()
+            .map_err(JobError::fail)?;
         // Exports read for this slot already, by an attempt that was interrupted, are not read twice.
         let before = ctx.slot().instant();
         let limit = params.sample.map_or(i64::MAX, i64::from);
@@ -134,7 +151,12 @@ impl Job for VerifyArchive {
 }
 
 impl VerifyArchive {
-    async fn check(&self, ctx: &JobContext, export: &Exported, report: &mut VerifyReport) -> Result<(), JobError> {
+    async fn check(
+        &self,
+        ctx: &JobContext,
+        export: &Exported,
+        report: &mut VerifyReport,
+    ) -> Result<(), JobError> {
         let rot = match self.read(ctx, export).await {
             Ok((rows, bytes)) => {
                 report.sound += 1;
@@ -167,16 +189,20 @@ impl VerifyArchive {
             key: unit.manifest_key.clone(),
             sha256: unit.manifest_sha256.clone(),
         };
-        let verified = self.store.verify(&manifest, &ctx.cancelled()).await.map_err(|error| {
-            if let Err(cancelled) = ctx.check_cancelled() {
-                return Unsound::Unknown(cancelled);
-            }
-            if error.is_rot() {
-                Unsound::Rot(error.to_string())
-            } else {
-                Unsound::Unknown(DisposalError::from(error).into())
-            }
-        })?;
+        let verified = self
+            .store
+            .verify(&manifest, &ctx.cancelled())
+            .await
+            .map_err(|error| {
+                if let Err(cancelled) = ctx.check_cancelled() {
+                    return Unsound::Unknown(cancelled);
+                }
+                if error.is_rot() {
+                    Unsound::Rot(error.to_string())
+                } else {
+                    Unsound::Unknown(DisposalError::from(error).into())
+                }
+            })?;
         let digest = verified.digest.to_string();
         if i64::try_from(verified.rows).ok() != Some(unit.rows) || digest != unit.content_digest {
             return Err(Unsound::Rot(format!(

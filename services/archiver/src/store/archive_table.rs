@@ -36,11 +36,14 @@ pub fn wanted_changes(
         .as_ref()
         .is_some_and(|partitioning| partitioning.key_column == COMPLETED_AT);
     if !partitioned {
-        return Err(DisposalError::refused("archive_table", format!(
-            "{} is no archive of ours: it is not partitioned by {COMPLETED_AT}; rename it, or set \
+        return Err(DisposalError::refused(
+            "archive_table",
+            format!(
+                "{} is no archive of ours: it is not partitioned by {COMPLETED_AT}; rename it, or set \
              archive_profile.{}.archive to another name",
-            rule.archive, rule.name
-        )));
+                rule.archive, rule.name
+            ),
+        ));
     }
     let changes = drift::changes(&seen(source), &seen(archive), &[COMPLETED_AT, ARCHIVED_AT]).map_err(|changed| {
         let statements: Vec<String> = changed
@@ -66,10 +69,18 @@ pub fn wanted_changes(
         .into_iter()
         .map(|change| match change {
             Change::Add { name, declaration } => {
-                format!("ALTER TABLE {} ADD COLUMN {} {declaration}", rule.archive, quoted(&name))
+                format!(
+                    "ALTER TABLE {} ADD COLUMN {} {declaration}",
+                    rule.archive,
+                    quoted(&name)
+                )
             }
             Change::AllowNull { name } => {
-                format!("ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL", rule.archive, quoted(&name))
+                format!(
+                    "ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL",
+                    rule.archive,
+                    quoted(&name)
+                )
             }
         })
         .collect())
@@ -81,10 +92,13 @@ fn create_statements(rule: &MoveRule, source: &TableShape) -> Result<Vec<String>
         .iter()
         .find(|column| [COMPLETED_AT, ARCHIVED_AT].contains(&column.name.as_str()))
     {
-        return Err(DisposalError::refused("archive_table", format!(
-            "{} has a column {}, which the archive needs for itself; rename it",
-            rule.table, taken.name
-        )));
+        return Err(DisposalError::refused(
+            "archive_table",
+            format!(
+                "{} has a column {}, which the archive needs for itself; rename it",
+                rule.table, taken.name
+            ),
+        ));
     }
     // Only what identifies a row is NOT NULL: a column the source drops later must be able to stay empty.
     let columns: Vec<String> = source
@@ -159,14 +173,19 @@ pub async fn change(
 }
 
 async fn run(conn: &mut PgConnection, rule: &MoveRule, statement: &str) -> Result<(), DisposalError> {
-    let outcome = sqlx::query(AssertSqlSafe(statement.to_owned())).execute(conn).await;
+    let outcome = sqlx::query(AssertSqlSafe(statement.to_owned()))
+        .execute(conn)
+        .await;
     match outcome {
         Ok(_) => Ok(()),
-        Err(error) if code_of(&error).as_deref() == Some("42501") => Err(DisposalError::refused("rights", format!(
-            "this login may not change the archive of {} ({error}); grant it CREATE on the schema and the ownership of \
+        Err(error) if code_of(&error).as_deref() == Some("42501") => Err(DisposalError::refused(
+            "rights",
+            format!(
+                "this login may not change the archive of {} ({error}); grant it CREATE on the schema and the ownership of \
              {}, or run as its owner: {statement}",
-            rule.table, rule.archive
-        ))),
+                rule.table, rule.archive
+            ),
+        )),
         Err(error) => Err(sql_error("change an archive table", &rule.archive, error)),
     }
 }
@@ -202,14 +221,27 @@ pub async fn ensure_month(
         return Ok(MonthTable::Leaving(state));
     }
     let shape = {
-        let mut conn = fence.pool().acquire().await.map_err(|error| sql_error("connect", &rule.archive, error))?;
+        let mut conn = fence
+            .pool()
+            .acquire()
+            .await
+            .map_err(|error| sql_error("connect", &rule.archive, error))?;
         catalogue::read_table(&mut conn, &rule.archive).await?
     };
-    let archive = shape.ok_or_else(|| JobError::fail(DisposalError::refused("archive_table", format!("{} is gone", rule.archive))))?;
-    let covered = archive.partitioning.iter().flat_map(|partitioning| &partitioning.partitions).any(|partition| {
-        partition.bounds.lower.is_none_or(|lower| lower <= month.lower_ms)
-            && partition.bounds.upper.is_none_or(|upper| upper >= month.upper_ms)
-    });
+    let archive = shape.ok_or_else(|| {
+        JobError::fail(DisposalError::refused(
+            "archive_table",
+            format!("{} is gone", rule.archive),
+        ))
+    })?;
+    let covered = archive
+        .partitioning
+        .iter()
+        .flat_map(|partitioning| &partitioning.partitions)
+        .any(|partition| {
+            partition.bounds.lower.is_none_or(|lower| lower <= month.lower_ms)
+                && partition.bounds.upper.is_none_or(|upper| upper >= month.upper_ms)
+        });
     if covered {
         return Ok(MonthTable::Existed);
     }
@@ -223,21 +255,29 @@ pub async fn ensure_month(
     );
     let mut step = fence.step().await?;
     set_lock_timeout(step.conn(), lock_timeout).await?;
-    let outcome = sqlx::query(AssertSqlSafe(statement.clone())).execute(step.conn()).await;
+    let outcome = sqlx::query(AssertSqlSafe(statement.clone()))
+        .execute(step.conn())
+        .await;
     match outcome {
         Ok(_) => {
             step.commit().await?;
             Ok(MonthTable::Created(partition.to_string()))
         }
         Err(error) => match code_of(&error).as_deref() {
-            Some("42P07") => Err(JobError::fail(DisposalError::refused("partition", format!(
-                "{partition} exists and is no partition of {}: rename or attach it, then run again",
-                archive.relation
-            )))),
-            Some("42P17") => Err(JobError::fail(DisposalError::refused("partition", format!(
-                "{} has a partition that covers only a part of {month} ({error}); archive-data makes whole months",
-                archive.relation
-            )))),
+            Some("42P07") => Err(JobError::fail(DisposalError::refused(
+                "partition",
+                format!(
+                    "{partition} exists and is no partition of {}: rename or attach it, then run again",
+                    archive.relation
+                ),
+            ))),
+            Some("42P17") => Err(JobError::fail(DisposalError::refused(
+                "partition",
+                format!(
+                    "{} has a partition that covers only a part of {month} ({error}); archive-data makes whole months",
+                    archive.relation
+                ),
+            ))),
             _ => Err(sql_error("create a month of an archive table", &rule.archive, error).into()),
         },
     }
@@ -247,10 +287,15 @@ pub async fn ensure_month(
 ///
 /// # Errors
 /// [`DisposalError::Refused`] for a name this program would not write; otherwise what the database said.
-pub async fn read_relation(conn: &mut PgConnection, relation: &Relation) -> Result<Option<TableShape>, DisposalError> {
+pub async fn read_relation(
+    conn: &mut PgConnection,
+    relation: &Relation,
+) -> Result<Option<TableShape>, DisposalError> {
     let name: SqlIdent = relation
         .plain()
         .parse()
-        .map_err(|error: eidos_core::ident::SqlIdentError| DisposalError::refused("name", error.to_string()))?;
+        .map_err(|error: eidos_core::ident::SqlIdentError| {
+            DisposalError::refused("name", error.to_string())
+        })?;
     catalogue::read_table(conn, &name).await
 }

@@ -122,12 +122,15 @@ async fn finish(
         Err(error) => return ended(error, table),
     };
     if picked != gone || gone != stored {
-        return Err(DisposalError::refused("counts", format!(
-            "a batch of {table} picked {picked} rows, deleted {gone} and inserted {stored}; it was rolled back. \
+        return Err(DisposalError::refused(
+            "counts",
+            format!(
+                "a batch of {table} picked {picked} rows, deleted {gone} and inserted {stored}; it was rolled back. \
              Something between PostgreSQL and the row (a trigger or rule on {table} or {}) swallows them: remove it, \
              the next run goes on",
-            statements.rule.archive,
-        )));
+                statements.rule.archive,
+            ),
+        ));
     }
     if picked > 0 {
         step.commit().await?;
@@ -142,7 +145,9 @@ async fn finish(
 
 /// Endings of the move statement that are answers.
 fn ended(error: sqlx::Error, table: &SqlIdent) -> Result<Moved, DisposalError> {
-    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    let code = error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code);
     match code.as_deref() {
         Some("23505") => Ok(Moved::CopyExists),
         Some("55000") => Ok(Moved::Frozen),

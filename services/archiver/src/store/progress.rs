@@ -1,7 +1,7 @@
 //! `eidos_jobs_archive_progress`: how far a table is, for people. It decides nothing (ruling 31).
 
-use eidos_core::fence::Step;
 use eidos_core::CoreError;
+use eidos_core::fence::Step;
 
 /// Notes the last moved row of a table.
 ///

@@ -16,7 +16,9 @@ const ANCIENT: &str = "2023-05-15T12:00:00Z";
 async fn aged(rows: i64, yaml: &str) -> Stand {
     let stand = Stand::with(yaml).await;
     stand.orders(1, rows, 3, ANCIENT).await;
-    stand.orders(1_000_001, 1_000_010, 4, "2026-08-15T12:00:00Z").await;
+    stand
+        .orders(1_000_001, 1_000_010, 4, "2026-08-15T12:00:00Z")
+        .await;
     stand.archive().await;
     assert_eq!(stand.count(&format!("{ARCHIVE}_2023_05")).await, rows);
     stand
@@ -54,7 +56,9 @@ fn objects(dir: &Path) -> Vec<PathBuf> {
 
 fn part(stand: &Stand) -> PathBuf {
     let all = objects(&stand.dir.path().join("store"));
-    all.into_iter().find(|path| path.to_string_lossy().contains("part-00000")).unwrap()
+    all.into_iter()
+        .find(|path| path.to_string_lossy().contains("part-00000"))
+        .unwrap()
 }
 
 #[tokio::test]
@@ -65,34 +69,63 @@ async fn an_expired_month_rests_in_quarantine_and_is_dropped_after_it() {
     assert_eq!(report.aged.len(), 1, "{report:#?}");
     assert_eq!(state(&stand).await, "quarantined");
     assert_eq!(stand.count(ARCHIVE).await, 10, "the young month stays");
-    assert_eq!(stand.count(&format!("eidos_quarantine.{ARCHIVE}_2023_05")).await, 200);
+    assert_eq!(
+        stand.count(&format!("eidos_quarantine.{ARCHIVE}_2023_05")).await,
+        200
+    );
 
     stand.archive_at(at("2026-11-27T03:00:00Z")).await.unwrap();
     assert_eq!(state(&stand).await, "quarantined", "seven days are not over");
     stand.archive_at(at("2026-11-29T03:00:00Z")).await.unwrap();
     assert_eq!(state(&stand).await, "dropped");
-    assert_eq!(stand.count(&format!("pg_class WHERE relname = '{ARCHIVE}_2023_05'")).await, 0);
+    assert_eq!(
+        stand
+            .count(&format!("pg_class WHERE relname = '{ARCHIVE}_2023_05'"))
+            .await,
+        0
+    );
 
-    let restored = stand.restore(json!({"table": ARCHIVE, "range": "2023-05"})).await.unwrap();
+    let restored = stand
+        .restore(json!({"table": ARCHIVE, "range": "2023-05"}))
+        .await
+        .unwrap();
     assert_eq!((restored.units[0].rows, restored.units[0].inserted), (200, 200));
-    assert_eq!(stand.fingerprint(&[ARCHIVE, &format!("{ARCHIVE}_restored")]).await, before);
+    assert_eq!(
+        stand
+            .fingerprint(&[ARCHIVE, &format!("{ARCHIVE}_restored")])
+            .await,
+        before
+    );
 }
 
 #[tokio::test]
 async fn a_restore_done_twice_is_done_once_and_refuses_what_is_different() {
     let stand = gone(300).await;
     let params = json!({"table": ARCHIVE, "range": "2023-01..2023-12"});
-    assert_eq!(stand.restore(params.clone()).await.unwrap().units[0].inserted, 300);
+    assert_eq!(
+        stand.restore(params.clone()).await.unwrap().units[0].inserted,
+        300
+    );
     let again = stand.restore(params.clone()).await.unwrap();
-    assert_eq!((again.units[0].inserted, again.units[0].outcome), (0, "were there:"));
+    assert_eq!(
+        (again.units[0].inserted, again.units[0].outcome),
+        (0, "were there:")
+    );
 
-    stand.sql(&format!("DELETE FROM {ARCHIVE}_restored WHERE id = 7")).await;
+    stand
+        .sql(&format!("DELETE FROM {ARCHIVE}_restored WHERE id = 7"))
+        .await;
     let error = stand.restore(params.clone()).await.unwrap_err().to_string();
-    assert!(error.contains("neither none nor those of") && error.contains("drop or rename"), "{error}");
+    assert!(
+        error.contains("neither none nor those of") && error.contains("drop or rename"),
+        "{error}"
+    );
     stand.sql(&format!("TRUNCATE {ARCHIVE}_restored")).await;
     assert_eq!(stand.restore(params).await.unwrap().units[0].inserted, 300);
     assert_eq!(
-        stand.jobs_number("SELECT count(*) FROM eidos_jobs_disposals WHERE action = 'restore'").await,
+        stand
+            .jobs_number("SELECT count(*) FROM eidos_jobs_disposals WHERE action = 'restore'")
+            .await,
         2
     );
 }
@@ -101,21 +134,39 @@ async fn a_restore_done_twice_is_done_once_and_refuses_what_is_different() {
 async fn into_the_original_the_partition_comes_back_and_missing_rows_only() {
     let stand = gone(100).await;
     let params = json!({"table": ARCHIVE, "range": "2023-05", "into": "original"});
-    assert_eq!(stand.restore(params.clone()).await.unwrap().units[0].inserted, 100);
+    assert_eq!(
+        stand.restore(params.clone()).await.unwrap().units[0].inserted,
+        100
+    );
     assert_eq!(stand.count(&format!("{ARCHIVE}_2023_05")).await, 100);
     assert_eq!(stand.restore(params.clone()).await.unwrap().units[0].inserted, 0);
 
-    stand.sql(&format!("ALTER TABLE {ARCHIVE} DISABLE TRIGGER eidos_archive_final")).await;
+    stand
+        .sql(&format!(
+            "ALTER TABLE {ARCHIVE} DISABLE TRIGGER eidos_archive_final"
+        ))
+        .await;
     stand.sql(&format!("DELETE FROM {ARCHIVE} WHERE id <= 30")).await;
     stand.sql(&format!("ALTER TABLE {ORDERS} ADD COLUMN fee_tier smallint; ALTER TABLE {ARCHIVE} ADD COLUMN fee_tier smallint")).await;
-    assert_eq!(stand.restore(params.clone()).await.unwrap().units[0].inserted, 30, "a column that came later stays empty");
+    assert_eq!(
+        stand.restore(params.clone()).await.unwrap().units[0].inserted,
+        30,
+        "a column that came later stays empty"
+    );
 
-    stand.sql(&format!("UPDATE {ARCHIVE} SET amount = amount + 1 WHERE id = 50")).await;
+    stand
+        .sql(&format!("UPDATE {ARCHIVE} SET amount = amount + 1 WHERE id = 50"))
+        .await;
     let error = stand.restore(params.clone()).await.unwrap_err().to_string();
     assert!(error.contains("not what was exported"), "{error}");
-    stand.sql(&format!("ALTER TABLE {ARCHIVE} DROP COLUMN wallet")).await;
+    stand
+        .sql(&format!("ALTER TABLE {ARCHIVE} DROP COLUMN wallet"))
+        .await;
     let error = stand.restore(params).await.unwrap_err().to_string();
-    assert!(error.contains("column wallet") && error.contains("is gone"), "{error}");
+    assert!(
+        error.contains("column wallet") && error.contains("is gone"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -131,16 +182,42 @@ async fn rot_is_found_recorded_and_never_restored() {
             Some(bytes) => fs::write(part(&stand), bytes).unwrap(),
             None => fs::remove_file(part(&stand)).unwrap(),
         }
-        let error = stand.verify(VerifyParams::default()).await.unwrap_err().to_string();
+        let error = stand
+            .verify(VerifyParams::default())
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("rotten") && error.contains("2023_05"), "{error}");
-        assert_eq!(stand.jobs_number("SELECT count(*) FROM eidos_jobs_disposal_units WHERE rot IS NOT NULL").await, 1);
-        let error = stand.restore(json!({"table": ARCHIVE, "range": "2023-05"})).await.unwrap_err();
-        assert_eq!(stand.count(&format!("pg_class WHERE relname = '{ARCHIVE}_restored'")).await, 0, "{error}");
-        let folder = objects(&stand.dir.path().join("store"))[0].parent().unwrap().to_path_buf();
+        assert_eq!(
+            stand
+                .jobs_number("SELECT count(*) FROM eidos_jobs_disposal_units WHERE rot IS NOT NULL")
+                .await,
+            1
+        );
+        let error = stand
+            .restore(json!({"table": ARCHIVE, "range": "2023-05"}))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            stand
+                .count(&format!("pg_class WHERE relname = '{ARCHIVE}_restored'"))
+                .await,
+            0,
+            "{error}"
+        );
+        let folder = objects(&stand.dir.path().join("store"))[0]
+            .parent()
+            .unwrap()
+            .to_path_buf();
         fs::write(folder.join("part-00000.parquet"), &whole).unwrap();
     }
     assert_eq!(stand.verify(VerifyParams::default()).await.unwrap().sound, 1);
-    assert_eq!(stand.jobs_number("SELECT count(*) FROM eidos_jobs_disposal_units WHERE rot IS NOT NULL").await, 0);
+    assert_eq!(
+        stand
+            .jobs_number("SELECT count(*) FROM eidos_jobs_disposal_units WHERE rot IS NOT NULL")
+            .await,
+        0
+    );
 }
 
 #[tokio::test]
@@ -176,7 +253,10 @@ async fn a_hold_on_the_hot_table_keeps_its_archived_rows_too() {
     .await
     .unwrap();
     let report = stand.archive().await;
-    assert!(report.plan.items.iter().any(|item| item.blocked.is_some()), "{report:#?}");
+    assert!(
+        report.plan.items.iter().any(|item| item.blocked.is_some()),
+        "{report:#?}"
+    );
     stand.archive_at(at("2027-03-01T03:00:00Z")).await.unwrap();
     assert_eq!(stand.count(&format!("{ARCHIVE}_2023_05")).await, 50);
 }
@@ -185,10 +265,18 @@ async fn a_hold_on_the_hot_table_keeps_its_archived_rows_too() {
 async fn months_wait_for_a_person_where_the_setting_says_so() {
     let stand = aged(50, "jobs: { archive-data: { require_approval: true } }\n").await;
     stand.archive().await;
-    assert_eq!(stand.jobs_number("SELECT count(*) FROM eidos_jobs_disposal_units").await, 0);
+    assert_eq!(
+        stand
+            .jobs_number("SELECT count(*) FROM eidos_jobs_disposal_units")
+            .await,
+        0
+    );
     let args = ["plan", "--format", "json", "--slot", "2026-11-21T03:00:00Z"];
     let child = crate::process::run_when_free(&stand, &args, &[]).await;
-    let digest = crate::process::report_of(&child)["plan"]["digest"].as_str().unwrap().to_owned();
+    let digest = crate::process::report_of(&child)["plan"]["digest"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     crate::process::run_when_free(&stand, &["apply", "--plan", &digest], &[]).await;
     assert_eq!(state(&stand).await, "quarantined");
 }
@@ -202,11 +290,29 @@ async fn late_rows_of_a_month_that_is_leaving_wait_in_the_hot_table() {
     assert_eq!(report.tables[1].waiting.len(), 1, "{report:#?}");
     assert_eq!(stand.count(ORDERS).await, 5);
     stand.archive_at(at("2026-11-30T03:00:00Z")).await.unwrap();
-    assert_eq!(stand.count(ORDERS).await, 0, "after the drop they follow, into a month of their own");
+    assert_eq!(
+        stand.count(ORDERS).await,
+        0,
+        "after the drop they follow, into a month of their own"
+    );
     stand.archive_at(at("2026-12-01T03:00:00Z")).await.unwrap();
     stand.archive_at(at("2026-12-20T03:00:00Z")).await.unwrap();
-    let restored = stand.restore(json!({"table": ARCHIVE, "range": "2023-05"})).await.unwrap();
-    assert_eq!(restored.units.iter().map(|unit| unit.inserted).sum::<u64>(), 55, "{restored:#?}");
-    let again = stand.restore(json!({"table": ARCHIVE, "range": "2023-05"})).await.unwrap();
-    assert_eq!(again.units.iter().map(|unit| unit.inserted).sum::<u64>(), 0, "{again:#?}");
+    let restored = stand
+        .restore(json!({"table": ARCHIVE, "range": "2023-05"}))
+        .await
+        .unwrap();
+    assert_eq!(
+        restored.units.iter().map(|unit| unit.inserted).sum::<u64>(),
+        55,
+        "{restored:#?}"
+    );
+    let again = stand
+        .restore(json!({"table": ARCHIVE, "range": "2023-05"}))
+        .await
+        .unwrap();
+    assert_eq!(
+        again.units.iter().map(|unit| unit.inserted).sum::<u64>(),
+        0,
+        "{again:#?}"
+    );
 }

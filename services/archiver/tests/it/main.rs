@@ -6,6 +6,9 @@
     reason = "helpers of tests: a failure is the test's"
 )]
 
+mod aging;
 mod moves;
+mod plans;
+mod process;
 mod reference;
 mod stand;

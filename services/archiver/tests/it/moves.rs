@@ -17,7 +17,12 @@ fn archive(table: &str) -> String {
 #[tokio::test]
 async fn finished_rows_move_with_every_value_and_the_rest_stays() {
     let stand = Stand::new().await;
-    for (status, ids) in [(3, (1, 1500)), (4, (1501, 1600)), (5, (1601, 1700)), (6, (1701, 1800))] {
+    for (status, ids) in [
+        (3, (1, 1500)),
+        (4, (1501, 1600)),
+        (5, (1601, 1700)),
+        (6, (1701, 1800)),
+    ] {
         stand.orders(ids.0, ids.1, status, OLD).await;
     }
     for (status, id) in [(0, 2001), (1, 2002), (2, 2003), (7, 2004)] {
@@ -36,15 +41,31 @@ async fn finished_rows_move_with_every_value_and_the_rest_stays() {
     assert_eq!(report.tables[1].moved, 1800);
     assert_eq!(report.tables[1].batches, 2);
     assert_eq!(stand.count(&archive(ORDERS)).await, 1800);
-    assert_eq!(stand.ids(ORDERS).await, [2001, 2002, 2003, 2004].into_iter().chain(3001..=3010).collect::<Vec<_>>());
-    assert_eq!(stand.fingerprint(&[ORDERS, &archive(ORDERS)]).await, before);
-    assert_eq!(stand.fingerprint(&[TRADES, &archive(TRADES)]).await, trades_before);
     assert_eq!(
-        stand.count(&format!("{} WHERE archive_completed_at <> updated_at", archive(ORDERS))).await,
+        stand.ids(ORDERS).await,
+        [2001, 2002, 2003, 2004]
+            .into_iter()
+            .chain(3001..=3010)
+            .collect::<Vec<_>>()
+    );
+    assert_eq!(stand.fingerprint(&[ORDERS, &archive(ORDERS)]).await, before);
+    assert_eq!(
+        stand.fingerprint(&[TRADES, &archive(TRADES)]).await,
+        trades_before
+    );
+    assert_eq!(
+        stand
+            .count(&format!(
+                "{} WHERE archive_completed_at <> updated_at",
+                archive(ORDERS)
+            ))
+            .await,
         0
     );
     assert_eq!(
-        stand.jobs_number("SELECT sum(row_count)::bigint FROM eidos_jobs_disposals WHERE action = 'move'").await,
+        stand
+            .jobs_number("SELECT sum(row_count)::bigint FROM eidos_jobs_disposals WHERE action = 'move'")
+            .await,
         1825
     );
     let again = stand.archive().await;
@@ -58,17 +79,25 @@ async fn ruling_31_rows_that_finish_late_at_low_ids_are_archived_where_a_last_id
     stand.orders(100, 200, 3, "2026-06-02T00:00:00Z").await;
     stand.archive_at(at("2026-08-01T03:00:00Z")).await.unwrap();
     let last_id = stand
-        .jobs_number("SELECT last_id FROM eidos_jobs_archive_progress WHERE table_name = 'eidos_trading_orders'")
+        .jobs_number(
+            "SELECT last_id FROM eidos_jobs_archive_progress WHERE table_name = 'eidos_trading_orders'",
+        )
         .await;
     assert_eq!(last_id, 200);
 
     // Old orders end now, and one with an id from the middle commits late.
     stand
-        .sql(&format!("UPDATE {ORDERS} SET status = 4, updated_at = 1788220800000 + id WHERE id <= 5"))
+        .sql(&format!(
+            "UPDATE {ORDERS} SET status = 4, updated_at = 1788220800000 + id WHERE id <= 5"
+        ))
         .await;
     stand.orders(150_000, 150_000, 3, "2026-09-01T01:00:00Z").await;
     stand.orders(201, 201, 3, "2026-09-01T02:00:00Z").await;
-    let cursor = stand.count(&format!("{ORDERS} WHERE status IN (3, 4, 5, 6) AND id > {last_id}")).await;
+    let cursor = stand
+        .count(&format!(
+            "{ORDERS} WHERE status IN (3, 4, 5, 6) AND id > {last_id}"
+        ))
+        .await;
     assert_eq!(cursor, 2, "the requirement's cursor never sees the five");
 
     let report = stand.archive().await;
@@ -83,14 +112,28 @@ async fn an_order_stays_while_a_trade_of_it_is_hot_and_follows_it() {
     stand.trades((1, 1), (1, 2), 1, None).await;
     stand.trades((2, 2), (2, 3), 3, Some(OLD)).await;
     let report = stand.archive().await;
-    assert_eq!((report.tables[0].moved, report.tables[1].moved), (1, 2), "{report:#?}");
-    assert_eq!(stand.ids(ORDERS).await, [1, 2], "maker and taker of the unsettled trade");
+    assert_eq!(
+        (report.tables[0].moved, report.tables[1].moved),
+        (1, 2),
+        "{report:#?}"
+    );
+    assert_eq!(
+        stand.ids(ORDERS).await,
+        [1, 2],
+        "maker and taker of the unsettled trade"
+    );
 
     stand
-        .sql(&format!("UPDATE {TRADES} SET settlement_status = 3, settled_at = 1788220800000 WHERE id = 1"))
+        .sql(&format!(
+            "UPDATE {TRADES} SET settlement_status = 3, settled_at = 1788220800000 WHERE id = 1"
+        ))
         .await;
     let report = stand.archive().await;
-    assert_eq!((report.tables[0].moved, report.tables[1].moved), (1, 2), "{report:#?}");
+    assert_eq!(
+        (report.tables[0].moved, report.tables[1].moved),
+        (1, 2),
+        "{report:#?}"
+    );
     assert_eq!(stand.count(ORDERS).await, 0);
 }
 
@@ -110,13 +153,20 @@ async fn a_trade_s_time_is_its_settlement_else_its_last_change() {
     stand.trades((1, 1), (9001, 9002), 3, Some(OLD)).await;
     stand.trades((2, 2), (9001, 9002), 5, None).await;
     stand.trades((3, 3), (9001, 9002), 3, Some(OLD)).await;
-    stand.sql(&format!("UPDATE {TRADES} SET settled_at = 0 WHERE id = 3")).await;
+    stand
+        .sql(&format!("UPDATE {TRADES} SET settled_at = 0 WHERE id = 3"))
+        .await;
     let report = stand.archive().await;
     assert_eq!(report.tables[0].moved, 2);
     assert_eq!(report.tables[0].implausible, 1);
     assert_eq!(stand.ids(TRADES).await, [3], "0 is no time");
     assert_eq!(
-        stand.count(&format!("{} WHERE id = 2 AND archive_completed_at = updated_at", archive(TRADES))).await,
+        stand
+            .count(&format!(
+                "{} WHERE id = 2 AND archive_completed_at = updated_at",
+                archive(TRADES)
+            ))
+            .await,
         1
     );
 }
@@ -132,15 +182,26 @@ async fn ruling_32_equal_copies_are_settled_and_others_stay_and_fail_the_run() {
             columns = columns(&stand, ORDERS).await
         ))
         .await;
-    stand.sql(&format!("UPDATE {ORDERS} SET filled_quote = 1 WHERE id = 8")).await;
+    stand
+        .sql(&format!("UPDATE {ORDERS} SET filled_quote = 1 WHERE id = 8"))
+        .await;
     stand.orders(60, 70, 3, OLD).await;
 
     let error = stand.archive_at(crate::stand::slot()).await.unwrap_err();
     assert!(matches!(error, JobError::Fail(_)), "{error}");
     assert!(error.to_string().contains("id [8]"), "{error}");
-    assert_eq!(stand.ids(ORDERS).await, [8], "the equal ones are gone, the others moved");
+    assert_eq!(
+        stand.ids(ORDERS).await,
+        [8],
+        "the equal ones are gone, the others moved"
+    );
     assert_eq!(stand.count(&archive(ORDERS)).await, 61);
-    assert_eq!(stand.count(&format!("{} WHERE id = 8 AND filled_quote = 0", archive(ORDERS))).await, 1);
+    assert_eq!(
+        stand
+            .count(&format!("{} WHERE id = 8 AND filled_quote = 0", archive(ORDERS)))
+            .await,
+        1
+    );
 }
 
 #[tokio::test]
@@ -159,10 +220,12 @@ async fn a_legal_hold_keeps_the_rows_of_its_range() {
     .unwrap();
     stand.archive().await;
     assert_eq!(stand.ids(ORDERS).await, (1..=10).collect::<Vec<_>>());
-    sqlx::query("UPDATE eidos_jobs_legal_holds SET lifted_by = 'ada', lifted_at = now(), lift_reason = 'closed'")
-        .execute(stand.jobs.pool())
-        .await
-        .unwrap();
+    sqlx::query(
+        "UPDATE eidos_jobs_legal_holds SET lifted_by = 'ada', lifted_at = now(), lift_reason = 'closed'",
+    )
+    .execute(stand.jobs.pool())
+    .await
+    .unwrap();
     stand.archive().await;
     assert_eq!(stand.count(ORDERS).await, 0);
 }
@@ -173,12 +236,18 @@ async fn locked_rows_are_stepped_over_tried_again_and_reported() {
     stand.orders(1, 100, 3, OLD).await;
     let mut other = PgConnection::connect(&stand.trading.url()).await.unwrap();
     let mut tx = other.begin().await.unwrap();
-    sqlx::query(AssertSqlSafe(format!("SELECT 1 FROM {ORDERS} WHERE id IN (3, 4) FOR UPDATE")))
-        .execute(&mut *tx)
-        .await
-        .unwrap();
+    sqlx::query(AssertSqlSafe(format!(
+        "SELECT 1 FROM {ORDERS} WHERE id IN (3, 4) FOR UPDATE"
+    )))
+    .execute(&mut *tx)
+    .await
+    .unwrap();
     let report = stand.archive().await;
-    assert_eq!((report.tables[1].moved, report.tables[1].locked), (98, 2), "{report:#?}");
+    assert_eq!(
+        (report.tables[1].moved, report.tables[1].locked),
+        (98, 2),
+        "{report:#?}"
+    );
     assert_eq!(stand.ids(ORDERS).await, [3, 4]);
     tx.rollback().await.unwrap();
     assert_eq!(stand.archive().await.tables[1].moved, 2);
@@ -191,14 +260,18 @@ async fn a_row_that_changes_while_it_is_waited_for_is_judged_as_it_is_then() {
     stand.orders(1, 2, 3, OLD).await;
     let mut other = PgConnection::connect(&stand.trading.url()).await.unwrap();
     let mut tx = other.begin().await.unwrap();
-    sqlx::query(AssertSqlSafe(format!("UPDATE {ORDERS} SET status = 1 WHERE id = 1")))
-        .execute(&mut *tx)
-        .await
-        .unwrap();
-    sqlx::query(AssertSqlSafe(format!("UPDATE {ORDERS} SET filled_quote = 42 WHERE id = 2")))
-        .execute(&mut *tx)
-        .await
-        .unwrap();
+    sqlx::query(AssertSqlSafe(format!(
+        "UPDATE {ORDERS} SET status = 1 WHERE id = 1"
+    )))
+    .execute(&mut *tx)
+    .await
+    .unwrap();
+    sqlx::query(AssertSqlSafe(format!(
+        "UPDATE {ORDERS} SET filled_quote = 42 WHERE id = 2"
+    )))
+    .execute(&mut *tx)
+    .await
+    .unwrap();
     let run = stand.archive();
     let committing = async {
         // The second pass waits for the locks: seen in the server, not slept for.
@@ -213,7 +286,12 @@ async fn a_row_that_changes_while_it_is_waited_for_is_judged_as_it_is_then() {
     };
     let (report, ()) = tokio::join!(run, committing);
     assert_eq!(stand.ids(ORDERS).await, [1], "{report:#?}");
-    assert_eq!(stand.count(&format!("{} WHERE id = 2 AND filled_quote = 42", archive(ORDERS))).await, 1);
+    assert_eq!(
+        stand
+            .count(&format!("{} WHERE id = 2 AND filled_quote = 42", archive(ORDERS)))
+            .await,
+        1
+    );
 }
 
 #[tokio::test]
@@ -245,8 +323,14 @@ async fn archived_rows_are_final() {
     let stand = Stand::new().await;
     stand.orders(1, 3, 3, OLD).await;
     stand.archive().await;
-    for change in ["UPDATE eidos_trading_orders_archive SET amount = 0", "DELETE FROM eidos_trading_orders_archive"] {
-        let error = sqlx::query(AssertSqlSafe(change)).execute(stand.trading.pool()).await.unwrap_err();
+    for change in [
+        "UPDATE eidos_trading_orders_archive SET amount = 0",
+        "DELETE FROM eidos_trading_orders_archive",
+    ] {
+        let error = sqlx::query(AssertSqlSafe(change))
+            .execute(stand.trading.pool())
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains("its rows are final"), "{error}");
     }
 }
@@ -263,10 +347,24 @@ async fn the_archive_follows_its_source_and_refuses_a_changed_type() {
         .await;
     stand.orders(4, 6, 3, OLD).await;
     let report = stand.archive().await;
-    assert!(report.archive_changes.iter().any(|change| change.contains("ADD COLUMN \"fee_tier\" smallint")));
-    assert_eq!(stand.count(&format!("{} WHERE fee_tier = 2", archive(ORDERS))).await, 3);
+    assert!(
+        report
+            .archive_changes
+            .iter()
+            .any(|change| change.contains("ADD COLUMN \"fee_tier\" smallint"))
+    );
+    assert_eq!(
+        stand
+            .count(&format!("{} WHERE fee_tier = 2", archive(ORDERS)))
+            .await,
+        3
+    );
 
-    stand.sql(&format!("ALTER TABLE {ORDERS} ALTER COLUMN market TYPE varchar(40)")).await;
+    stand
+        .sql(&format!(
+            "ALTER TABLE {ORDERS} ALTER COLUMN market TYPE varchar(40)"
+        ))
+        .await;
     stand.orders(7, 9, 3, OLD).await;
     let error = stand.archive_at(crate::stand::slot()).await.unwrap_err();
     let statement = "ALTER COLUMN \"market\" TYPE character varying(40)";
@@ -288,12 +386,16 @@ async fn a_missing_index_is_named_with_its_statement() {
         )
         .await;
     let notes = format!("{:?}", stand.archive().await.plan.notes);
-    assert!(notes.contains("CREATE INDEX CONCURRENTLY") && notes.contains("updated_at"), "{notes}");
+    assert!(
+        notes.contains("CREATE INDEX CONCURRENTLY") && notes.contains("updated_at"),
+        "{notes}"
+    );
 }
 
 #[tokio::test]
 async fn limits_of_a_run_are_ordinary_endings() {
-    let stand = Stand::with("jobs: { archive-data: { max_rows_per_run: 25, batch_rows: 10, sleep_ms: 0 } }\n").await;
+    let stand =
+        Stand::with("jobs: { archive-data: { max_rows_per_run: 25, batch_rows: 10, sleep_ms: 0 } }\n").await;
     stand.orders(1, 60, 3, OLD).await;
     for left in [35, 10, 0] {
         stand.archive().await;
@@ -304,14 +406,27 @@ async fn limits_of_a_run_are_ordinary_endings() {
 #[tokio::test]
 async fn months_get_partitions_of_their_own() {
     let stand = Stand::new().await;
-    for (month, first) in [("2025-12-31T23:59:59Z", 1), ("2026-01-01T00:00:00Z", 2), ("2026-02-28T23:59:59Z", 3)] {
+    for (month, first) in [
+        ("2025-12-31T23:59:59Z", 1),
+        ("2026-01-01T00:00:00Z", 2),
+        ("2026-02-28T23:59:59Z", 3),
+    ] {
         stand.orders(first, first, 3, month).await;
-        stand.sql(&format!("UPDATE {ORDERS} SET updated_at = {} WHERE id = {first}", crate::stand::ms(month))).await;
+        stand
+            .sql(&format!(
+                "UPDATE {ORDERS} SET updated_at = {} WHERE id = {first}",
+                crate::stand::ms(month)
+            ))
+            .await;
     }
     let report = stand.archive().await;
     assert_eq!(report.tables[1].created.len(), 3, "{report:#?}");
     for month in ["2025_12", "2026_01", "2026_02"] {
-        assert_eq!(stand.count(&format!("{}_{month}", archive(ORDERS))).await, 1, "{month}");
+        assert_eq!(
+            stand.count(&format!("{}_{month}", archive(ORDERS))).await,
+            1,
+            "{month}"
+        );
     }
 }
 

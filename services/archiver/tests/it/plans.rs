@@ -9,7 +9,12 @@ const WITHIN: Duration = Duration::from_secs(60);
 const OLD: &str = "2026-08-15T12:00:00Z";
 
 async fn planned(stand: &Stand) -> String {
-    let child = run_when_free(stand, &["plan", "--format", "json", "--slot", "2026-11-21T03:00:00Z"], &[]).await;
+    let child = run_when_free(
+        stand,
+        &["plan", "--format", "json", "--slot", "2026-11-21T03:00:00Z"],
+        &[],
+    )
+    .await;
     report_of(&child)["plan"]["digest"].as_str().unwrap().to_owned()
 }
 
@@ -17,7 +22,10 @@ async fn planned(stand: &Stand) -> String {
 async fn a_plan_changes_nothing_and_is_applied_as_it_was_read() {
     let stand = Stand::new().await;
     stand.orders(1, 100, 3, OLD).await;
-    let (status, child) = stand.command(&["plan", "--slot", "2026-11-21T03:00:00Z"], &[]).run(WITHIN).await;
+    let (status, child) = stand
+        .command(&["plan", "--slot", "2026-11-21T03:00:00Z"], &[])
+        .run(WITHIN)
+        .await;
     assert!(status.success(), "{}", child.stderr());
     let shown = child.stdout();
     for part in ["eidos_trading_orders", "eidos_trading_trades", "--plan"] {
@@ -40,20 +48,33 @@ async fn a_plan_is_refused_when_the_world_has_changed() {
     let stand = Stand::new().await;
     stand.orders(1, 100, 3, OLD).await;
     let digest = planned(&stand).await;
-    stand.sql(&format!("ALTER TABLE {ORDERS} ADD COLUMN fee_tier smallint")).await;
-    let (status, child) = stand.command(&["apply", "--plan", &digest], &[]).run(WITHIN).await;
+    stand
+        .sql(&format!("ALTER TABLE {ORDERS} ADD COLUMN fee_tier smallint"))
+        .await;
+    let (status, child) = stand
+        .command(&["apply", "--plan", &digest], &[])
+        .run(WITHIN)
+        .await;
     assert_eq!(status.code(), Some(1), "{}", child.stdout());
     let said = format!("{}{}", child.stdout(), child.stderr());
     assert!(said.contains("archiver plan"), "{said}");
     assert_eq!(stand.count(ORDERS).await, 100);
-    assert_eq!(stand.count("pg_class WHERE relname = 'eidos_trading_orders_archive'").await, 0);
+    assert_eq!(
+        stand
+            .count("pg_class WHERE relname = 'eidos_trading_orders_archive'")
+            .await,
+        0
+    );
 }
 
 #[tokio::test]
 async fn a_plan_nobody_made_is_refused() {
     let stand = Stand::new().await;
     let digest = "0".repeat(64);
-    let (status, child) = stand.command(&["apply", "--plan", &digest], &[]).run(WITHIN).await;
+    let (status, child) = stand
+        .command(&["apply", "--plan", &digest], &[])
+        .run(WITHIN)
+        .await;
     assert_eq!(status.code(), Some(1), "{}", child.stdout());
 }
 
@@ -61,10 +82,26 @@ async fn a_plan_nobody_made_is_refused() {
 async fn a_wrong_profile_is_refused_at_start_naming_table_and_column() {
     let stand = Stand::new().await;
     for (key, value, named) in [
-        ("ARCHIVE_PROFILE__ORDERS__TABLE", "no_such", "no_such does not exist"),
-        ("ARCHIVE_PROFILE__TRADES__STATUS", "state", "eidos_trading_trades has no column state"),
-        ("ARCHIVE_PROFILE__ORDERS__ID", "nonce", "primary key of eidos_trading_orders"),
-        ("ARCHIVE_PROFILE__ORDERS__STATUS", "wallet", "wallet of eidos_trading_orders is character varying(42)"),
+        (
+            "ARCHIVE_PROFILE__ORDERS__TABLE",
+            "no_such",
+            "table \"no_such\" does not exist",
+        ),
+        (
+            "ARCHIVE_PROFILE__TRADES__STATUS",
+            "state",
+            "eidos_trading_trades has no column state",
+        ),
+        (
+            "ARCHIVE_PROFILE__ORDERS__ID",
+            "nonce",
+            "primary key of eidos_trading_orders",
+        ),
+        (
+            "ARCHIVE_PROFILE__ORDERS__STATUS",
+            "wallet",
+            "wallet of eidos_trading_orders is character varying(42)",
+        ),
     ] {
         let (status, child) = stand.command(&["plan"], &[(key, value)]).run(WITHIN).await;
         assert!(!status.success());

@@ -56,11 +56,17 @@ impl Stand {
     pub(crate) async fn with(yaml: &str) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (jobs, trading) = (TestDb::migrated().await, TestDb::empty().await);
-        run(&trading, include_str!("../../../../crates/devnet/neighbours/trading.sql")).await;
+        run(
+            &trading,
+            include_str!("../../../../crates/devnet/neighbours/trading.sql"),
+        )
+        .await;
         install_foreign_fence(trading.pool()).await.unwrap();
         install_foreign_freeze(trading.pool()).await.unwrap();
         for index in [
-            format!("CREATE INDEX IF NOT EXISTS t_orders ON {ORDERS} (updated_at, id) WHERE status IN (3, 4, 5, 6)"),
+            format!(
+                "CREATE INDEX IF NOT EXISTS t_orders ON {ORDERS} (updated_at, id) WHERE status IN (3, 4, 5, 6)"
+            ),
             format!(
                 "CREATE INDEX IF NOT EXISTS t_trades ON {TRADES} ((COALESCE(settled_at, updated_at)), id) \
                  WHERE settlement_status IN (3, 5)"
@@ -83,9 +89,13 @@ impl Stand {
         let jobs_db = connect_jobs(DatabaseSettings::new(jobs.url().into()), "archiver-test")
             .await
             .unwrap();
-        let foreign = connect_foreign(DatabaseSettings::new(trading.url().into()), "archiver-test", "trading")
-            .await
-            .unwrap();
+        let foreign = connect_foreign(
+            DatabaseSettings::new(trading.url().into()),
+            "archiver-test",
+            "trading",
+        )
+        .await
+        .unwrap();
         Self {
             jobs,
             trading,
@@ -99,7 +109,12 @@ impl Stand {
     }
 
     pub(crate) fn options(&self) -> ArchiveDataOptions {
-        let section = self.settings.suite.jobs.iter().find(|(name, _)| name.as_str() == "archive-data");
+        let section = self
+            .settings
+            .suite
+            .jobs
+            .iter()
+            .find(|(name, _)| name.as_str() == "archive-data");
         section.unwrap().1.parse_options().unwrap()
     }
 
@@ -132,7 +147,9 @@ impl Stand {
             params: Some(params.clone()),
             dry_run,
         };
-        let run = start::attempt(self.jobs_db.control(), &starter, &attempt, &real).await.unwrap();
+        let run = start::attempt(self.jobs_db.control(), &starter, &attempt, &real)
+            .await
+            .unwrap();
         JobContext::standalone(Standalone {
             job,
             execution: starter.execution,
@@ -172,7 +189,14 @@ impl Stand {
         let job = VerifyArchive {
             store: self.store.clone(),
         };
-        let ctx = self.context("verify-archive", Slot::at(SystemClock::default().now()), false, &Value::Null).await;
+        let ctx = self
+            .context(
+                "verify-archive",
+                Slot::at(SystemClock::default().now()),
+                false,
+                &Value::Null,
+            )
+            .await;
         job.run(&ctx, params).await
     }
 
@@ -224,7 +248,13 @@ impl Stand {
     }
 
     /// Trades with ids `from..=to` between the orders `o<maker>` and `o<taker>`.
-    pub(crate) async fn trades(&self, ids: (i64, i64), orders: (i64, i64), status: i16, settled: Option<&str>) {
+    pub(crate) async fn trades(
+        &self,
+        ids: (i64, i64),
+        orders: (i64, i64),
+        status: i16,
+        settled: Option<&str>,
+    ) {
         let settled_at = settled.map_or_else(|| "NULL".to_owned(), |settled| format!("{} + i", ms(settled)));
         let updated = ms(settled.unwrap_or("2026-01-01T00:00:00Z"));
         self.sql(&format!(
@@ -243,10 +273,15 @@ impl Stand {
         let parts: Vec<String> = tables
             .iter()
             .map(|table| {
-                format!("SELECT (to_jsonb(r) - 'archive_completed_at' - 'archived_at')::text AS t FROM {table} r")
+                format!(
+                    "SELECT (to_jsonb(r) - 'archive_completed_at' - 'archived_at')::text AS t FROM {table} r"
+                )
             })
             .collect();
-        let statement = format!("SELECT coalesce(md5(string_agg(t, '|' ORDER BY t)), '') FROM ({}) AS u", parts.join(" UNION ALL "));
+        let statement = format!(
+            "SELECT coalesce(md5(string_agg(t, '|' ORDER BY t)), '') FROM ({}) AS u",
+            parts.join(" UNION ALL ")
+        );
         sqlx::query_scalar(AssertSqlSafe(statement))
             .fetch_one(self.trading.pool())
             .await
@@ -255,7 +290,10 @@ impl Stand {
 }
 
 async fn number(pool: &PgPool, question: &str) -> i64 {
-    sqlx::query_scalar(AssertSqlSafe(question.to_owned())).fetch_one(pool).await.unwrap()
+    sqlx::query_scalar(AssertSqlSafe(question.to_owned()))
+        .fetch_one(pool)
+        .await
+        .unwrap()
 }
 
 pub(crate) async fn run(db: &TestDb, statement: &str) {
@@ -265,7 +303,13 @@ pub(crate) async fn run(db: &TestDb, statement: &str) {
         .unwrap_or_else(|error| panic!("{statement}: {error}"));
 }
 
-fn config_of(jobs: &TestDb, trading: &TestDb, redis: &TestRedis, dir: &std::path::Path, yaml: &str) -> String {
+fn config_of(
+    jobs: &TestDb,
+    trading: &TestDb,
+    redis: &TestRedis,
+    dir: &std::path::Path,
+    yaml: &str,
+) -> String {
     format!(
         "service: {{ http_port: 0, grpc_port: 0 }}\n\
          databases:\n  jobs: {{ url: \"{}\" }}\n  trading: {{ url: \"{}\" }}\n\

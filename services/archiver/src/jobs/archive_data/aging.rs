@@ -174,7 +174,9 @@ impl<'a> Aging<'a> {
     }
 
     async fn count_open(&self, table: &Surveyed) -> Result<(), JobError> {
-        let Some(archive) = &table.archive else { return Ok(()) };
+        let Some(archive) = &table.archive else {
+            return Ok(());
+        };
         let control = self.ctx.jobs_db().control();
         let open = unit::list_open(control, table.rule.source, Some(&archive.relation)).await?;
         for state in unit::UnitState::ALL.into_iter().filter(|state| !state.is_final()) {

@@ -87,9 +87,19 @@ impl Job for ArchiveData {
         let fence = ctx.raised_in(&self.pool).await?;
         let mut failures = Failures::default();
         let may_age = approved.is_some() || !self.options.require_approval;
-        let aging = aging::carry_out(self, ctx, &fence, &world, &mandate, may_age, &mut report, &mut failures);
+        let aging = aging::carry_out(
+            self,
+            ctx,
+            &fence,
+            &world,
+            &mandate,
+            may_age,
+            &mut report,
+            &mut failures,
+        );
         Box::pin(aging).await?;
-        self.moves(ctx, &fence, &world, &mandate, &mut report, &mut failures).await?;
+        self.moves(ctx, &fence, &world, &mandate, &mut report, &mut failures)
+            .await?;
         failures.into_result(report)
     }
 
@@ -147,7 +157,10 @@ impl ArchiveData {
     }
 
     async fn connection(&self) -> Result<PoolConnection<Postgres>, DisposalError> {
-        self.pool.acquire().await.map_err(DisposalError::sql("connect to the source"))
+        self.pool
+            .acquire()
+            .await
+            .map_err(DisposalError::sql("connect to the source"))
     }
 
     fn is_adaptive(&self) -> bool {

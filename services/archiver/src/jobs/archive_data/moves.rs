@@ -135,7 +135,8 @@ impl<'a> Mover<'a> {
             let Some(next) = self.next_after(from).await? else {
                 return Ok(Ended::Done);
             };
-            let month = Month::of_ms(next.completed_ms).ok_or_else(|| JobError::fail("a time beyond the calendar"))?;
+            let month = Month::of_ms(next.completed_ms)
+                .ok_or_else(|| JobError::fail("a time beyond the calendar"))?;
             let start = Position::before_ms(month.lower_ms).max(from);
             if self.month_is_open(month).await?
                 && let Some(ended) = self.month(month, start, allowance).await?
@@ -156,7 +157,9 @@ impl<'a> Mover<'a> {
     /// Makes sure the archive has a partition for the month, unless that month is on its way out.
     async fn month_is_open(&mut self, month: Month) -> Result<bool, JobError> {
         let rule = &self.table.rule;
-        let made = archive_table::ensure_month(self.fence, self.ctx, rule, month, self.job.disposal.lock_timeout).await?;
+        let made =
+            archive_table::ensure_month(self.fence, self.ctx, rule, month, self.job.disposal.lock_timeout)
+                .await?;
         match made {
             MonthTable::Existed => Ok(true),
             MonthTable::Created(name) => {
@@ -193,7 +196,8 @@ impl<'a> Mover<'a> {
             self.refresh_holds().await?;
             let rows = self.rows.min(u32::try_from(allowance.rows).unwrap_or(u32::MAX));
             let began = Instant::now();
-            let moved = batch::move_next(self.fence, &self.statements(), self.batch(before), from, rows).await?;
+            let moved =
+                batch::move_next(self.fence, &self.statements(), self.batch(before), from, rows).await?;
             match moved {
                 Moved::Rows { count, last } => {
                     settled = false;
@@ -278,7 +282,11 @@ impl<'a> Mover<'a> {
         let table = self.table.rule.table.as_str();
         for id in &settled.differing {
             metric::disposal_refused(self.ctx.job().as_str(), table, "copy_differs");
-            tracing::error!(table, id, "the archive holds another row under this id; the row stays");
+            tracing::error!(
+                table,
+                id,
+                "the archive holds another row under this id; the row stays"
+            );
         }
         self.report.copies_removed += settled.removed.len() as u64;
         self.report.conflicts.extend(&settled.differing);
@@ -288,11 +296,14 @@ impl<'a> Mover<'a> {
     }
 
     fn another_copy(&self) -> DisposalError {
-        DisposalError::refused("copy", format!(
-            "{} refuses a row that is not in it under this completion time and {}: does it have a unique constraint of \
+        DisposalError::refused(
+            "copy",
+            format!(
+                "{} refuses a row that is not in it under this completion time and {}: does it have a unique constraint of \
              its own? Drop that constraint; the primary key is enough",
-            self.table.rule.archive, self.table.rule.id
-        ))
+                self.table.rule.archive, self.table.rule.id
+            ),
+        )
     }
 
     /// Rows that were locked the first time, one by one, waiting for each as long as `disposal.lock_timeout`.
@@ -308,7 +319,8 @@ impl<'a> Mover<'a> {
                 break;
             }
             self.ctx.check_cancelled()?;
-            let month = Month::of_ms(row.completed_ms).ok_or_else(|| JobError::fail("a time beyond the calendar"))?;
+            let month =
+                Month::of_ms(row.completed_ms).ok_or_else(|| JobError::fail("a time beyond the calendar"))?;
             if self.report.waits(month) || !self.month_is_open(month).await? {
                 continue;
             }
@@ -339,7 +351,10 @@ impl<'a> Mover<'a> {
         let rule = &self.table.rule;
         // Not through the context: a run that was told to stop still writes down what it has done, as long as it is the
         // current one.
-        let fence = self.ctx.fence().ok_or_else(|| JobError::fail("archive-data runs without a lock"))?;
+        let fence = self
+            .ctx
+            .fence()
+            .ok_or_else(|| JobError::fail("archive-data runs without a lock"))?;
         let mut step = fence.step(self.ctx.jobs_db()).await?;
         for (month, count) in &self.unnoted {
             let act = Act {

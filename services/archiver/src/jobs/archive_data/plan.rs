@@ -34,10 +34,11 @@ pub(super) struct World {
 impl World {
     /// Reads it. Nothing is changed.
     pub(super) async fn read(job: &ArchiveData, ctx: &JobContext, slot: Slot) -> Result<Self, JobError> {
-        let now_ms: i64 = sqlx::query_scalar("SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint")
-            .fetch_one(&job.pool)
-            .await
-            .map_err(DisposalError::sql("ask the source for its time"))?;
+        let now_ms: i64 =
+            sqlx::query_scalar("SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint")
+                .fetch_one(&job.pool)
+                .await
+                .map_err(DisposalError::sql("ask the source for its time"))?;
         let options = &job.options;
         let moves = cutoff::moves_before(slot.ms(), options.retention_days, now_ms, options.safety_lag);
         let expires_ms = cutoff::expires_before(slot.instant(), options.archive_retention_months)
@@ -85,7 +86,12 @@ impl World {
         let partitions = table.archive.iter().flat_map(|archive| &archive.partitioning);
         partitions
             .flat_map(|partitioning| &partitioning.partitions)
-            .filter(|partition| partition.bounds.upper.is_some_and(|upper| upper <= self.expires_ms))
+            .filter(|partition| {
+                partition
+                    .bounds
+                    .upper
+                    .is_some_and(|upper| upper <= self.expires_ms)
+            })
             .filter(|partition| !self.open.contains(&partition.relation.name))
     }
 
@@ -101,9 +107,15 @@ impl World {
         ));
         let children: Vec<&str> = rule.children.iter().map(|child| child.column.as_str()).collect();
         if !children.is_empty() {
-            steps.push(format!("orders named by {} of a trade that is still there stay", children.join(" or ")));
+            steps.push(format!(
+                "orders named by {} of a trade that is still there stay",
+                children.join(" or ")
+            ));
         }
-        let archive = table.archive.as_ref().map(|shape| (shape.oid, shape.columns_fingerprint()));
+        let archive = table
+            .archive
+            .as_ref()
+            .map(|shape| (shape.oid, shape.columns_fingerprint()));
         PlanItem {
             source: rule.source,
             table: table.relation.plain(),
@@ -113,8 +125,14 @@ impl World {
             rows_estimate: table.estimate,
             bytes: None,
             locks: vec![
-                format!("{}: row locks of one batch, ROW EXCLUSIVE", table.relation.plain()),
-                format!("{}: ROW EXCLUSIVE; ACCESS EXCLUSIVE for a moment per new month or column", rule.archive.as_str()),
+                format!(
+                    "{}: row locks of one batch, ROW EXCLUSIVE",
+                    table.relation.plain()
+                ),
+                format!(
+                    "{}: ROW EXCLUSIVE; ACCESS EXCLUSIVE for a moment per new month or column",
+                    rule.archive.as_str()
+                ),
             ],
             steps,
             reason: format!(
@@ -141,9 +159,12 @@ impl World {
 
     /// The table whose archive this is.
     pub(super) fn of_archive(&self, relation: &Relation) -> Option<&Surveyed> {
-        self.tables
-            .iter()
-            .find(|table| table.archive.as_ref().is_some_and(|shape| shape.relation == *relation))
+        self.tables.iter().find(|table| {
+            table
+                .archive
+                .as_ref()
+                .is_some_and(|shape| shape.relation == *relation)
+        })
     }
 }
 
@@ -158,7 +179,9 @@ fn aged_item(
         .as_ref()
         .ok_or_else(|| DisposalError::refused("plan", "an expired month without an archive table"))?;
     let identity = PartitionIdentity::of(shape, partition, &policy(job, table))?;
-    let is_held = held.iter().any(|(from, to)| *from < identity.upper_ms && identity.lower_ms < *to);
+    let is_held = held
+        .iter()
+        .any(|(from, to)| *from < identity.upper_ms && identity.lower_ms < *to);
     let blocked = is_held.then(|| format!("legal hold on {}", table.relation.plain()));
     Ok(PlanItem {
         source: table.rule.source,
@@ -169,7 +192,10 @@ fn aged_item(
         rows_estimate: partition.rows_estimate.map(i64::unsigned_abs),
         bytes: Some(partition.bytes.unsigned_abs()),
         locks: vec![
-            format!("{}: SHARE ROW EXCLUSIVE for a moment (freeze)", partition.relation.plain()),
+            format!(
+                "{}: SHARE ROW EXCLUSIVE for a moment (freeze)",
+                partition.relation.plain()
+            ),
             format!(
                 "{}: ACCESS EXCLUSIVE for at most {:?} per attempt (detach)",
                 shape.relation.plain(),
@@ -201,7 +227,14 @@ pub(super) async fn planned(
     digest: &str,
 ) -> Result<Plan, JobError> {
     let max_age: Duration = settings.plan_max_age;
-    let found = plan::find_planned(ctx.jobs_db().read(), ctx.job().as_str(), digest, max_age, ctx.clock().now()).await?;
+    let found = plan::find_planned(
+        ctx.jobs_db().read(),
+        ctx.job().as_str(),
+        digest,
+        max_age,
+        ctx.clock().now(),
+    )
+    .await?;
     Ok(found)
 }
 
@@ -212,7 +245,9 @@ pub(super) async fn verify_unchanged(ctx: &JobContext, planned: &Plan, now: &Pla
     plan::verify_remaining(planned, now, done).map_err(|changed| {
         JobError::fail(DisposalError::refused(
             "changed",
-            format!("{changed}; nothing was done. Make a new plan with `archiver plan`, read it, and apply that"),
+            format!(
+                "{changed}; nothing was done. Make a new plan with `archiver plan`, read it, and apply that"
+            ),
         ))
     })
 }
@@ -221,6 +256,8 @@ fn instant(ms: i64) -> String {
     match ms {
         i64::MIN => "ever".to_owned(),
         i64::MAX => "for ever".to_owned(),
-        ms => chrono::DateTime::from_timestamp_millis(ms).map_or_else(|| ms.to_string(), |at| at.to_rfc3339()),
+        ms => {
+            chrono::DateTime::from_timestamp_millis(ms).map_or_else(|| ms.to_string(), |at| at.to_rfc3339())
+        }
     }
 }

@@ -137,9 +137,14 @@ pub(super) fn render(report: &Report) -> String {
         return text;
     }
     let mut table = Table::new();
-    table
-        .load_style(UTF8_BORDERS_ONLY)
-        .set_header(["table", "moved", "copies", "locked", "conflicts", "ended"]);
+    table.load_style(UTF8_BORDERS_ONLY).set_header([
+        "table",
+        "moved",
+        "copies",
+        "locked",
+        "conflicts",
+        "ended",
+    ]);
     for moved in &report.tables {
         table.add_row([
             moved.table.clone(),

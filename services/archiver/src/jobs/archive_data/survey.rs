@@ -41,10 +41,13 @@ pub struct Surveyed {
 /// [`DisposalError::Refused`] naming table, column and key.
 pub async fn find(conn: &mut PgConnection, rule: &MoveRule) -> Result<TableShape, DisposalError> {
     let shape = catalogue::read_table(conn, &rule.table).await?.ok_or_else(|| {
-        DisposalError::refused("profile", format!(
-            "table {} does not exist in the {} database; set archive_profile.{}.table",
-            rule.table, rule.source, rule.name
-        ))
+        DisposalError::refused(
+            "profile",
+            format!(
+                "table {} does not exist in the {} database; set archive_profile.{}.table",
+                rule.table, rule.source, rule.name
+            ),
+        )
     })?;
     let problems = check(rule, &shape);
     if !problems.is_empty() {
@@ -57,7 +60,11 @@ pub async fn find(conn: &mut PgConnection, rule: &MoveRule) -> Result<TableShape
 ///
 /// # Errors
 /// [`DisposalError::Refused`] naming table, column and what to do.
-pub async fn survey(conn: &mut PgConnection, rule: &MoveRule, cutoff_ms: i64) -> Result<Surveyed, DisposalError> {
+pub async fn survey(
+    conn: &mut PgConnection,
+    rule: &MoveRule,
+    cutoff_ms: i64,
+) -> Result<Surveyed, DisposalError> {
     let shape = find(conn, rule).await?;
     let archive = catalogue::read_table(conn, &rule.archive).await?;
     let changes = archive_table::wanted_changes(rule, &shape, archive.as_ref())?;
@@ -106,7 +113,9 @@ pub fn check(rule: &MoveRule, shape: &TableShape) -> Vec<String> {
     let mut problems = Vec::new();
     let mut demand = |key: String, name: &str, integer: bool| {
         let Some(column) = shape.columns.iter().find(|column| column.name == name) else {
-            problems.push(format!("table {table} has no column {name}; set archive_profile.{key}"));
+            problems.push(format!(
+                "table {table} has no column {name}; set archive_profile.{key}"
+            ));
             return;
         };
         if integer && !["smallint", "integer", "bigint"].contains(&column.declaration.as_str()) {
@@ -143,11 +152,14 @@ fn references(rule: &MoveRule, shape: &TableShape) -> Result<Vec<Reference>, Dis
     let mut references = Vec::new();
     for key in &shape.referenced_by {
         if key.on_delete != OnDelete::Refuse {
-            return Err(DisposalError::refused("foreign_key", format!(
-                "foreign key {} of {} deletes or changes its rows when one of {} is deleted, so a move would lose them; \
+            return Err(DisposalError::refused(
+                "foreign_key",
+                format!(
+                    "foreign key {} of {} deletes or changes its rows when one of {} is deleted, so a move would lose them; \
                  make it ON DELETE NO ACTION",
-                key.name, key.table, rule.table
-            )));
+                    key.name, key.table, rule.table
+                ),
+            ));
         }
         references.push(Reference {
             table: key.table.to_string(),
@@ -163,7 +175,11 @@ fn references(rule: &MoveRule, shape: &TableShape) -> Result<Vec<Reference>, Dis
 }
 
 /// Asks the planner, with sorting and scanning made unattractive: what it still does then, it cannot avoid.
-async fn missing_indexes(conn: &mut PgConnection, rule: &MoveRule, notes: &mut Vec<String>) -> Result<(), DisposalError> {
+async fn missing_indexes(
+    conn: &mut PgConnection,
+    rule: &MoveRule,
+    notes: &mut Vec<String>,
+) -> Result<(), DisposalError> {
     let finished = Statements::finished(rule, "s.");
     let completion = Statements::completion(rule, "s.");
     let in_order = format!(
@@ -199,12 +215,19 @@ async fn uses_index(conn: &mut PgConnection, query: &str) -> Result<bool, Dispos
         )
         .execute(&mut *tx)
         .await?;
-        let rows = sqlx::query(AssertSqlSafe(format!("EXPLAIN {query}"))).fetch_all(&mut *tx).await?;
+        let rows = sqlx::query(AssertSqlSafe(format!("EXPLAIN {query}")))
+            .fetch_all(&mut *tx)
+            .await?;
         tx.rollback().await?;
-        let lines: Vec<String> = rows.iter().map(|row| row.try_get::<String, _>(0)).collect::<Result<_, _>>()?;
+        let lines: Vec<String> = rows
+            .iter()
+            .map(|row| row.try_get::<String, _>(0))
+            .collect::<Result<_, _>>()?;
         Ok(lines.join("\n"))
     };
-    let plan = explain(conn).await.map_err(DisposalError::sql("ask for a query plan"))?;
+    let plan = explain(conn)
+        .await
+        .map_err(DisposalError::sql("ask for a query plan"))?;
     Ok(!plan.contains("Seq Scan") && !plan.contains("Sort"))
 }
 
@@ -220,5 +243,8 @@ async fn estimate(conn: &mut PgConnection, rule: &MoveRule, cutoff_ms: i64) -> R
         .fetch_one(conn)
         .await
         .map_err(DisposalError::sql("estimate the rows that are due"))?;
-    Ok(plan.pointer("/0/Plan/Plan Rows").and_then(serde_json::Value::as_u64).unwrap_or_default())
+    Ok(plan
+        .pointer("/0/Plan/Plan Rows")
+        .and_then(serde_json::Value::as_u64)
+        .unwrap_or_default())
 }

@@ -26,7 +26,10 @@ pub(super) fn fit(manifest: &Manifest, shape: &TableShape) -> Result<(), Disposa
         let exported = manifest.columns.iter().any(|column| column.name == here.name);
         let fills_itself = here.nullable || here.default.is_some() || here.identity || here.generated;
         if !exported && !fills_itself {
-            problems.push(format!("column {} is new, NOT NULL and has no default", here.name));
+            problems.push(format!(
+                "column {} is new, NOT NULL and has no default",
+                here.name
+            ));
         }
     }
     if problems.is_empty() {

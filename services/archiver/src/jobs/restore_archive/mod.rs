@@ -107,17 +107,29 @@ impl Job for RestoreArchive {
         }
         let source = source_of(&units)?;
         let section = self.suite.databases.get(&source).ok_or_else(|| {
-            refused(format!("databases.{source}.url is not set; the rows came from there"))
+            refused(format!(
+                "databases.{source}.url is not set; the rows came from there"
+            ))
         })?;
         let pool = connect_foreign(section, &self.suite.service.name, source).await?;
         let fence = ctx.raised_in(&pool).await?;
         let total = units.len() as u64;
         for (at, unit) in units.iter().enumerate() {
             ctx.check_cancelled()?;
-            let window: Vec<&Exported> =
-                units.iter().filter(|other| (other.lower_ms, other.upper_ms) == (unit.lower_ms, unit.upper_ms)).collect();
-            let restored = self.restore(ctx, &fence, source, unit, &window, params.into).await?;
-            metric::disposal_rows(ctx.job().as_str(), source.as_str(), &unit.table, "restore", restored.inserted);
+            let window: Vec<&Exported> = units
+                .iter()
+                .filter(|other| (other.lower_ms, other.upper_ms) == (unit.lower_ms, unit.upper_ms))
+                .collect();
+            let restored = self
+                .restore(ctx, &fence, source, unit, &window, params.into)
+                .await?;
+            metric::disposal_rows(
+                ctx.job().as_str(),
+                source.as_str(),
+                &unit.table,
+                "restore",
+                restored.inserted,
+            );
             report.units.push(restored);
             ctx.progress(at as u64 + 1, Some(total));
         }
@@ -199,7 +211,10 @@ impl RestoreArchive {
         };
         let done = match into {
             Into::Side => {
-                let at = window.iter().position(|other| other.unit_id == unit.unit_id).unwrap_or_default();
+                let at = window
+                    .iter()
+                    .position(|other| other.unit_id == unit.unit_id)
+                    .unwrap_or_default();
                 side::restore(&work, window, at).await?
             }
             Into::Original => original::restore(&work).await?,
@@ -210,7 +225,11 @@ impl RestoreArchive {
             into: done.table,
             rows: manifest.rows,
             inserted: done.inserted,
-            outcome: if done.inserted == 0 { "were there:" } else { "restored into" },
+            outcome: if done.inserted == 0 {
+                "were there:"
+            } else {
+                "restored into"
+            },
         };
         if restored.inserted > 0 {
             self.record(ctx, source, unit, &restored).await?;
@@ -281,7 +300,11 @@ fn source_of(units: &[Exported]) -> Result<SourceName, JobError> {
     SourceName::ALL
         .into_iter()
         .find(|source| source.as_str() == *only)
-        .ok_or_else(|| refused(format!("the unit comes from {only}, a source this program does not know")))
+        .ok_or_else(|| {
+            refused(format!(
+                "the unit comes from {only}, a source this program does not know"
+            ))
+        })
 }
 
 fn refused(what: String) -> JobError {

@@ -18,13 +18,18 @@ pub(super) async fn restore(work: &Work<'_>) -> Result<Done, DisposalError> {
     if work.manifest.primary_key.is_empty() {
         return Err(DisposalError::refused(
             "restore",
-            format!("{table} had no primary key, so nothing tells which rows are missing; restore with --into side"),
+            format!(
+                "{table} had no primary key, so nothing tells which rows are missing; restore with --into side"
+            ),
         ));
     }
     let mut step = work.fence.step().await?;
     work.set_limits(step.conn()).await?;
     let shape = read_relation(step.conn(), &table).await?.ok_or_else(|| {
-        DisposalError::refused("restore", format!("{table} does not exist any more; restore with --into side"))
+        DisposalError::refused(
+            "restore",
+            format!("{table} does not exist any more; restore with --into side"),
+        )
     })?;
     columns::fit(work.manifest, &shape)?;
     if let Some(statement) = missing_partition(work, &shape) {
@@ -36,11 +41,19 @@ pub(super) async fn restore(work: &Work<'_>) -> Result<Done, DisposalError> {
         .iter()
         .map(|column| format!("{} {}", quoted(&column.name), column.pg_type.declaration()))
         .collect();
-    let create = format!("CREATE TEMPORARY TABLE {STAGE} ({}) ON COMMIT DROP", declared.join(", "));
+    let create = format!(
+        "CREATE TEMPORARY TABLE {STAGE} ({}) ON COMMIT DROP",
+        declared.join(", ")
+    );
     execute(step.conn(), "create a staging table", create).await?;
     work.copy_into(step.conn(), STAGE).await?;
     execute(step.conn(), "count the staging table", format!("ANALYZE {STAGE}")).await?;
-    let inserted = execute(step.conn(), "insert what is missing", insert(work, &table, &shape)).await?;
+    let inserted = execute(
+        step.conn(),
+        "insert what is missing",
+        insert(work, &table, &shape),
+    )
+    .await?;
     let here = format!(
         "SELECT {} FROM {table} o JOIN {STAGE} s ON {}",
         work.column_list("o."),
@@ -85,7 +98,10 @@ fn missing_partition(work: &Work<'_>, shape: &TableShape) -> Option<String> {
             schema: work.unit.schema.clone(),
             name: work.unit.unit_name.clone(),
         };
-        format!("CREATE TABLE {partition} PARTITION OF {} FOR VALUES FROM ({lower}) TO ({upper})", shape.relation)
+        format!(
+            "CREATE TABLE {partition} PARTITION OF {} FOR VALUES FROM ({lower}) TO ({upper})",
+            shape.relation
+        )
     })
 }
 
@@ -95,7 +111,12 @@ fn insert(work: &Work<'_>, table: &Relation, shape: &TableShape) -> String {
         .manifest
         .columns
         .iter()
-        .filter(|column| !shape.columns.iter().any(|here| here.name == column.name && here.generated))
+        .filter(|column| {
+            !shape
+                .columns
+                .iter()
+                .any(|here| here.name == column.name && here.generated)
+        })
         .map(|column| quoted(&column.name))
         .collect();
     let columns = columns.join(", ");

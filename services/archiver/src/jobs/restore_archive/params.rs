@@ -46,7 +46,9 @@ impl RestoreParams {
         if self.table.is_empty() {
             return Err("--table is missing: the table the rows came from".to_owned());
         }
-        TimeRange::parse(&self.range).map(Some).map_err(|problem| format!("--range: {problem}"))
+        TimeRange::parse(&self.range)
+            .map(Some)
+            .map_err(|problem| format!("--range: {problem}"))
     }
 }
 
@@ -57,11 +59,19 @@ mod tests {
     #[test]
     fn a_range_or_a_unit_says_what() {
         let read = |text: &str| serde_json::from_str::<RestoreParams>(text).unwrap().window();
-        assert!(read(r#"{"table": "t", "range": "2024-01..2024-03"}"#).unwrap().is_some());
+        assert!(
+            read(r#"{"table": "t", "range": "2024-01..2024-03"}"#)
+                .unwrap()
+                .is_some()
+        );
         let unit = r#"{"table": "t", "unit": "0192f0c1-2345-7abc-8def-0123456789ab"}"#;
         assert_eq!(read(unit).unwrap(), None);
         assert!(read(r#"{"range": "2024-01"}"#).unwrap_err().contains("--table"));
-        assert!(read(r#"{"table": "t", "range": "soon"}"#).unwrap_err().contains("--range"));
+        assert!(
+            read(r#"{"table": "t", "range": "soon"}"#)
+                .unwrap_err()
+                .contains("--range")
+        );
         assert!(serde_json::from_str::<RestoreParams>(r#"{"tabel": "t"}"#).is_err());
     }
 }

@@ -77,7 +77,12 @@ fn create(work: &Work<'_>, side: &Relation) -> String {
         .iter()
         .map(|column| format!("{} {}", quoted(&column.name), column.pg_type.declaration()))
         .collect();
-    let key: Vec<String> = work.manifest.primary_key.iter().map(|name| quoted(name)).collect();
+    let key: Vec<String> = work
+        .manifest
+        .primary_key
+        .iter()
+        .map(|name| quoted(name))
+        .collect();
     let key = if key.is_empty() {
         String::new()
     } else {
@@ -104,7 +109,10 @@ fn expected(units: &[&Exported]) -> Result<Content, DisposalError> {
     };
     for unit in units {
         let digest: ContentDigest = unit.content_digest.parse().map_err(|_not_hex| {
-            DisposalError::refused("restore", format!("the digest of unit {} cannot be read", unit.unit_id))
+            DisposalError::refused(
+                "restore",
+                format!("the digest of unit {} cannot be read", unit.unit_id),
+            )
         })?;
         content.rows += unit.rows.unsigned_abs();
         content.digest = merged(content.digest, digest);

@@ -49,7 +49,10 @@ impl Work<'_> {
 
     /// Copies the whole export into `table` (quoted).
     pub(super) async fn copy_into(&self, conn: &mut PgConnection, table: &str) -> Result<u64, DisposalError> {
-        let statement = format!("COPY {table} ({}) FROM STDIN (FORMAT binary)", self.column_list(""));
+        let statement = format!(
+            "COPY {table} ({}) FROM STDIN (FORMAT binary)",
+            self.column_list("")
+        );
         let mut copy = conn
             .copy_in_raw(&statement)
             .await
@@ -59,7 +62,9 @@ impl Work<'_> {
             let next = self.ctx.unless_cancelled(rows.try_next()).await?;
             match next {
                 Ok(Some(bytes)) => {
-                    copy.send(bytes).await.map_err(DisposalError::sql("copy an export back"))?;
+                    copy.send(bytes)
+                        .await
+                        .map_err(DisposalError::sql("copy an export back"))?;
                 }
                 Ok(None) => break,
                 Err(error) => {
@@ -69,11 +74,17 @@ impl Work<'_> {
                 }
             }
         }
-        copy.finish().await.map_err(DisposalError::sql("finish copying an export back"))
+        copy.finish()
+            .await
+            .map_err(DisposalError::sql("finish copying an export back"))
     }
 
     /// The digest of what a query gives, whose columns are the export's.
-    pub(super) async fn digest(&self, conn: &mut PgConnection, query: &str) -> Result<Content, DisposalError> {
+    pub(super) async fn digest(
+        &self,
+        conn: &mut PgConnection,
+        query: &str,
+    ) -> Result<Content, DisposalError> {
         let mut digester = CopyDigester::new(self.manifest.columns.len());
         let statement = format!("COPY ({query}) TO STDOUT (FORMAT binary)");
         let mut rows = conn
@@ -86,7 +97,9 @@ impl Work<'_> {
             .await?
             .map_err(DisposalError::sql("read rows again"))?
         {
-            digester.feed(&bytes).map_err(|error| DisposalError::refused("digest", error.to_string()))?;
+            digester
+                .feed(&bytes)
+                .map_err(|error| DisposalError::refused("digest", error.to_string()))?;
         }
         let (rows, digest) = digester
             .finish()
