@@ -1,0 +1,8 @@
+"""ConnectorX into an Arrow table, then pyarrow's writer: connectorx_export.py URL TABLE FILE"""
+import sys
+import connectorx
+import pyarrow.parquet as pq
+
+url, table, file = sys.argv[1:4]
+arrow = connectorx.read_sql(url, f"SELECT * FROM public.{table}", return_type="arrow")
+pq.write_table(arrow, file, compression="zstd", compression_level=3)

@@ -1,0 +1,20 @@
+"""Whether a Parquet file holds a table's money exactly: exactness.py FILE... prints rows and the exact sums of its columns."""
+import json
+import sys
+from decimal import Decimal
+import pyarrow.parquet as pq
+
+COLUMNS = ["price", "amount", "quote_amount", "maker_fee", "taker_fee"]
+rows = 0
+sums = {name: Decimal(0) for name in COLUMNS}
+types = {}
+for path in sys.argv[1:]:
+    parquet = pq.ParquetFile(path)
+    for batch in parquet.iter_batches(columns=COLUMNS):
+        rows += batch.num_rows
+        for name in COLUMNS:
+            column = batch.column(name)
+            types[name] = str(column.type)
+            for value in column:
+                sums[name] += Decimal(str(value.as_py()))
+print(json.dumps({"rows": rows, "sums": {name: str(value) for name, value in sums.items()}, "types": types}))
