@@ -128,10 +128,11 @@ impl PartitionDisposal<'_> {
         identity: &PartitionIdentity,
         mandate: &Mandate,
     ) -> Result<UnitOutcome, DisposalError> {
-        let outcome = async {
+        // Boxed: what awaits it stays small.
+        let outcome = Box::pin(async {
             let unit = self.unit_for(identity, mandate).await?;
             self.drive(unit).await
-        };
+        });
         self.counted(&identity.table.plain(), outcome.await)
     }
 
@@ -141,10 +142,10 @@ impl PartitionDisposal<'_> {
     /// As [`PartitionDisposal::advance`].
     pub async fn resume(&self, unit: Unit) -> Result<UnitOutcome, DisposalError> {
         let table = unit.table.plain();
-        let outcome = async {
+        let outcome = Box::pin(async {
             let unit = self.restarted(unit).await?;
             self.drive(unit).await
-        };
+        });
         self.counted(&table, outcome.await)
     }
 

@@ -77,7 +77,7 @@ impl PartitionDisposal<'_> {
             recovered.push(Recovered::Finalized { partition });
         }
         for unit in self.open_units(&shape).await? {
-            recovered.extend(self.settle(unit).await?);
+            recovered.extend(Box::pin(self.settle(unit)).await?);
         }
         recovered.extend(self.sweep(&shape).await?);
         Ok(recovered)

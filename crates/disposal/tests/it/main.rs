@@ -13,4 +13,6 @@ mod partition_crash;
 mod partition_freeze;
 mod partition_locks;
 mod partition_refused;
+mod rows;
+mod run;
 mod stand;

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use eidos_disposal::export::{Content, verified};
 use eidos_disposal::unit::UnitState;
 
-use crate::stand::{Stand, mandate, refusal};
+use crate::stand::{JANUARY, Stand, mandate, refusal};
 
 const FEBRUARY: &str = "eidos_risk_audit_logs_2024_02";
 
@@ -16,9 +17,44 @@ fn part_of(objects: &[PathBuf], unit: &str) -> PathBuf {
     found.unwrap().clone()
 }
 
-fn change(path: &Path, edit: impl FnOnce(Vec<u8>) -> Vec<u8>) {
-    let content = std::fs::read(path).unwrap();
-    std::fs::write(path, edit(content)).unwrap();
+/// The objects of an export, and a part of another one.
+struct Files {
+    part: PathBuf,
+    manifest: PathBuf,
+    other: PathBuf,
+}
+
+type Damage = fn(&Files);
+
+const DAMAGES: [(&str, Damage); 6] = [
+    ("a byte in the middle", |files| {
+        change(&files.part, |bytes| {
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+        });
+    }),
+    ("cut off", |files| {
+        change(&files.part, |bytes| bytes.truncate(bytes.len() - 1));
+    }),
+    ("missing", |files| std::fs::remove_file(&files.part).unwrap()),
+    ("another unit's", |files| {
+        std::fs::copy(&files.other, &files.part).unwrap();
+    }),
+    ("the manifest edited", |files| {
+        change(&files.manifest, |bytes| {
+            let text = String::from_utf8(bytes.clone()).unwrap();
+            *bytes = text.replacen("400", "399", 1).into_bytes();
+        });
+    }),
+    ("the manifest missing", |files| {
+        std::fs::remove_file(&files.manifest).unwrap();
+    }),
+];
+
+fn change(path: &Path, edit: impl FnOnce(&mut Vec<u8>)) {
+    let mut content = std::fs::read(path).unwrap();
+    edit(&mut content);
+    std::fs::write(path, content).unwrap();
 }
 
 #[tokio::test]
@@ -30,57 +66,15 @@ async fn nothing_is_dropped_whose_export_is_not_sound_to_the_last_byte() {
     let february = run.disposal().advance(&february, &mandate()).await.unwrap().unit;
     let objects = stand.objects();
     let part = part_of(&objects, &january.unit_id.to_string());
-    let other = part_of(&objects, &february.unit_id.to_string());
-    let manifest = part.with_file_name("manifest.json");
-    let (sound_part, sound_manifest) = (std::fs::read(&part).unwrap(), std::fs::read(&manifest).unwrap());
-
-    type Damage<'a> = (&'a str, Box<dyn Fn() + 'a>);
-    let damages: Vec<Damage<'_>> = vec![
-        (
-            "a byte in the middle",
-            Box::new(|| {
-                change(&part, |mut bytes| {
-                    let middle = bytes.len() / 2;
-                    bytes[middle] ^= 1;
-                    bytes
-                })
-            }),
-        ),
-        (
-            "cut off",
-            Box::new(|| {
-                change(&part, |mut bytes| {
-                    bytes.truncate(bytes.len() - 1);
-                    bytes
-                })
-            }),
-        ),
-        ("missing", Box::new(|| std::fs::remove_file(&part).unwrap())),
-        (
-            "another unit's",
-            Box::new(|| {
-                std::fs::copy(&other, &part).unwrap();
-            }),
-        ),
-        (
-            "the manifest edited",
-            Box::new(|| {
-                change(&manifest, |bytes| {
-                    String::from_utf8(bytes)
-                        .unwrap()
-                        .replacen("400", "399", 1)
-                        .into_bytes()
-                })
-            }),
-        ),
-        (
-            "the manifest missing",
-            Box::new(|| std::fs::remove_file(&manifest).unwrap()),
-        ),
-    ];
+    let files = Files {
+        manifest: part.with_file_name("manifest.json"),
+        other: part_of(&objects, &february.unit_id.to_string()),
+        part,
+    };
+    let sound = [&files.part, &files.manifest].map(|path| std::fs::read(path).unwrap());
     let resting = january.quarantine_table.clone().unwrap();
-    for (name, damage) in damages {
-        damage();
+    for (name, damage) in DAMAGES {
+        damage(&files);
         let later = stand.later_run().await;
         let outcome = later
             .disposal()
@@ -97,8 +91,8 @@ async fn nothing_is_dropped_whose_export_is_not_sound_to_the_last_byte() {
             UnitState::Quarantined,
             "{name}"
         );
-        std::fs::write(&part, &sound_part).unwrap();
-        std::fs::write(&manifest, &sound_manifest).unwrap();
+        std::fs::write(&files.part, &sound[0]).unwrap();
+        std::fs::write(&files.manifest, &sound[1]).unwrap();
     }
     let later = stand.later_run().await;
     let done = later
@@ -165,4 +159,27 @@ async fn stand_unit(stand: &Stand, id: uuid::Uuid) -> eidos_disposal::unit::Unit
         .await
         .unwrap()
         .unwrap()
+}
+
+#[tokio::test]
+async fn an_export_that_does_not_hold_what_the_table_held_is_no_export() {
+    let stand = Stand::new().await;
+    let unit = stand.verified().await;
+    let run = stand.run().await;
+    let held = Content {
+        rows: 400,
+        digest: unit.content_digest.clone().unwrap().parse().unwrap(),
+    };
+    let manifest = unit.manifest().unwrap();
+    verified(&run.ctx, &stand.store, manifest.clone(), JANUARY, held)
+        .await
+        .unwrap();
+    let mut more = held;
+    more.rows += 1;
+    let mut other = held;
+    other.digest.add(b"one more row");
+    for wrong in [more, other] {
+        let outcome = verified(&run.ctx, &stand.store, manifest.clone(), JANUARY, wrong).await;
+        assert_eq!(refusal(outcome), "mismatch");
+    }
 }

@@ -8,7 +8,8 @@ use eidos_disposal::partition::{Recovered, UnitOutcome};
 use eidos_disposal::unit::{self, UnitState};
 use eidos_settings::SourceName;
 
-use crate::stand::{JANUARY, Run, Stand, mandate, refusal};
+use crate::run::Run;
+use crate::stand::{JANUARY, Stand, mandate, refusal};
 
 /// Polls `act` so often and then drops it, as a process drops everything when it dies. `None`: it did not get there.
 async fn killed_after<T>(polls: u32, act: impl Future<Output = T>) -> Option<T> {

@@ -21,11 +21,13 @@ async fn long_reader(stand: &Stand) -> sqlx::Transaction<'static, sqlx::Postgres
 }
 
 /// The longest any of many queries through the parent took while `act` ran.
-async fn slowest_query_during<T>(stand: &Stand, act: impl Future<Output = T>) -> (T, Duration, u32) {
+async fn slowest_query_during<T>(
+    stand: &Stand,
+    mut act: impl Future<Output = T> + Unpin,
+) -> (T, Duration, u32) {
     let mut session = PgConnection::connect(&stand.books.url()).await.unwrap();
     let query = format!("SELECT count(*) FROM {TABLE} WHERE id = 1001");
     let (mut slowest, mut asked) = (Duration::ZERO, 0);
-    let mut act = std::pin::pin!(act);
     loop {
         let started = Instant::now();
         let asking = sqlx::query(sqlx::AssertSqlSafe(query.clone())).execute(&mut session);
@@ -57,7 +59,7 @@ async fn nobody_waits_longer_than_the_lock_timeout_for_us() {
     stand.settings.lock_attempts = 4;
     let reader = long_reader(&stand).await;
     let run = stand.run().await;
-    let (outcome, slowest, asked) = slowest_query_during(&stand, stand.advance(&run)).await;
+    let (outcome, slowest, asked) = slowest_query_during(&stand, Box::pin(stand.advance(&run))).await;
     let busy = outcome.unwrap_err();
     assert!(matches!(busy, DisposalError::Busy { .. }), "{busy:?}");
     assert!(asked > 10, "{asked}");
@@ -95,7 +97,7 @@ async fn a_reader_of_the_partition_itself_does_not_make_others_wait_longer() {
         .await
         .unwrap();
     let run = stand.run().await;
-    let (outcome, slowest, _asked) = slowest_query_during(&stand, stand.advance(&run)).await;
+    let (outcome, slowest, _asked) = slowest_query_during(&stand, Box::pin(stand.advance(&run))).await;
     assert!(matches!(outcome, Err(DisposalError::Busy { .. })));
     assert!(
         slowest < Duration::from_millis(300 + 400),

@@ -6,13 +6,11 @@ use std::time::Duration;
 
 use eidos_archive_store::{ArchiveFormat, ArchiveStore, ArchiveStoreSettings};
 use eidos_core::db::{DatabaseSettings, JobsDb, connect_foreign, connect_jobs};
-use eidos_core::fence::{ForeignFence, MintRequest, mint};
+use eidos_core::fence::{MintRequest, mint};
 use eidos_core::migrations::{install_foreign_fence, install_foreign_freeze};
 use eidos_disposal::DisposalError;
 use eidos_disposal::catalogue::{self, TableShape};
-use eidos_disposal::partition::{
-    DropQuota, PartitionDisposal, PartitionIdentity, PartitionPolicy, UnitOutcome,
-};
+use eidos_disposal::partition::{DropQuota, PartitionIdentity, PartitionPolicy, UnitOutcome};
 use eidos_disposal::settings::DisposalSettings;
 use eidos_disposal::unit::{Mandate, Unit, UnitState};
 use eidos_runtime::{JobContext, Standalone};
@@ -20,6 +18,8 @@ use eidos_settings::{SecuritySection, SourceName};
 use eidos_testkit::{ScratchDir, TestDb};
 use eidos_types::{Clock, ExecutionId, JobName, NodeId, SharedClock, Slot, SystemClock};
 use sqlx::{AssertSqlSafe, PgPool};
+
+use crate::run::Run;
 
 pub(crate) const TABLE: &str = "eidos_risk_audit_logs";
 /// First instants of January, February, March and April 2024, UTC.
@@ -42,16 +42,6 @@ pub(crate) struct Stand {
     pub(crate) store: ArchiveStore,
     pub(crate) settings: DisposalSettings,
     dir: ScratchDir,
-}
-
-/// One run of the job.
-pub(crate) struct Run {
-    pub(crate) ctx: JobContext,
-    pub(crate) foreign: ForeignFence,
-    pub(crate) quota: DropQuota,
-    pub(crate) policy: PartitionPolicy,
-    store: Option<ArchiveStore>,
-    settings: DisposalSettings,
 }
 
 impl Stand {
@@ -341,40 +331,6 @@ impl Stand {
         let mut found = self.objects();
         found.retain(|path| path.ends_with("manifest.json"));
         found
-    }
-}
-
-impl Run {
-    pub(crate) fn disposal(&self) -> PartitionDisposal<'_> {
-        PartitionDisposal {
-            ctx: &self.ctx,
-            foreign: &self.foreign,
-            store: self.store.as_ref(),
-            settings: &self.settings,
-            policy: self.policy.clone(),
-            quota: &self.quota,
-        }
-    }
-
-    /// Without an export.
-    pub(crate) fn unarchived(mut self) -> Self {
-        self.policy.archive = None;
-        self
-    }
-
-    /// Goes no further than `frozen`: nowhere to export to.
-    pub(crate) fn without_store(mut self) -> Self {
-        self.store = None;
-        self
-    }
-
-    pub(crate) fn with_quarantine_days(mut self, days: u32) -> Self {
-        self.policy.quarantine_days = days;
-        self
-    }
-
-    pub(crate) async fn recover(&self) -> Vec<eidos_disposal::partition::Recovered> {
-        self.disposal().recover(&TABLE.parse().unwrap()).await.unwrap()
     }
 }
 
