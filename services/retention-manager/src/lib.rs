@@ -18,6 +18,7 @@
 //!
 //! Read in this order: [`domain`] (the decisions), [`jobs::partition_manage`] (the sentence), [`partitions`] (its SQL).
 
+pub mod cleanup;
 pub mod domain;
 pub mod jobs;
 pub mod partitions;

@@ -1,6 +1,8 @@
 //! The decisions: pure, and the same whatever the clock, the time zone or the order of the catalogue.
 
+pub mod candles;
 pub mod layout;
 pub mod month;
 pub mod naming;
+pub mod retention;
 pub mod tiling;

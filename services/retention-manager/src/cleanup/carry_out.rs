@@ -1,0 +1,241 @@
+//! The run in its order: what is due leaves quarantine, expired partitions go there, rows are deleted, candles are
+//! thinned out. What is in the way of one table never stops another.
+
+use std::collections::BTreeSet;
+
+use eidos_disposal::DisposalError;
+use eidos_disposal::partition::{DropQuota, PartitionDisposal, UnitOutcome, Waiting};
+use eidos_disposal::plan::Plan;
+use eidos_disposal::rows::{RowDisposal, RowIdentity};
+use eidos_disposal::unit::Unit;
+use eidos_runtime::{JobContext, JobError};
+use eidos_settings::SourceName;
+
+use super::approval::Approval;
+use super::candles::CandleRun;
+use super::record::{self, Recorder};
+use super::report::{Report, UnitReport};
+use super::rules::{PartitionRule, PlainRule};
+use super::stop::Budget;
+use super::survey::{Piece, Survey, Task};
+use super::survey_partitions::policy;
+use super::gauges;
+use crate::jobs::data_cleanup::{DataCleanup, Fences};
+
+/// One run's means.
+struct Run<'a> {
+    job: &'a DataCleanup,
+    ctx: &'a JobContext,
+    fences: &'a mut Fences,
+    approval: Approval<'a>,
+    quota: DropQuota,
+    budget: Budget,
+    /// Tables that failed in a way that will not pass within this run.
+    given_up: BTreeSet<(SourceName, String)>,
+}
+
+/// Does the work. `approved`: the plan a person applies; the survey was verified to be the same.
+///
+/// # Errors
+/// [`JobError`] once the run must end, or when anything was in doubt.
+pub(crate) async fn carry_out(
+    job: &DataCleanup,
+    ctx: &JobContext,
+    fences: &mut Fences,
+    survey: Survey<'_>,
+    approved: Option<&Plan>,
+) -> Result<Report, JobError> {
+    let Survey { pieces, releases, mut report } = survey;
+    let mut run = Run {
+        approval: Approval::new(ctx, approved, &report.plan),
+        quota: DropQuota::new(job.disposal.drops_per_run),
+        budget: Budget::of(ctx),
+        given_up: BTreeSet::new(),
+        job,
+        ctx,
+        fences,
+    };
+    report.applied = approved.map(|plan| plan.digest.clone());
+    for release in releases {
+        let table = release.rule.table.as_str();
+        let released = run.release(release.rule, &release.unit, &release.reason).await;
+        match released {
+            Ok(unit) => report.table(release.rule.source, table).units.push(UnitReport::of(&unit, &["release"])),
+            Err(error) => run.note(&mut report, release.rule.source, table, error)?,
+        }
+    }
+    let total = u64::try_from(pieces.len()).ok();
+    for (number, piece) in (1..).zip(pieces) {
+        ctx.check_cancelled()?;
+        if run.budget.is_spent(ctx) {
+            report.to_be_continued = true;
+            break;
+        }
+        run.piece(&mut report, &piece).await?;
+        ctx.progress(number, total);
+    }
+    gauges::publish(job, ctx).await;
+    report.publish();
+    report.verdict()?;
+    Ok(report)
+}
+
+impl Run<'_> {
+    async fn piece(&mut self, report: &mut Report, piece: &Piece<'_>) -> Result<(), JobError> {
+        let (source, table) = piece.place();
+        if self.given_up.contains(&(source, table.clone())) {
+            return Ok(());
+        }
+        if piece.item.blocked.is_some() || self.approval.was_blocked(&piece.item) {
+            tracing::info!(object = piece.item.object, blocked = ?piece.item.blocked, "stays");
+            return Ok(());
+        }
+        if !self.approval.given(piece.approval, piece.unit.as_ref()) {
+            report.table(source, &table).waiting_for_approval += 1;
+            return Ok(());
+        }
+        let done = match &piece.task {
+            Task::Drop(rule) | Task::Partition(rule, _) => self.partition(report, rule, piece).await,
+            Task::Rows(rule, identity) => self.rows(report, rule, identity.as_deref(), piece).await,
+            Task::Candles(_) => self.candles(report, piece).await,
+        };
+        match done {
+            Ok(()) => Ok(()),
+            Err(error) => self.note(report, source, &table, error),
+        }
+    }
+
+    async fn partition(
+        &mut self,
+        report: &mut Report,
+        rule: &PartitionRule,
+        piece: &Piece<'_>,
+    ) -> Result<(), DisposalError> {
+        let foreign = self.fences.of(self.job, self.ctx, rule.source).await?;
+        let disposal = PartitionDisposal {
+            ctx: self.ctx,
+            foreign: &foreign,
+            store: self.job.store.as_ref(),
+            settings: &self.job.disposal,
+            policy: policy(rule),
+            quota: &self.quota,
+        };
+        let outcome: UnitOutcome = match (&piece.task, &piece.unit) {
+            (Task::Drop(_), Some(unit)) => disposal.resume(unit.clone()).await?,
+            (Task::Partition(_, identity), _) => disposal.advance(identity, &self.approval.mandate).await?,
+            _ => return Ok(()),
+        };
+        if outcome.waiting == Some(Waiting::Quota) {
+            report.to_be_continued = true;
+        }
+        report.table(rule.source, rule.table.as_str()).units.push(UnitReport::of(&outcome.unit, &outcome.acts));
+        if !outcome.acts.is_empty() {
+            let mut step = self.ctx.step().await?;
+            record::progress(&mut step, &outcome.unit.table.name, outcome.unit.upper_ms).await?;
+            step.commit().await?;
+        }
+        Ok(())
+    }
+
+    async fn rows(
+        &mut self,
+        report: &mut Report,
+        rule: &PlainRule,
+        identity: Option<&RowIdentity>,
+        piece: &Piece<'_>,
+    ) -> Result<(), DisposalError> {
+        let foreign = self.fences.of(self.job, self.ctx, rule.source).await?;
+        let disposal = RowDisposal {
+            ctx: self.ctx,
+            foreign: &foreign,
+            store: self.job.store.as_ref(),
+            settings: &self.job.disposal,
+            rule: &rule.rows,
+        };
+        let outcome = match (identity, &piece.unit) {
+            (Some(identity), _) => disposal.advance(identity, &self.approval.mandate).await?,
+            (None, Some(unit)) => disposal.resume(unit.clone()).await?,
+            (None, None) => return Ok(()),
+        };
+        let (unit, table) = (&outcome.unit, report.table(rule.source, rule.table.as_str()));
+        let act = if unit.archived { "archive and delete" } else { "delete" };
+        let mut done = UnitReport::of(unit, &[act]);
+        done.rows = i64::try_from(outcome.deleted).ok();
+        table.units.push(done);
+        if let Some(left) = outcome.left {
+            table.problems.push(format!("{}: {left}", unit.unit_name));
+        }
+        let mut step = self.ctx.step().await?;
+        record::progress(&mut step, &unit.table.name, unit.upper_ms).await?;
+        step.commit().await?;
+        Ok(())
+    }
+
+    async fn release(
+        &mut self,
+        rule: &PartitionRule,
+        unit: &Unit,
+        reason: &str,
+    ) -> Result<Unit, DisposalError> {
+        let foreign = self.fences.of(self.job, self.ctx, rule.source).await?;
+        let disposal = PartitionDisposal {
+            ctx: self.ctx,
+            foreign: &foreign,
+            store: self.job.store.as_ref(),
+            settings: &self.job.disposal,
+            policy: policy(rule),
+            quota: &self.quota,
+        };
+        disposal.release(unit, reason).await
+    }
+
+    async fn candles(&mut self, report: &mut Report, piece: &Piece<'_>) -> Result<(), DisposalError> {
+        let Task::Candles(work) = &piece.task else {
+            return Ok(());
+        };
+        let foreign = self.fences.of(self.job, self.ctx, work.rule.source).await?;
+        let means = CandleRun {
+            ctx: self.ctx,
+            foreign: &foreign,
+            settings: &self.job.disposal,
+            recorder: Recorder { ctx: self.ctx, mandate: self.approval.mandate.clone() },
+            budget: self.budget,
+        };
+        let mut candles = work.report();
+        let done = work.delete(&means, &mut candles).await;
+        report.to_be_continued |= candles.to_be_continued;
+        report.candles.push(candles);
+        done
+    }
+
+    /// What is in the way of a piece goes into the report, unless the run itself must end. Only a refusal is about the
+    /// piece alone; anything else would meet the table's other pieces as well.
+    fn note(
+        &mut self,
+        report: &mut Report,
+        source: SourceName,
+        table: &str,
+        error: DisposalError,
+    ) -> Result<(), JobError> {
+        if error.ends_the_run() {
+            return Err(error.into());
+        }
+        report.failed(source, table, &error);
+        if error.refusal().is_none() {
+            self.given_up.insert((source, table.to_owned()));
+        }
+        Ok(())
+    }
+}
+
+impl Piece<'_> {
+    /// The database and the table as the rule names it.
+    pub(super) fn place(&self) -> (SourceName, String) {
+        let (source, table) = match &self.task {
+            Task::Drop(rule) | Task::Partition(rule, _) => (rule.source, &rule.table),
+            Task::Rows(rule, _) => (rule.source, &rule.table),
+            Task::Candles(work) => (work.rule.source, &work.rule.table),
+        };
+        (source, table.as_str().to_owned())
+    }
+}

@@ -1,0 +1,31 @@
+//! What `data-cleanup` is made of.
+//!
+//! [`rules`] what the settings say · `survey` what has outlived its time, as a plan · `approval` whose word is needed ·
+//! `carry_out` the run in its order · `candles` (`candle_sql`, `hypertable`) proof and deletion of candles · [`report`]
+//! what people read.
+
+mod approval;
+mod candle_sql;
+pub mod candles;
+mod carry_out;
+mod gauges;
+mod holds;
+mod hypertable;
+mod ready;
+mod record;
+mod recover;
+pub mod report;
+pub mod rules;
+mod stop;
+mod survey;
+mod survey_candles;
+mod survey_partitions;
+mod survey_plain;
+pub mod without_rule;
+
+pub(crate) use approval::{approved_plan, verify};
+pub(crate) use carry_out::carry_out;
+pub(crate) use recover::recover;
+pub(crate) use survey::survey;
+
+pub use candle_sql::Verdict;

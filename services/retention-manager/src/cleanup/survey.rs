@@ -1,0 +1,231 @@
+//! What has outlived its time, table by table, as pieces of work and as the plan a person reads. Nothing is changed.
+//!
+//! A table that cannot be looked at has a problem in the report and no piece in the plan; the others are not disturbed.
+
+use std::collections::BTreeSet;
+
+use eidos_core::ident::SqlIdent;
+use eidos_disposal::DisposalError;
+use eidos_disposal::partition::PartitionIdentity;
+use eidos_disposal::plan::{Note, Plan, PlanItem};
+use eidos_disposal::rows::RowIdentity;
+use eidos_disposal::unit::Unit;
+use eidos_runtime::{Job, JobContext, JobError};
+use eidos_settings::SourceName;
+use eidos_types::Slot;
+
+use super::candles::{CandleReport, CandleWork};
+use super::stop::Budget;
+use super::report::{Report, TableReport};
+use super::rules::{PartitionRule, PlainRule};
+use super::{holds, survey_candles, survey_partitions, survey_plain, without_rule};
+use crate::jobs::data_cleanup::DataCleanup;
+
+/// One piece of work.
+pub(super) struct Piece<'a> {
+    pub(super) item: PlanItem,
+    pub(super) task: Task<'a>,
+    /// Whether its rule reserves it for a person.
+    pub(super) approval: bool,
+    /// The unit it is continued as.
+    pub(super) unit: Option<Unit>,
+}
+
+/// What kind of work, with what it needs. In the order of a run.
+pub(super) enum Task<'a> {
+    /// A partition whose quarantine is over.
+    Drop(&'a PartitionRule),
+    /// An expired partition.
+    Partition(&'a PartitionRule, Box<PartitionIdentity>),
+    /// A month of rows; without an identity no row is left and only its unit remains to be closed.
+    Rows(&'a PlainRule, Option<Box<RowIdentity>>),
+    /// Candles of one interval.
+    Candles(Box<CandleWork>),
+}
+
+impl Task<'_> {
+    const fn order(&self) -> u8 {
+        match self {
+            Self::Drop(_) => 0,
+            Self::Partition(..) => 1,
+            Self::Rows(..) => 2,
+            Self::Candles(_) => 3,
+        }
+    }
+}
+
+/// A unit whose partition stays after all: its freeze is taken away.
+pub(super) struct Release<'a> {
+    pub(super) rule: &'a PartitionRule,
+    pub(super) unit: Unit,
+    pub(super) reason: String,
+}
+
+/// What one table has.
+#[derive(Default)]
+pub(super) struct Looked<'a> {
+    pub(super) pieces: Vec<Piece<'a>>,
+    pub(super) releases: Vec<Release<'a>>,
+    pub(super) notes: Vec<String>,
+    pub(super) cutoff_ms: Option<i64>,
+    pub(super) unfinished: Option<u64>,
+    /// Units that rest in quarantine and are not due.
+    pub(super) resting: Vec<Unit>,
+}
+
+/// Everything that is to be done.
+pub(crate) struct Survey<'a> {
+    pub(super) pieces: Vec<Piece<'a>>,
+    pub(super) releases: Vec<Release<'a>>,
+    pub(super) report: Report,
+}
+
+impl Survey<'_> {
+    /// The work, as a person reads it.
+    pub(crate) const fn plan(&self) -> &Plan {
+        &self.report.plan
+    }
+
+    /// What went wrong before was worth another attempt.
+    pub(crate) const fn retry_if(&mut self, retryable: bool) {
+        self.report.retryable |= retryable;
+    }
+
+    /// The report of a dry run: the plan, and what of the candles is proved.
+    ///
+    /// # Errors
+    /// [`JobError`] once the run must end.
+    pub(crate) async fn planned(mut self, job: &DataCleanup, ctx: &JobContext) -> Result<Report, JobError> {
+        let budget = Budget::of(ctx);
+        for piece in &self.pieces {
+            let Task::Candles(work) = &piece.task else {
+                continue;
+            };
+            match judge(job, ctx, work, budget).await {
+                Ok(candles) => self.report.candles.push(candles),
+                Err(error) if error.ends_the_run() => return Err(error.into()),
+                Err(error) => self.report.failed(work.rule.source, work.rule.table.as_str(), &error),
+            }
+        }
+        for piece in self.pieces.iter().filter(|piece| piece.approval) {
+            let (source, table) = piece.place();
+            self.report.table(source, &table).waiting_for_approval += 1;
+        }
+        Ok(self.report)
+    }
+}
+
+async fn judge(
+    job: &DataCleanup,
+    ctx: &JobContext,
+    work: &CandleWork,
+    budget: Budget,
+) -> Result<CandleReport, DisposalError> {
+    let held = holds::of_table(ctx, work.rule.source, &work.shape.relation).await?;
+    let pool = job.pool(work.rule.source)?;
+    work.judge(ctx, pool, &job.disposal, &holds::ranges(&held), budget).await
+}
+
+/// Looks at every table. `slot` decides what is expired; `reports` is what is known about the tables already.
+///
+/// # Errors
+/// [`JobError`] once the run must end.
+pub(crate) async fn survey<'a>(
+    job: &'a DataCleanup,
+    ctx: &JobContext,
+    slot: Slot,
+    only: Option<&BTreeSet<String>>,
+    tables: Vec<TableReport>,
+) -> Result<Survey<'a>, JobError> {
+    let mut report = Report {
+        slot,
+        dry_run: ctx.dry_run(),
+        applied: None,
+        to_be_continued: false,
+        tables,
+        candles: Vec::new(),
+        without_rule: Vec::new(),
+        problems: Vec::new(),
+        plan: Plan::new(DataCleanup::NAME, slot, Vec::new(), Vec::new()).map_err(JobError::from)?,
+        retryable: false,
+    };
+    let mut found = Found { report: &mut report, pieces: Vec::new(), releases: Vec::new(), notes: Vec::new() };
+    tables_of(job, ctx, slot, only, &mut found).await?;
+    let Found { mut pieces, releases, mut notes, .. } = found;
+    pieces.sort_by_key(|piece| piece.task.order());
+    let forgotten = without_rule::look(&job.sources, &job.same_database, &job.rules).await;
+    notes.extend(forgotten.forgotten.iter().map(|table| {
+        Note::new(format!("{} {} has no retention rule and is kept for ever by accident", table.source, table.table))
+    }));
+    report.without_rule = forgotten.forgotten;
+    report.problems.extend(forgotten.problems);
+    let items = pieces.iter().map(|piece| piece.item.clone()).collect();
+    report.plan = Plan::new(DataCleanup::NAME, slot, items, notes).map_err(JobError::from)?;
+    Ok(Survey { pieces, releases, report })
+}
+
+async fn tables_of<'a>(
+    job: &'a DataCleanup,
+    ctx: &JobContext,
+    slot: Slot,
+    only: Option<&BTreeSet<String>>,
+    found: &mut Found<'_, 'a>,
+) -> Result<(), JobError> {
+    let wanted = |table: &SqlIdent| only.is_none_or(|only| only.contains(table.as_str()));
+    for rule in job.rules.partitioned.iter().filter(|rule| wanted(&rule.table)) {
+        ctx.check_cancelled()?;
+        found.add(rule.source, &rule.table, survey_partitions::look(job, ctx, slot, rule).await)?;
+    }
+    for rule in job.rules.plain.iter().filter(|rule| wanted(&rule.table)) {
+        ctx.check_cancelled()?;
+        found.add(rule.source, &rule.table, survey_plain::look(job, ctx, slot, rule).await)?;
+    }
+    for rule in job.rules.candles.iter().filter(|rule| wanted(&rule.table)) {
+        ctx.check_cancelled()?;
+        found.add(rule.source, &rule.table, survey_candles::look(job, ctx, slot, rule).await)?;
+    }
+    Ok(())
+}
+
+/// Where what was found about each table goes.
+struct Found<'r, 'a> {
+    report: &'r mut Report,
+    pieces: Vec<Piece<'a>>,
+    releases: Vec<Release<'a>>,
+    notes: Vec<Note>,
+}
+
+impl<'a> Found<'_, 'a> {
+    fn add(
+        &mut self,
+        source: SourceName,
+        table: &SqlIdent,
+        looked: Result<Looked<'a>, DisposalError>,
+    ) -> Result<(), JobError> {
+        let table = table.as_str();
+        let looked = match looked {
+            Ok(looked) => looked,
+            Err(error) if error.ends_the_run() => return Err(error.into()),
+            Err(error) => {
+                self.report.failed(source, table, &error);
+                self.notes.push(Note::new(format!("{source} {table}: {error}")));
+                return Ok(());
+            }
+        };
+        if looked.pieces.iter().any(|piece| piece.approval) {
+            self.notes.push(Note::new(format!(
+                "{source} {table} has require_approval: only a person who applies this plan disposes of it"
+            )));
+        }
+        let held = looked.pieces.iter().filter(|piece| piece.item.blocked.is_some()).count();
+        let report = self.report.table(source, table);
+        report.cutoff_ms = looked.cutoff_ms.or(report.cutoff_ms);
+        report.unfinished = looked.unfinished.or(report.unfinished);
+        report.held += u64::try_from(held).unwrap_or(u64::MAX);
+        report.units.extend(looked.resting.iter().map(|unit| super::report::UnitReport::of(unit, &[])));
+        self.notes.extend(looked.notes.into_iter().map(|note| Note::new(format!("{source} {table}: {note}"))));
+        self.pieces.extend(looked.pieces);
+        self.releases.extend(looked.releases);
+        Ok(())
+    }
+}

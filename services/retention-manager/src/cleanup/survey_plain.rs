@@ -1,0 +1,166 @@
+//! The rows of one plain table, month by month.
+
+use eidos_disposal::DisposalError;
+use eidos_disposal::catalogue::{self, TableShape, quoted};
+use eidos_disposal::export::LongRead;
+use eidos_disposal::hold::Hold;
+use eidos_disposal::plan::{Action, PlanItem};
+use eidos_disposal::rows::{self, RowIdentity, RowMonth, RowSurvey};
+use eidos_disposal::unit::{self, Unit, UnitKind};
+use eidos_runtime::JobContext;
+use eidos_types::Slot;
+use serde_json::json;
+use sqlx::{AssertSqlSafe, PgConnection};
+
+use super::holds;
+use super::report::instant;
+use super::rules::PlainRule;
+use super::survey::{Looked, Piece, Task};
+use crate::domain::retention;
+use crate::jobs::data_cleanup::DataCleanup;
+
+/// Looks at the rows of one table.
+pub(super) async fn look<'a>(
+    job: &DataCleanup,
+    ctx: &JobContext,
+    slot: Slot,
+    rule: &'a PlainRule,
+) -> Result<Looked<'a>, DisposalError> {
+    let cutoff_ms = retention::cutoff_ms(slot.instant(), rule.retention_months);
+    let mut read = LongRead::open(job.pool(rule.source)?, &job.disposal).await?;
+    let found = look_in(read.conn(), rule, cutoff_ms).await;
+    read.close().await;
+    let (shape, survey, unfinished) = found?;
+    let holds = holds::of_table(ctx, rule.source, &shape.relation).await?;
+    let mut open: Vec<Unit> = unit::list_open(ctx.jobs_db().control(), rule.source, Some(&shape.relation))
+        .await?
+        .into_iter()
+        .filter(|unit| unit.kind == UnitKind::Rows && unit.job_name == ctx.job().as_str())
+        .collect();
+    let mut looked = Looked {
+        cutoff_ms: Some(cutoff_ms),
+        unfinished: Some(unfinished),
+        notes: survey.notes,
+        ..Looked::default()
+    };
+    for month in &survey.months {
+        looked.pieces.push(piece(rule, &shape, month, &holds, &mut open)?);
+    }
+    // All its rows are gone, and the process ended before that was written down.
+    looked.pieces.extend(open.into_iter().map(|unit| rest(rule, unit, &holds)));
+    Ok(looked)
+}
+
+async fn look_in(
+    conn: &mut PgConnection,
+    rule: &PlainRule,
+    cutoff_ms: i64,
+) -> Result<(TableShape, RowSurvey, u64), DisposalError> {
+    let name = rule.table.as_str();
+    let shape = catalogue::read_table(&mut *conn, &rule.table).await?.ok_or_else(|| {
+        DisposalError::refused(
+            "rule",
+            format!("{name} does not exist; correct data_retention.regular_tables or databases.{}", rule.source),
+        )
+    })?;
+    if shape.partitioning.is_some() {
+        return Err(DisposalError::refused(
+            "rule",
+            format!("{name} is partitioned, but has a rule in data_retention.regular_tables; move it to partitioned_tables"),
+        ));
+    }
+    let survey = rows::survey(&mut *conn, &shape, &rule.rows, cutoff_ms).await?;
+    let query = format!(
+        "SELECT count(*) FROM {} WHERE {} < $1",
+        shape.relation,
+        quoted(&rule.rows.time_column)
+    );
+    let expired: i64 = sqlx::query_scalar(AssertSqlSafe(query))
+        .bind(cutoff_ms)
+        .fetch_one(conn)
+        .await
+        .map_err(DisposalError::sql("count the expired rows"))?;
+    let due: u64 = survey.months.iter().map(|month| month.rows).sum();
+    Ok((shape, survey, expired.unsigned_abs().saturating_sub(due)))
+}
+
+fn piece<'a>(
+    rule: &'a PlainRule,
+    shape: &TableShape,
+    month: &RowMonth,
+    holds: &[Hold],
+    open: &mut Vec<Unit>,
+) -> Result<Piece<'a>, DisposalError> {
+    let identity = RowIdentity::of(shape, &rule.rows, month);
+    let object = identity.unit_name();
+    let window = (month.lower_ms, month.upper_ms);
+    let unit = open
+        .iter()
+        .position(|unit| unit.unit_name == object)
+        .map(|index| open.swap_remove(index));
+    let item = PlanItem {
+        source: rule.source,
+        table: shape.relation.plain(),
+        object,
+        action: action(rule),
+        window_ms: Some(window),
+        rows_estimate: Some(month.rows),
+        bytes: None,
+        locks: vec![format!("row locks of at most {} rows of {}", rule.rows.batch_rows, shape.relation.plain())],
+        steps: steps(rule),
+        reason: format!(
+            "{} months are kept: finished rows before {}",
+            rule.retention_months,
+            instant(month.upper_ms)
+        ),
+        blocked: holds::blocking(holds, window),
+        identity: identity.to_value()?,
+    };
+    Ok(Piece {
+        item,
+        task: Task::Rows(rule, Some(Box::new(identity))),
+        approval: rule.require_approval,
+        unit,
+    })
+}
+
+/// A unit that is on its way and of which no row is left.
+fn rest<'a>(rule: &'a PlainRule, unit: Unit, holds: &[Hold]) -> Piece<'a> {
+    let window = (unit.lower_ms, unit.upper_ms);
+    let item = PlanItem {
+        source: rule.source,
+        table: unit.table.plain(),
+        object: unit.unit_name.clone(),
+        action: action(rule),
+        window_ms: Some(window),
+        rows_estimate: Some(0),
+        bytes: None,
+        locks: Vec::new(),
+        steps: vec!["finish what an earlier run began; no row is left".to_owned()],
+        reason: format!("it is {}", unit.state),
+        blocked: holds::blocking(holds, window),
+        identity: json!({ "unit_id": unit.unit_id, "table_oid": unit.table_oid }),
+    };
+    Piece {
+        item,
+        task: Task::Rows(rule, None),
+        approval: rule.require_approval,
+        unit: Some(unit),
+    }
+}
+
+const fn action(rule: &PlainRule) -> Action {
+    if rule.rows.archive.is_some() { Action::ArchiveAndDelete } else { Action::Delete }
+}
+
+fn steps(rule: &PlainRule) -> Vec<String> {
+    let rows = rule.rows.batch_rows;
+    if rule.rows.archive.is_some() {
+        vec![
+            "export, read the export back, compare it with the rows".to_owned(),
+            format!("delete {rows} rows at a time, each time comparing what was deleted with the export"),
+        ]
+    } else {
+        vec![format!("delete {rows} rows at a time")]
+    }
+}

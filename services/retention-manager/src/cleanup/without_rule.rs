@@ -1,0 +1,98 @@
+//! Tables nobody decided about (ruling 37): reported in every run, in the plan and as a metric, never forgotten.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use eidos_disposal::DisposalError;
+use eidos_disposal::catalogue::{self, Relation, source_of};
+use eidos_settings::SourceName;
+use eidos_telemetry::metric;
+use serde::Serialize;
+use sqlx::PgPool;
+
+use super::rules::Rules;
+use crate::sources::Sources;
+
+/// A table without a rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Forgotten {
+    /// Whose table it is by its name; of other tables, the database it was found in.
+    pub source: SourceName,
+    /// `schema.table`.
+    pub table: String,
+    /// Disk it takes with its partitions and indexes; 0 where that cannot be told.
+    pub bytes: i64,
+}
+
+/// What was found, and what could not be looked at.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Found {
+    pub(super) forgotten: Vec<Forgotten>,
+    pub(super) problems: Vec<String>,
+}
+
+/// Looks into every connected database once and sets the gauges. A database that does not answer is a problem of its
+/// own; the others are looked at all the same.
+pub(super) async fn look(
+    sources: &Sources,
+    same_database: &BTreeMap<SourceName, SourceName>,
+    rules: &Rules,
+) -> Found {
+    let database_of = |source: SourceName| same_database.get(&source).copied().unwrap_or(source);
+    let mut seen = BTreeSet::new();
+    let mut found = Found::default();
+    for (source, pool) in sources.iter() {
+        let database = database_of(source);
+        if !seen.insert(database) {
+            continue;
+        }
+        match tables(pool, rules).await {
+            Ok(tables) => found.forgotten.extend(tables.into_iter().map(|(relation, bytes)| {
+                let named = source_of(&relation.name).filter(|named| database_of(*named) == database);
+                Forgotten {
+                    source: named.unwrap_or(source),
+                    table: relation.plain(),
+                    bytes,
+                }
+            })),
+            Err(error) => {
+                tracing::warn!(%source, %error, "could not look for tables without a retention rule");
+                found.problems.push(format!("{source}: could not look for tables without a rule: {error}"));
+            }
+        }
+    }
+    found.forgotten.sort_by(|left, right| (left.source, &left.table).cmp(&(right.source, &right.table)));
+    publish(sources, &found);
+    found
+}
+
+async fn tables(pool: &PgPool, rules: &Rules) -> Result<Vec<(Relation, i64)>, DisposalError> {
+    let mut conn = pool.acquire().await.map_err(DisposalError::sql("get a connection to look at tables"))?;
+    let mut tables = Vec::new();
+    for relation in catalogue::list_tables(&mut conn).await? {
+        if rules.decides_about(&relation.schema, &relation.name) {
+            continue;
+        }
+        let bytes: i64 = sqlx::query_scalar(
+            "SELECT coalesce(sum(pg_total_relation_size(relid)), 0)::bigint FROM pg_partition_tree(to_regclass($1))",
+        )
+        .bind(relation.to_string())
+        .fetch_one(&mut *conn)
+        .await
+        .map_err(DisposalError::sql("ask for the size of a table"))?;
+        tables.push((relation, bytes));
+    }
+    Ok(tables)
+}
+
+fn publish(sources: &Sources, found: &Found) {
+    for (source, _pool) in sources.iter() {
+        let count = found.forgotten.iter().filter(|table| table.source == source).count();
+        metric::retention_tables_without_rule(source.as_str(), u64::try_from(count).unwrap_or(u64::MAX));
+    }
+    for table in &found.forgotten {
+        tracing::warn!(
+            source = %table.source, table = table.table, bytes = table.bytes,
+            "no retention rule: add one to data_retention, or the table to data_retention.keep_forever"
+        );
+    }
+}

@@ -1,0 +1,158 @@
+//! `data-cleanup`: what has outlived its time leaves, proved first.
+//!
+//! ```text
+//! recover          what earlier runs left is put in order
+//! survey           catalogue, rules, holds, units on their way: what is due, as a plan; a dry run ends here
+//! approval         a plan that a person applies must still be exactly the work; the schedule leaves what is reserved
+//! carry out        due drops, new partitions, rows, candles; each table for itself
+//! the end          gauges, report; anything in doubt fails the run after everything else was done
+//! ```
+//!
+//! Creating partitions is never this job's business: a failed drop must not keep tomorrow's partition from being made.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use eidos_archive_store::ArchiveStore;
+use eidos_core::fence::ForeignFence;
+use eidos_disposal::DisposalError;
+use eidos_disposal::plan::Plan;
+use eidos_disposal::settings::DisposalSettings;
+use eidos_runtime::{Job, JobContext, JobError};
+use eidos_settings::SourceName;
+use serde::{Deserialize, Serialize};
+use sqlx::pool::PoolConnection;
+use sqlx::{PgPool, Postgres};
+
+use crate::cleanup::report::Report;
+use crate::cleanup::rules::Rules;
+use crate::cleanup::{approved_plan, carry_out, recover, survey, verify};
+use crate::sources::Sources;
+
+/// The job.
+pub struct DataCleanup {
+    /// The databases.
+    pub sources: Sources,
+    /// What is kept for how long.
+    pub rules: Rules,
+    /// What it shares with the other jobs.
+    pub disposal: DisposalSettings,
+    /// Where exports go; `None` only where no rule demands an archive.
+    pub store: Option<ArchiveStore>,
+    /// Sources that are one database: each with the source it is looked at through.
+    pub same_database: BTreeMap<SourceName, SourceName>,
+}
+
+/// What a caller may ask of one run.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Params {
+    /// Does what this plan says, or refuses: the digest of a dry run.
+    pub plan: Option<String>,
+    /// Only these tables, named as in the rules.
+    pub tables: Option<Vec<String>>,
+}
+
+/// The run's right to write to each database, asked for when it is first needed.
+#[derive(Debug, Default)]
+pub(crate) struct Fences(BTreeMap<SourceName, ForeignFence>);
+
+impl Fences {
+    pub(crate) async fn of(
+        &mut self,
+        job: &DataCleanup,
+        ctx: &JobContext,
+        source: SourceName,
+    ) -> Result<ForeignFence, DisposalError> {
+        if let Some(fence) = self.0.get(&source) {
+            return Ok(fence.clone());
+        }
+        let fence = job.sources.fence(ctx, source).await?;
+        self.0.insert(source, fence.clone());
+        Ok(fence)
+    }
+}
+
+impl DataCleanup {
+    /// The pool of a source.
+    pub(crate) fn pool(&self, source: SourceName) -> Result<&PgPool, DisposalError> {
+        self.sources.pool(source).ok_or_else(|| {
+            DisposalError::refused("rule", format!("databases.{source} is not connected; set databases.{source}.url"))
+        })
+    }
+
+    pub(crate) async fn connection(&self, source: SourceName) -> Result<PoolConnection<Postgres>, DisposalError> {
+        self.pool(source)?
+            .acquire()
+            .await
+            .map_err(DisposalError::sql("get a connection to look at a table"))
+    }
+
+    /// The tables a run is about: those that were asked for, or those an approved plan names.
+    fn only(&self, params: &Params, approved: Option<&Plan>) -> Option<BTreeSet<String>> {
+        if let Some(tables) = &params.tables {
+            return Some(tables.iter().cloned().collect());
+        }
+        let planned: BTreeSet<&str> = approved?.items.iter().map(|item| item.table.as_str()).collect();
+        let is_planned = |table: &str| {
+            planned.iter().any(|plain| *plain == table || plain.rsplit('.').next() == Some(table))
+        };
+        Some(self.known_tables().into_iter().filter(|table| is_planned(table)).map(str::to_owned).collect())
+    }
+
+    fn known_tables(&self) -> BTreeSet<&str> {
+        let partitioned = self.rules.partitioned.iter().map(|rule| rule.table.as_str());
+        let plain = self.rules.plain.iter().map(|rule| rule.table.as_str());
+        let candles = self.rules.candles.iter().map(|rule| rule.table.as_str());
+        partitioned.chain(plain).chain(candles).collect()
+    }
+}
+
+impl Job for DataCleanup {
+    const NAME: &'static str = "data-cleanup";
+    type Params = Params;
+    type Report = Report;
+
+    fn validate_params(&self, params: &Params) -> Result<(), String> {
+        let known = self.known_tables();
+        let unknown: Vec<&str> = params
+            .tables
+            .iter()
+            .flatten()
+            .map(String::as_str)
+            .filter(|table| !known.contains(table))
+            .collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        Err(format!("tables: no rule in data_retention for {}", unknown.join(", ")))
+    }
+
+    async fn run(&self, ctx: &JobContext, params: Params) -> Result<Report, JobError> {
+        let approved = match &params.plan {
+            Some(digest) => Some(approved_plan(ctx, &self.disposal, digest).await?),
+            None => None,
+        };
+        // The plan is made again for the slot it was made for, or a new month would look like a difference.
+        let slot = approved.as_ref().map_or_else(|| ctx.slot(), |plan| plan.slot);
+        let only = self.only(&params, approved.as_ref());
+        let mut fences = Fences::default();
+        let (tables, retryable) = if ctx.dry_run() {
+            Default::default()
+        } else {
+            recover(self, ctx, &mut fences, only.as_ref()).await?
+        };
+        let mut survey = survey(self, ctx, slot, only.as_ref(), tables).await?;
+        survey.retry_if(retryable);
+        if let Some(approved) = &approved {
+            verify(ctx, approved, survey.plan()).await?;
+        }
+        if ctx.dry_run() {
+            return survey.planned(self, ctx).await;
+        }
+        Box::pin(carry_out(self, ctx, &mut fences, survey, approved.as_ref())).await
+    }
+
+    fn render(&self, report: &Report) -> String {
+        report.render()
+    }
+}
