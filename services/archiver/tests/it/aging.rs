@@ -69,10 +69,12 @@ async fn an_expired_month_rests_in_quarantine_and_is_dropped_after_it() {
     assert_eq!(report.aged.len(), 1, "{report:#?}");
     assert_eq!(state(&stand).await, "quarantined");
     assert_eq!(stand.count(ARCHIVE).await, 10, "the young month stays");
-    assert_eq!(
-        stand.count(&format!("eidos_quarantine.{ARCHIVE}_2023_05")).await,
-        200
-    );
+    let resting: String = sqlx::query_scalar("SELECT quarantine_table FROM eidos_jobs_disposal_units")
+        .fetch_one(stand.jobs.pool())
+        .await
+        .unwrap();
+    assert!(resting.starts_with("eidos_quarantine."), "{resting}");
+    assert_eq!(stand.count(&resting).await, 200);
 
     stand.archive_at(at("2026-11-27T03:00:00Z")).await.unwrap();
     assert_eq!(state(&stand).await, "quarantined", "seven days are not over");
@@ -315,4 +317,26 @@ async fn late_rows_of_a_month_that_is_leaving_wait_in_the_hot_table() {
         0,
         "{again:#?}"
     );
+}
+
+#[tokio::test]
+async fn the_commands_verify_and_restore_do_it_from_a_terminal() {
+    let stand = gone(40).await;
+    let verified = crate::process::run_when_free(&stand, &["verify", "--format", "json"], &[]).await;
+    assert_eq!(crate::process::report_of(&verified)["sound"], 1);
+    let args = ["restore", "--table", ARCHIVE, "--range", "2023-05"];
+    let restored = crate::process::run_when_free(&stand, &args, &[]).await;
+    let shown = restored.stdout();
+    assert!(shown.contains("40 rows restored into"), "{shown}");
+    assert_eq!(stand.count(&format!("{ARCHIVE}_restored")).await, 40);
+
+    fs::remove_file(part(&stand)).unwrap();
+    let within = std::time::Duration::from_mins(1);
+    let (status, child) = stand.command(&["verify"], &[]).run(within).await;
+    assert_eq!(status.code(), Some(1), "{}", child.stdout());
+    let (status, child) = stand
+        .command(&["restore", "--table", ARCHIVE], &[])
+        .run(within)
+        .await;
+    assert!(!status.success(), "a restore without a range: {}", child.stdout());
 }

@@ -7,6 +7,7 @@
 )]
 
 mod aging;
+mod every_type;
 mod moves;
 mod plans;
 mod process;

@@ -430,6 +430,81 @@ async fn months_get_partitions_of_their_own() {
     }
 }
 
+#[tokio::test]
+async fn rows_that_others_reference_stay_and_a_cascade_is_refused() {
+    let stand = Stand::new().await;
+    stand.orders(1, 3, 3, OLD).await;
+    stand
+        .sql(&format!("CREATE TABLE disputes (id bigint PRIMARY KEY, order_id bigint REFERENCES {ORDERS} (id)); INSERT INTO disputes VALUES (1, 2)"))
+        .await;
+    stand.archive().await;
+    assert_eq!(stand.ids(ORDERS).await, [2]);
+    stand
+        .sql(&format!(
+            "ALTER TABLE disputes DROP CONSTRAINT disputes_order_id_fkey; \
+             ALTER TABLE disputes ADD FOREIGN KEY (order_id) REFERENCES {ORDERS} (id) ON DELETE CASCADE"
+        ))
+        .await;
+    let error = stand.archive_at(crate::stand::slot()).await.unwrap_err();
+    assert!(error.to_string().contains("ON DELETE NO ACTION"), "{error}");
+    assert_eq!(
+        (stand.ids(ORDERS).await, stand.count("disputes").await),
+        (vec![2], 1)
+    );
+}
+
+#[tokio::test]
+async fn a_table_that_is_locked_as_a_whole_is_tried_again_later() {
+    let stand = Stand::new().await;
+    stand.orders(1, 3, 3, OLD).await;
+    stand.archive().await;
+    stand.orders(4, 6, 3, OLD).await;
+    let mut other = PgConnection::connect(&stand.trading.url()).await.unwrap();
+    let mut tx = other.begin().await.unwrap();
+    sqlx::query(AssertSqlSafe(format!("LOCK TABLE {ORDERS} IN SHARE MODE")))
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    let error = stand.archive_at(crate::stand::slot()).await.unwrap_err();
+    assert!(matches!(error, JobError::Retry(_)), "{error}");
+    tx.rollback().await.unwrap();
+    assert_eq!(stand.archive().await.tables[1].moved, 3);
+}
+
+#[tokio::test]
+async fn a_table_of_the_archive_s_name_that_is_none_is_refused() {
+    let stand = Stand::new().await;
+    stand.orders(1, 3, 3, OLD).await;
+    stand
+        .sql(&format!("CREATE TABLE {ORDERS}_archive (id bigint)"))
+        .await;
+    let error = stand.archive_at(crate::stand::slot()).await.unwrap_err();
+    assert!(
+        error.to_string().contains("archive_profile.orders.archive"),
+        "{error}"
+    );
+    stand
+        .sql(&format!(
+            "DROP TABLE {ORDERS}_archive; CREATE TABLE {ORDERS}_archive_2026_08 (id bigint)"
+        ))
+        .await;
+    let error = stand.archive_at(crate::stand::slot()).await.unwrap_err();
+    assert!(error.to_string().contains("rename or attach it"), "{error}");
+    assert_eq!(stand.count(ORDERS).await, 3);
+}
+
+#[tokio::test]
+async fn an_adaptive_run_moves_the_same_rows() {
+    let yaml = "jobs: { archive-data: { mode: adaptive, sleep_ms: 0 } }\n\
+                disposal: { pace: { busy_percent: 100, min_rows: 10 } }\n";
+    let stand = Stand::with(yaml).await;
+    stand.orders(1, 5000, 3, OLD).await;
+    let before = stand.fingerprint(&[ORDERS]).await;
+    let report = stand.archive().await;
+    assert_eq!(report.tables[1].moved, 5000);
+    assert_eq!(stand.fingerprint(&[&archive(ORDERS)]).await, before);
+}
+
 async fn columns(stand: &Stand, table: &str) -> String {
     sqlx::query_scalar(
         "SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute \

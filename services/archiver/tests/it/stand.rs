@@ -16,7 +16,7 @@ use eidos_core::start::{self, Attempt, Starter};
 use eidos_runtime::{Job, JobContext, JobError, Standalone};
 use eidos_settings::{Effective, Input, load};
 use eidos_testkit::{Command, ScratchDir, TestDb, TestRedis};
-use eidos_types::{Clock, ExecutionId, JobName, ManualClock, NodeId, Slot, SystemClock};
+use eidos_types::{Clock, ExecutionId, JobName, NodeId, Slot, SystemClock};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgPool};
 
@@ -130,7 +130,6 @@ impl Stand {
 
     /// A context with a fence of its own, as the runner would make it.
     pub(crate) async fn context(&self, job: &str, slot: Slot, dry_run: bool, params: &Value) -> JobContext {
-        let clock = ManualClock::at(slot.instant());
         let real = SystemClock::default();
         let job: JobName = job.parse().unwrap();
         let starter = Starter {
@@ -158,7 +157,7 @@ impl Stand {
             requested_by: Some("ada".to_owned()),
             fence: Some(run.fence),
             jobs_db: self.jobs_db.clone(),
-            clock: Arc::new(clock),
+            clock: Arc::new(real),
             budget: Duration::from_mins(5),
         })
     }
@@ -314,7 +313,7 @@ fn config_of(
         "service: {{ http_port: 0, grpc_port: 0 }}\n\
          databases:\n  jobs: {{ url: \"{}\" }}\n  trading: {{ url: \"{}\" }}\n\
          redis: {{ url: \"{}\", lock_prefix: \"{}\" }}\n\
-         archive_store: {{ url: \"file://{}/store\" }}\n{yaml}",
+         archive_store: {{ url: \"file://{}/store\", part_bytes: 1048576 }}\n{yaml}",
         jobs.url(),
         trading.url(),
         redis.url(),

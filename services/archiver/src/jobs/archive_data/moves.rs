@@ -1,6 +1,6 @@
 //! The moves of one table: month by month, batch by batch, from the oldest row that is due.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use eidos_core::fence::ForeignFence;
@@ -76,6 +76,8 @@ pub(super) struct Mover<'a> {
     noted_at: Instant,
     /// Rows per month since they were last written down.
     unnoted: BTreeMap<Month, u64>,
+    /// Months whose partition was seen in this run.
+    ready: BTreeSet<Month>,
     last: Option<Position>,
     report: TableReport,
 }
@@ -99,6 +101,7 @@ impl<'a> Mover<'a> {
             observed: (now, Observation::default()),
             noted_at: now,
             unnoted: BTreeMap::new(),
+            ready: BTreeSet::new(),
             last: None,
             stay: Vec::new(),
             report: TableReport::new(table),
@@ -156,21 +159,21 @@ impl<'a> Mover<'a> {
 
     /// Makes sure the archive has a partition for the month, unless that month is on its way out.
     async fn month_is_open(&mut self, month: Month) -> Result<bool, JobError> {
+        if self.ready.contains(&month) {
+            return Ok(true);
+        }
+        let limit = self.job.disposal.lock_timeout;
         let rule = &self.table.rule;
-        let made =
-            archive_table::ensure_month(self.fence, self.ctx, rule, month, self.job.disposal.lock_timeout)
-                .await?;
-        match made {
-            MonthTable::Existed => Ok(true),
-            MonthTable::Created(name) => {
-                self.report.created.push(name);
-                Ok(true)
-            }
+        match archive_table::ensure_month(self.fence, self.ctx, rule, month, limit).await? {
+            MonthTable::Existed => {}
+            MonthTable::Created(name) => self.report.created.push(name),
             MonthTable::Leaving(state) => {
                 self.wait_for(month, &format!("its unit is {state}"));
-                Ok(false)
+                return Ok(false);
             }
         }
+        self.ready.insert(month);
+        Ok(true)
     }
 
     fn wait_for(&mut self, month: Month, why: &str) {

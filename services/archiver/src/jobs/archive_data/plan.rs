@@ -82,10 +82,17 @@ impl World {
         Ok(Plan::new(ctx.job().as_str(), self.slot, items, notes)?)
     }
 
+    /// Months that have served their time and are not on their way yet. The newest one stays, whatever its age: an
+    /// archive without a partition would be one that nobody looks after.
     fn expired<'a>(&'a self, table: &'a Surveyed) -> impl Iterator<Item = &'a Partition> {
-        let partitions = table.archive.iter().flat_map(|archive| &archive.partitioning);
-        partitions
-            .flat_map(|partitioning| &partitioning.partitions)
+        let partitioning = table
+            .archive
+            .as_ref()
+            .and_then(|archive| archive.partitioning.as_ref());
+        let partitions = partitioning.map_or(&[][..], |partitioning| partitioning.partitions.as_slice());
+        let older = partitions.split_last().map_or(&[][..], |(_newest, older)| older);
+        older
+            .iter()
             .filter(|partition| {
                 partition
                     .bounds
