@@ -4,6 +4,7 @@
 //! | job | what it does |
 //! |---|---|
 //! | `partition-manage` | creates the partitions of the coming months and fills gaps ([`jobs::partition_manage`]) |
+//! | `data-cleanup` | removes what has outlived its retention, after it was proved to exist elsewhere ([`jobs::data_cleanup`]) |
 //!
 //! Tables it owns: `eidos_jobs_disposal_units`, `eidos_jobs_disposals`, `eidos_jobs_legal_holds` (together with
 //! archiver, by way of `eidos-disposal`). It changes the layout of the neighbours' partitioned tables.

@@ -8,6 +8,8 @@ use eidos_runtime::Job;
 use eidos_settings::{CronLine, Problems, ServiceSettings, SourceName, SuiteSettings};
 use serde::{Deserialize, Serialize};
 
+use crate::cleanup::rules;
+use crate::jobs::data_cleanup::DataCleanup;
 use crate::jobs::partition_manage::PartitionManage;
 
 /// The sections of retention-manager.
@@ -39,6 +41,16 @@ pub struct PartitionManageOptions {
     pub drain_months_back: u32,
 }
 
+/// The keys of `jobs.data-cleanup` besides those of every job.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataCleanupOptions {
+    /// Whether plain tables without a word of their own are exported before rows are deleted.
+    pub archive_before_cleanup: bool,
+    /// Where exports go while `archive_store.url` is empty.
+    pub archive_storage: String,
+}
+
 impl ServiceSettings for RetentionSettings {
     const DEFAULTS: &'static str = include_str!("../settings.default.yaml");
 
@@ -51,6 +63,10 @@ impl ServiceSettings for RetentionSettings {
         let options = problems.job_options::<PartitionManageOptions>(suite, PartitionManage::NAME);
         if let Some(options) = options {
             options.problems(suite, problems);
+        }
+        let options = problems.job_options::<DataCleanupOptions>(suite, DataCleanup::NAME);
+        if let Some(options) = options {
+            rules::problems(&suite.data_retention, options.archive_before_cleanup, problems);
         }
     }
 }

@@ -3,33 +3,61 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, anyhow};
+use eidos_archive_store::ArchiveStore;
 use eidos_runtime::{Job, JobEntry, ServiceDeps};
 use eidos_settings::{SourceName, SuiteSettings};
 use secrecy::ExposeSecret;
+use serde::de::DeserializeOwned;
 
+use crate::cleanup::rules::Rules;
+use crate::jobs::data_cleanup::DataCleanup;
 use crate::jobs::partition_manage::{ManagedTable, PartitionManage};
-use crate::settings::{PartitionManageOptions, RetentionSettings, home};
+use crate::settings::{DataCleanupOptions, PartitionManageOptions, RetentionSettings, home};
 use crate::sources::Sources;
 
 /// Builds the jobs of this service.
 pub(crate) async fn build(deps: ServiceDeps<RetentionSettings>) -> anyhow::Result<Vec<JobEntry>> {
-    let suite = &deps.settings.suite;
-    let options = partition_options(suite)?;
+    let (suite, settings) = (&deps.settings.suite, &deps.settings.service);
+    let options: PartitionManageOptions = self::options(suite, PartitionManage::NAME)?;
+    let cleanup: DataCleanupOptions = self::options(suite, DataCleanup::NAME)?;
     let tables = managed_tables(suite, &options)?;
-    let needed: BTreeSet<SourceName> = tables.iter().map(|table| table.source).collect();
+    let rules = Rules::of(
+        &suite.data_retention,
+        cleanup.archive_before_cleanup,
+        settings.disposal.quarantine_days,
+    );
+    let needed: BTreeSet<SourceName> = tables
+        .iter()
+        .map(|table| table.source)
+        .chain(rules.sources())
+        .collect();
     let sources = Sources::connect(&deps, &needed).await?;
+    let store = if rules.archives() {
+        let place = settings.archive_store.clone().or_at(&cleanup.archive_storage);
+        let store = ArchiveStore::open(&place, &suite.security).await;
+        Some(store.context("archive_store (tables are archived before they are cleaned up)")?)
+    } else {
+        None
+    };
     let partition_manage = PartitionManage {
         same_database: same_database(suite),
-        disposal: deps.settings.service.disposal.clone(),
-        sources,
+        disposal: settings.disposal.clone(),
+        sources: sources.clone(),
         tables,
         options,
     };
-    Ok(vec![JobEntry::new(partition_manage)])
+    let data_cleanup = DataCleanup {
+        same_database: same_database(suite),
+        disposal: settings.disposal.clone(),
+        sources,
+        rules,
+        store,
+    };
+    Ok(vec![JobEntry::new(partition_manage), JobEntry::new(data_cleanup)])
 }
 
-fn partition_options(suite: &SuiteSettings) -> anyhow::Result<PartitionManageOptions> {
-    let name = PartitionManage::NAME;
+/// The own keys of a job.
+fn options<T: DeserializeOwned>(suite: &SuiteSettings, name: &str) -> anyhow::Result<T> {
     let section = suite
         .jobs
         .iter()
