@@ -27,7 +27,14 @@ pub(crate) async fn approved_plan(
 ) -> Result<Plan, DisposalError> {
     // From the primary: the plan may have been made a moment ago.
     let pool = ctx.jobs_db().control();
-    plan::find_planned(pool, DataCleanup::NAME, digest, settings.plan_max_age, ctx.clock().now()).await
+    plan::find_planned(
+        pool,
+        DataCleanup::NAME,
+        digest,
+        settings.plan_max_age,
+        ctx.clock().now(),
+    )
+    .await
 }
 
 /// On whose word this run acts.
@@ -58,12 +65,13 @@ impl<'a> Approval<'a> {
         !required || self.approved.is_some() || unit.is_some_and(was_approved)
     }
 
-    /// Whether an approved plan showed this piece as blocked: then nobody approved it, whatever has become of the block.
-    pub(super) fn was_blocked(&self, item: &PlanItem) -> bool {
-        self.approved.is_some_and(|plan| {
-            plan.items
-                .iter()
-                .any(|planned| same_piece(planned, item) && planned.blocked.is_some())
+    /// Whether the plan a person applies has exactly this piece, and not as one that is blocked: then nobody approved it,
+    /// whatever has become of the block. The schedule's own plan has all of them.
+    pub(super) fn includes(&self, item: &PlanItem) -> bool {
+        self.approved.is_none_or(|plan| {
+            plan.items.iter().any(|planned| {
+                same_piece(planned, item) && planned.identity == item.identity && planned.blocked.is_none()
+            })
         })
     }
 }
@@ -74,14 +82,18 @@ fn was_approved(unit: &Unit) -> bool {
 }
 
 fn same_piece(left: &PlanItem, right: &PlanItem) -> bool {
-    (left.source, &left.table, &left.object, left.action) == (right.source, &right.table, &right.object, right.action)
+    (left.source, &left.table, &left.object, left.action)
+        == (right.source, &right.table, &right.object, right.action)
 }
 
 /// The objects that were done, or are on their way, on this plan's word: units and candles.
 ///
 /// # Errors
 /// [`DisposalError::Sql`].
-pub(super) async fn done_by(ctx: &JobContext, digest: &str) -> Result<BTreeSet<(String, String)>, DisposalError> {
+pub(super) async fn done_by(
+    ctx: &JobContext,
+    digest: &str,
+) -> Result<BTreeSet<(String, String)>, DisposalError> {
     let done: Vec<(String, String)> = sqlx::query_as(
         "SELECT schema_name || '.' || table_name, unit_name FROM eidos_jobs_disposal_units \
          WHERE plan_digest = $1 AND state NOT IN ('planned', 'abandoned') \

@@ -41,10 +41,15 @@ pub(super) fn check_columns(shape: &TableShape) -> Result<(), DisposalError> {
         let Some(column) = shape.column(name) else {
             return Err(DisposalError::refused(
                 "candles",
-                format!("{table} has no column {name}: it is no table of candles; correct data_retention.timescaledb"),
+                format!(
+                    "{table} has no column {name}: it is no table of candles; correct data_retention.timescaledb"
+                ),
             ));
         };
-        if !allowed.iter().any(|allowed| column.declaration.starts_with(allowed)) {
+        if !allowed
+            .iter()
+            .any(|allowed| column.declaration.starts_with(allowed))
+        {
             return Err(DisposalError::refused(
                 "candles",
                 format!(
@@ -207,7 +212,11 @@ impl Pair {
         );
         let judged = self.judged(conn, &query, stretch).await?;
         for window in &judged {
-            let expected = if window.verdict == Verdict::Proved { window.candles } else { 0 };
+            let expected = if window.verdict == Verdict::Proved {
+                window.candles
+            } else {
+                0
+            };
             if window.gone != expected {
                 // The step is dropped here and rolls back.
                 return Err(DisposalError::refused(

@@ -19,12 +19,12 @@ use serde::Serialize;
 use sqlx::{PgConnection, PgPool};
 
 use super::candle_sql::{Expired, Judged, Pair, Stretch, Verdict, check_columns};
-use super::hypertable::{self, Method};
 use super::holds::{self, Range};
+use super::hypertable::{self, Method};
+use super::ready;
 use super::record::Recorder;
 use super::rules::CandleRule;
 use super::stop::Budget;
-use super::ready;
 use crate::domain::candles::{cutoff_ms, next_stretch};
 
 /// Finer candles deleted in one transaction, rounded to whole windows.
@@ -150,7 +150,11 @@ impl CandleWork {
 
     /// The oldest of them, epoch ms.
     pub(super) fn oldest_ms(&self) -> i64 {
-        self.markets.iter().map(|market| market.oldest_ms).min().unwrap_or(self.cutoff_ms)
+        self.markets
+            .iter()
+            .map(|market| market.oldest_ms)
+            .min()
+            .unwrap_or(self.cutoff_ms)
     }
 
     /// Deletes what is proved, a stretch at a time. What a person must know is in the report; an error ends this
@@ -165,12 +169,16 @@ impl CandleWork {
         }
         let (source, recorder) = (self.rule.source, &run.recorder);
         ready::check(run.foreign.pool(), run.ctx, run.settings).await?;
-        recorder.announce_candles(source, &self.pair, self.candles(), self.cutoff_ms).await?;
+        recorder
+            .announce_candles(source, &self.pair, self.candles(), self.cutoff_ms)
+            .await?;
         for market in &self.markets {
             let before = report.deleted;
             let ended = self.delete_market(run, market, report).await;
             let deleted = report.deleted - before;
-            recorder.candles(source, &self.pair, &market.market, deleted, self.cutoff_ms).await?;
+            recorder
+                .candles(source, &self.pair, &market.market, deleted, self.cutoff_ms)
+                .await?;
             ended?;
             if report.to_be_continued {
                 return Ok(());
@@ -226,9 +234,15 @@ impl CandleWork {
         let Some(stretch) = self.stretch(market, from_ms, &holds::ranges(&held)) else {
             return Ok(None);
         };
-        let judged = self.pair.delete_proved(run.foreign, stretch, run.settings.lock_timeout).await?;
+        let judged = self
+            .pair
+            .delete_proved(run.foreign, stretch, run.settings.lock_timeout)
+            .await?;
         count(&judged, &market.market, kept, report);
-        let next = self.pair.next(run.foreign.pool(), &market.market, stretch.to_ms, self.cutoff_ms).await?;
+        let next = self
+            .pair
+            .next(run.foreign.pool(), &market.market, stretch.to_ms, self.cutoff_ms)
+            .await?;
         if next.is_some() {
             run.ctx.unless_cancelled(tokio::time::sleep(PAUSE)).await?;
         }
@@ -282,7 +296,10 @@ impl CandleWork {
                 };
                 let judged = self.pair.judge(conn, stretch).await?;
                 count(&judged, &market.market, &mut kept, &mut report);
-                from = self.pair.next(&mut *conn, &market.market, stretch.to_ms, self.cutoff_ms).await?;
+                from = self
+                    .pair
+                    .next(&mut *conn, &market.market, stretch.to_ms, self.cutoff_ms)
+                    .await?;
             }
             report.kept.extend(kept.into_values());
         }
@@ -313,12 +330,7 @@ impl CandleWork {
 /// Between two transactions on the same market, so that its writers get their turn.
 const PAUSE: Duration = Duration::from_millis(20);
 
-fn count(
-    judged: &[Judged],
-    market: &str,
-    kept: &mut BTreeMap<Verdict, Kept>,
-    report: &mut CandleReport,
-) {
+fn count(judged: &[Judged], market: &str, kept: &mut BTreeMap<Verdict, Kept>, report: &mut CandleReport) {
     for window in judged {
         if window.verdict == Verdict::Proved {
             report.deleted += window.candles;
@@ -341,7 +353,10 @@ async fn table_of(conn: &mut PgConnection, table: &SqlIdent) -> Result<TableShap
     let shape = catalogue::read_table(conn, table).await?.ok_or_else(|| {
         DisposalError::refused(
             "rule",
-            format!("table {} does not exist; correct data_retention.timescaledb", table.as_str()),
+            format!(
+                "table {} does not exist; correct data_retention.timescaledb",
+                table.as_str()
+            ),
         )
     })?;
     check_columns(&shape)?;

@@ -10,16 +10,17 @@ use eidos_disposal::rows::{RowDisposal, RowIdentity};
 use eidos_disposal::unit::Unit;
 use eidos_runtime::{JobContext, JobError};
 use eidos_settings::SourceName;
+use eidos_telemetry::metric;
 
 use super::approval::Approval;
 use super::candles::CandleRun;
+use super::gauges;
 use super::record::{self, Recorder};
 use super::report::{Report, UnitReport};
 use super::rules::{PartitionRule, PlainRule};
 use super::stop::Budget;
 use super::survey::{Piece, Survey, Task};
 use super::survey_partitions::policy;
-use super::gauges;
 use crate::jobs::data_cleanup::{DataCleanup, Fences};
 
 /// One run's means.
@@ -45,7 +46,11 @@ pub(crate) async fn carry_out(
     survey: Survey<'_>,
     approved: Option<&Plan>,
 ) -> Result<Report, JobError> {
-    let Survey { pieces, releases, mut report } = survey;
+    let Survey {
+        pieces,
+        releases,
+        mut report,
+    } = survey;
     let mut run = Run {
         approval: Approval::new(ctx, approved, &report.plan),
         quota: DropQuota::new(job.disposal.drops_per_run),
@@ -60,7 +65,10 @@ pub(crate) async fn carry_out(
         let table = release.rule.table.as_str();
         let released = run.release(release.rule, &release.unit, &release.reason).await;
         match released {
-            Ok(unit) => report.table(release.rule.source, table).units.push(UnitReport::of(&unit, &["release"])),
+            Ok(unit) => report
+                .table(release.rule.source, table)
+                .units
+                .push(UnitReport::of(&unit, &["release"])),
             Err(error) => run.note(&mut report, release.rule.source, table, error)?,
         }
     }
@@ -86,7 +94,7 @@ impl Run<'_> {
         if self.given_up.contains(&(source, table.clone())) {
             return Ok(());
         }
-        if piece.item.blocked.is_some() || self.approval.was_blocked(&piece.item) {
+        if piece.item.blocked.is_some() || !self.approval.includes(&piece.item) {
             tracing::info!(object = piece.item.object, blocked = ?piece.item.blocked, "stays");
             return Ok(());
         }
@@ -128,7 +136,10 @@ impl Run<'_> {
         if outcome.waiting == Some(Waiting::Quota) {
             report.to_be_continued = true;
         }
-        report.table(rule.source, rule.table.as_str()).units.push(UnitReport::of(&outcome.unit, &outcome.acts));
+        report
+            .table(rule.source, rule.table.as_str())
+            .units
+            .push(UnitReport::of(&outcome.unit, &outcome.acts));
         if !outcome.acts.is_empty() {
             let mut step = self.ctx.step().await?;
             record::progress(&mut step, &outcome.unit.table.name, outcome.unit.upper_ms).await?;
@@ -158,7 +169,11 @@ impl Run<'_> {
             (None, None) => return Ok(()),
         };
         let (unit, table) = (&outcome.unit, report.table(rule.source, rule.table.as_str()));
-        let act = if unit.archived { "archive and delete" } else { "delete" };
+        let act = if unit.archived {
+            "archive and delete"
+        } else {
+            "delete"
+        };
         let mut done = UnitReport::of(unit, &[act]);
         done.rows = i64::try_from(outcome.deleted).ok();
         table.units.push(done);
@@ -198,11 +213,21 @@ impl Run<'_> {
             ctx: self.ctx,
             foreign: &foreign,
             settings: &self.job.disposal,
-            recorder: Recorder { ctx: self.ctx, mandate: self.approval.mandate.clone() },
+            recorder: Recorder {
+                ctx: self.ctx,
+                mandate: self.approval.mandate.clone(),
+            },
             budget: self.budget,
         };
         let mut candles = work.report();
         let done = work.delete(&means, &mut candles).await;
+        let doubt = match &done {
+            Err(error) => error.refusal(),
+            Ok(()) => (!candles.kept.is_empty()).then_some("candles_kept"),
+        };
+        if let Some(reason) = doubt {
+            metric::disposal_refused(self.ctx.job().as_str(), &work.shape.relation.plain(), reason);
+        }
         report.to_be_continued |= candles.to_be_continued;
         report.candles.push(candles);
         done

@@ -18,7 +18,10 @@ const QUARANTINE_BYTES: &str = "\
 pub(super) async fn publish(job: &DataCleanup, ctx: &JobContext) {
     for source in sources_of(job) {
         let Ok(pool) = job.pool(source) else { continue };
-        match sqlx::query_scalar::<_, i64>(QUARANTINE_BYTES).fetch_one(pool).await {
+        match sqlx::query_scalar::<_, i64>(QUARANTINE_BYTES)
+            .fetch_one(pool)
+            .await
+        {
             Ok(bytes) => metric::quarantine_bytes(source.as_str(), bytes.unsigned_abs()),
             Err(error) => tracing::warn!(%source, %error, "could not measure the quarantine"),
         }
@@ -35,8 +38,16 @@ async fn units(job: &DataCleanup, ctx: &JobContext) -> Result<(), DisposalError>
         for unit in unit::list_open(ctx.jobs_db().control(), source, None).await? {
             *counts.entry((unit.table.name.clone(), unit.state)).or_default() += 1;
         }
-        let partitioned = job.rules.partitioned.iter().map(|rule| (rule.source, rule.table.as_str()));
-        let plain = job.rules.plain.iter().map(|rule| (rule.source, rule.table.as_str()));
+        let partitioned = job
+            .rules
+            .partitioned
+            .iter()
+            .map(|rule| (rule.source, rule.table.as_str()));
+        let plain = job
+            .rules
+            .plain
+            .iter()
+            .map(|rule| (rule.source, rule.table.as_str()));
         for (_, table) in partitioned.chain(plain).filter(|(of, _)| *of == source) {
             let name = table.rsplit('.').next().unwrap_or(table);
             for state in UnitState::ALL.into_iter().filter(|state| !state.is_final()) {

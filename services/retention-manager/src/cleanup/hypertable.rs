@@ -48,12 +48,18 @@ pub(super) fn method(hypertable: Option<&Hypertable>, alone_in_table: bool) -> M
             hypertable.compressed_chunks, hypertable.version
         ));
     }
-    if alone_in_table { Method::DeleteThenDropChunks } else { Method::Delete }
+    if alone_in_table {
+        Method::DeleteThenDropChunks
+    } else {
+        Method::Delete
+    }
 }
 
 /// `2.28.3`, `2.29.0-dev`; `None` for anything else.
 fn version(text: &str) -> Option<(u32, u32, u32)> {
-    let (release, suffix) = text.split_once('-').map_or((text, None), |(release, suffix)| (release, Some(suffix)));
+    let (release, suffix) = text
+        .split_once('-')
+        .map_or((text, None), |(release, suffix)| (release, Some(suffix)));
     // A development version precedes its release: it does not have the fix for sure.
     if suffix.is_some() {
         return None;
@@ -124,7 +130,10 @@ pub(super) async fn drop_empty_chunks(
         .execute(&mut *conn)
         .await
         .map_err(DisposalError::sql("lock a hypertable"))?;
-    let left = format!("SELECT EXISTS (SELECT FROM {} WHERE open_time < $1)", shape.relation);
+    let left = format!(
+        "SELECT EXISTS (SELECT FROM {} WHERE open_time < $1)",
+        shape.relation
+    );
     let is_left: bool = sqlx::query_scalar(AssertSqlSafe(left))
         .bind(cutoff_ms)
         .fetch_one(&mut *conn)
@@ -148,7 +157,10 @@ mod tests {
     use super::*;
 
     fn hypertable(version: &str, compressed_chunks: u64) -> Hypertable {
-        Hypertable { version: version.to_owned(), compressed_chunks }
+        Hypertable {
+            version: version.to_owned(),
+            compressed_chunks,
+        }
     }
 
     #[test]
@@ -160,17 +172,32 @@ mod tests {
     #[test]
     fn ruling_36_chunks_are_dropped_only_where_a_table_holds_one_interval() {
         assert_eq!(method(Some(&hypertable("2.14.2", 0)), false), Method::Delete);
-        assert_eq!(method(Some(&hypertable("2.14.2", 0)), true), Method::DeleteThenDropChunks);
+        assert_eq!(
+            method(Some(&hypertable("2.14.2", 0)), true),
+            Method::DeleteThenDropChunks
+        );
     }
 
     #[test]
     fn compressed_chunks_are_not_deleted_from_before_2_28_3() {
         for (version, refused) in [
-            ("2.28.2", true), ("2.9.9", true), ("1.99.99", true), ("2.28.3", false), ("2.28.10", false),
-            ("2.29.0", false), ("3.0.0", false), ("2.28.3-dev", true), ("2.28", true), ("nonsense", true),
+            ("2.28.2", true),
+            ("2.9.9", true),
+            ("1.99.99", true),
+            ("2.28.3", false),
+            ("2.28.10", false),
+            ("2.29.0", false),
+            ("3.0.0", false),
+            ("2.28.3-dev", true),
+            ("2.28", true),
+            ("nonsense", true),
         ] {
             let decided = method(Some(&hypertable(version, 1)), false);
-            assert_eq!(matches!(decided, Method::Refused(_)), refused, "{version}: {decided:?}");
+            assert_eq!(
+                matches!(decided, Method::Refused(_)),
+                refused,
+                "{version}: {decided:?}"
+            );
         }
         assert_eq!(method(Some(&hypertable("2.1.0", 0)), false), Method::Delete);
     }

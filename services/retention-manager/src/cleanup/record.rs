@@ -25,7 +25,10 @@ impl Recorder<'_> {
         candles: u64,
         cutoff_ms: i64,
     ) -> Result<(), DisposalError> {
-        let reason = format!("begun: those proved by {} and before {cutoff_ms} (epoch ms)", pair.prover);
+        let reason = format!(
+            "begun: those proved by {} and before {cutoff_ms} (epoch ms)",
+            pair.prover
+        );
         let mut step = self.ctx.step().await?;
         let act = self.act(source, pair, "delete_begun", candles, reason, json!({}));
         audit::record(&mut step, self.ctx, &act).await?;
@@ -47,12 +50,30 @@ impl Recorder<'_> {
         }
         let reason = format!("proved by {} and before {cutoff_ms} (epoch ms)", pair.prover);
         let mut step = self.ctx.step().await?;
-        let act = self.act(source, pair, "delete", deleted, reason, json!({ "market": market }));
+        let act = self.act(
+            source,
+            pair,
+            "delete",
+            deleted,
+            reason,
+            json!({ "market": market }),
+        );
         audit::record(&mut step, self.ctx, &act).await?;
-        progress(&mut step, &format!("{}@{}", pair.table.name, pair.interval), cutoff_ms).await?;
+        progress(
+            &mut step,
+            &format!("{}@{}", pair.table.name, pair.interval),
+            cutoff_ms,
+        )
+        .await?;
         step.commit().await?;
         let table = pair.table.plain();
-        metric::disposal_rows(self.ctx.job().as_str(), source.as_str(), &table, "delete", deleted);
+        metric::disposal_rows(
+            self.ctx.job().as_str(),
+            source.as_str(),
+            &table,
+            "delete",
+            deleted,
+        );
         Ok(())
     }
 

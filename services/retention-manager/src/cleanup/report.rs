@@ -155,15 +155,22 @@ impl Report {
 
     /// Fails the run if anything is in doubt; the other tables were looked after all the same.
     pub(super) fn verdict(&self) -> Result<(), JobError> {
-        let of_tables = self.tables.iter().filter(|table| !table.problems.is_empty()).map(|table| {
-            format!("{} {}: {}", table.source, table.table, table.problems.join("; "))
-        });
+        let of_tables = self
+            .tables
+            .iter()
+            .filter(|table| !table.problems.is_empty())
+            .map(|table| format!("{} {}: {}", table.source, table.table, table.problems.join("; ")));
         let problems: Vec<String> = of_tables.chain(self.problems.iter().cloned()).collect();
         if problems.is_empty() {
             return Ok(());
         }
         tracing::error!(report = %self.render(), "data-cleanup met problems");
-        let acts: usize = self.tables.iter().flat_map(|table| &table.units).map(|unit| unit.acts.len()).sum();
+        let acts: usize = self
+            .tables
+            .iter()
+            .flat_map(|table| &table.units)
+            .map(|unit| unit.acts.len())
+            .sum();
         let candles: u64 = self.candles.iter().map(|candles| candles.deleted).sum();
         let error = TablesFailed {
             failed: problems.len(),
@@ -171,7 +178,11 @@ impl Report {
             done: format!("{acts} acts on units, {candles} candles deleted"),
             problems: problems.join(" | "),
         };
-        Err(if self.retryable { JobError::retry(error) } else { JobError::fail(error) })
+        Err(if self.retryable {
+            JobError::retry(error)
+        } else {
+            JobError::fail(error)
+        })
     }
 
     /// For a terminal.
@@ -197,7 +208,8 @@ impl Report {
                     unit.state.clone(),
                     unit.acts.join(", "),
                     unit.rows.map_or_else(String::new, |rows| rows.to_string()),
-                    unit.stored_bytes.map_or_else(String::new, |bytes| format!("{bytes} B")),
+                    unit.stored_bytes
+                        .map_or_else(String::new, |bytes| format!("{bytes} B")),
                     unit.next(),
                 ]);
             }
@@ -213,7 +225,11 @@ impl Report {
                 if self.dry_run { "would delete" } else { "delete" }.to_owned(),
                 candles.deleted.to_string(),
                 String::new(),
-                if kept > 0 { format!("{kept} kept") } else { String::new() },
+                if kept > 0 {
+                    format!("{kept} kept")
+                } else {
+                    String::new()
+                },
             ]);
         }
         if is_empty {
@@ -232,7 +248,12 @@ impl Report {
         let mut lines = Vec::new();
         for table in &self.tables {
             let name = format!("{} {}", table.source, table.table);
-            lines.extend(table.recovered.iter().map(|recovered| format!("{name}: {recovered}")));
+            lines.extend(
+                table
+                    .recovered
+                    .iter()
+                    .map(|recovered| format!("{name}: {recovered}")),
+            );
             for unit in &table.units {
                 if let Some(key) = &unit.manifest_key {
                     lines.push(format!("{name}: {} is archived at {key}", unit.object));
@@ -245,10 +266,15 @@ impl Report {
                 ));
             }
             if table.held > 0 {
-                lines.push(format!("{name}: {} pieces stay because of a legal hold", table.held));
+                lines.push(format!(
+                    "{name}: {} pieces stay because of a legal hold",
+                    table.held
+                ));
             }
             if let Some(unfinished) = table.unfinished.filter(|unfinished| *unfinished > 0) {
-                lines.push(format!("{name}: {unfinished} expired rows stay, they are not finished"));
+                lines.push(format!(
+                    "{name}: {unfinished} expired rows stay, they are not finished"
+                ));
             }
             lines.extend(table.problems.iter().map(|problem| format!("{name}: {problem}")));
         }
@@ -267,11 +293,17 @@ impl Report {
                 ));
             }
             if candles.chunks_dropped > 0 {
-                lines.push(format!("{}: {} empty chunks dropped", candles.table, candles.chunks_dropped));
+                lines.push(format!(
+                    "{}: {} empty chunks dropped",
+                    candles.table, candles.chunks_dropped
+                ));
             }
         }
         for table in &self.without_rule {
-            lines.push(format!("{} {}: no retention rule ({} bytes)", table.source, table.table, table.bytes));
+            lines.push(format!(
+                "{} {}: no retention rule ({} bytes)",
+                table.source, table.table, table.bytes
+            ));
         }
         lines.extend(self.problems.iter().cloned());
         if self.to_be_continued {
@@ -298,9 +330,13 @@ pub(super) fn told(recovered: &Recovered) -> String {
             format!("discarded the interrupted export of {unit_name} ({unit_id})")
         }
         Recovered::MovedOn { unit_name, state, .. } => format!("{unit_name} had got further: {state}"),
-        Recovered::Swept { unit_id, objects } => format!("removed {objects} objects of abandoned unit {unit_id}"),
+        Recovered::Swept { unit_id, objects } => {
+            format!("removed {objects} objects of abandoned unit {unit_id}")
+        }
         Recovered::UnknownFolder { unit_id, unit_name } => {
-            format!("the archive has a folder of {unit_name} ({unit_id}) that no unit knows; it is left alone")
+            format!(
+                "the archive has a folder of {unit_name} ({unit_id}) that no unit knows; it is left alone"
+            )
         }
     }
 }

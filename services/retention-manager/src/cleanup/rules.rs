@@ -13,7 +13,8 @@ use eidos_core::ident::SqlIdent;
 use eidos_disposal::catalogue::source_of;
 use eidos_disposal::rows::{RowRule, StaysWhile};
 use eidos_settings::{
-    ArchiveFormat, CandleRetention, DataRetention, FinishedRule, PartitionedTable, Problems, RegularTable, SourceName,
+    ArchiveFormat, CandleRetention, DataRetention, FinishedRule, PartitionedTable, Problems, RegularTable,
+    SourceName,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -105,7 +106,9 @@ fn known_finished(table: &str) -> Option<FinishedRule> {
     };
     match table {
         // 2 confirmed, 3 failed: 0 and 1 are still to be sent or mined.
-        "eidos_chain_withdrawal_txs" | "eidos_chain_settlement_batches" => rule("status", vec![json!(2), json!(3)]),
+        "eidos_chain_withdrawal_txs" | "eidos_chain_settlement_batches" => {
+            rule("status", vec![json!(2), json!(3)])
+        }
         // An open review is never deleted, however old.
         "eidos_risk_withdrawal_reviews" => rule("status", vec![json!("approved"), json!("rejected")]),
         _ => None,
@@ -215,7 +218,12 @@ fn matches_pattern(pattern: &str, name: &str) -> bool {
 }
 
 impl PartitionRule {
-    fn of(table: &str, rule: &PartitionedTable, quarantine_days: u32, problems: &mut Problems) -> Option<Self> {
+    fn of(
+        table: &str,
+        rule: &PartitionedTable,
+        quarantine_days: u32,
+        problems: &mut Problems,
+    ) -> Option<Self> {
         let key = format!("data_retention.partitioned_tables.{table}");
         Some(Self {
             source: source(&key, table, rule.source, problems)?,
@@ -269,22 +277,35 @@ pub fn problems(retention: &DataRetention, archive_before_cleanup: bool, problem
     for (table, rule) in &retention.partitioned_tables {
         let _ = PartitionRule::of(table, rule, 0, problems);
         if rule.archive_before_drop && !archive_before_cleanup {
-            contradiction(&format!("data_retention.partitioned_tables.{table}.archive_before_drop"), problems);
+            contradiction(
+                &format!("data_retention.partitioned_tables.{table}.archive_before_drop"),
+                problems,
+            );
         }
     }
     for (table, rule) in &retention.regular_tables {
         let _ = PlainRule::of(table, rule, archive_before_cleanup, problems);
         if rule.archive_before_delete == Some(true) && !archive_before_cleanup {
-            contradiction(&format!("data_retention.regular_tables.{table}.archive_before_delete"), problems);
+            contradiction(
+                &format!("data_retention.regular_tables.{table}.archive_before_delete"),
+                problems,
+            );
         }
         if retention.partitioned_tables.contains_key(table) {
-            twice(&format!("data_retention.regular_tables.{table}"), "partitioned_tables", problems);
+            twice(
+                &format!("data_retention.regular_tables.{table}"),
+                "partitioned_tables",
+                problems,
+            );
         }
     }
     for (table, rule) in &retention.timescaledb {
         let _ = candle_rules(table, rule, &retention.timescaledb, problems);
         for (section, taken) in [
-            ("partitioned_tables", retention.partitioned_tables.contains_key(table)),
+            (
+                "partitioned_tables",
+                retention.partitioned_tables.contains_key(table),
+            ),
             ("regular_tables", retention.regular_tables.contains_key(table)),
         ] {
             if taken {
@@ -356,17 +377,26 @@ fn candle_rules(
     let key = format!("data_retention.timescaledb.{table}");
     for finer in retention.proved_by.keys() {
         if finer.parse::<Interval>().is_err() {
-            problems.add(format!("{key}.proved_by.{finer}"), "is not a candle interval", "use 1m, 5m, ... 1w");
+            problems.add(
+                format!("{key}.proved_by.{finer}"),
+                "is not a candle interval",
+                "use 1m, 5m, ... 1w",
+            );
         }
     }
-    let (Some(source), Some(name)) =
-        (source(&key, table, retention.source, problems), ident(&key, table, problems))
-    else {
+    let (Some(source), Some(name)) = (
+        source(&key, table, retention.source, problems),
+        ident(&key, table, problems),
+    ) else {
         return Vec::new();
     };
     let mut rules = Vec::new();
     for interval in Interval::ALL {
-        let days = retention.retention_by_interval.get(interval.as_str()).copied().unwrap_or(0);
+        let days = retention
+            .retention_by_interval
+            .get(interval.as_str())
+            .copied()
+            .unwrap_or(0);
         if days == 0 {
             continue;
         }
@@ -397,7 +427,9 @@ fn prover(
 ) -> Option<Prover> {
     let proof_key = format!("{key}.proved_by.{interval}");
     let named = retention.proved_by.get(interval.as_str());
-    let written = named.cloned().or_else(|| interval.default_prover().map(|prover| prover.to_string()));
+    let written = named
+        .cloned()
+        .or_else(|| interval.default_prover().map(|prover| prover.to_string()));
     let Some(written) = written else {
         problems.add(
             format!("{key}.retention_by_interval.{interval}"),
@@ -415,7 +447,12 @@ fn prover(
     let coarser = match prover_interval.parse::<Interval>() {
         Ok(coarser) if interval.is_part_of(coarser) => coarser,
         Ok(_) => {
-            problems.add_value(proof_key, &written, "is not made of whole finer candles", "name a coarser interval");
+            problems.add_value(
+                proof_key,
+                &written,
+                "is not made of whole finer candles",
+                "name a coarser interval",
+            );
             return None;
         }
         Err(error) => {
@@ -432,7 +469,9 @@ fn prover(
         problems.add_value(
             format!("{key}.retention_by_interval.{interval}"),
             days,
-            format!("is longer than the {kept} days of {coarser}, which proves it: it could never be deleted"),
+            format!(
+                "is longer than the {kept} days of {coarser}, which proves it: it could never be deleted"
+            ),
             format!("keep {coarser} at least as long, or {interval} shorter"),
         );
     }

@@ -15,9 +15,9 @@ use eidos_settings::SourceName;
 use eidos_types::Slot;
 
 use super::candles::{CandleReport, CandleWork};
-use super::stop::Budget;
 use super::report::{Report, TableReport};
 use super::rules::{PartitionRule, PlainRule};
+use super::stop::Budget;
 use super::{holds, survey_candles, survey_partitions, survey_plain, without_rule};
 use crate::jobs::data_cleanup::DataCleanup;
 
@@ -104,7 +104,9 @@ impl Survey<'_> {
             match judge(job, ctx, work, budget).await {
                 Ok(candles) => self.report.candles.push(candles),
                 Err(error) if error.ends_the_run() => return Err(error.into()),
-                Err(error) => self.report.failed(work.rule.source, work.rule.table.as_str(), &error),
+                Err(error) => self
+                    .report
+                    .failed(work.rule.source, work.rule.table.as_str(), &error),
             }
         }
         for piece in self.pieces.iter().filter(|piece| piece.approval) {
@@ -123,7 +125,8 @@ async fn judge(
 ) -> Result<CandleReport, DisposalError> {
     let held = holds::of_table(ctx, work.rule.source, &work.shape.relation).await?;
     let pool = job.pool(work.rule.source)?;
-    work.judge(ctx, pool, &job.disposal, &holds::ranges(&held), budget).await
+    work.judge(ctx, pool, &job.disposal, &holds::ranges(&held), budget)
+        .await
 }
 
 /// Looks at every table. `slot` decides what is expired; `reports` is what is known about the tables already.
@@ -149,19 +152,36 @@ pub(crate) async fn survey<'a>(
         plan: Plan::new(DataCleanup::NAME, slot, Vec::new(), Vec::new()).map_err(JobError::from)?,
         retryable: false,
     };
-    let mut found = Found { report: &mut report, pieces: Vec::new(), releases: Vec::new(), notes: Vec::new() };
+    let mut found = Found {
+        report: &mut report,
+        pieces: Vec::new(),
+        releases: Vec::new(),
+        notes: Vec::new(),
+    };
     tables_of(job, ctx, slot, only, &mut found).await?;
-    let Found { mut pieces, releases, mut notes, .. } = found;
+    let Found {
+        mut pieces,
+        releases,
+        mut notes,
+        ..
+    } = found;
     pieces.sort_by_key(|piece| piece.task.order());
     let forgotten = without_rule::look(&job.sources, &job.same_database, &job.rules).await;
     notes.extend(forgotten.forgotten.iter().map(|table| {
-        Note::new(format!("{} {} has no retention rule and is kept for ever by accident", table.source, table.table))
+        Note::new(format!(
+            "{} {} has no retention rule and is kept for ever by accident",
+            table.source, table.table
+        ))
     }));
     report.without_rule = forgotten.forgotten;
     report.problems.extend(forgotten.problems);
     let items = pieces.iter().map(|piece| piece.item.clone()).collect();
     report.plan = Plan::new(DataCleanup::NAME, slot, items, notes).map_err(JobError::from)?;
-    Ok(Survey { pieces, releases, report })
+    Ok(Survey {
+        pieces,
+        releases,
+        report,
+    })
 }
 
 async fn tables_of<'a>(
@@ -174,15 +194,27 @@ async fn tables_of<'a>(
     let wanted = |table: &SqlIdent| only.is_none_or(|only| only.contains(table.as_str()));
     for rule in job.rules.partitioned.iter().filter(|rule| wanted(&rule.table)) {
         ctx.check_cancelled()?;
-        found.add(rule.source, &rule.table, survey_partitions::look(job, ctx, slot, rule).await)?;
+        found.add(
+            rule.source,
+            &rule.table,
+            survey_partitions::look(job, ctx, slot, rule).await,
+        )?;
     }
     for rule in job.rules.plain.iter().filter(|rule| wanted(&rule.table)) {
         ctx.check_cancelled()?;
-        found.add(rule.source, &rule.table, survey_plain::look(job, ctx, slot, rule).await)?;
+        found.add(
+            rule.source,
+            &rule.table,
+            survey_plain::look(job, ctx, slot, rule).await,
+        )?;
     }
     for rule in job.rules.candles.iter().filter(|rule| wanted(&rule.table)) {
         ctx.check_cancelled()?;
-        found.add(rule.source, &rule.table, survey_candles::look(job, ctx, slot, rule).await)?;
+        found.add(
+            rule.source,
+            &rule.table,
+            survey_candles::look(job, ctx, slot, rule).await,
+        )?;
     }
     Ok(())
 }
@@ -217,13 +249,27 @@ impl<'a> Found<'_, 'a> {
                 "{source} {table} has require_approval: only a person who applies this plan disposes of it"
             )));
         }
-        let held = looked.pieces.iter().filter(|piece| piece.item.blocked.is_some()).count();
+        let held = looked
+            .pieces
+            .iter()
+            .filter(|piece| piece.item.blocked.is_some())
+            .count();
         let report = self.report.table(source, table);
         report.cutoff_ms = looked.cutoff_ms.or(report.cutoff_ms);
         report.unfinished = looked.unfinished.or(report.unfinished);
         report.held += u64::try_from(held).unwrap_or(u64::MAX);
-        report.units.extend(looked.resting.iter().map(|unit| super::report::UnitReport::of(unit, &[])));
-        self.notes.extend(looked.notes.into_iter().map(|note| Note::new(format!("{source} {table}: {note}"))));
+        report.units.extend(
+            looked
+                .resting
+                .iter()
+                .map(|unit| super::report::UnitReport::of(unit, &[])),
+        );
+        self.notes.extend(
+            looked
+                .notes
+                .into_iter()
+                .map(|note| Note::new(format!("{source} {table}: {note}"))),
+        );
         self.pieces.extend(looked.pieces);
         self.releases.extend(looked.releases);
         Ok(())

@@ -29,7 +29,9 @@ pub(super) async fn look<'a>(
     let holds = holds::of_table(ctx, rule.source, &work.shape.relation).await?;
     let held = holds::ranges(&holds);
     if !held.is_empty() {
-        looked.notes.push(format!("{} holds: candles in their ranges stay", held.len()));
+        looked
+            .notes
+            .push(format!("{} holds: candles in their ranges stay", held.len()));
     }
     if let Method::Refused(why) = &work.method {
         looked.notes.push(why.clone());
@@ -42,12 +44,22 @@ pub(super) async fn look<'a>(
         window_ms: Some((work.oldest_ms(), work.cutoff_ms)),
         rows_estimate: Some(work.candles()),
         bytes: None,
-        locks: vec![format!("row locks of at most a few thousand candles and of the {} that prove them", rule.prover.interval)],
+        locks: vec![format!(
+            "row locks of at most a few thousand candles and of the {} that prove them",
+            rule.prover.interval
+        )],
         steps: vec![
-            format!("compare with the {} candle that covers them", rule.prover.interval),
+            format!(
+                "compare with the {} candle that covers them",
+                rule.prover.interval
+            ),
             "delete what it proves; keep and report the rest".to_owned(),
         ],
-        reason: format!("{} days are kept: what ends by {}", rule.days, instant(work.cutoff_ms)),
+        reason: format!(
+            "{} days are kept: what ends by {}",
+            rule.days,
+            instant(work.cutoff_ms)
+        ),
         blocked: None,
         identity: json!({
             "table_oid": work.shape.oid,

@@ -34,10 +34,15 @@ pub(super) async fn look<'a>(
         .into_iter()
         .filter(|unit| unit.kind == UnitKind::Partition && unit.job_name == ctx.job().as_str())
         .collect();
-    let mut looked = Looked { cutoff_ms: Some(cutoff_ms), ..Looked::default() };
+    let mut looked = Looked {
+        cutoff_ms: Some(cutoff_ms),
+        ..Looked::default()
+    };
     for unit in &open {
         match unit.state {
-            UnitState::Quarantined | UnitState::Dropping if unit.drop_after_ms.is_some_and(|due| due <= slot.ms()) => {
+            UnitState::Quarantined | UnitState::Dropping
+                if unit.drop_after_ms.is_some_and(|due| due <= slot.ms()) =>
+            {
                 looked.pieces.push(due(rule, unit, &holds));
             }
             UnitState::Quarantined | UnitState::Dropping => looked.resting.push(unit.clone()),
@@ -65,11 +70,15 @@ fn expired<'a>(
         match retention::expiry(&partition.bounds, cutoff_ms) {
             Expiry::Stays => continue,
             Expiry::WithoutBeginning => {
-                looked.notes.push(format!("{name} is expired and has no lower bound; split it by hand, it stays"));
+                looked.notes.push(format!(
+                    "{name} is expired and has no lower bound; split it by hand, it stays"
+                ));
                 continue;
             }
             Expiry::Expired(..) if partition.kind != RelationKind::Table => {
-                looked.notes.push(format!("{name} is expired and no ordinary table (partitioned again, or foreign); it stays"));
+                looked.notes.push(format!(
+                    "{name} is expired and no ordinary table (partitioned again, or foreign); it stays"
+                ));
                 continue;
             }
             Expiry::Expired(..) => {}
@@ -80,7 +89,11 @@ fn expired<'a>(
             source: rule.source,
             table: shape.relation.plain(),
             object: partition.relation.name.clone(),
-            action: if rule.archive.is_some() { Action::ArchiveAndDrop } else { Action::Drop },
+            action: if rule.archive.is_some() {
+                Action::ArchiveAndDrop
+            } else {
+                Action::Drop
+            },
             window_ms: Some(window),
             rows_estimate: partition.rows_estimate.map(i64::unsigned_abs),
             bytes: Some(partition.bytes.unsigned_abs()),
@@ -93,7 +106,11 @@ fn expired<'a>(
                 ),
             ],
             steps: steps(rule),
-            reason: format!("{} months are kept: what ends by {}", rule.retention_months, instant(cutoff_ms)),
+            reason: format!(
+                "{} months are kept: what ends by {}",
+                rule.retention_months,
+                instant(cutoff_ms)
+            ),
             blocked: holds::blocking(holds, window),
             identity: identity.to_value()?,
         };
@@ -113,13 +130,19 @@ fn steps(rule: &PartitionRule) -> Vec<String> {
         steps.push("export, read the export back, compare it with the rows".to_owned());
     }
     steps.push("detach into eidos_quarantine".to_owned());
-    steps.push(format!("after {} days compare once more and drop", rule.quarantine_days));
+    steps.push(format!(
+        "after {} days compare once more and drop",
+        rule.quarantine_days
+    ));
     steps
 }
 
 /// A partition whose quarantine is over.
 fn due<'a>(rule: &'a PartitionRule, unit: &Unit, holds: &[Hold]) -> Piece<'a> {
-    let resting = unit.quarantine_table.clone().unwrap_or_else(|| unit.unit_name.clone());
+    let resting = unit
+        .quarantine_table
+        .clone()
+        .unwrap_or_else(|| unit.unit_name.clone());
     let item = PlanItem {
         source: unit.source,
         table: unit.table.plain(),
@@ -129,8 +152,14 @@ fn due<'a>(rule: &'a PartitionRule, unit: &Unit, holds: &[Hold]) -> Piece<'a> {
         rows_estimate: unit.row_count.map(i64::unsigned_abs),
         bytes: None,
         locks: vec![format!("ACCESS EXCLUSIVE on {resting}, which nobody else uses")],
-        steps: vec!["read the export in full, compare it with the rows".to_owned(), "drop".to_owned()],
-        reason: format!("its quarantine ended at {}", instant(unit.drop_after_ms.unwrap_or_default())),
+        steps: vec![
+            "read the export in full, compare it with the rows".to_owned(),
+            "drop".to_owned(),
+        ],
+        reason: format!(
+            "its quarantine ended at {}",
+            instant(unit.drop_after_ms.unwrap_or_default())
+        ),
         blocked: holds::blocking(holds, (unit.lower_ms, unit.upper_ms)),
         identity: json!({
             "unit_id": unit.unit_id,
@@ -177,19 +206,28 @@ fn released<'a>(rule: &'a PartitionRule, open: Vec<Unit>, looked: &mut Looked<'a
         } else {
             "its table is kept longer now"
         };
-        looked.releases.push(Release { rule, unit, reason: reason.to_owned() });
+        looked.releases.push(Release {
+            rule,
+            unit,
+            reason: reason.to_owned(),
+        });
     }
 }
 
 async fn read(job: &DataCleanup, rule: &PartitionRule) -> Result<TableShape, DisposalError> {
     let mut conn = job.connection(rule.source).await?;
     let name = rule.table.as_str();
-    let shape = catalogue::read_table(&mut conn, &rule.table).await?.ok_or_else(|| {
-        DisposalError::refused(
-            "rule",
-            format!("{name} does not exist; correct data_retention.partitioned_tables or databases.{}", rule.source),
-        )
-    })?;
+    let shape = catalogue::read_table(&mut conn, &rule.table)
+        .await?
+        .ok_or_else(|| {
+            DisposalError::refused(
+                "rule",
+                format!(
+                    "{name} does not exist; correct data_retention.partitioned_tables or databases.{}",
+                    rule.source
+                ),
+            )
+        })?;
     if shape.partitioning.is_none() {
         return Err(DisposalError::refused(
             "rule",

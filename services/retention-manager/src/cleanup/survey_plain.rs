@@ -47,7 +47,9 @@ pub(super) async fn look<'a>(
         looked.pieces.push(piece(rule, &shape, month, &holds, &mut open)?);
     }
     // All its rows are gone, and the process ended before that was written down.
-    looked.pieces.extend(open.into_iter().map(|unit| rest(rule, unit, &holds)));
+    looked
+        .pieces
+        .extend(open.into_iter().map(|unit| rest(rule, unit, &holds)));
     Ok(looked)
 }
 
@@ -57,16 +59,23 @@ async fn look_in(
     cutoff_ms: i64,
 ) -> Result<(TableShape, RowSurvey, u64), DisposalError> {
     let name = rule.table.as_str();
-    let shape = catalogue::read_table(&mut *conn, &rule.table).await?.ok_or_else(|| {
-        DisposalError::refused(
-            "rule",
-            format!("{name} does not exist; correct data_retention.regular_tables or databases.{}", rule.source),
-        )
-    })?;
+    let shape = catalogue::read_table(&mut *conn, &rule.table)
+        .await?
+        .ok_or_else(|| {
+            DisposalError::refused(
+                "rule",
+                format!(
+                    "{name} does not exist; correct data_retention.regular_tables or databases.{}",
+                    rule.source
+                ),
+            )
+        })?;
     if shape.partitioning.is_some() {
         return Err(DisposalError::refused(
             "rule",
-            format!("{name} is partitioned, but has a rule in data_retention.regular_tables; move it to partitioned_tables"),
+            format!(
+                "{name} is partitioned, but has a rule in data_retention.regular_tables; move it to partitioned_tables"
+            ),
         ));
     }
     let survey = rows::survey(&mut *conn, &shape, &rule.rows, cutoff_ms).await?;
@@ -106,7 +115,11 @@ fn piece<'a>(
         window_ms: Some(window),
         rows_estimate: Some(month.rows),
         bytes: None,
-        locks: vec![format!("row locks of at most {} rows of {}", rule.rows.batch_rows, shape.relation.plain())],
+        locks: vec![format!(
+            "row locks of at most {} rows of {}",
+            rule.rows.batch_rows,
+            shape.relation.plain()
+        )],
         steps: steps(rule),
         reason: format!(
             "{} months are kept: finished rows before {}",
@@ -150,7 +163,11 @@ fn rest<'a>(rule: &'a PlainRule, unit: Unit, holds: &[Hold]) -> Piece<'a> {
 }
 
 const fn action(rule: &PlainRule) -> Action {
-    if rule.rows.archive.is_some() { Action::ArchiveAndDelete } else { Action::Delete }
+    if rule.rows.archive.is_some() {
+        Action::ArchiveAndDelete
+    } else {
+        Action::Delete
+    }
 }
 
 fn steps(rule: &PlainRule) -> Vec<String> {

@@ -46,27 +46,36 @@ pub(super) async fn look(
             continue;
         }
         match tables(pool, rules).await {
-            Ok(tables) => found.forgotten.extend(tables.into_iter().map(|(relation, bytes)| {
-                let named = source_of(&relation.name).filter(|named| database_of(*named) == database);
-                Forgotten {
-                    source: named.unwrap_or(source),
-                    table: relation.plain(),
-                    bytes,
-                }
-            })),
+            Ok(tables) => found
+                .forgotten
+                .extend(tables.into_iter().map(|(relation, bytes)| {
+                    let named = source_of(&relation.name).filter(|named| database_of(*named) == database);
+                    Forgotten {
+                        source: named.unwrap_or(source),
+                        table: relation.plain(),
+                        bytes,
+                    }
+                })),
             Err(error) => {
                 tracing::warn!(%source, %error, "could not look for tables without a retention rule");
-                found.problems.push(format!("{source}: could not look for tables without a rule: {error}"));
+                found.problems.push(format!(
+                    "{source}: could not look for tables without a rule: {error}"
+                ));
             }
         }
     }
-    found.forgotten.sort_by(|left, right| (left.source, &left.table).cmp(&(right.source, &right.table)));
+    found
+        .forgotten
+        .sort_by(|left, right| (left.source, &left.table).cmp(&(right.source, &right.table)));
     publish(sources, &found);
     found
 }
 
 async fn tables(pool: &PgPool, rules: &Rules) -> Result<Vec<(Relation, i64)>, DisposalError> {
-    let mut conn = pool.acquire().await.map_err(DisposalError::sql("get a connection to look at tables"))?;
+    let mut conn = pool
+        .acquire()
+        .await
+        .map_err(DisposalError::sql("get a connection to look at tables"))?;
     let mut tables = Vec::new();
     for relation in catalogue::list_tables(&mut conn).await? {
         if rules.decides_about(&relation.schema, &relation.name) {
@@ -86,7 +95,11 @@ async fn tables(pool: &PgPool, rules: &Rules) -> Result<Vec<(Relation, i64)>, Di
 
 fn publish(sources: &Sources, found: &Found) {
     for (source, _pool) in sources.iter() {
-        let count = found.forgotten.iter().filter(|table| table.source == source).count();
+        let count = found
+            .forgotten
+            .iter()
+            .filter(|table| table.source == source)
+            .count();
         metric::retention_tables_without_rule(source.as_str(), u64::try_from(count).unwrap_or(u64::MAX));
     }
     for table in &found.forgotten {

@@ -48,8 +48,16 @@ pub struct IntervalError(String);
 
 impl Interval {
     /// All, finest first.
-    pub const ALL: [Self; 8] =
-        [Self::M1, Self::M5, Self::M15, Self::M30, Self::H1, Self::H4, Self::D1, Self::W1];
+    pub const ALL: [Self; 8] = [
+        Self::M1,
+        Self::M5,
+        Self::M15,
+        Self::M30,
+        Self::H1,
+        Self::H4,
+        Self::D1,
+        Self::W1,
+    ];
 
     /// As it is written in the column `interval`.
     #[must_use]
@@ -118,7 +126,9 @@ impl Interval {
     /// How many of its candles one window of `coarser` has at most.
     #[must_use]
     pub fn per_window(self, coarser: Self) -> u32 {
-        u32::try_from(coarser.width_ms() / self.width_ms()).unwrap_or(1).max(1)
+        u32::try_from(coarser.width_ms() / self.width_ms())
+            .unwrap_or(1)
+            .max(1)
     }
 }
 
@@ -168,9 +178,9 @@ pub fn next_stretch(
         if first_end > until_ms {
             return None;
         }
-        let in_the_way = held.iter().find(|(from, to)| {
-            from.is_none_or(|from| from < first_end) && to.is_none_or(|to| lower < to)
-        });
+        let in_the_way = held
+            .iter()
+            .find(|(from, to)| from.is_none_or(|from| from < first_end) && to.is_none_or(|to| lower < to));
         match in_the_way {
             None => break,
             Some((_, None)) => return None,
@@ -208,11 +218,22 @@ mod tests {
         let week = Interval::W1.floor_ms(ms("2024-02-29T12:00:00Z"));
         assert_eq!(week, ms("2024-02-26T00:00:00Z"));
         assert_eq!(Interval::W1.floor_ms(ms("2024-03-03T23:59:59.999Z")), week);
-        assert_eq!(Interval::W1.floor_ms(ms("2024-03-04T00:00:00Z")), ms("2024-03-04T00:00:00Z"));
-        assert_eq!(Interval::H4.floor_ms(ms("2024-03-31T03:30:00Z")), ms("2024-03-31T00:00:00Z"));
+        assert_eq!(
+            Interval::W1.floor_ms(ms("2024-03-04T00:00:00Z")),
+            ms("2024-03-04T00:00:00Z")
+        );
+        assert_eq!(
+            Interval::H4.floor_ms(ms("2024-03-31T03:30:00Z")),
+            ms("2024-03-31T00:00:00Z")
+        );
         // Before 1970 as well: floor, not towards zero.
         assert_eq!(Interval::H1.floor_ms(-1), -3_600_000);
-        assert_eq!(DateTime::from_timestamp_millis(FIRST_MONDAY_MS).unwrap().weekday(), Weekday::Mon);
+        assert_eq!(
+            DateTime::from_timestamp_millis(FIRST_MONDAY_MS)
+                .unwrap()
+                .weekday(),
+            Weekday::Mon
+        );
     }
 
     #[test]
@@ -234,9 +255,18 @@ mod tests {
     #[test]
     fn days_are_counted_from_midnight_and_zero_keeps_for_ever() {
         let slot = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
-        assert_eq!(cutoff_ms(slot("2024-03-01T04:00:00Z"), 7), Some(ms("2024-02-23T00:00:00Z")));
-        assert_eq!(cutoff_ms(slot("2024-03-01T00:00:00Z"), 1), Some(ms("2024-02-29T00:00:00Z")));
-        assert_eq!(cutoff_ms(slot("2024-02-29T23:59:59.999Z"), 365), Some(ms("2023-03-01T00:00:00Z")));
+        assert_eq!(
+            cutoff_ms(slot("2024-03-01T04:00:00Z"), 7),
+            Some(ms("2024-02-23T00:00:00Z"))
+        );
+        assert_eq!(
+            cutoff_ms(slot("2024-03-01T00:00:00Z"), 1),
+            Some(ms("2024-02-29T00:00:00Z"))
+        );
+        assert_eq!(
+            cutoff_ms(slot("2024-02-29T23:59:59.999Z"), 365),
+            Some(ms("2023-03-01T00:00:00Z"))
+        );
         assert_eq!(cutoff_ms(slot("2024-03-01T04:00:00Z"), 0), None);
     }
 
@@ -248,8 +278,14 @@ mod tests {
         assert_eq!(next(hour(0)), Some((hour(0), hour(2))));
         assert_eq!(next(hour(2)), Some((hour(4), hour(10))));
         assert_eq!(next(hour(10)), None);
-        assert_eq!(next_stretch(Interval::H1, 0, hour(10), 100, &[(None, None)]), None);
-        assert_eq!(next_stretch(Interval::H1, 0, hour(10), 3, &[(Some(hour(5)), None)]), Some((0, hour(3))));
+        assert_eq!(
+            next_stretch(Interval::H1, 0, hour(10), 100, &[(None, None)]),
+            None
+        );
+        assert_eq!(
+            next_stretch(Interval::H1, 0, hour(10), 3, &[(Some(hour(5)), None)]),
+            Some((0, hour(3)))
+        );
     }
 
     proptest! {

@@ -67,7 +67,11 @@ mod tests {
     #[test]
     fn the_same_instant_has_the_same_cutoff_in_every_time_zone() {
         // Already 1 March in Shanghai, still 29 February in New York and in UTC.
-        for slot in ["2024-03-01T07:59:59+08:00", "2024-02-29T18:59:59-05:00", "2024-02-29T23:59:59Z"] {
+        for slot in [
+            "2024-03-01T07:59:59+08:00",
+            "2024-02-29T18:59:59-05:00",
+            "2024-02-29T23:59:59Z",
+        ] {
             assert_eq!(cutoff(slot, 1), at("2024-01-01T00:00:00Z"), "{slot}");
         }
         // Half an hour of offset, and the day line.
@@ -88,11 +92,41 @@ mod tests {
         assert!(matches!(expiry(&december, cutoff), Expiry::Expired(..)));
         assert_eq!(expiry(&january, cutoff), Expiry::Stays);
         // One millisecond too many, an open end, an open beginning.
-        let longer = Bounds { upper: december.upper.map(|upper| upper + 1), ..december };
+        let longer = Bounds {
+            upper: december.upper.map(|upper| upper + 1),
+            ..december
+        };
         assert_eq!(expiry(&longer, cutoff), Expiry::Stays);
-        assert_eq!(expiry(&Bounds { upper: None, ..december }, cutoff), Expiry::Stays);
-        assert_eq!(expiry(&Bounds { lower: None, ..december }, cutoff), Expiry::WithoutBeginning);
-        assert_eq!(expiry(&Bounds { lower: None, upper: None }, cutoff), Expiry::Stays);
+        assert_eq!(
+            expiry(
+                &Bounds {
+                    upper: None,
+                    ..december
+                },
+                cutoff
+            ),
+            Expiry::Stays
+        );
+        assert_eq!(
+            expiry(
+                &Bounds {
+                    lower: None,
+                    ..december
+                },
+                cutoff
+            ),
+            Expiry::WithoutBeginning
+        );
+        assert_eq!(
+            expiry(
+                &Bounds {
+                    lower: None,
+                    upper: None
+                },
+                cutoff
+            ),
+            Expiry::Stays
+        );
     }
 
     proptest! {

@@ -76,11 +76,17 @@ impl DataCleanup {
     /// The pool of a source.
     pub(crate) fn pool(&self, source: SourceName) -> Result<&PgPool, DisposalError> {
         self.sources.pool(source).ok_or_else(|| {
-            DisposalError::refused("rule", format!("databases.{source} is not connected; set databases.{source}.url"))
+            DisposalError::refused(
+                "rule",
+                format!("databases.{source} is not connected; set databases.{source}.url"),
+            )
         })
     }
 
-    pub(crate) async fn connection(&self, source: SourceName) -> Result<PoolConnection<Postgres>, DisposalError> {
+    pub(crate) async fn connection(
+        &self,
+        source: SourceName,
+    ) -> Result<PoolConnection<Postgres>, DisposalError> {
         self.pool(source)?
             .acquire()
             .await
@@ -94,9 +100,17 @@ impl DataCleanup {
         }
         let planned: BTreeSet<&str> = approved?.items.iter().map(|item| item.table.as_str()).collect();
         let is_planned = |table: &str| {
-            planned.iter().any(|plain| *plain == table || plain.rsplit('.').next() == Some(table))
+            planned
+                .iter()
+                .any(|plain| *plain == table || plain.rsplit('.').next() == Some(table))
         };
-        Some(self.known_tables().into_iter().filter(|table| is_planned(table)).map(str::to_owned).collect())
+        Some(
+            self.known_tables()
+                .into_iter()
+                .filter(|table| is_planned(table))
+                .map(str::to_owned)
+                .collect(),
+        )
     }
 
     fn known_tables(&self) -> BTreeSet<&str> {
@@ -124,7 +138,10 @@ impl Job for DataCleanup {
         if unknown.is_empty() {
             return Ok(());
         }
-        Err(format!("tables: no rule in data_retention for {}", unknown.join(", ")))
+        Err(format!(
+            "tables: no rule in data_retention for {}",
+            unknown.join(", ")
+        ))
     }
 
     async fn run(&self, ctx: &JobContext, params: Params) -> Result<Report, JobError> {
@@ -135,21 +152,20 @@ impl Job for DataCleanup {
         // The plan is made again for the slot it was made for, or a new month would look like a difference.
         let slot = approved.as_ref().map_or_else(|| ctx.slot(), |plan| plan.slot);
         let only = self.only(&params, approved.as_ref());
-        let mut fences = Fences::default();
-        let (tables, retryable) = if ctx.dry_run() {
-            Default::default()
-        } else {
-            recover(self, ctx, &mut fences, only.as_ref()).await?
-        };
-        let mut survey = survey(self, ctx, slot, only.as_ref(), tables).await?;
-        survey.retry_if(retryable);
         if let Some(approved) = &approved {
-            verify(ctx, approved, survey.plan()).await?;
+            // Before the first act, recovery included.
+            let now = survey(self, ctx, slot, only.as_ref(), Vec::new()).await?;
+            verify(ctx, approved, now.plan()).await?;
         }
         if ctx.dry_run() {
-            return survey.planned(self, ctx).await;
+            let now = survey(self, ctx, slot, only.as_ref(), Vec::new()).await?;
+            return now.planned(self, ctx).await;
         }
-        Box::pin(carry_out(self, ctx, &mut fences, survey, approved.as_ref())).await
+        let mut fences = Fences::default();
+        let (tables, retryable) = recover(self, ctx, &mut fences, only.as_ref()).await?;
+        let mut now = survey(self, ctx, slot, only.as_ref(), tables).await?;
+        now.retry_if(retryable);
+        Box::pin(carry_out(self, ctx, &mut fences, now, approved.as_ref())).await
     }
 
     fn render(&self, report: &Report) -> String {

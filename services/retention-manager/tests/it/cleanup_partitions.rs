@@ -1,0 +1,406 @@
+//! Expired partitions: frozen, exported, proved, detached, and dropped when their rest is over.
+
+use eidos_archive_store::ManifestRef;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::cleanup_ground::{DEPOSITS, Ground, Run, message};
+use crate::partitions_ground::ms;
+use crate::stand::sql;
+use eidos_runtime::Job;
+use retention_manager::jobs::data_cleanup::Params;
+
+const TABLE: &str = "eidos_chain_deposit_records";
+
+fn rules(rule: Value) -> Value {
+    json!({ "partitioned_tables": { TABLE: rule } })
+}
+
+fn archived() -> Value {
+    rules(json!({ "retention_months": 6, "archive_before_drop": true, "quarantine_days": 7 }))
+}
+
+/// Four months; with six kept, July 2024 ends the first two.
+async fn ground() -> Ground {
+    let ground = Ground::new(&[DEPOSITS]).await;
+    for (first, next) in [
+        ("2023-11-01", "2023-12-01"),
+        ("2023-12-01", "2024-01-01"),
+        ("2024-01-01", "2024-02-01"),
+        ("2024-07-01", "2024-08-01"),
+    ] {
+        ground.month(TABLE, first, next, 50).await;
+    }
+    ground
+}
+
+#[tokio::test]
+async fn ruling_35_a_partition_leaves_in_provable_steps_over_several_slots() {
+    let ground = ground().await;
+    let job = ground.job(archived()).await;
+    let before: String = digest(&ground, "eidos_chain_deposit_records_2023_11").await;
+
+    // 31 July: six months back is January, so what ends by 1 January goes.
+    let report = ground.run(&job, "2024-07-31T04:00:00Z").await.unwrap();
+    assert_eq!(
+        ground.units().await,
+        [
+            "eidos_chain_deposit_records_2023_11 quarantined",
+            "eidos_chain_deposit_records_2023_12 quarantined"
+        ]
+    );
+    let units = &report.tables[0].units;
+    assert_eq!(units[0].acts, ["freeze", "export", "quarantine"]);
+    assert_eq!(
+        (units[0].rows, units[0].drop_after_ms),
+        (Some(50), Some(ms("2024-08-07T04:00:00Z")))
+    );
+    assert_eq!(
+        ground
+            .count("SELECT count(*) FROM eidos_chain_deposit_records")
+            .await,
+        100
+    );
+    assert_eq!(
+        digest(&ground, "eidos_quarantine.eidos_chain_deposit_records_2023_11").await,
+        before
+    );
+    let text = report.render();
+    assert!(
+        text.contains("drop from 2024-08-07T04:00:00Z") && text.contains("is archived at"),
+        "{text}"
+    );
+
+    // A day later nothing happens but what is reported as resting.
+    let report = ground.run(&job, "2024-08-01T04:00:00Z").await.unwrap();
+    let january: Vec<_> = report
+        .plan
+        .items
+        .iter()
+        .map(|item| item.object.as_str())
+        .collect();
+    assert_eq!(
+        january,
+        ["eidos_chain_deposit_records_2024_01"],
+        "a new month began"
+    );
+    assert_eq!(
+        report.tables[0]
+            .units
+            .iter()
+            .filter(|unit| unit.acts.is_empty())
+            .count(),
+        2
+    );
+
+    // A minute too early, then due.
+    let report = ground.run(&job, "2024-08-07T03:59:00Z").await.unwrap();
+    assert!(report.plan.items.is_empty(), "{:#?}", report.plan);
+    let report = ground.run(&job, "2024-08-07T04:00:00Z").await.unwrap();
+    assert_eq!(report.plan.items.len(), 2);
+    assert_eq!(
+        ground.units().await,
+        [
+            "eidos_chain_deposit_records_2023_11 dropped",
+            "eidos_chain_deposit_records_2023_12 dropped",
+            "eidos_chain_deposit_records_2024_01 quarantined",
+        ]
+    );
+    assert_eq!(
+        ground
+            .count("SELECT count(*) FROM pg_class WHERE relname LIKE '%2023_1_'")
+            .await,
+        0
+    );
+    // The archive holds what the table held.
+    let (key, sha256): (String, String) = sqlx::query_as(
+        "SELECT manifest_key, manifest_sha256 FROM eidos_jobs_disposal_units WHERE unit_name LIKE '%2023_11'",
+    )
+    .fetch_one(ground.jobs.pool())
+    .await
+    .unwrap();
+    let manifest = ManifestRef { key, sha256 };
+    let verified = ground
+        .store()
+        .await
+        .verify(&manifest, &CancellationToken::new())
+        .await
+        .unwrap();
+    assert_eq!(verified.rows, 50);
+    // Every act is on record.
+    let acts: Vec<String> = sqlx::query_scalar(
+        "SELECT DISTINCT action FROM eidos_jobs_disposals WHERE object_name LIKE '%2023_11' AND approved_by = 'policy' ORDER BY 1",
+    )
+    .fetch_all(ground.jobs.pool())
+    .await
+    .unwrap();
+    assert_eq!(acts, ["drop", "export", "freeze", "quarantine"]);
+    assert_eq!(
+        ground
+            .jobs_count(&format!(
+                "SELECT count(*) FROM eidos_jobs_archive_progress WHERE table_name = '{TABLE}'"
+            ))
+            .await,
+        1
+    );
+    // And again: nothing.
+    let report = ground.run(&job, "2024-08-07T04:00:00Z").await.unwrap();
+    assert!(report.plan.items.is_empty() && !report.to_be_continued);
+}
+
+#[tokio::test]
+async fn without_an_archive_a_partition_rests_as_well() {
+    let ground = ground().await;
+    let job = ground
+        .job(rules(json!({ "retention_months": 6, "quarantine_days": 1 })))
+        .await;
+    ground.run(&job, "2024-07-15T04:00:00Z").await.unwrap();
+    assert_eq!(
+        ground
+            .count("SELECT count(*) FROM eidos_quarantine.eidos_chain_deposit_records_2023_11")
+            .await,
+        50
+    );
+    assert!(
+        std::fs::read_dir(ground.archive()).unwrap().next().is_none(),
+        "nothing was exported"
+    );
+    ground.run(&job, "2024-07-16T04:00:00Z").await.unwrap();
+    assert_eq!(
+        ground.units().await,
+        [
+            "eidos_chain_deposit_records_2023_11 dropped",
+            "eidos_chain_deposit_records_2023_12 dropped"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_run_drops_only_so_many_and_says_that_it_goes_on() {
+    let ground = ground().await;
+    let rules = rules(json!({ "retention_months": 6, "quarantine_days": 0 }));
+    let job = ground
+        .job_with(rules, |settings| settings.drops_per_run = 1)
+        .await;
+    let report = ground.run(&job, "2024-07-15T04:00:00Z").await.unwrap();
+    assert!(report.to_be_continued, "{report:#?}");
+    assert!(report.render().contains("to be continued"));
+    assert_eq!(
+        ground.units().await,
+        [
+            "eidos_chain_deposit_records_2023_11 dropped",
+            "eidos_chain_deposit_records_2023_12 quarantined"
+        ]
+    );
+    let report = ground.run(&job, "2024-07-15T04:00:00Z").await.unwrap();
+    assert!(!report.to_be_continued);
+    assert_eq!(
+        ground.units().await[1],
+        "eidos_chain_deposit_records_2023_12 dropped"
+    );
+}
+
+#[tokio::test]
+async fn ruling_37_a_held_month_stays_and_its_neighbours_go() {
+    let ground = ground().await;
+    ground
+        .hold(
+            "chain",
+            TABLE,
+            Some("2023-12-10T00:00:00Z"),
+            Some("2023-12-11T00:00:00Z"),
+        )
+        .await;
+    let job = ground.job(archived()).await;
+    let report = ground.run(&job, "2024-07-15T04:00:00Z").await.unwrap();
+    assert_eq!(
+        ground.units().await,
+        ["eidos_chain_deposit_records_2023_11 quarantined"]
+    );
+    assert_eq!(report.tables[0].held, 1);
+    let blocked = report.plan.items[1].blocked.as_deref().unwrap();
+    assert!(blocked.contains("a court order"), "{blocked}");
+    // One that rests is not dropped either.
+    ground.hold("chain", TABLE, None, None).await;
+    let report = ground.run(&job, "2024-07-30T04:00:00Z").await.unwrap();
+    assert_eq!(report.tables[0].held, 2);
+    assert_eq!(
+        ground.units().await,
+        ["eidos_chain_deposit_records_2023_11 quarantined"]
+    );
+}
+
+#[tokio::test]
+async fn a_hold_lets_writers_back_into_a_frozen_partition() {
+    let ground = ground().await;
+    // The first run freezes and then cannot store anything.
+    let mut broken = ground.job(archived()).await;
+    broken.store = None;
+    let error = ground.run(&broken, "2024-07-15T04:00:00Z").await.unwrap_err();
+    assert!(message(&error).contains("no object store"), "{error}");
+    assert_eq!(
+        ground.units().await,
+        [
+            "eidos_chain_deposit_records_2023_11 frozen",
+            "eidos_chain_deposit_records_2023_12 frozen"
+        ]
+    );
+    let correct =
+        "UPDATE eidos_chain_deposit_records SET note = 'corrected' WHERE created_at < 1701388800000";
+    assert!(
+        sqlx::query(correct).execute(ground.pool()).await.is_err(),
+        "frozen"
+    );
+    ground
+        .hold("chain", TABLE, None, Some("2023-12-01T00:00:00Z"))
+        .await;
+    let job = ground.job(archived()).await;
+    ground.run(&job, "2024-07-15T04:00:00Z").await.unwrap();
+    assert_eq!(
+        ground.units().await,
+        [
+            "eidos_chain_deposit_records_2023_11 abandoned",
+            "eidos_chain_deposit_records_2023_12 quarantined"
+        ]
+    );
+    sqlx::query(correct).execute(ground.pool()).await.unwrap();
+}
+
+#[tokio::test]
+async fn one_failing_table_does_not_stop_the_others() {
+    let ground = ground().await;
+    // Bare NUMERIC cannot be archived exactly, and is refused before anything happens to its partition.
+    sql(
+        ground.pool(),
+        "CREATE TABLE eidos_chain_events (id BIGINT, created_at BIGINT NOT NULL, amount NUMERIC) \
+             PARTITION BY RANGE (created_at); \
+         CREATE TABLE eidos_chain_events_old PARTITION OF eidos_chain_events FOR VALUES FROM (0) TO (1000); \
+         CREATE TABLE eidos_chain_events_new PARTITION OF eidos_chain_events FOR VALUES FROM (1000) TO (MAXVALUE)",
+    )
+    .await;
+    let rule = json!({ "retention_months": 6, "archive_before_drop": true });
+    let job = ground
+        .job(json!({
+            "partitioned_tables": { "eidos_chain_events": rule, "eidos_chain_nowhere": rule, TABLE: rule },
+        }))
+        .await;
+    let error = ground.run(&job, "2024-07-15T04:00:00Z").await.unwrap_err();
+    let text = message(&error);
+    assert!(
+        text.contains("amount") && text.contains("eidos_chain_nowhere does not exist"),
+        "{text}"
+    );
+    assert_eq!(ground.count("SELECT count(*) FROM eidos_chain_events").await, 0);
+    assert_eq!(
+        ground
+            .units()
+            .await
+            .iter()
+            .filter(|unit| unit.ends_with("quarantined"))
+            .count(),
+        2
+    );
+}
+
+#[tokio::test]
+async fn a_rule_in_the_wrong_section_is_refused_by_name() {
+    let ground = Ground::new(&[DEPOSITS, crate::cleanup_ground::WITHDRAWALS]).await;
+    let rule = json!({ "retention_months": 6 });
+    let job = ground
+        .job(json!({
+            "partitioned_tables": { "eidos_chain_withdrawal_txs": rule },
+            "regular_tables": { TABLE: rule },
+        }))
+        .await;
+    let text = message(&ground.run(&job, "2024-07-15T04:00:00Z").await.unwrap_err());
+    assert!(
+        text.contains("eidos_chain_withdrawal_txs is not partitioned, but has a rule in"),
+        "{text}"
+    );
+    assert!(
+        text.contains("eidos_chain_deposit_records is partitioned, but has a rule in"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn ruling_37_tables_without_a_rule_are_named_in_report_and_plan() {
+    let ground = ground().await;
+    sql(
+        ground.pool(),
+        "CREATE TABLE eidos_risk_rules (id INT); CREATE TABLE odd (id INT)",
+    )
+    .await;
+    let mut retention = archived();
+    retention["keep_forever"] = json!(["eidos_risk_rules"]);
+    let report = ground
+        .plan(&ground.job(retention).await, "2024-07-15T04:00:00Z")
+        .await;
+    let named: Vec<String> = report
+        .without_rule
+        .iter()
+        .map(|table| format!("{} {}", table.source, table.table))
+        .collect();
+    assert!(
+        named.contains(&"market public.odd".to_owned()) || named.contains(&"chain public.odd".to_owned()),
+        "{named:?}"
+    );
+    assert!(
+        named.contains(&"jobs public.eidos_jobs_statistics".to_owned()),
+        "{named:?}"
+    );
+    assert!(
+        !named
+            .iter()
+            .any(|name| name.contains("risk_rules") || name.contains(TABLE)),
+        "{named:?}"
+    );
+    assert_eq!(
+        named.iter().filter(|name| name.ends_with(".odd")).count(),
+        1,
+        "one database is looked at once"
+    );
+    assert!(report.plan.notes.iter().any(|note| note.0.contains("public.odd")));
+}
+
+#[tokio::test]
+async fn a_run_that_is_short_of_time_stops_between_two_pieces_and_goes_on() {
+    let ground = ground().await;
+    let job = ground.job(archived()).await;
+    let ctx = ground
+        .context(Run {
+            budget: std::time::Duration::ZERO,
+            ..Run::of("2024-07-15T04:00:00Z")
+        })
+        .await;
+    let report = job.run(&ctx, Params::default()).await.unwrap();
+    assert!(report.to_be_continued);
+    assert!(ground.units().await.is_empty());
+    ground.run(&job, "2024-07-15T04:00:00Z").await.unwrap();
+    assert_eq!(ground.units().await.len(), 2);
+}
+
+#[tokio::test]
+async fn only_the_tables_that_were_asked_for() {
+    let ground = ground().await;
+    let job = ground.job(archived()).await;
+    let ctx = ground.context(Run::of("2024-07-15T04:00:00Z")).await;
+    let params = Params {
+        tables: Some(vec!["eidos_chain_events".to_owned()]),
+        ..Params::default()
+    };
+    assert_eq!(
+        job.validate_params(&params).unwrap_err(),
+        "tables: no rule in data_retention for eidos_chain_events"
+    );
+    let report = job.run(&ctx, params).await.unwrap();
+    assert!(report.tables.is_empty() && ground.units().await.is_empty());
+}
+
+async fn digest(ground: &Ground, table: &str) -> String {
+    let query = format!("SELECT md5(string_agg(t::text, '|' ORDER BY id)) FROM {table} t");
+    sqlx::query_scalar(sqlx::AssertSqlSafe(query))
+        .fetch_one(ground.pool())
+        .await
+        .unwrap()
+}

@@ -1,0 +1,214 @@
+//! Rows of plain tables: only finished ones, month by month, each proved before it goes.
+
+use serde_json::{Value, json};
+
+use crate::cleanup_ground::{Ground, WITHDRAWALS, message};
+use crate::partitions_ground::ms;
+use crate::stand::sql;
+
+const TABLE: &str = "eidos_chain_withdrawal_txs";
+const SLOT: &str = "2024-07-31T04:00:00Z";
+
+fn rules(rule: Value) -> Value {
+    json!({ "regular_tables": { TABLE: rule } })
+}
+
+/// `count` rows of a status from an instant on, an hour apart.
+async fn rows(ground: &Ground, from: &str, count: i64, status: i64) {
+    sql(
+        ground.pool(),
+        &format!(
+            "INSERT INTO eidos_chain_withdrawal_txs (withdraw_id, amount, status, created_at) \
+             SELECT '{from}' || '/{status}/' || n, n + 0.000000000000000001, {status}, {} + n * 3600000 \
+             FROM generate_series(0, {count} - 1) n",
+            ms(from)
+        ),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn ruling_31_unfinished_rows_stay_as_old_as_the_hills() {
+    let ground = Ground::new(&[WITHDRAWALS]).await;
+    // Status 0 and 1 are still to be sent or mined; 2 is confirmed, 3 failed.
+    for status in 0..4 {
+        rows(&ground, "2017-03-05T00:00:00Z", 3, status).await;
+        rows(&ground, "2023-12-31T10:00:00Z", 20, status).await;
+        rows(&ground, "2024-07-01T00:00:00Z", 2, status).await;
+    }
+    let job = ground
+        .job(rules(
+            json!({ "retention_months": 6, "batch_size": 7, "sleep_ms": 0 }),
+        ))
+        .await;
+    let report = ground.run(&job, SLOT).await.unwrap();
+    // 14 of the 20 hours lie in December, the others in January, which six months keep.
+    let left = async |status: i64| {
+        ground
+            .count(&format!("SELECT count(*) FROM {TABLE} WHERE status = {status}"))
+            .await
+    };
+    assert_eq!(
+        [left(0).await, left(1).await, left(2).await, left(3).await],
+        [25, 25, 8, 8]
+    );
+    let table = &report.tables[0];
+    assert_eq!(table.unfinished, Some(2 * (3 + 14)));
+    let deleted: Vec<_> = table
+        .units
+        .iter()
+        .map(|unit| (unit.object.as_str(), unit.rows))
+        .collect();
+    assert_eq!(
+        deleted,
+        [
+            ("eidos_chain_withdrawal_txs@2017-03", Some(6)),
+            ("eidos_chain_withdrawal_txs@2023-12", Some(28)),
+        ]
+    );
+    assert!(
+        table.units.iter().all(|unit| unit.manifest_key.is_some()),
+        "archived first"
+    );
+    assert!(
+        report
+            .render()
+            .contains("34 expired rows stay, they are not finished"),
+        "{}",
+        report.render()
+    );
+    // Again: nothing, but the unfinished ones are still told.
+    let report = ground.run(&job, SLOT).await.unwrap();
+    assert!(report.plan.items.is_empty());
+    assert_eq!(report.tables[0].unfinished, Some(34));
+    // One of them is settled at last.
+    sql(
+        ground.pool(),
+        &format!(
+            "UPDATE {TABLE} SET status = 2 WHERE status = 0 AND created_at < {}",
+            ms("2018-01-01T00:00:00Z")
+        ),
+    )
+    .await;
+    let report = ground.run(&job, SLOT).await.unwrap();
+    assert_eq!(report.tables[0].units[0].rows, Some(3));
+    assert_eq!(
+        ground
+            .jobs_count("SELECT count(*) FROM eidos_jobs_disposal_units WHERE state = 'deleted'")
+            .await,
+        3
+    );
+}
+
+#[tokio::test]
+async fn a_row_that_becomes_unfinished_between_plan_and_deletion_stays() {
+    let ground = Ground::new(&[WITHDRAWALS]).await;
+    rows(&ground, "2023-05-01T00:00:00Z", 10, 2).await;
+    // The status is taken back as soon as our run deletes the first batch: whoever does it wins.
+    sql(
+        ground.pool(),
+        &format!("UPDATE {TABLE} SET status = 1 WHERE withdraw_id LIKE '%/7'"),
+    )
+    .await;
+    let rule =
+        json!({ "retention_months": 6, "archive_before_delete": false, "batch_size": 3, "sleep_ms": 0 });
+    let job = ground.job(rules(rule)).await;
+    let report = ground.run(&job, SLOT).await.unwrap();
+    assert_eq!(report.tables[0].units[0].rows, Some(9));
+    assert!(report.tables[0].units[0].manifest_key.is_none());
+    assert_eq!(ground.count(&format!("SELECT count(*) FROM {TABLE}")).await, 1);
+}
+
+#[tokio::test]
+async fn records_of_breaks_that_are_open_stay() {
+    let ground = Ground::new(&[]).await;
+    let jobs = ground.jobs.pool();
+    let old = ms("2023-05-01T00:00:00Z");
+    for (id, status) in [(1, "open"), (2, "resolved"), (3, "ignored")] {
+        let resolved = if status == "open" { "NULL" } else { "now()" };
+        sql(
+            jobs,
+            &format!(
+                "INSERT INTO eidos_jobs_breaks (break_id, dimension, token, kind, reference, status, severity, direction, \
+                     first_seen, last_seen, evidence, resolved_at) \
+                 VALUES ('00000000-0000-0000-0000-00000000000{id}', 'balance', 'USDC', 'shortfall', '{id}', '{status}', \
+                     'warning', 'shortfall', now(), now(), '{{}}', {resolved})"
+            ),
+        )
+        .await;
+    }
+    sql(
+        jobs,
+        &format!(
+            "INSERT INTO eidos_jobs_reconciliation_records (job_type, reconcile_type, status, created_at, run_id, reference, \
+                 break_id) \
+             SELECT 'balance', 'full', 'mismatched', {old} + n, gen_random_uuid(), n::text, \
+                 CASE WHEN n = 0 THEN NULL ELSE ('00000000-0000-0000-0000-00000000000' || n)::uuid END \
+             FROM generate_series(0, 3) n"
+        ),
+    )
+    .await;
+    let job = ground
+        .job(json!({ "regular_tables": { "eidos_jobs_reconciliation_records": { "retention_months": 6 } } }))
+        .await;
+    ground.run(&job, SLOT).await.unwrap();
+    let left: Vec<String> = sqlx::query_scalar("SELECT reference FROM eidos_jobs_reconciliation_records")
+        .fetch_all(jobs)
+        .await
+        .unwrap();
+    assert_eq!(left, ["1"], "only that of the open break");
+    sql(
+        jobs,
+        "UPDATE eidos_jobs_breaks SET status = 'resolved', resolved_at = now()",
+    )
+    .await;
+    ground.run(&job, SLOT).await.unwrap();
+    assert_eq!(
+        ground
+            .jobs_count("SELECT count(*) FROM eidos_jobs_reconciliation_records")
+            .await,
+        0
+    );
+}
+
+#[tokio::test]
+async fn a_hold_on_a_month_keeps_its_rows() {
+    let ground = Ground::new(&[WITHDRAWALS]).await;
+    rows(&ground, "2023-05-01T00:00:00Z", 10, 2).await;
+    rows(&ground, "2023-06-01T00:00:00Z", 10, 2).await;
+    ground
+        .hold(
+            "chain",
+            TABLE,
+            Some("2023-05-20T00:00:00Z"),
+            Some("2023-05-21T00:00:00Z"),
+        )
+        .await;
+    let job = ground.job(rules(json!({ "retention_months": 6 }))).await;
+    let report = ground.run(&job, SLOT).await.unwrap();
+    assert_eq!(report.tables[0].held, 1);
+    let left = ground
+        .count(&format!(
+            "SELECT count(*) FROM {TABLE} WHERE created_at < {}",
+            ms("2023-06-01T00:00:00Z")
+        ))
+        .await;
+    assert_eq!(
+        (left, ground.count(&format!("SELECT count(*) FROM {TABLE}")).await),
+        (10, 10)
+    );
+}
+
+#[tokio::test]
+async fn a_table_with_cascading_references_is_refused_and_nothing_happens() {
+    let ground = Ground::new(&[
+        WITHDRAWALS,
+        "CREATE TABLE notes (id INT PRIMARY KEY, tx BIGINT REFERENCES eidos_chain_withdrawal_txs (id) ON DELETE CASCADE)",
+    ])
+    .await;
+    rows(&ground, "2023-05-01T00:00:00Z", 10, 2).await;
+    let job = ground.job(rules(json!({ "retention_months": 6 }))).await;
+    let text = message(&ground.run(&job, SLOT).await.unwrap_err());
+    assert!(text.contains("notes"), "{text}");
+    assert_eq!(ground.count(&format!("SELECT count(*) FROM {TABLE}")).await, 10);
+}
