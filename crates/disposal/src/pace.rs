@@ -245,3 +245,97 @@ pub async fn observe(conn: &mut PgConnection, table: &Relation) -> Result<Observ
         oldest_snapshot: Duration::from_millis(oldest_ms.max(0).unsigned_abs()),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn adaptive() -> PaceSettings {
+        PaceSettings {
+            mode: PaceMode::Adaptive,
+            ..PaceSettings::default()
+        }
+    }
+
+    fn quick() -> Observation {
+        Observation {
+            batch: Duration::from_millis(10),
+            ..Observation::default()
+        }
+    }
+
+    #[test]
+    fn fixed_is_what_the_settings_say_whatever_happens() {
+        let mut pace = Pace::new(&PaceSettings::default(), 1000, Duration::from_millis(100));
+        for seen in [
+            quick(),
+            Observation {
+                autovacuum_running: true,
+                ..quick()
+            },
+        ] {
+            let next = pace.next(&seen);
+            assert_eq!((next.rows, next.pause), (1000, Duration::from_millis(100)));
+        }
+    }
+
+    #[test]
+    fn everything_that_suffers_halves_the_next_batch() {
+        let slow = Duration::from_secs(1);
+        for suffering in [
+            Observation {
+                batch: slow,
+                ..quick()
+            },
+            Observation {
+                replica_lag: Duration::from_secs(6),
+                ..quick()
+            },
+            Observation {
+                replica_lag_bytes: 65 * 1024 * 1024,
+                ..quick()
+            },
+            Observation {
+                autovacuum_running: true,
+                ..quick()
+            },
+            Observation {
+                waiting_locks: 1,
+                ..quick()
+            },
+        ] {
+            let mut pace = Pace::new(&adaptive(), 1000, Duration::ZERO);
+            let next = pace.next(&suffering);
+            assert_eq!(next.rows, 500, "{suffering:?}");
+            assert!(next.pause >= suffering.batch * 2 || next.pause == adaptive().max_pause);
+        }
+    }
+
+    proptest! {
+        /// The naive model: sizes stay inside their limits, grow by at most a seventh, shrink by at most half, and a
+        /// healthy pause leaves batches their share of the time.
+        #[test]
+        fn sizes_and_pauses_keep_their_limits(
+            batches in prop::collection::vec((0_u64..2_000_000, any::<bool>()), 1..60), first in 1_u32..200_000,
+        ) {
+            let settings = adaptive();
+            let mut pace = Pace::new(&settings, first, Duration::ZERO);
+            let mut before = first.clamp(settings.min_rows, settings.max_rows);
+            for (us, vacuum) in batches {
+                let seen = Observation {
+                    batch: Duration::from_micros(us),
+                    autovacuum_running: vacuum,
+                    ..Observation::default()
+                };
+                let next = pace.next(&seen);
+                prop_assert!((settings.min_rows..=settings.max_rows).contains(&next.rows));
+                prop_assert!(next.rows <= before + before / 7 + 1 && next.rows >= (before / 2).min(settings.min_rows));
+                prop_assert!(!vacuum || next.rows <= before);
+                prop_assert!(next.pause <= settings.max_pause);
+                before = next.rows;
+            }
+        }
+    }
+}

@@ -1,0 +1,500 @@
+//! Rows of plain tables: selected, proved, deleted segment by segment.
+
+use std::time::Duration;
+
+use eidos_archive_store::ArchiveFormat;
+use eidos_disposal::DisposalError;
+use eidos_disposal::catalogue::{self, TableShape};
+use eidos_disposal::rows::{RowDisposal, RowIdentity, RowMonth, RowOutcome, RowRule, StaysWhile, survey};
+use eidos_disposal::unit::UnitState;
+use eidos_settings::{FinishedRule, SourceName};
+use futures::StreamExt;
+use serde_json::json;
+use sqlx::AssertSqlSafe;
+
+use crate::run::Run;
+use crate::stand::{MONTHS, Stand, mandate, refusal};
+
+const LOGS: &str = "eidos_admin_audit_logs";
+/// Rows of one segment, and of one batch.
+const BATCH: u32 = 50;
+
+/// 300 rows over January and February 2024; every fourth one is not finished.
+async fn stand() -> Stand {
+    let stand = Stand::bare().await;
+    stand
+        .sql(&format!(
+            "CREATE TABLE {LOGS} (id BIGINT NOT NULL, lang TEXT NOT NULL, created_at BIGINT NOT NULL, status SMALLINT NOT NULL, \
+                 amount NUMERIC(36,18), note TEXT, PRIMARY KEY (id, lang)); \
+             CREATE INDEX ON {LOGS} (created_at); \
+             INSERT INTO {LOGS} SELECT i, CASE WHEN i % 2 = 0 THEN 'it''s' ELSE 'en' END, {} + i * 16000000, \
+                 CASE WHEN i % 4 = 0 THEN 1 ELSE 2 END, i * 0.000000000000000001, CASE WHEN i % 3 = 0 THEN NULL ELSE 'n' || i END \
+             FROM generate_series(1, 300::bigint) AS i",
+            MONTHS[0]
+        ))
+        .await;
+    stand
+}
+
+fn rule(archive: Option<ArchiveFormat>) -> RowRule {
+    RowRule {
+        source: SourceName::Risk,
+        time_column: "created_at".to_owned(),
+        finished: Some(FinishedRule {
+            column: "status".to_owned(),
+            values: vec![json!(2), json!(3)],
+        }),
+        stays_while: None,
+        batch_rows: BATCH,
+        sleep: Duration::ZERO,
+        archive,
+    }
+}
+
+fn proved() -> RowRule {
+    rule(Some(ArchiveFormat::Parquet))
+}
+
+fn disposal<'a>(stand: &'a Stand, run: &'a Run, rule: &'a RowRule) -> RowDisposal<'a> {
+    RowDisposal {
+        ctx: &run.ctx,
+        foreign: &run.foreign,
+        store: Some(&stand.store),
+        settings: &stand.settings,
+        rule,
+    }
+}
+
+async fn shape(stand: &Stand, table: &str) -> TableShape {
+    let mut conn = stand.books.pool().acquire().await.unwrap();
+    catalogue::read_table(&mut conn, &table.parse().unwrap())
+        .await
+        .unwrap()
+        .unwrap()
+}
+
+async fn months(stand: &Stand, rule: &RowRule) -> Result<Vec<RowMonth>, DisposalError> {
+    let shape = shape(stand, LOGS).await;
+    let mut conn = stand.books.pool().acquire().await.unwrap();
+    Ok(survey(&mut conn, &shape, rule, MONTHS[2]).await?.months)
+}
+
+/// January, as a plan made now has it.
+async fn january(stand: &Stand, rule: &RowRule) -> RowIdentity {
+    let month = months(stand, rule).await.unwrap()[0];
+    RowIdentity::of(&shape(stand, LOGS).await, rule, &month)
+}
+
+async fn advance(stand: &Stand, rule: &RowRule) -> Result<RowOutcome, DisposalError> {
+    let identity = january(stand, rule).await;
+    let run = stand.run().await;
+    disposal(stand, &run, rule).advance(&identity, &mandate()).await
+}
+
+/// Finished rows of January that are there.
+async fn due(stand: &Stand) -> i64 {
+    let query = format!(
+        "SELECT count(*) FROM {LOGS} WHERE status IN (2, 3) AND created_at < {}",
+        MONTHS[1]
+    );
+    stand.count(&query).await
+}
+
+async fn all(stand: &Stand) -> i64 {
+    stand.count(&format!("SELECT count(*) FROM {LOGS}")).await
+}
+
+#[tokio::test]
+async fn only_finished_rows_of_expired_months_are_due() {
+    let stand = stand().await;
+    let found = months(&stand, &proved()).await.unwrap();
+    // The naive model: every row by itself.
+    let expected = |lower: i64, upper: i64| {
+        (1..=300_i64)
+            .filter(|i| i % 4 != 0 && (lower..upper).contains(&(MONTHS[0] + i * 16_000_000)))
+            .count() as u64
+    };
+    assert_eq!(
+        found
+            .iter()
+            .map(|month| (month.lower_ms, month.upper_ms, month.rows))
+            .collect::<Vec<_>>(),
+        [
+            (MONTHS[0], MONTHS[1], expected(MONTHS[0], MONTHS[1])),
+            (MONTHS[1], MONTHS[2], expected(MONTHS[1], MONTHS[2]))
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_month_is_exported_proved_and_deleted_and_comes_back_byte_for_byte() {
+    let stand = stand().await;
+    stand
+        .sql(&format!("CREATE TABLE truth AS SELECT * FROM {LOGS}"))
+        .await;
+    let before = due(&stand).await;
+    let outcome = advance(&stand, &proved()).await.unwrap();
+    assert_eq!((outcome.unit.state, outcome.left), (UnitState::Deleted, None));
+    assert_eq!(i64::try_from(outcome.deleted).unwrap(), before);
+    assert_eq!(due(&stand).await, 0);
+    assert_eq!(stand.acts().await, ["export", "verify", "delete", "delete"]);
+
+    let manifest = stand
+        .store
+        .manifest(&outcome.unit.manifest().unwrap())
+        .await
+        .unwrap();
+    assert_eq!(
+        manifest.segments.len() as i64,
+        (before + i64::from(BATCH) - 1) / i64::from(BATCH)
+    );
+    let mut conn = stand.books.pool().acquire().await.unwrap();
+    let mut copy = conn
+        .copy_in_raw(&format!("COPY {LOGS} FROM STDIN (FORMAT binary)"))
+        .await
+        .unwrap();
+    let mut rows = std::pin::pin!(stand.store.copy_stream(&manifest, None));
+    while let Some(chunk) = rows.next().await {
+        copy.send(chunk.unwrap().as_ref()).await.unwrap();
+    }
+    copy.finish().await.unwrap();
+    let differing = format!(
+        "SELECT count(*) FROM ((TABLE truth EXCEPT ALL TABLE {LOGS}) UNION ALL (TABLE {LOGS} EXCEPT ALL TABLE truth)) AS d"
+    );
+    assert_eq!(stand.count(&differing).await, 0);
+}
+
+#[tokio::test]
+async fn unfinished_business_is_never_deleted_however_old() {
+    let stand = stand().await;
+    let unfinished = format!("SELECT count(*) FROM {LOGS} WHERE status = 1");
+    let before = stand.count(&unfinished).await;
+    for rule in [proved(), rule(None)] {
+        while !months(&stand, &rule).await.unwrap().is_empty() {
+            advance(&stand, &rule).await.unwrap();
+        }
+    }
+    assert_eq!(all(&stand).await, before);
+    assert_eq!(stand.count(&unfinished).await, before);
+}
+
+/// January proved, and nothing of it gone: somebody holds its rows.
+async fn proved_and_locked(stand: &Stand, rule: &RowRule) -> RowIdentity {
+    let identity = january(stand, rule).await;
+    let mut holder = stand.books.pool().begin().await.unwrap();
+    let lock = format!(
+        "SELECT id FROM {LOGS} WHERE created_at < {} FOR UPDATE",
+        MONTHS[1]
+    );
+    sqlx::query(AssertSqlSafe(lock))
+        .fetch_all(&mut *holder)
+        .await
+        .unwrap();
+    let run = stand.run().await;
+    let outcome = disposal(stand, &run, rule).advance(&identity, &mandate()).await;
+    assert!(matches!(outcome, Err(DisposalError::Busy { .. })), "{outcome:?}");
+    holder.rollback().await.unwrap();
+    identity
+}
+
+#[tokio::test]
+async fn rows_that_somebody_holds_wait_for_the_next_run() {
+    let stand = stand().await;
+    let rule = proved();
+    let before = due(&stand).await;
+    let identity = proved_and_locked(&stand, &rule).await;
+    assert_eq!(
+        (stand.states().await, due(&stand).await),
+        (vec!["deleting".to_owned()], before)
+    );
+    let run = stand.run().await;
+    let outcome = disposal(&stand, &run, &rule)
+        .advance(&identity, &mandate())
+        .await
+        .unwrap();
+    assert_eq!((outcome.unit.state, due(&stand).await), (UnitState::Deleted, 0));
+}
+
+#[tokio::test]
+async fn a_row_that_changed_since_the_export_is_not_deleted() {
+    let stand = stand().await;
+    let rule = proved();
+    let identity = proved_and_locked(&stand, &rule).await;
+    stand
+        .sql(&format!("UPDATE {LOGS} SET note = 'changed' WHERE id = 1"))
+        .await;
+    let before = due(&stand).await;
+    let run = stand.run().await;
+    let outcome = disposal(&stand, &run, &rule)
+        .advance(&identity, &mandate())
+        .await
+        .unwrap();
+    // Its segment stays whole, the others go; the unit says so.
+    assert_eq!(outcome.unit.state, UnitState::Deleted);
+    assert!(outcome.left.unwrap().contains("1 of"));
+    assert_eq!(due(&stand).await, i64::from(BATCH));
+    assert_eq!(i64::try_from(outcome.deleted).unwrap(), before - i64::from(BATCH));
+    assert_eq!(
+        stand
+            .count(&format!("SELECT count(*) FROM {LOGS} WHERE id = 1"))
+            .await,
+        1
+    );
+    // The next plan names what is left, and it goes with an export of its own.
+    let again = advance(&stand, &rule).await.unwrap();
+    assert_eq!((again.left, due(&stand).await), (None, 0));
+}
+
+#[tokio::test]
+async fn where_every_segment_changed_nothing_is_deleted_and_the_unit_is_given_up() {
+    let stand = stand().await;
+    let rule = proved();
+    let identity = proved_and_locked(&stand, &rule).await;
+    stand.sql(&format!("UPDATE {LOGS} SET note = 'changed'")).await;
+    let before = due(&stand).await;
+    let run = stand.run().await;
+    let outcome = disposal(&stand, &run, &rule).advance(&identity, &mandate()).await;
+    assert_eq!(refusal(outcome), "changed");
+    assert_eq!(
+        (stand.states().await, due(&stand).await),
+        (vec!["abandoned".to_owned()], before)
+    );
+    assert!(
+        stand.manifests().is_empty(),
+        "an export that proves nothing is left"
+    );
+}
+
+#[tokio::test]
+async fn a_row_that_came_after_the_export_stays() {
+    let stand = stand().await;
+    let rule = proved();
+    let identity = proved_and_locked(&stand, &rule).await;
+    // Between two exported keys, and behind the last one of the month.
+    let late = |id: i64, at: i64| format!("INSERT INTO {LOGS} VALUES ({id}, 'de', {at}, 2, 0, 'late')");
+    stand.sql(&late(900, MONTHS[1] - 1)).await;
+    let run = stand.run().await;
+    disposal(&stand, &run, &rule)
+        .advance(&identity, &mandate())
+        .await
+        .unwrap();
+    assert_eq!(
+        stand
+            .count(&format!("SELECT id FROM {LOGS} WHERE note = 'late'"))
+            .await,
+        900
+    );
+    assert_eq!(due(&stand).await, 1);
+}
+
+#[tokio::test]
+async fn a_row_that_slipped_into_an_exported_segment_keeps_it_whole() {
+    let stand = stand().await;
+    let rule = proved();
+    let identity = proved_and_locked(&stand, &rule).await;
+    let late = format!(
+        "INSERT INTO {LOGS} VALUES (901, 'de', {}, 2, 0, 'late')",
+        MONTHS[0] + 16_000_001
+    );
+    stand.sql(&late).await;
+    let run = stand.run().await;
+    let outcome = disposal(&stand, &run, &rule)
+        .advance(&identity, &mandate())
+        .await
+        .unwrap();
+    assert!(outcome.left.is_some());
+    assert_eq!(due(&stand).await, i64::from(BATCH) + 1);
+}
+
+#[tokio::test]
+async fn a_crash_between_segments_is_continued_where_rows_are_left() {
+    let stand = stand().await;
+    let rule = proved();
+    let identity = january(&stand, &rule).await;
+    let before = due(&stand).await;
+    let slow = RowRule {
+        sleep: Duration::from_millis(200),
+        ..rule.clone()
+    };
+    let run = stand.run().await;
+    {
+        let (disposal, mandate) = (disposal(&stand, &run, &slow), mandate());
+        tokio::select! {
+            outcome = disposal.advance(&identity, &mandate) => panic!("it was not stopped: {outcome:?}"),
+            () = async {
+                while due(&stand).await == before { tokio::task::yield_now().await; }
+            } => {}
+        }
+    }
+    assert_eq!(stand.states().await, ["deleting"]);
+    let left = due(&stand).await;
+    assert!(left > 0 && left < before, "{left} of {before}");
+    let run = stand.run().await;
+    let outcome = disposal(&stand, &run, &rule)
+        .resume(stand.unit().await)
+        .await
+        .unwrap();
+    assert_eq!(
+        (outcome.unit.state, outcome.left, due(&stand).await),
+        (UnitState::Deleted, None, 0)
+    );
+    assert_eq!(stand.manifests().len(), 1);
+}
+
+#[tokio::test]
+async fn an_interrupted_export_is_discarded_and_made_anew() {
+    let stand = stand().await;
+    let rule = proved();
+    proved_and_locked(&stand, &rule).await;
+    stand
+        .jobs_sql("UPDATE eidos_jobs_disposal_units SET state = 'exporting'")
+        .await;
+    let run = stand.run().await;
+    let relation = shape(&stand, LOGS).await.relation;
+    let recovered = disposal(&stand, &run, &rule).recover(&relation).await.unwrap();
+    assert_eq!(recovered.len(), 2, "{recovered:?}");
+    assert!(stand.objects().is_empty());
+    let outcome = advance(&stand, &rule).await.unwrap();
+    assert_eq!(outcome.unit.state, UnitState::Deleted);
+    assert_eq!(stand.manifests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_run_that_was_replaced_deletes_nothing() {
+    let stand = stand().await;
+    for rule in [proved(), rule(None)] {
+        let identity = january(&stand, &rule).await;
+        let before = due(&stand).await;
+        let stale = stand.run().await;
+        let _newer = stand.run().await;
+        let outcome = disposal(&stand, &stale, &rule)
+            .advance(&identity, &mandate())
+            .await;
+        assert!(outcome.unwrap_err().ends_the_run());
+        assert_eq!(due(&stand).await, before);
+    }
+}
+
+#[tokio::test]
+async fn a_hold_that_is_placed_in_the_middle_stops_what_is_left() {
+    let stand = stand().await;
+    let rule = proved();
+    let identity = proved_and_locked(&stand, &rule).await;
+    let before = due(&stand).await;
+    stand
+        .jobs_sql(&format!(
+            "INSERT INTO eidos_jobs_legal_holds (hold_id, source, schema_name, table_name, reason, placed_by) \
+             VALUES (gen_random_uuid(), 'risk', 'public', '{LOGS}', 'case 7', 'ada')"
+        ))
+        .await;
+    let run = stand.run().await;
+    let outcome = disposal(&stand, &run, &rule).advance(&identity, &mandate()).await;
+    assert_eq!((refusal(outcome), due(&stand).await), ("hold", before));
+}
+
+#[tokio::test]
+async fn without_an_archive_rows_go_in_counted_batches_and_locked_ones_stay() {
+    let stand = stand().await;
+    let rule = rule(None);
+    let identity = january(&stand, &rule).await;
+    let mut holder = stand.books.pool().begin().await.unwrap();
+    let lock = format!("SELECT id FROM {LOGS} WHERE id = 1 FOR UPDATE");
+    sqlx::query(AssertSqlSafe(lock))
+        .fetch_all(&mut *holder)
+        .await
+        .unwrap();
+    let run = stand.run().await;
+    let outcome = disposal(&stand, &run, &rule).advance(&identity, &mandate()).await;
+    assert!(matches!(outcome, Err(DisposalError::Busy { .. })), "{outcome:?}");
+    assert_eq!(due(&stand).await, 1);
+    holder.rollback().await.unwrap();
+    let outcome = disposal(&stand, &run, &rule)
+        .advance(&identity, &mandate())
+        .await
+        .unwrap();
+    assert_eq!((outcome.unit.state, due(&stand).await), (UnitState::Deleted, 0));
+    assert!(stand.objects().is_empty());
+}
+
+#[tokio::test]
+async fn rows_that_others_reference_stay_and_cascades_are_refused() {
+    let stand = stand().await;
+    stand
+        .sql(&format!(
+            "CREATE TABLE appeals (log_id BIGINT, log_lang TEXT, FOREIGN KEY (log_id, log_lang) REFERENCES {LOGS} (id, lang)); \
+             INSERT INTO appeals VALUES (1, 'en')"
+        ))
+        .await;
+    advance(&stand, &proved()).await.unwrap();
+    assert_eq!(due(&stand).await, 1);
+    stand
+        .sql(&format!(
+            "DROP TABLE appeals; CREATE TABLE appeals (log_id BIGINT, log_lang TEXT, \
+             FOREIGN KEY (log_id, log_lang) REFERENCES {LOGS} (id, lang) ON DELETE CASCADE)"
+        ))
+        .await;
+    assert_eq!(refusal(months(&stand, &proved()).await), "cascade");
+}
+
+#[tokio::test]
+async fn rows_stay_while_another_table_says_so() {
+    let stand = stand().await;
+    stand
+        .sql("CREATE TABLE cases (log_id BIGINT, status TEXT); INSERT INTO cases VALUES (1, 'open'), (2, 'closed')")
+        .await;
+    let rule = RowRule {
+        stays_while: Some(StaysWhile {
+            column: "id".to_owned(),
+            table: "cases".to_owned(),
+            key: "log_id".to_owned(),
+            status: "status".to_owned(),
+            open: "open".to_owned(),
+        }),
+        ..proved()
+    };
+    advance(&stand, &rule).await.unwrap();
+    assert_eq!(due(&stand).await, 1);
+}
+
+#[tokio::test]
+async fn tables_whose_rows_cannot_be_deleted_safely_are_refused_by_name() {
+    let stand = stand().await;
+    for (change, undo, label) in [
+        (
+            format!(
+                "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN OLD; END'; \
+                     CREATE TRIGGER t AFTER DELETE ON {LOGS} FOR EACH ROW EXECUTE FUNCTION f()"
+            ),
+            format!("DROP TRIGGER t ON {LOGS}"),
+            "trigger",
+        ),
+        (
+            format!("ALTER TABLE {LOGS} DROP CONSTRAINT {LOGS}_pkey"),
+            format!("ALTER TABLE {LOGS} ADD PRIMARY KEY (id, lang)"),
+            "key",
+        ),
+        (
+            format!("ALTER TABLE {LOGS} RENAME created_at TO born_at"),
+            format!("ALTER TABLE {LOGS} RENAME born_at TO created_at"),
+            "settings",
+        ),
+    ] {
+        stand.sql(&change).await;
+        assert_eq!(refusal(months(&stand, &proved()).await), label);
+        stand.sql(&undo).await;
+    }
+}
+
+#[tokio::test]
+async fn a_plan_that_no_longer_fits_is_refused() {
+    let stand = stand().await;
+    let rule = proved();
+    let identity = january(&stand, &rule).await;
+    stand
+        .sql(&format!("ALTER TABLE {LOGS} ADD COLUMN extra TEXT"))
+        .await;
+    let run = stand.run().await;
+    let outcome = disposal(&stand, &run, &rule).advance(&identity, &mandate()).await;
+    assert_eq!(refusal(outcome), "changed");
+    assert_eq!(stand.states().await, Vec::<String>::new());
+}
