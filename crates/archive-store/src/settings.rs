@@ -31,6 +31,8 @@ pub struct ArchiveStoreSettings {
     pub options: BTreeMap<String, SecretString>,
     /// Whether an `http://` endpoint may be used.
     pub allow_http: bool,
+    /// Path of the authority's certificate (PEM) of an endpoint with a private one; unset = those of the machine.
+    pub ca_cert: Option<String>,
     /// Encoded size at which a part is closed, in bytes, 4 KiB to 256 MiB. About four of them are held in memory.
     pub part_bytes: usize,
     /// Most rows of a Parquet row group, 1 to 1048576.
@@ -63,6 +65,7 @@ impl Default for ArchiveStoreSettings {
             secret_access_key: None,
             options: BTreeMap::new(),
             allow_http: false,
+            ca_cert: None,
             part_bytes: 32 << 20,
             row_group_rows: 65_536,
             zstd_level: 3,

@@ -8,7 +8,7 @@ use object_store::aws::{AmazonS3Builder, Checksum};
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
-use object_store::{ClientOptions, ObjectStore, RetryConfig};
+use object_store::{Certificate, ClientOptions, ObjectStore, RetryConfig};
 use secrecy::ExposeSecret as _;
 
 use crate::error::StoreError;
@@ -25,12 +25,20 @@ pub(super) fn open(
         return Err(refused(problem));
     }
     let place = Place::parse(&settings.url).map_err(refused)?;
+    if place.scheme != Scheme::File && rustls::crypto::CryptoProvider::get_default().is_none() {
+        // Without this the HTTP client would panic.
+        return Err(StoreError::Task(
+            "no crypto provider of rustls is installed in this process".to_owned(),
+        ));
+    }
+    let client = client(settings, security)?;
     let objects = match place.scheme {
-        Scheme::File => local(&place)?,
-        Scheme::S3 => s3(&place, settings, security).map_err(|error| unusable(&place, &error))?,
-        Scheme::Azure => azure(&place, settings, security).map_err(|error| unusable(&place, &error))?,
-        Scheme::Google => google(&place, settings, security).map_err(|error| unusable(&place, &error))?,
+        Scheme::File => Ok(local(&place)?),
+        Scheme::S3 => s3(&place, client, settings, security),
+        Scheme::Azure => azure(&place, client, settings),
+        Scheme::Google => google(&place, client, settings),
     };
+    let objects = objects.map_err(|error| unusable(&place, &error))?;
     Ok(Access::new(place, objects, settings))
 }
 
@@ -52,16 +60,22 @@ fn local(place: &Place) -> Result<Arc<dyn ObjectStore>, StoreError> {
 
 fn s3(
     place: &Place,
+    client: ClientOptions,
     settings: &ArchiveStoreSettings,
     security: &SecuritySection,
 ) -> object_store::Result<Arc<dyn ObjectStore>> {
-    let mut builder = AmazonS3Builder::from_env()
+    let mut builder = AmazonS3Builder::from_env();
+    // First, so that no option weakens what follows.
+    for (option, value) in &settings.options {
+        builder = builder.with_config(option.parse()?, value.expose_secret());
+    }
+    builder = builder
         .with_bucket_name(&place.bucket)
         .with_checksum_algorithm(Checksum::SHA256)
         // One object at a time by plain requests, which every store knows.
         .with_disable_bulk_delete(true)
         .with_retry(no_retry())
-        .with_client_options(client(settings, security));
+        .with_client_options(client);
     if let Some(region) = &settings.region {
         builder = builder.with_region(region);
     }
@@ -84,56 +98,72 @@ fn s3(
             builder = builder.with_sse_kms_encryption(key);
         }
     }
-    for (option, value) in &settings.options {
-        builder = builder.with_config(option.parse()?, value.expose_secret());
-    }
     Ok(Arc::new(builder.build()?))
 }
 
 fn azure(
     place: &Place,
+    client: ClientOptions,
     settings: &ArchiveStoreSettings,
-    security: &SecuritySection,
 ) -> object_store::Result<Arc<dyn ObjectStore>> {
-    let mut builder = MicrosoftAzureBuilder::from_env()
+    let mut builder = MicrosoftAzureBuilder::from_env();
+    // First, so that no option weakens what follows.
+    for (option, value) in &settings.options {
+        builder = builder.with_config(option.parse()?, value.expose_secret());
+    }
+    builder = builder
         .with_container_name(&place.bucket)
         .with_retry(no_retry())
-        .with_client_options(client(settings, security));
+        .with_client_options(client);
     if let Some(endpoint) = &settings.endpoint {
         builder = builder.with_endpoint(endpoint.clone());
     }
     if let (Some(account), Some(key)) = (&settings.access_key_id, &settings.secret_access_key) {
         builder = builder.with_account(account).with_access_key(key.expose_secret());
     }
-    for (option, value) in &settings.options {
-        builder = builder.with_config(option.parse()?, value.expose_secret());
-    }
     Ok(Arc::new(builder.build()?))
 }
 
 fn google(
     place: &Place,
+    client: ClientOptions,
     settings: &ArchiveStoreSettings,
-    security: &SecuritySection,
 ) -> object_store::Result<Arc<dyn ObjectStore>> {
-    let mut builder = GoogleCloudStorageBuilder::from_env()
-        .with_bucket_name(&place.bucket)
-        .with_retry(no_retry())
-        .with_client_options(client(settings, security));
-    if let Some(endpoint) = &settings.endpoint {
-        builder = builder.with_base_url(endpoint);
-    }
+    let mut builder = GoogleCloudStorageBuilder::from_env();
+    // First, so that no option weakens what follows.
     for (option, value) in &settings.options {
         builder = builder.with_config(option.parse()?, value.expose_secret());
+    }
+    builder = builder
+        .with_bucket_name(&place.bucket)
+        .with_retry(no_retry())
+        .with_client_options(client);
+    if let Some(endpoint) = &settings.endpoint {
+        builder = builder.with_base_url(endpoint);
     }
     Ok(Arc::new(builder.build()?))
 }
 
-fn client(settings: &ArchiveStoreSettings, security: &SecuritySection) -> ClientOptions {
-    ClientOptions::new()
-        .with_timeout(settings.request_timeout)
+fn client(settings: &ArchiveStoreSettings, security: &SecuritySection) -> Result<ClientOptions, StoreError> {
+    let mut options = ClientOptions::new()
+        // `access` limits the time of an attempt, whatever it does.
+        .with_timeout_disabled()
         .with_connect_timeout(settings.connect_timeout)
-        .with_allow_http(settings.allow_http && !demands_encryption(security))
+        .with_allow_http(settings.allow_http && !demands_encryption(security));
+    if let Some(path) = &settings.ca_cert {
+        let unusable = |error: String| StoreError::Settings {
+            key: "ca_cert".to_owned(),
+            value: path.clone(),
+            reason: format!("cannot be used: {error}"),
+            fix: "name a readable file with certificates in PEM".to_owned(),
+        };
+        let pem = fs::read(path).map_err(|error| unusable(error.to_string()))?;
+        let authorities = Certificate::from_pem_bundle(&pem).map_err(|error| unusable(error.to_string()))?;
+        for authority in authorities {
+            options = options.with_root_certificate(authority);
+        }
+    }
+    Ok(options)
 }
 
 /// One layer of attempts, ours: it asks for credentials anew, hears of cancellations and compares what a lost reply

@@ -100,7 +100,7 @@ impl Reader {
 
     /// Fetches a part and has it decoded, if its bytes are those of the manifest.
     async fn decode(&self, part: &Part) -> Result<Decoding, StoreError> {
-        let bytes = verify::part_bytes(&self.access, &self.manifest, part, &CancellationToken::new()).await?;
+        let bytes = verify::part_bytes(&self.access, part, &CancellationToken::new()).await?;
         let (format, columns) = (self.manifest.format, &self.manifest.columns);
         let reader = PartReader::open(format, columns, bytes, self.window.as_ref())
             .map_err(|error| verify::decoding(&self.access, part, error))?;

@@ -215,7 +215,10 @@ impl Answer {
             text.push_str(": ");
             text.push_str(&root);
         }
+        // A redirect without a target, S3's way of saying that the region is wrong, has no status in the text.
+        let redirected = text.contains("Received redirect without LOCATION").then_some(301);
         let status = between(&text, "status code: ", " ").and_then(|status| status.parse().ok());
+        let status = status.or(redirected);
         let code = between(&text, "<Code>", "</Code>").map(str::to_owned);
         let message = between(&text, "<Message>", "</Message>");
         let cause = match (&code, status) {

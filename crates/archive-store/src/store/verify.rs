@@ -24,7 +24,7 @@ pub(super) async fn verify(
     let mut parts = manifest.parts.iter();
     let mut next = parts.next();
     let mut arrived = match next {
-        Some(part) => Some(part_bytes(access, &manifest, part, cancel).await?),
+        Some(part) => Some(part_bytes(access, part, cancel).await?),
         None => None,
     };
     while let (Some(part), Some(bytes)) = (next, arrived.take()) {
@@ -36,7 +36,7 @@ pub(super) async fn verify(
         next = parts.next();
         let fetching = async {
             match next {
-                Some(part) => part_bytes(access, &manifest, part, cancel).await.map(Some),
+                Some(part) => part_bytes(access, part, cancel).await.map(Some),
                 None => Ok(None),
             }
         };
@@ -98,7 +98,6 @@ pub(super) async fn manifest(
 /// damaged on their way.
 pub(super) async fn part_bytes(
     access: &Access,
-    manifest: &Manifest,
     part: &Part,
     cancel: &CancellationToken,
 ) -> Result<Bytes, StoreError> {
@@ -110,13 +109,9 @@ pub(super) async fn part_bytes(
             return Ok(bytes);
         }
     }
-    let sibling = manifest.parts.iter().find(|other| other.sha256 == found);
     Err(StoreError::Corrupt {
         object: access.location(&part.key),
-        what: sibling.map_or_else(
-            || format!("its SHA-256 is {found} instead of {}", part.sha256),
-            |other| format!("it holds the bytes of {}", other.key),
-        ),
+        what: format!("its SHA-256 is {found} instead of {}", part.sha256),
     })
 }
 

@@ -1,0 +1,161 @@
+//! A small S3 that keeps objects in memory and misbehaves on request.
+//!
+//! It knows what the archive uses: put (with `If-None-Match: *`, and only with a SHA-256 that fits), get, delete and
+//! list. Everything it is asked is recorded. [`Fault`]s say which requests go wrong, how, and how often.
+
+mod answers;
+mod faults;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::response::Response;
+use bytes::Bytes;
+use futures::StreamExt as _;
+
+pub(crate) use faults::{Fault, Harm};
+
+/// The bucket it has.
+pub(crate) const BUCKET: &str = "archive";
+
+/// A running server; ends with the runtime of the test.
+pub(crate) struct FakeS3 {
+    shared: Arc<Shared>,
+    port: u16,
+}
+
+#[derive(Default)]
+struct Shared {
+    objects: Mutex<BTreeMap<String, Bytes>>,
+    faults: Mutex<Vec<Fault>>,
+    seen: Mutex<Vec<Seen>>,
+}
+
+/// A request that arrived.
+#[derive(Clone)]
+pub(crate) struct Seen {
+    pub(crate) method: Method,
+    pub(crate) key: String,
+    pub(crate) headers: HeaderMap,
+}
+
+impl FakeS3 {
+    pub(crate) async fn start() -> Self {
+        let shared = Arc::new(Shared::default());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let app = Router::new().fallback(answer).with_state(Arc::clone(&shared));
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        Self { shared, port }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// From now on, until it is used up.
+    pub(crate) fn suffer(&self, fault: Fault) {
+        self.shared.faults.lock().unwrap().push(fault);
+    }
+
+    pub(crate) fn recover(&self) {
+        self.shared.faults.lock().unwrap().clear();
+    }
+
+    pub(crate) fn keys(&self) -> Vec<String> {
+        self.shared.objects.lock().unwrap().keys().cloned().collect()
+    }
+
+    pub(crate) fn object(&self, key: &str) -> Bytes {
+        self.shared.objects.lock().unwrap()[key].clone()
+    }
+
+    /// Puts or replaces an object behind the client's back.
+    pub(crate) fn place(&self, key: &str, content: Bytes) {
+        self.shared
+            .objects
+            .lock()
+            .unwrap()
+            .insert(key.to_owned(), content);
+    }
+
+    pub(crate) fn seen(&self, method: &Method) -> Vec<Seen> {
+        let seen = self.shared.seen.lock().unwrap();
+        seen.iter()
+            .filter(|seen| seen.method == *method)
+            .cloned()
+            .collect()
+    }
+}
+
+async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let key = answers::key_of(parts.uri.path());
+    shared.seen.lock().unwrap().push(Seen {
+        method: parts.method.clone(),
+        key: key.clone(),
+        headers: parts.headers.clone(),
+    });
+    let harm = faults::next(&shared.faults, &parts.method, &key);
+    if let Some(Harm::Status(status, code)) = harm {
+        return answers::error(status, code);
+    }
+    if parts.headers.get("authorization").is_none() {
+        return answers::error(403, "AccessDenied");
+    }
+    match (parts.method, key.as_str()) {
+        (Method::PUT, key) => put(&shared, key, &parts.headers, body, harm).await,
+        (Method::GET, "") => answers::list(&shared.objects.lock().unwrap(), parts.uri.query(), harm.as_ref()),
+        (Method::GET, key) => {
+            let found = shared.objects.lock().unwrap().get(key).cloned();
+            found.map_or_else(
+                || answers::error(404, "NoSuchKey"),
+                |bytes| answers::object(&bytes, harm),
+            )
+        }
+        (Method::DELETE, key) => {
+            shared.objects.lock().unwrap().remove(key);
+            answers::empty(StatusCode::NO_CONTENT)
+        }
+        _ => answers::error(501, "NotImplemented"),
+    }
+}
+
+async fn put(shared: &Shared, key: &str, headers: &HeaderMap, body: Body, harm: Option<Harm>) -> Response {
+    if matches!(harm, Some(Harm::CutRequest)) {
+        let _first = body.into_data_stream().next().await;
+        faults::hang_up();
+    }
+    let mut content = to_bytes(body, usize::MAX).await.unwrap();
+    if matches!(harm, Some(Harm::FlipByte)) {
+        content = faults::flipped(&content);
+    }
+    let checksum = headers
+        .get("x-amz-checksum-sha256")
+        .map(|value| value.to_str().unwrap());
+    if checksum != Some(answers::sha256_base64(&content).as_str()) {
+        return answers::error(400, "BadDigest");
+    }
+    let taken = shared.objects.lock().unwrap().contains_key(key);
+    let create = headers.get("if-none-match").is_some_and(|value| value == "*");
+    let refused = create && taken && !matches!(harm, Some(Harm::Overwrite));
+    if !refused {
+        shared.objects.lock().unwrap().insert(key.to_owned(), content);
+    }
+    if let Some(Harm::Slow(pause)) = harm {
+        tokio::time::sleep(pause).await;
+    }
+    match harm {
+        _ if refused => answers::error(412, "PreconditionFailed"),
+        Some(Harm::LoseReply) => faults::hang_up(),
+        _ => answers::empty(StatusCode::OK),
+    }
+}

@@ -1,0 +1,106 @@
+//! What `security.archive_storage` demands arrives at the server, or is refused before anything is sent.
+
+use axum::http::Method;
+
+use super::tls_front::TlsFront;
+use super::*;
+use crate::fake_s3::{FakeS3, Seen};
+
+const SSE: &str = "x-amz-server-side-encryption";
+const SSE_KEY: &str = "x-amz-server-side-encryption-aws-kms-key-id";
+
+fn header<'a>(request: &'a Seen, name: &str) -> Option<&'a str> {
+    request.headers.get(name).map(|value| value.to_str().unwrap())
+}
+
+/// An export and its verification under demanded encryption; the puts that arrived.
+async fn puts_under(s3_sse: &str, kms_key_id: Option<&str>) -> Vec<Seen> {
+    install_provider();
+    let server = FakeS3::start().await;
+    let front = TlsFront::start(server.port()).await;
+    let settings = ArchiveStoreSettings {
+        ca_cert: Some(front.authority()),
+        ..s3(front.endpoint())
+    };
+    let security = security(true, s3_sse, kms_key_id);
+    let store = ArchiveStore::open(&settings, &security).await.unwrap();
+    let exported = exported(&store, 500).await;
+    store.verify(&exported.reference(), &never()).await.unwrap();
+    server.seen(&Method::PUT)
+}
+
+#[tokio::test]
+async fn sse_s3_is_asked_for_with_every_object() {
+    let puts = puts_under("AES256", None).await;
+    assert!(puts.len() > 2);
+    for put in &puts {
+        assert_eq!(
+            (header(put, SSE), header(put, SSE_KEY)),
+            (Some("AES256"), None),
+            "{}",
+            put.key
+        );
+    }
+}
+
+#[tokio::test]
+async fn sse_kms_is_asked_for_with_its_key() {
+    let key = "arn:aws:kms:eu-central-1:1:key/abc";
+    for put in &puts_under("aws:kms", Some(key)).await {
+        assert_eq!(
+            (header(put, SSE), header(put, SSE_KEY)),
+            (Some("aws:kms"), Some(key)),
+            "{}",
+            put.key
+        );
+    }
+    for put in &puts_under("aws:kms", None).await {
+        assert_eq!(
+            (header(put, SSE), header(put, SSE_KEY)),
+            (Some("aws:kms"), None),
+            "{}",
+            put.key
+        );
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_asked_for_when_not_in_force() {
+    let server = FakeS3::start().await;
+    let store = open(&s3(server.endpoint())).await;
+    exported(&store, 100).await;
+    assert!(
+        server
+            .seen(&Method::PUT)
+            .iter()
+            .all(|put| header(put, SSE).is_none())
+    );
+}
+
+#[tokio::test]
+async fn plain_http_and_local_folders_are_refused_when_in_force() {
+    install_provider();
+    let server = FakeS3::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let local = format!("file://{}", folder.path().display());
+    for (settings, expected) in [
+        (s3(server.endpoint()), "use an https:// endpoint"),
+        (quick(local), "cannot be told to encrypt"),
+    ] {
+        let failed = ArchiveStore::open(&settings, &security(true, "AES256", None)).await;
+        let error = failed.unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+    assert_eq!(server.seen(&Method::PUT).len(), 0);
+}
+
+/// Also where the endpoint is not in our settings but in the environment or the provider's default: no plain HTTP.
+#[tokio::test]
+async fn an_unknown_authority_is_not_trusted() {
+    install_provider();
+    let server = FakeS3::start().await;
+    let front = TlsFront::start(server.port()).await;
+    let failed = open(&s3(front.endpoint())).await.probe().await;
+    assert!(matches!(&failed, Err(StoreError::Transport { .. })), "{failed:?}");
+    assert_eq!(server.seen(&Method::PUT).len(), 0);
+}
