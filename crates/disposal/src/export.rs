@@ -28,8 +28,9 @@ pub struct Content {
     pub digest: ContentDigest,
 }
 
-/// A session of its own for one long read. Not one of the pool: a read that is given up is ended by closing the
-/// connection, where a pooled one would have to swallow the rest of the stream first.
+/// A session of its own for one long read. Never one of the pool: a `COPY` that fails early, or is given up half way,
+/// leaves a connection of sqlx 0.9 one answer behind, and whoever gets it next reads the answers of somebody else. This
+/// one is closed, whatever happens.
 #[derive(Debug)]
 pub struct LongRead {
     conn: PgConnection,
@@ -70,9 +71,8 @@ impl LongRead {
     }
 }
 
-/// `SET LOCAL` of everything a long read needs, also for one inside a step.
-#[must_use]
-pub fn limits(settings: &DisposalSettings) -> String {
+/// `SET LOCAL` of everything a long read needs.
+fn limits(settings: &DisposalSettings) -> String {
     let limit = settings.statement_timeout.as_millis().max(1);
     format!(
         "SET LOCAL statement_timeout = {limit}; SET LOCAL tcp_user_timeout = {limit}; SET LOCAL row_security = off"
@@ -143,25 +143,28 @@ pub async fn verified(
     })
 }
 
-/// What `select` with this many columns gives, digested. Works on any connection; the caller has set the limits.
+/// What `select` with this many columns gives, digested.
 ///
 /// # Errors
 /// [`DisposalError::Sql`]; [`DisposalError::Job`] once the run must stop.
 pub async fn content_of(
     ctx: &JobContext,
-    conn: &mut PgConnection,
+    read: &mut LongRead,
     select: &str,
     columns: usize,
 ) -> Result<Content, DisposalError> {
     let copy = copy_of(select);
-    let rows = conn
-        .copy_out_raw(&copy)
-        .await
-        .map_err(DisposalError::sql("begin to read a table again"))?;
-    let mut rows = Digested::new(rows, columns);
-    ctx.unless_cancelled(async { while rows.next().await.is_some() {} })
-        .await?;
-    rows.finish()
+    let reading = async {
+        let rows = read
+            .conn
+            .copy_out_raw(&copy)
+            .await
+            .map_err(DisposalError::sql("begin to read a table again"))?;
+        let mut rows = Digested::new(rows, columns);
+        while rows.next().await.is_some() {}
+        rows.finish()
+    };
+    ctx.unless_cancelled(reading).await?
 }
 
 /// A store's answer; a run that was told to stop says so itself, with the reason.

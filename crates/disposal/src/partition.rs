@@ -192,13 +192,17 @@ impl PartitionDisposal<'_> {
         table: &str,
         outcome: Result<UnitOutcome, DisposalError>,
     ) -> Result<UnitOutcome, DisposalError> {
-        if let Err(error) = &outcome
-            && let Some(reason) = error.refusal()
-        {
+        if let Err(error) = &outcome {
+            self.count_refusal(table, error);
+        }
+        outcome
+    }
+
+    fn count_refusal(&self, table: &str, error: &DisposalError) {
+        if let Some(reason) = error.refusal() {
             metric::disposal_refused(self.ctx.job().as_str(), table, reason);
             tracing::warn!(table, reason, %error, "nothing was removed");
         }
-        outcome
     }
 
     /// A unit's next state and the audit row that goes with it.

@@ -108,7 +108,7 @@ impl PartitionDisposal<'_> {
         let found = catalogue::find(read.conn(), unit.table_oid).await?;
         let found = found.ok_or_else(|| super::begin::removed(unit))?;
         let select = format!("SELECT 1 FROM ONLY {}", found.relation);
-        let content = content_of(self.ctx, read.conn(), &select, 1).await?;
+        let content = content_of(self.ctx, &mut read, &select, 1).await?;
         read.close().await;
         Ok(Some(crate::export::signed(content.rows)))
     }

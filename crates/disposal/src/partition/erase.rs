@@ -1,24 +1,29 @@
 //! The drop: the one act that cannot be taken back.
 //!
 //! In this order, and any doubt ends it: no hold; the export is read in full, once more, because an object can rot in
-//! the days of quarantine; `dropping` is written down; then, in one fenced transaction: ACCESS EXCLUSIVE on the resting
-//! table, which nobody else uses; the server's clock and role; the columns; every row digested and compared with the
+//! the days of quarantine; `dropping` is written down; then, in one fenced transaction: the server's clock and role; EXCLUSIVE on the
+//! resting table, so that nobody writes; the columns; every row digested, on another connection, and compared with the
 //! export; DROP. So no row can come between the proof and the act.
 //!
 //! A crash before the commit leaves the table, after it no table, and the unit `dropping` in both cases: the next run
 //! looks whether the table is there. A table that vanished while its unit was still `quarantined` was removed by
 //! somebody else, which is said and not covered up.
 
-use eidos_archive_store::ContentDigest;
-use eidos_telemetry::metric;
-use sqlx::PgConnection;
+use std::time::Duration;
 
-use super::locks::{Attempts, Patience, execute};
+use eidos_archive_store::ContentDigest;
+use eidos_core::fence::ForeignStep;
+use eidos_telemetry::metric;
+
+use super::locks::{Attempts, Patience, UNFELT, execute};
 use super::{PartitionDisposal, checks};
 use crate::DisposalError;
 use crate::catalogue::{self, QUARANTINE_SCHEMA, TableShape, Whereabouts};
-use crate::export::{Content, content_of, limits, signed, verified};
+use crate::export::{Content, LongRead, content_of, signed, verified};
 use crate::unit::{Change, Unit, UnitState};
+
+/// How often a step that only holds locks shows the server that its process lives.
+const SAY_A_WORD: Duration = Duration::from_secs(1);
 
 impl PartitionDisposal<'_> {
     pub(super) async fn drop_proved(&self, unit: &Unit) -> Result<Unit, DisposalError> {
@@ -78,7 +83,8 @@ impl PartitionDisposal<'_> {
         let found = catalogue::find(conn, unit.table_oid).await?;
         let found = found.ok_or_else(|| super::begin::removed(unit))?;
         resting_place(unit, &found)?;
-        let lock = format!("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE", found.relation);
+        // From here on nobody writes to it or alters it; a session of our own can still read it.
+        let lock = format!("LOCK TABLE ONLY {} IN EXCLUSIVE MODE", found.relation);
         Patience::begin(self.settings)
             .run(conn, "lock a table in quarantine", &lock)
             .await?;
@@ -86,25 +92,20 @@ impl PartitionDisposal<'_> {
         if let Some(key) = own.referenced_by.first() {
             return Err(checks::referenced(unit, key));
         }
-        self.same_rows(conn, unit, &own).await?;
+        let found = self.while_held(&mut step, self.content_now(unit, &own)).await?;
+        same_rows(unit, found)?;
         // Dropping a table with foreign keys locks the tables they reference: briefly, or not at all.
         let drop = format!("DROP TABLE {}", own.relation);
         Patience::begin(self.settings)
-            .run(conn, "drop a table in quarantine", &drop)
+            .run(step.conn(), "drop a table in quarantine", &drop)
             .await
             .map_err(|error| depended_on(unit, error))?;
         step.commit().await?;
         Ok(())
     }
 
-    /// The rows about to go are the rows that were exported, or at least as many as were counted.
-    async fn same_rows(
-        &self,
-        conn: &mut PgConnection,
-        unit: &Unit,
-        own: &TableShape,
-    ) -> Result<(), DisposalError> {
-        execute(conn, "prepare to read a table again", limits(self.settings)).await?;
+    /// Everything the table holds, or at least how many rows.
+    async fn content_now(&self, unit: &Unit, own: &TableShape) -> Result<Content, DisposalError> {
         let (select, columns) = if unit.archived {
             (
                 format!("SELECT {} FROM ONLY {}", own.column_list(), own.relation),
@@ -113,27 +114,29 @@ impl PartitionDisposal<'_> {
         } else {
             (format!("SELECT 1 FROM ONLY {}", own.relation), 1)
         };
-        let found = content_of(self.ctx, conn, &select, columns).await?;
-        let same = if unit.archived {
-            found == expected(unit)?
-        } else {
-            Some(signed(found.rows)) == unit.row_count
-        };
-        if same {
-            return Ok(());
+        let mut read = LongRead::open(self.pool(), self.settings).await?;
+        let content = content_of(self.ctx, &mut read, &select, columns).await?;
+        read.close().await;
+        Ok(content)
+    }
+
+    /// Works while a step holds its locks and its share of the fence. The server ends a transaction whose process is
+    /// silent, as it should, so ours says a word now and then.
+    async fn while_held<T>(
+        &self,
+        step: &mut ForeignStep,
+        work: impl Future<Output = Result<T, DisposalError>>,
+    ) -> Result<T, DisposalError> {
+        let awake = format!("SET LOCAL statement_timeout = {}", UNFELT.as_millis());
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                () = tokio::time::sleep(SAY_A_WORD) => {
+                    execute(step.conn(), "keep a step awake", awake.clone()).await?;
+                }
+            }
         }
-        Err(checks::refused(
-            "mismatch",
-            unit,
-            &format!(
-                "holds {} rows with digest {} in quarantine, and {} rows with digest {} were recorded: somebody wrote to \
-                 it in spite of the freeze. It stays; look at both before anything else",
-                found.rows,
-                found.digest,
-                unit.row_count.unwrap_or_default(),
-                unit.content_digest.as_deref().unwrap_or("(not archived)")
-            ),
-        ))
     }
 
     /// After a failure that certainly left the table: the announcement is taken back, so that a table that vanishes
@@ -192,6 +195,30 @@ fn resting_place(unit: &Unit, found: &Whereabouts) -> Result<(), DisposalError> 
             } else {
                 "on its own"
             }
+        ),
+    ))
+}
+
+/// The rows about to go are the rows that were exported, or at least as many as were counted.
+fn same_rows(unit: &Unit, found: Content) -> Result<(), DisposalError> {
+    let same = if unit.archived {
+        found == expected(unit)?
+    } else {
+        Some(signed(found.rows)) == unit.row_count
+    };
+    if same {
+        return Ok(());
+    }
+    Err(checks::refused(
+        "mismatch",
+        unit,
+        &format!(
+            "holds {} rows with digest {} in quarantine, and {} rows with digest {} were recorded: somebody wrote to it \
+             in spite of the freeze. It stays; look at both before anything else",
+            found.rows,
+            found.digest,
+            unit.row_count.unwrap_or_default(),
+            unit.content_digest.as_deref().unwrap_or("(not archived)")
         ),
     ))
 }

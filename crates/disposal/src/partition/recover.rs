@@ -62,7 +62,8 @@ impl PartitionDisposal<'_> {
     /// next: pending detaches, units whose table is no longer attached, interrupted exports, folders.
     ///
     /// # Errors
-    /// [`DisposalError::Refused`] when a table in quarantine was removed by somebody else; those of any statement.
+    /// [`DisposalError::Refused`], after everything else was done, when a table in quarantine was removed by somebody
+    /// else; those of any statement.
     pub async fn recover(&self, table: &SqlIdent) -> Result<Vec<Recovered>, DisposalError> {
         let mut conn = self.reader().await?;
         let shape = catalogue::read_table(&mut conn, table).await?;
@@ -76,11 +77,20 @@ impl PartitionDisposal<'_> {
             self.record_finalized(&shape, &partition).await?;
             recovered.push(Recovered::Finalized { partition });
         }
+        let mut refused = None;
         for unit in self.open_units(&shape).await? {
-            recovered.extend(Box::pin(self.settle(unit)).await?);
+            match Box::pin(self.settle(unit)).await {
+                Ok(found) => recovered.extend(found),
+                // One unit that needs a person does not keep the others waiting.
+                Err(error) if error.refusal().is_some() => {
+                    self.count_refusal(&shape.relation.plain(), &error);
+                    refused.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
         }
         recovered.extend(self.sweep(&shape).await?);
-        Ok(recovered)
+        refused.map_or(Ok(recovered), Err)
     }
 
     async fn record_finalized(&self, shape: &TableShape, partition: &str) -> Result<(), DisposalError> {

@@ -13,7 +13,7 @@ async fn a_partition_is_frozen_exported_quarantined_and_dropped_days_later() {
     let own = stand.identity(&run, JANUARY).await;
     let mut read = LongRead::open(&stand.foreign, &stand.settings).await.unwrap();
     let select = format!("SELECT id, created_at, actor, amount, detail, seen FROM {JANUARY}");
-    let before = content_of(&run.ctx, read.conn(), &select, 6).await.unwrap();
+    let before = content_of(&run.ctx, &mut read, &select, 6).await.unwrap();
     read.close().await;
 
     let outcome = run.disposal().advance(&own, &mandate()).await.unwrap();

@@ -320,7 +320,7 @@ async fn rows_that_row_security_hides_are_never_left_out() {
         .await
         .unwrap();
     let select = format!("SELECT id FROM {JANUARY}");
-    let outcome = eidos_disposal::export::content_of(&run.ctx, read.conn(), &select, 1).await;
+    let outcome = eidos_disposal::export::content_of(&run.ctx, &mut read, &select, 1).await;
     assert!(outcome.unwrap_err().to_string().contains("row-level security"));
     drop(read);
     pool.close().await;

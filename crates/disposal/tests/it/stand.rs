@@ -19,7 +19,7 @@ use eidos_testkit::{ScratchDir, TestDb};
 use eidos_types::{Clock, ExecutionId, JobName, NodeId, SharedClock, Slot, SystemClock};
 use sqlx::{AssertSqlSafe, PgPool};
 
-use crate::run::Run;
+pub(crate) use crate::run::Run;
 
 pub(crate) const TABLE: &str = "eidos_risk_audit_logs";
 /// First instants of January, February, March and April 2024, UTC.
