@@ -6,6 +6,12 @@
     reason = "helpers of tests: a failure is the test's"
 )]
 
+mod candles;
+mod cleanup_approval;
+mod cleanup_ground;
+mod cleanup_partitions;
+mod cleanup_rows;
+mod partitions_crash;
 mod partitions_default;
 mod partitions_ground;
 mod partitions_layout;
