@@ -237,3 +237,34 @@ async fn a_dry_run_changes_nothing_and_says_what_it_would_do() {
         "{text}"
     );
 }
+
+/// Counted, then locked: what came between the two is found by the server, and the piece is counted again.
+#[tokio::test]
+async fn a_row_that_arrives_after_the_count_is_moved_as_well() {
+    let ground = Ground::new(&[DEFAULT]).await;
+    let job = ground.job(&[TABLE]).await;
+    let mut writer = ground.pool().begin().await.unwrap();
+    sqlx::query("INSERT INTO eidos_chain_events (created_at, amount) VALUES (1705000000000, 1)")
+        .execute(&mut *writer)
+        .await
+        .unwrap();
+    // Not visible yet, so nothing is counted; the writer's lock makes the transaction wait, then it commits.
+    let (run, committed) = tokio::join!(ground.run(&job, SLOT), async {
+        let waiting =
+            "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'eidos_chain_events'::regclass";
+        eidos_testkit::eventually("the job waits for the writer", crate::stand::WITHIN, async || {
+            if count(ground.pool(), waiting).await > 0 {
+                Ok(())
+            } else {
+                Err("not yet")
+            }
+        })
+        .await;
+        writer.commit().await
+    });
+    committed.unwrap();
+    let report = run.unwrap();
+    assert_eq!(report.tables[0].rows_drained, 1);
+    assert_eq!(count(ground.pool(), IN_DEFAULT).await, 0);
+    assert_eq!(ground.rows().await, 1);
+}
