@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::process::{report_of, run_when_free};
 use crate::stand::{ORDERS, Stand};
 
-const WITHIN: Duration = Duration::from_secs(60);
+const WITHIN: Duration = Duration::from_mins(1);
 const OLD: &str = "2026-08-15T12:00:00Z";
 
 async fn planned(stand: &Stand) -> String {

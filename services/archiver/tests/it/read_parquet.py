@@ -29,7 +29,7 @@ def with_duckdb():
                   max(json_extract_string(docb, '$.i')) FROM t"""
     ).fetchone()
     types = {name: kind for name, kind, *_ in con.execute("DESCRIBE t").fetchall()}
-    return {"sums": dict(zip(names, map(text, row))), "types": types}
+    return {"sums": dict(zip(names, map(plain, row))), "types": types}
 
 
 def with_pyarrow():

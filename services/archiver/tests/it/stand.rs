@@ -44,7 +44,6 @@ pub(crate) struct Stand {
     pub(crate) dir: ScratchDir,
     pub(crate) store: ArchiveStore,
     pub(crate) settings: Effective<archiver::ArchiverSettings>,
-    redis: TestRedis,
 }
 
 impl Stand {
@@ -104,7 +103,6 @@ impl Stand {
             dir,
             store,
             settings,
-            redis,
         }
     }
 
@@ -165,7 +163,7 @@ impl Stand {
     pub(crate) async fn archive_at(&self, slot: Slot) -> Result<Report, JobError> {
         let job = self.archive_data();
         let ctx = self.context("archive-data", slot, false, &Value::Null).await;
-        job.run(&ctx, ArchiveParams::default()).await
+        Box::pin(job.run(&ctx, ArchiveParams::default())).await
     }
 
     /// A scheduled run at [`slot`].
@@ -208,11 +206,6 @@ impl Stand {
             command = command.env(format!("EIDOS__{key}"), value);
         }
         command
-    }
-
-    /// What every key of this stand in Redis begins with.
-    pub(crate) fn redis(&self) -> &TestRedis {
-        &self.redis
     }
 
     pub(crate) async fn sql(&self, statement: &str) {

@@ -83,7 +83,7 @@ pub(super) async fn carry_out(
             continue;
         }
         let outcome = aging.disposal(table).advance(&identity, mandate).await;
-        aging.tell(table, &identity.partition.name, outcome, report, failures)?;
+        Aging::tell(table, &identity.partition.name, outcome, report, failures)?;
     }
     for table in &world.tables {
         metric::retention_approvals_waiting(table.rule.archive.as_str(), waiting);
@@ -131,13 +131,12 @@ impl<'a> Aging<'a> {
                 continue;
             }
             let outcome = disposal.resume(open).await;
-            self.tell(table, &name, outcome, report, failures)?;
+            Self::tell(table, &name, outcome, report, failures)?;
         }
         Ok(())
     }
 
     fn tell(
-        &self,
         table: &Surveyed,
         object: &str,
         outcome: Result<UnitOutcome, DisposalError>,

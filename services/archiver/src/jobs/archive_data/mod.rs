@@ -122,17 +122,17 @@ impl ArchiveData {
         for table in &world.tables {
             archive_table::change(fence, &table.rule, &table.changes, self.disposal.lock_timeout).await?;
             report.archive_changes.extend(table.changes.iter().cloned());
-            let moves = moves::Mover::new(self, ctx, fence, table, mandate).await?;
-            let moved = moves.carry_out(&mut allowance).await?;
-            if !moved.conflicts.is_empty() {
+            let movement = moves::Mover::new(self, ctx, fence, table, mandate).await?;
+            let done = movement.carry_out(&mut allowance).await?;
+            if !done.conflicts.is_empty() {
                 failures.add(format!(
                     "{}: the archive holds other content under {} {:?}; these rows stay, see docs/runbooks/archive-data.md",
-                    moved.table,
+                    done.table,
                     table.rule.id.as_str(),
-                    &moved.conflicts[..moved.conflicts.len().min(10)]
+                    &done.conflicts[..done.conflicts.len().min(10)]
                 ));
             }
-            report.tables.push(moved);
+            report.tables.push(done);
         }
         Ok(())
     }

@@ -2,8 +2,9 @@
 
 use eidos_disposal::DisposalError;
 use eidos_disposal::catalogue::{Relation, TableShape, quoted};
+use sqlx::PgConnection;
 
-use super::stage::execute;
+use super::stage::{Content, execute};
 use super::{Done, Work, columns, instant};
 use crate::store::archive_table::read_relation;
 
@@ -35,19 +36,7 @@ pub(super) async fn restore(work: &Work<'_>) -> Result<Done, DisposalError> {
     if let Some(statement) = missing_partition(work, &shape) {
         execute(step.conn(), "create a partition to restore into", statement).await?;
     }
-    let declared: Vec<String> = work
-        .manifest
-        .columns
-        .iter()
-        .map(|column| format!("{} {}", quoted(&column.name), column.pg_type.declaration()))
-        .collect();
-    let create = format!(
-        "CREATE TEMPORARY TABLE {STAGE} ({}) ON COMMIT DROP",
-        declared.join(", ")
-    );
-    execute(step.conn(), "create a staging table", create).await?;
-    work.copy_into(step.conn(), STAGE).await?;
-    execute(step.conn(), "count the staging table", format!("ANALYZE {STAGE}")).await?;
+    stage(work, step.conn()).await?;
     let inserted = execute(
         step.conn(),
         "insert what is missing",
@@ -61,20 +50,7 @@ pub(super) async fn restore(work: &Work<'_>) -> Result<Done, DisposalError> {
     );
     let found = work.digest(step.conn(), &here).await?;
     if found != work.content() {
-        return Err(DisposalError::refused(
-            "restore",
-            format!(
-                "{table} holds rows of {} ({} to {}) that are not what was exported: {} of {} rows by key, digest {} instead \
-                 of {}; nothing was changed. Restore with --into side and compare",
-                work.unit.unit_name,
-                instant(work.unit.lower_ms),
-                instant(work.unit.upper_ms),
-                found.rows,
-                work.manifest.rows,
-                found.digest,
-                work.manifest.content_digest
-            ),
-        ));
+        return Err(differs(work, &table, found));
     }
     if inserted > 0 {
         step.commit().await?;
@@ -83,6 +59,42 @@ pub(super) async fn restore(work: &Work<'_>) -> Result<Done, DisposalError> {
         table: table.to_string(),
         inserted,
     })
+}
+
+/// The export in a table of this transaction.
+async fn stage(work: &Work<'_>, conn: &mut PgConnection) -> Result<(), DisposalError> {
+    let declared: Vec<String> = work
+        .manifest
+        .columns
+        .iter()
+        .map(|column| format!("{} {}", quoted(&column.name), column.pg_type.declaration()))
+        .collect();
+    let create = format!(
+        "CREATE TEMPORARY TABLE {STAGE} ({}) ON COMMIT DROP",
+        declared.join(", ")
+    );
+    execute(conn, "create a staging table", create).await?;
+    work.copy_into(conn, STAGE).await?;
+    // The planner must know its size before the join.
+    execute(conn, "count the staging table", format!("ANALYZE {STAGE}")).await?;
+    Ok(())
+}
+
+fn differs(work: &Work<'_>, table: &Relation, found: Content) -> DisposalError {
+    DisposalError::refused(
+        "restore",
+        format!(
+            "{table} holds rows of {} ({} to {}) that are not what was exported: {} of {} rows by key, digest {} instead \
+             of {}; nothing was changed. Restore with --into side and compare",
+            work.unit.unit_name,
+            instant(work.unit.lower_ms),
+            instant(work.unit.upper_ms),
+            found.rows,
+            work.manifest.rows,
+            found.digest,
+            work.manifest.content_digest
+        ),
+    )
 }
 
 /// The statement that makes room for the unit, where no partition covers it.
