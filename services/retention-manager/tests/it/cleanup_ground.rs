@@ -233,6 +233,19 @@ impl Ground {
         count(self.jobs.pool(), query).await
     }
 
+    /// Where a unit's table rests, as a name for statements.
+    pub(crate) async fn resting(&self, unit_name: &str) -> String {
+        let resting: String = sqlx::query_scalar(
+            "SELECT quarantine_table FROM eidos_jobs_disposal_units WHERE unit_name = $1 AND state = 'quarantined'",
+        )
+        .bind(unit_name)
+        .fetch_one(self.jobs.pool())
+        .await
+        .unwrap();
+        let (schema, name) = resting.split_once('.').unwrap();
+        format!("\"{schema}\".\"{name}\"")
+    }
+
     /// Units as `name state`, in the order of their months.
     pub(crate) async fn units(&self) -> Vec<String> {
         sqlx::query_scalar(AssertSqlSafe(

@@ -11,6 +11,7 @@ mod cleanup_approval;
 mod cleanup_ground;
 mod cleanup_partitions;
 mod cleanup_rows;
+mod cleanup_service;
 mod partitions_crash;
 mod partitions_default;
 mod partitions_ground;
