@@ -1,8 +1,8 @@
 //! An export: the stream feeds an encoder on a blocking thread, finished parts are uploaded meanwhile, the manifest
 //! comes last.
 //!
-//! Three parts are held at most: one is built and two are under way. The encoder waits for a free place before it
-//! begins another, and the stream waits for the encoder.
+//! Two parts are held at most: one is built while another is under way, or both are under way. The encoder waits for a
+//! free place before it begins another, and the stream waits for the encoder.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,8 +25,8 @@ use crate::store::ArchiveStore;
 use crate::store::access::Access;
 use crate::store::discard;
 
-/// Parts that exist at once: one being built, two being uploaded.
-const PARTS_HELD: usize = 3;
+/// Parts that exist at once, being built or under way.
+const PARTS_HELD: usize = 2;
 /// PostgreSQL sends a message per row; the encoder's thread is woken once for this many bytes.
 const CHUNK_BYTES: usize = 256 << 10;
 /// Chunks that wait for the encoder.

@@ -99,8 +99,14 @@ fn judge_store(
                 &format!("sends us elsewhere ({cause})"),
                 "correct archive_store.region and archive_store.endpoint",
             ),
+            Some(413) => incapable(
+                &format!("takes no objects of this size ({cause})"),
+                "lower archive_store.part_bytes",
+            ),
             Some(400) if !answer.is_passing() => Err(denied(access, operation, key, &answer)),
-            Some(402..=407 | 410..=428 | 430..=499) => Err(denied(access, operation, key, &answer)),
+            Some(402..=407 | 410..=412 | 414..=428 | 430..=499) => {
+                Err(denied(access, operation, key, &answer))
+            }
             _ => Ok(cause),
         },
     }

@@ -33,6 +33,8 @@ struct Shared {
     objects: Mutex<BTreeMap<String, Bytes>>,
     faults: Mutex<Vec<Fault>>,
     seen: Mutex<Vec<Seen>>,
+    /// Puts under way, now and at most.
+    puts: Mutex<(usize, usize)>,
 }
 
 /// A request that arrived.
@@ -87,6 +89,11 @@ impl FakeS3 {
             .insert(key.to_owned(), content);
     }
 
+    /// The most puts that were under way at once.
+    pub(crate) fn most_puts(&self) -> usize {
+        self.shared.puts.lock().unwrap().1
+    }
+
     pub(crate) fn seen(&self, method: &Method) -> Vec<Seen> {
         let seen = self.shared.seen.lock().unwrap();
         seen.iter()
@@ -112,7 +119,16 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
         return answers::error(403, "AccessDenied");
     }
     match (parts.method, key.as_str()) {
-        (Method::PUT, key) => put(&shared, key, &parts.headers, body, harm).await,
+        (Method::PUT, key) => {
+            {
+                let mut puts = shared.puts.lock().unwrap();
+                puts.0 += 1;
+                puts.1 = puts.1.max(puts.0);
+            }
+            let answer = put(&shared, key, &parts.headers, body, harm).await;
+            shared.puts.lock().unwrap().0 -= 1;
+            answer
+        }
         (Method::GET, "") => answers::list(&shared.objects.lock().unwrap(), parts.uri.query(), harm.as_ref()),
         (Method::GET, key) => {
             let found = shared.objects.lock().unwrap().get(key).cloned();

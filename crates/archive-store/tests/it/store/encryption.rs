@@ -94,6 +94,34 @@ async fn plain_http_and_local_folders_are_refused_when_in_force() {
     assert_eq!(server.seen(&Method::PUT).len(), 0);
 }
 
+/// The other clouds are built from settings alone; nothing is asked of them here.
+#[tokio::test]
+async fn azure_and_google_open_from_settings() {
+    install_provider();
+    let azure = ArchiveStoreSettings {
+        access_key_id: Some("account".into()),
+        secret_access_key: Some(SecretString::from("aHVudGVyMg==")),
+        ..quick("az://container/db")
+    };
+    let mut google = quick("gs://bucket/db");
+    google
+        .options
+        .insert("google_skip_signature".into(), SecretString::from("true"));
+    let force = security(true, "AES256", None);
+    for (settings, location) in [(&azure, "az://container/db"), (&google, "gs://bucket/db")] {
+        let store = ArchiveStore::open(settings, &force).await.unwrap();
+        assert_eq!(store.location(), location);
+    }
+    google
+        .options
+        .insert("no_such_option".into(), SecretString::from("hunter2"));
+    let error = ArchiveStore::open(&google, &force).await.unwrap_err().to_string();
+    assert!(
+        error.contains("no_such_option") && !error.contains("hunter2"),
+        "{error}"
+    );
+}
+
 /// Also where the endpoint is not in our settings but in the environment or the provider's default: no plain HTTP.
 #[tokio::test]
 async fn an_unknown_authority_is_not_trusted() {

@@ -284,3 +284,47 @@ async fn a_server_that_is_not_there_is_asked_a_few_times() {
         "{error}"
     );
 }
+
+/// Memory is bounded: while two parts are under way no third one is begun, and the table is not read on.
+#[tokio::test]
+async fn a_slow_server_holds_the_export_back() {
+    let (server, store) = world().await;
+    server.suffer(Fault::always(
+        Method::PUT,
+        "part-",
+        Harm::Slow(Duration::from_millis(30)),
+    ));
+    let exported = exported(&store, 3_000).await;
+    assert!(exported.manifest.parts.len() > 10);
+    assert_eq!(server.most_puts(), 2);
+
+    server.recover();
+    server.suffer(Fault::always(
+        Method::PUT,
+        "part-",
+        Harm::Slow(Duration::from_millis(450)),
+    ));
+    let given = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = {
+        let given = std::sync::Arc::clone(&given);
+        rows(100_000).inspect(move |_| {
+            given.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        })
+    };
+    let cancel = CancellationToken::new();
+    let request = request(ArchiveFormat::Parquet);
+    let watching = async {
+        while server.seen(&Method::PUT).len() < exported.manifest.parts.len() + 4 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        cancel.cancel();
+        given.load(std::sync::atomic::Ordering::Relaxed)
+    };
+    let (failed, given) = tokio::join!(store.export(&request, counted, &cancel), watching);
+    assert!(matches!(failed, Err(StoreError::Cancelled)), "{failed:?}");
+    // Chunks of 256 KiB wait for the encoder: four in its queue, one in hand, one being filled.
+    assert!(
+        given < 40_000,
+        "{given} of 100000 rows were read ahead of four small parts"
+    );
+}
