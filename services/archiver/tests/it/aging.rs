@@ -223,6 +223,39 @@ async fn rot_is_found_recorded_and_never_restored() {
 }
 
 #[tokio::test]
+async fn an_export_in_another_one_s_place_is_rot() {
+    let stand = Box::pin(gone(20)).await;
+    sqlx::query("UPDATE eidos_jobs_disposal_units SET row_count = 21")
+        .execute(stand.jobs.pool())
+        .await
+        .unwrap();
+    let error = stand
+        .verify(VerifyParams::default())
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("another export lies in its place"), "{error}");
+}
+
+/// What is in the table after the copy is what counts, not what was sent.
+#[tokio::test]
+async fn a_side_table_that_changes_what_it_is_given_keeps_nothing() {
+    let stand = Box::pin(gone(30)).await;
+    let params = json!({"table": ARCHIVE, "range": "2023-05"});
+    stand.restore(params.clone()).await.unwrap();
+    stand
+        .sql(&format!(
+            "TRUNCATE {ARCHIVE}_restored; CREATE FUNCTION bend() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+             IF NEW.id = 15 THEN NEW.amount := 0; END IF; RETURN NEW; END $$; \
+             CREATE TRIGGER bend BEFORE INSERT ON {ARCHIVE}_restored FOR EACH ROW EXECUTE FUNCTION bend()"
+        ))
+        .await;
+    let error = stand.restore(params).await.unwrap_err().to_string();
+    assert!(error.contains("nothing was kept"), "{error}");
+    assert_eq!(stand.count(&format!("{ARCHIVE}_restored")).await, 0);
+}
+
+#[tokio::test]
 async fn verify_begins_with_what_was_not_read_for_the_longest_time() {
     let stand = gone(10).await;
     let sample = VerifyParams {

@@ -111,6 +111,7 @@ impl Job for RestoreArchive {
                 "databases.{source}.url is not set; the rows came from there"
             ))
         })?;
+        // A pool of its own: a connection whose COPY ended early is never used again, since a failure ends the run.
         let pool = connect_foreign(section, &self.suite.service.name, source).await?;
         let fence = ctx.raised_in(&pool).await?;
         let total = units.len() as u64;
