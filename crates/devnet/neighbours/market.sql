@@ -48,3 +48,34 @@ CREATE TABLE eidos_market_trades (
 );
 CREATE INDEX idx_eidos_market_trades_market ON eidos_market_trades (market, timestamp DESC);
 CREATE INDEX idx_eidos_market_trades_time ON eidos_market_trades (timestamp DESC);
+
+CREATE TABLE eidos_market_trade_history (
+    id           BIGSERIAL,
+    trade_id     VARCHAR(64)    NOT NULL,
+    market       VARCHAR(20)    NOT NULL,
+    price        DECIMAL(36,18) NOT NULL,
+    size         DECIMAL(36,18) NOT NULL,
+    quote_amount DECIMAL(36,18) NOT NULL,
+    side         SMALLINT       NOT NULL,
+    traded_at    BIGINT         NOT NULL,
+    PRIMARY KEY (traded_at, id),
+    UNIQUE (trade_id, traded_at)
+) PARTITION BY RANGE (traded_at);
+
+-- Monthly partitions, bounds in UTC epoch milliseconds, from 2025-01 to at least three months ahead.
+DO $$
+DECLARE
+    month TIMESTAMP;
+BEGIN
+    FOR month IN
+        SELECT generate_series(TIMESTAMP '2025-01-01',
+                               greatest(TIMESTAMP '2026-12-01', (now() AT TIME ZONE 'UTC') + INTERVAL '3 months'),
+                               INTERVAL '1 month')
+    LOOP
+        EXECUTE format('CREATE TABLE %I PARTITION OF eidos_market_trade_history FOR VALUES FROM (%s) TO (%s)',
+                       'eidos_market_trade_history_' || to_char(month, 'YYYY_MM'),
+                       (extract(epoch FROM month AT TIME ZONE 'UTC') * 1000)::BIGINT,
+                       (extract(epoch FROM (month + INTERVAL '1 month') AT TIME ZONE 'UTC') * 1000)::BIGINT);
+    END LOOP;
+END
+$$;

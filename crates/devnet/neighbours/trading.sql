@@ -85,6 +85,8 @@ CREATE INDEX idx_eidos_trading_orders_status ON eidos_trading_orders (status);
 CREATE INDEX idx_eidos_trading_orders_client ON eidos_trading_orders (wallet, client_order_id);
 CREATE INDEX idx_eidos_trading_orders_created ON eidos_trading_orders (created_at);
 CREATE INDEX idx_eidos_trading_orders_expiry ON eidos_trading_orders (expire_at, status) WHERE status IN (0, 1, 2);
+-- What the archiver reads by: finished rows in the order in which they finished.
+CREATE INDEX idx_eidos_trading_orders_finished ON eidos_trading_orders (updated_at, id) WHERE status IN (3, 4, 5, 6);
 
 -- settlement_status: 0 matched off chain 1 pending 2 submitted 3 settled on chain 4 failed 5 rolled back
 CREATE TABLE eidos_trading_trades (
@@ -118,6 +120,8 @@ CREATE INDEX idx_eidos_trading_trades_taker ON eidos_trading_trades (taker_walle
 CREATE INDEX idx_eidos_trading_trades_status ON eidos_trading_trades (settlement_status);
 CREATE INDEX idx_eidos_trading_trades_batch ON eidos_trading_trades (batch_id);
 CREATE INDEX idx_eidos_trading_trades_matched ON eidos_trading_trades (matched_at);
+CREATE INDEX idx_eidos_trading_trades_finished ON eidos_trading_trades ((coalesce(settled_at, updated_at)), id)
+    WHERE settlement_status IN (3, 5);
 
 -- status: the integers of settlement_status
 CREATE TABLE eidos_trading_settlement_batches (

@@ -56,6 +56,15 @@ impl<'de> Deserialize<'de> for Talkative {
 pub(crate) struct SampleOptions {
     pub(crate) retention_days: u16,
     pub(crate) sample_rate: f64,
+    // The job's other keys.
+    batch_rows: serde_json::Value,
+    sleep_ms: serde_json::Value,
+    mode: serde_json::Value,
+    archive_retention_months: serde_json::Value,
+    max_rows_per_run: serde_json::Value,
+    safety_lag: serde_json::Value,
+    require_approval: serde_json::Value,
+    archive_format: serde_json::Value,
 }
 
 impl ServiceSettings for Sample {
