@@ -4,5 +4,6 @@ pub mod candles;
 pub mod layout;
 pub mod month;
 pub mod naming;
+pub mod odd;
 pub mod retention;
 pub mod tiling;

@@ -101,7 +101,9 @@ fn item(survey: &Survey<'_>, found: &Found, piece: &Piece) -> PlanItem {
     let parent = &found.parent;
     // Counted by month: of a part of a month it says how many there are at most.
     let rows = found.astray.months.get(&piece.month).copied().unwrap_or(0);
-    let name = naming::names(&parent.relation.name, piece).into_iter().next();
+    let taken = |name: &String| parent.partitions.iter().any(|sibling| sibling.name == *name);
+    let names = naming::names(&parent.relation.name, piece);
+    let name = names.into_iter().find(|name| !taken(name));
     let table = parent.relation.plain();
     let mut steps = vec![format!("create a table like {table}, with its owner and rights")];
     let mut locks = Vec::new();

@@ -10,8 +10,12 @@ use serde::Serialize;
 
 use super::carry_out::Done;
 use super::survey::{Found, Stranger, Survey};
-use crate::domain::layout::{Odd, Rules};
+use crate::domain::layout::Rules;
+use crate::domain::odd::Odd;
 use eidos_disposal::DisposalError;
+
+/// Odd partitions a terminal shows of one table; the report holds all.
+const SHOWN_ODD: usize = 10;
 
 /// What a run found and did.
 #[derive(Debug, Clone, Serialize)]
@@ -204,7 +208,7 @@ impl Report {
         let mut lines = vec![table.to_string()];
         for row in &self.tables {
             let prefix = |line: String| format!("{} {}: {line}", row.source, row.table);
-            lines.extend(row.lines().into_iter().map(prefix));
+            lines.extend(row.lines(self.dry_run).into_iter().map(prefix));
         }
         lines.extend(self.unmanaged.iter().map(|stranger| {
             format!(
@@ -251,7 +255,7 @@ impl TableReport {
         self.months_ahead > 0 || self.problems.is_empty() || !self.gaps.is_empty()
     }
 
-    fn lines(&self) -> Vec<String> {
+    fn lines(&self, dry_run: bool) -> Vec<String> {
         let mut lines = Vec::new();
         for partition in &self.finalized {
             lines.push(format!("finished the interrupted detach of {partition}"));
@@ -262,7 +266,8 @@ impl TableReport {
                 created.partition, created.covers, created.rows, created.held_ms
             ));
         }
-        for gap in &self.gaps {
+        // In a dry run they are the plan.
+        for gap in self.gaps.iter().filter(|_| !dry_run) {
             lines.push(format!("no partition for {gap}"));
         }
         for span in &self.waiting {
@@ -285,8 +290,12 @@ impl TableReport {
                 self.default_rows_out_of_range
             ));
         }
-        for odd in &self.odd {
+        for odd in self.odd.iter().take(SHOWN_ODD) {
             lines.push(format!("{} {}", odd.partition, odd.what));
+        }
+        if self.odd.len() > SHOWN_ODD {
+            let more = self.odd.len() - SHOWN_ODD;
+            lines.push(format!("and {more} more partitions that are no calendar month"));
         }
         lines.extend(self.problems.iter().cloned());
         lines

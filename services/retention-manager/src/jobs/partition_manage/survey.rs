@@ -13,7 +13,8 @@ use sqlx::pool::PoolConnection;
 use sqlx::{PgPool, Postgres};
 
 use super::{ManagedTable, PartitionManage};
-use crate::domain::layout::{AstrayRows, Odd, Rules, odd};
+use crate::domain::layout::{AstrayRows, Rules};
+use crate::domain::odd::{Odd, odd};
 use crate::domain::tiling::Piece;
 use crate::partitions::astray;
 use crate::partitions::parent::Parent;
