@@ -39,7 +39,7 @@ pub(super) fn empty(status: StatusCode) -> Response {
         .unwrap()
 }
 
-pub(super) fn object(bytes: &Bytes, harm: Option<Harm>) -> Response {
+pub(super) fn object(bytes: &Bytes, harm: Option<&Harm>) -> Response {
     let half = bytes.slice(..bytes.len() / 2);
     let rest = bytes.slice(bytes.len() / 2..);
     let body = match harm {
@@ -48,7 +48,7 @@ pub(super) fn object(bytes: &Bytes, harm: Option<Harm>) -> Response {
             Err(io::Error::from(io::ErrorKind::ConnectionReset)),
         ])),
         Some(Harm::ShortReply) => Body::from_stream(stream::iter([Ok::<_, io::Error>(half)])),
-        Some(Harm::Slow(pause)) => Body::from_stream(slowly(half, rest, pause)),
+        Some(Harm::Slow(pause)) => Body::from_stream(slowly(half, rest, *pause)),
         Some(Harm::FlipByte) => Body::from(faults::flipped(bytes)),
         _ => Body::from(bytes.clone()),
     };

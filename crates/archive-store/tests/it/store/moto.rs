@@ -7,12 +7,14 @@ use super::*;
 async fn world() -> (Moto, ArchiveStore) {
     let moto = Moto::start().await.unwrap();
     let settings = ArchiveStoreSettings {
-        request_timeout: std::time::Duration::from_secs(20),
+        request_timeout: Duration::from_secs(20),
         ..s3(moto.url())
     };
     let store = open(&settings).await;
     let bucket = format!("{}/{}", moto.url(), crate::fake_s3::BUCKET);
-    let made = reqwest::Client::new().put(bucket).send().await.unwrap();
+    let patience = Duration::from_secs(20);
+    let client = reqwest::Client::builder().timeout(patience).build().unwrap();
+    let made = client.put(bucket).send().await.unwrap();
     assert!(made.status().is_success(), "{made:?}");
     (moto, store)
 }

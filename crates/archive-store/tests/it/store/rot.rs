@@ -91,18 +91,7 @@ async fn a_truncated_part_is_corrupt() {
 async fn a_missing_part_is_missing() {
     let (server, store, exported, _) = world().await;
     let part = &exported.manifest.parts[0];
-    let client = reqwest::Client::new();
-    let url = format!(
-        "{}/archive/{}",
-        server.endpoint(),
-        full(&part.key).replace('@', "%40")
-    );
-    client
-        .delete(url)
-        .header("authorization", "us")
-        .send()
-        .await
-        .unwrap();
+    server.remove(&full(&part.key));
     let found = finding(&store, &exported, 0).await;
     assert!(found.contains("part-00000.parquet is missing"), "{found}");
 }
@@ -157,13 +146,16 @@ async fn a_manifest_edited_by_hand_is_changed() {
     assert!(store.verify(&exported.reference(), &never()).await.is_ok());
 }
 
+/// Changes a manifest.
+type Lie = Box<dyn Fn(&mut Manifest)>;
+
 /// Whoever recorded a manifest that lies is told so by the rows: digests, segments and statistics are found anew.
 #[tokio::test]
 async fn a_recorded_manifest_that_lies_is_found_out() {
     let (server, store, exported, _) = world().await;
     let key = full(&exported.manifest_key);
     let honest = exported.manifest.clone();
-    let lies: [(&str, Box<dyn Fn(&mut Manifest)>); 5] = [
+    let lies: [(&str, Lie); 5] = [
         ("segments", Box::new(|lie| lie.segments.swap(0, 1))),
         ("segments", Box::new(|lie| lie.segments[3].last[1] = "7".into())),
         (
