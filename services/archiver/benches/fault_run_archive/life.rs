@@ -120,7 +120,7 @@ const ROWS: [(&str, &str, &str); 7] = [
         "eidos_trading_trades",
         "id, trade_id, market, maker_order_id, taker_order_id, maker_wallet, taker_wallet, price, amount, quote_amount, maker_fee, taker_fee, fee_token,
          maker_side, settlement_status, batch_id, tx_hash, matched_at, settled_at, created_at, updated_at",
-        "row.id, 't' || row.id, 'BTC-USDC', 'o' || row.id, 'o' || greatest(1, row.id - 3), '0xa', '0xb', 60000.5, 0.000000000000000001, 0.00006, 0, 0, 'USDC',
+        "row.id, 't' || row.id, 'BTC-USDC', 'o' || row.id, 'o' || greatest(base.id + 1, row.id - 3), '0xa', '0xb', 60000.5, 0.000000000000000001, 0.00006, 0, 0, 'USDC',
          1, CASE WHEN row.id % 13 = 0 THEN 1 WHEN row.id % 17 = 0 THEN 5 ELSE 3 END, NULL, NULL, row.at,
          CASE WHEN row.id % 13 = 0 OR row.id % 17 = 0 THEN NULL ELSE row.at + 86400000 END, row.at, row.at",
     ),

@@ -52,10 +52,11 @@ const JOBS_QUESTIONS: [(&str, &str); 4] = [
                FROM eidos_jobs_disposal_units u WHERE state IN ('dropped', 'deleted')) AS destroyed",
     ),
     (
-        "every destroyed unit is in the audit, once",
+        "the end of every destroyed unit is in the audit, once",
         "SELECT count(*), count(*) FILTER (WHERE times <> 1), min(unit_name || ' ' || times) FILTER (WHERE times <> 1)
          FROM (SELECT u.unit_name, (SELECT count(*) FROM eidos_jobs_disposals d
-                   WHERE d.unit_id = u.unit_id AND d.action IN ('drop', 'delete')) AS times
+                   WHERE d.unit_id = u.unit_id AND d.action IN ('drop', 'delete')
+                     AND d.evidence ? 'content_digest') AS times
                FROM eidos_jobs_disposal_units u WHERE state IN ('dropped', 'deleted')) AS destroyed",
     ),
     (
