@@ -2,12 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use eidos_core::db::{DatabaseSettings, connect_foreign};
 use eidos_disposal::DisposalError;
 use eidos_disposal::partition::Recovered;
 use eidos_disposal::unit::UnitState;
+use eidos_testkit::eventually;
 use sqlx::{Connection, PgConnection};
 
-use crate::stand::{JANUARY, Stand, TABLE};
+use crate::stand::{JANUARY, MONTHS, Stand, TABLE, refusal};
 
 /// A transaction that has read the whole table and does not end.
 async fn long_reader(stand: &Stand) -> sqlx::Transaction<'static, sqlx::Postgres> {
@@ -202,4 +204,76 @@ async fn a_pending_detach_that_somebody_left_is_finalized_first_and_written_down
         "its rows are all there"
     );
     stand.advance(&run).await.unwrap();
+}
+
+/// The unit's table in quarantine without its triggers, and a transaction that has written a row to it.
+async fn writer_in_quarantine(stand: &Stand, resting: &str) -> sqlx::Transaction<'static, sqlx::Postgres> {
+    stand
+        .sql(&format!("ALTER TABLE {resting} DISABLE TRIGGER ALL"))
+        .await;
+    let mut writer = stand.books.pool().begin().await.unwrap();
+    let insert = format!(
+        "INSERT INTO {resting} (id, created_at) VALUES (9000, {})",
+        MONTHS[0]
+    );
+    sqlx::query(sqlx::AssertSqlSafe(insert))
+        .execute(&mut *writer)
+        .await
+        .unwrap();
+    writer
+}
+
+async fn lock_is(stand: &Stand, what: &str) {
+    let query = format!(
+        "SELECT count(*) FROM pg_locks WHERE relation::regclass::text LIKE 'eidos_quarantine.%' AND {what}"
+    );
+    eventually(what, Duration::from_secs(20), async || {
+        if stand.count(&query).await > 0 {
+            Ok(())
+        } else {
+            Err("no such lock")
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_writer_that_commits_at_the_last_moment_is_seen() {
+    let mut stand = Stand::new().await;
+    stand.settings.lock_attempts = 100;
+    let unit = stand.quarantined().await;
+    let resting = unit.quarantine_table.clone().unwrap();
+    let writer = writer_in_quarantine(&stand, &resting).await;
+    let later = stand.later_run().await;
+    let disposal = later.disposal();
+    let committing = async {
+        lock_is(&stand, "NOT granted").await;
+        writer.commit().await.unwrap();
+    };
+    let (outcome, ()) = tokio::join!(Box::pin(disposal.resume(unit)), committing);
+    assert_eq!(refusal(outcome), "mismatch");
+    assert_eq!(stand.count(&format!("SELECT count(*) FROM {resting}")).await, 401);
+}
+
+#[tokio::test]
+async fn a_proof_may_take_longer_than_a_transaction_may_be_silent() {
+    let mut stand = Stand::new().await;
+    let unit = stand.quarantined().await;
+    let few = DatabaseSettings {
+        max_connections: 2,
+        idle_in_transaction_timeout: Duration::from_millis(1_800),
+        ..DatabaseSettings::new(stand.books.url().into())
+    };
+    stand.foreign = connect_foreign(few, "disposal-test", "risk").await.unwrap();
+    let later = stand.later_run().await;
+    // One connection for the step; the proof has to wait for the other.
+    let taken = stand.foreign.acquire().await.unwrap();
+    let disposal = later.disposal();
+    let giving_back = async {
+        lock_is(&stand, "granted AND mode = 'ExclusiveLock'").await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        drop(taken);
+    };
+    let (outcome, ()) = tokio::join!(Box::pin(disposal.resume(unit)), giving_back);
+    assert_eq!(outcome.unwrap().unit.state, UnitState::Dropped);
 }
