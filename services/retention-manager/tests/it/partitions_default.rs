@@ -268,3 +268,32 @@ async fn a_row_that_arrives_after_the_count_is_moved_as_well() {
     assert_eq!(count(ground.pool(), IN_DEFAULT).await, 0);
     assert_eq!(ground.rows().await, 1);
 }
+
+/// Rows that are slow to move (here by a check that takes a millisecond each) move in smaller pieces, so that nobody waits
+/// longer for them.
+#[tokio::test]
+async fn what_takes_too_long_is_done_in_smaller_pieces() {
+    let ground = Ground::new(&[
+        "CREATE FUNCTION slow() RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$ \
+         BEGIN \
+             IF current_setting('application_name') = 'retention-manager' THEN PERFORM pg_sleep(0.001); END IF; \
+             RETURN true; \
+         END $$; \
+         ALTER TABLE eidos_chain_events ADD CHECK (slow())",
+        DEFAULT,
+        ROWS,
+    ])
+    .await;
+    let before = content(&ground).await;
+    let job = ground.job(&[TABLE]).await;
+    let report = ground.run(&job, SLOT).await.unwrap();
+    assert_eq!(content(&ground).await, before);
+    assert_eq!(count(ground.pool(), IN_DEFAULT).await, 0);
+    let patience = u64::try_from(job.disposal.lock_timeout.as_millis()).unwrap();
+    for created in &report.tables[0].created {
+        assert!(
+            created.rows <= 250 && created.held_ms <= patience + 50,
+            "{created:?}"
+        );
+    }
+}
