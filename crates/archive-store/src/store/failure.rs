@@ -75,9 +75,16 @@ fn judge_store(
         return incapable("has no such bucket", "create it, or correct archive_store.url");
     }
     match error {
-        ObjectError::NotFound { .. } => Err(StoreError::Missing {
-            object: access.location(key),
-        }),
+        // Any gateway says 404; only the provider's own word means that an archived object is gone.
+        ObjectError::NotFound { .. } if operation == "get" && answer.names_a_missing_object() => {
+            Err(StoreError::Missing {
+                object: access.location(key),
+            })
+        }
+        ObjectError::NotFound { .. } => incapable(
+            &format!("is not found there ({cause})"),
+            "correct archive_store.url and archive_store.endpoint",
+        ),
         ObjectError::PermissionDenied { .. } | ObjectError::Unauthenticated { .. } => {
             Err(denied(access, operation, key, &answer))
         }
@@ -126,6 +133,8 @@ fn judge_io(
                 path: file_of(access, key),
             })
         }
+        // A folder that was removed while it was written to is made again.
+        io::ErrorKind::NotFound if operation != "get" => Ok(cause),
         io::ErrorKind::NotFound => Err(StoreError::Missing {
             object: access.location(key),
         }),
@@ -246,6 +255,12 @@ impl Answer {
 
     fn text_has(&self, word: &str) -> bool {
         self.text.contains(word)
+    }
+
+    fn names_a_missing_object(&self) -> bool {
+        ["NoSuchKey", "NoSuchVersion", "BlobNotFound"]
+            .iter()
+            .any(|code| self.is(code))
     }
 
     /// A 400 that another attempt may get past: the bytes were damaged or cut on their way, or credentials ran out

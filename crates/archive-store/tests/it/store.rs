@@ -96,7 +96,7 @@ fn quick(url: impl Into<String>) -> ArchiveStoreSettings {
         row_group_rows: 128,
         zstd_level: 1,
         attempts: 4,
-        request_timeout: Duration::from_millis(500),
+        request_timeout: Duration::from_millis(700),
         connect_timeout: Duration::from_millis(500),
         retry_base: Duration::from_millis(1),
         retry_max: Duration::from_millis(5),

@@ -69,7 +69,7 @@ async fn what_does_not_pass_ends_and_leaves_nothing() {
         (Harm::CutRequest, "failed 4 times"),
         (
             Harm::Slow(TOO_SLOW),
-            "failed 4 times, at last: no answer within 500ms",
+            "failed 4 times, at last: no answer within 700ms",
         ),
         (Harm::FlipByte, "400 BadDigest"),
         (
@@ -120,6 +120,8 @@ async fn reading_that_does_not_pass_proves_nothing_either_way() {
         (Harm::Slow(TOO_SLOW), true),
         (Harm::Status(403, "AccessDenied"), false),
         (Harm::Status(404, "NoSuchBucket"), false),
+        // A gateway's 404, and not the store's word that an object is gone.
+        (Harm::Status(404, "NotFound"), false),
     ];
     for (harm, retryable) in lasting {
         let (server, store) = world().await;
@@ -228,6 +230,42 @@ async fn a_cancellation_ends_waiting_and_leaves_nothing() {
     let (failed, ()) = tokio::join!(store.export(&request, rows(5_000), &cancel), cancelling);
     assert!(matches!(failed, Err(StoreError::Cancelled)), "{failed:?}");
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    assert_eq!(server.keys(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_discard_is_repeated_and_says_what_it_may_not() {
+    let (server, store) = world().await;
+    let request = request(ArchiveFormat::Parquet);
+    let manifest = store
+        .export(&request, rows(500), &never())
+        .await
+        .unwrap()
+        .manifest;
+    server.suffer(Fault::always(
+        Method::DELETE,
+        "part-00001",
+        Harm::Status(403, "AccessDenied"),
+    ));
+    let error = store.discard(&folder(&request)).await.unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("allow s3:DeleteObject on archive/db/*"),
+        "{error}"
+    );
+    // What is half deleted has no manifest any more, and is still found.
+    assert!(!server.keys().iter().any(|key| key.ends_with("manifest.json")));
+    assert_eq!(store.folders(&table()).await.unwrap(), [folder(&request)]);
+
+    server.recover();
+    server.suffer(Fault::times(
+        2,
+        Method::DELETE,
+        "part-00001",
+        Harm::Status(503, "SlowDown"),
+    ));
+    assert!(store.discard(&folder(&request)).await.unwrap() <= manifest.parts.len() as u64);
     assert_eq!(server.keys(), Vec::<String>::new());
 }
 
