@@ -6,20 +6,20 @@
 //! one is not archived. The job's setting never overrules a table that demands an archive: that is a problem at start,
 //! not a silent loss.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use eidos_core::ident::SqlIdent;
 use eidos_disposal::catalogue::source_of;
 use eidos_disposal::rows::{RowRule, StaysWhile};
 use eidos_settings::{
-    ArchiveFormat, CandleRetention, DataRetention, FinishedRule, PartitionedTable, Problems, RegularTable,
-    SourceName,
+    ArchiveFormat, DataRetention, FinishedRule, PartitionedTable, Problems, RegularTable, SourceName,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::domain::candles::Interval;
+
+mod candles;
 
 /// The rules of all tables, in the order of their names.
 #[derive(Debug, Clone, Default)]
@@ -144,7 +144,7 @@ impl Rules {
         let candles = retention
             .timescaledb
             .iter()
-            .flat_map(|(table, rule)| candle_rules(table, rule, &retention.timescaledb, &mut ignored))
+            .flat_map(|(table, rule)| candles::of(table, rule, &retention.timescaledb, &mut ignored))
             .collect();
         Self {
             partitioned,
@@ -300,7 +300,7 @@ pub fn problems(retention: &DataRetention, archive_before_cleanup: bool, problem
         }
     }
     for (table, rule) in &retention.timescaledb {
-        let _ = candle_rules(table, rule, &retention.timescaledb, problems);
+        let _ = candles::of(table, rule, &retention.timescaledb, problems);
         for (section, taken) in [
             (
                 "partitioned_tables",
@@ -365,120 +365,6 @@ fn check_finished(key: &str, finished: &FinishedRule, problems: &mut Problems) {
             "list the values of rows that may go; without the rule every row counts as finished",
         );
     }
-}
-
-/// The rules of the intervals that are not kept for ever, finest first.
-fn candle_rules(
-    table: &str,
-    retention: &CandleRetention,
-    all: &BTreeMap<String, CandleRetention>,
-    problems: &mut Problems,
-) -> Vec<CandleRule> {
-    let key = format!("data_retention.timescaledb.{table}");
-    for finer in retention.proved_by.keys() {
-        if finer.parse::<Interval>().is_err() {
-            problems.add(
-                format!("{key}.proved_by.{finer}"),
-                "is not a candle interval",
-                "use 1m, 5m, ... 1w",
-            );
-        }
-    }
-    let (Some(source), Some(name)) = (
-        source(&key, table, retention.source, problems),
-        ident(&key, table, problems),
-    ) else {
-        return Vec::new();
-    };
-    let mut rules = Vec::new();
-    for interval in Interval::ALL {
-        let days = retention
-            .retention_by_interval
-            .get(interval.as_str())
-            .copied()
-            .unwrap_or(0);
-        if days == 0 {
-            continue;
-        }
-        if let Some(prover) = prover(&key, table, interval, days, retention, all, problems) {
-            rules.push(CandleRule {
-                source,
-                table: name.clone(),
-                interval,
-                days,
-                prover,
-                require_approval: retention.require_approval,
-                alone_in_table: retention.retention_by_interval.len() == 1,
-            });
-        }
-    }
-    rules
-}
-
-/// What proves an interval: `1h`, or `eidos_market_klines_1h:1h` where each interval has a table of its own.
-fn prover(
-    key: &str,
-    table: &str,
-    interval: Interval,
-    days: u32,
-    retention: &CandleRetention,
-    all: &BTreeMap<String, CandleRetention>,
-    problems: &mut Problems,
-) -> Option<Prover> {
-    let proof_key = format!("{key}.proved_by.{interval}");
-    let named = retention.proved_by.get(interval.as_str());
-    let written = named
-        .cloned()
-        .or_else(|| interval.default_prover().map(|prover| prover.to_string()));
-    let Some(written) = written else {
-        problems.add(
-            format!("{key}.retention_by_interval.{interval}"),
-            "would delete candles that no coarser one proves",
-            if interval == Interval::W1 {
-                "keep it for ever (0)".to_owned()
-            } else {
-                format!("keep it for ever (0), or name what proves it: proved_by.{interval}: 1w")
-            },
-        );
-        return None;
-    };
-    let (prover_table, prover_interval) = written.split_once(':').unwrap_or((table, &written));
-    let prover_name = ident(&proof_key, prover_table, problems)?;
-    let coarser = match prover_interval.parse::<Interval>() {
-        Ok(coarser) if interval.is_part_of(coarser) => coarser,
-        Ok(_) => {
-            problems.add_value(
-                proof_key,
-                &written,
-                "is not made of whole finer candles",
-                "name a coarser interval",
-            );
-            return None;
-        }
-        Err(error) => {
-            problems.add_value(proof_key, &written, error.to_string(), "name a coarser interval");
-            return None;
-        }
-    };
-    let kept = all
-        .get(prover_table)
-        .and_then(|rule| rule.retention_by_interval.get(coarser.as_str()))
-        .copied()
-        .unwrap_or(0);
-    if kept != 0 && kept < days {
-        problems.add_value(
-            format!("{key}.retention_by_interval.{interval}"),
-            days,
-            format!(
-                "is longer than the {kept} days of {coarser}, which proves it: it could never be deleted"
-            ),
-            format!("keep {coarser} at least as long, or {interval} shorter"),
-        );
-    }
-    Some(Prover {
-        table: prover_name,
-        interval: coarser,
-    })
 }
 
 fn plain_name<S: serde::Serializer>(ident: &SqlIdent, serializer: S) -> Result<S::Ok, S::Error> {

@@ -14,12 +14,12 @@ const MINUTE: i64 = 60_000;
 /// Seven days before it, minutes expire: at 2024-03-01.
 const SLOT: &str = "2024-03-08T04:00:00Z";
 
-fn rules(intervals: Value) -> Value {
+fn rules(intervals: &Value) -> Value {
     json!({ "timescaledb": { "eidos_market_klines": { "retention_by_interval": intervals } } })
 }
 
 fn minutes() -> Value {
-    rules(json!({ "1m": 7, "1h": 365, "1d": 0 }))
+    rules(&json!({ "1m": 7, "1h": 365, "1d": 0 }))
 }
 
 /// Minutes of one hour, with prices and volumes of many digits; every seventh minute without a trade.
@@ -239,7 +239,7 @@ async fn intervals_are_counted_by_their_own_days_and_zero_is_for_ever() {
     )
     .await;
     let job = ground
-        .job(rules(json!({ "1m": 7, "5m": 0, "1h": 365, "1d": 0, "1w": 0 })))
+        .job(rules(&json!({ "1m": 7, "5m": 0, "1h": 365, "1d": 0, "1w": 0 })))
         .await;
     let report = ground.run(&job, SLOT).await.unwrap();
     let candles = only(&report.candles);
@@ -296,7 +296,7 @@ async fn days_are_proved_by_weeks_from_monday_only_where_that_is_configured() {
         ),
     )
     .await;
-    let mut rules = rules(json!({ "1d": 30, "1w": 0 }));
+    let mut rules = rules(&json!({ "1d": 30, "1w": 0 }));
     rules["timescaledb"]["eidos_market_klines"]["proved_by"] = json!({ "1d": "1w" });
     let job = ground.job(rules).await;
     // Thursday, 15 February: 30 days back is the 16th of January, in the middle of the third week.
@@ -399,4 +399,24 @@ async fn a_table_that_is_none_of_candles_is_refused_by_column() {
     .await;
     let error = ground.run(&ground.job(minutes()).await, SLOT).await.unwrap_err();
     assert!(message(&error).contains("has no column volume"), "{error}");
+}
+
+#[tokio::test]
+async fn a_trigger_that_keeps_candles_from_being_deleted_is_noticed() {
+    let ground = Ground::new(&[
+        KLINES,
+        "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+             RETURN CASE WHEN OLD.open_time % 3600000 = 0 THEN NULL ELSE OLD END; END $$",
+        "CREATE TRIGGER keep BEFORE DELETE ON eidos_market_klines FOR EACH ROW EXECUTE FUNCTION keep()",
+    ])
+    .await;
+    let hour = ms("2024-02-20T00:00:00Z");
+    minutes_of(&ground, "BTC-USDC", hour).await;
+    hour_of(&ground, "BTC-USDC", hour, None).await;
+    let error = ground.run(&ground.job(minutes()).await, SLOT).await.unwrap_err();
+    assert!(
+        message(&error).contains("60 candles were judged") && message(&error).contains("nothing was deleted"),
+        "{error}"
+    );
+    assert_eq!(left(&ground, "1m", hour).await, 60);
 }

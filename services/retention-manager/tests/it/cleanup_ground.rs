@@ -287,7 +287,7 @@ impl<'a> Run<'a> {
             slot,
             dry: false,
             by: None,
-            budget: Duration::from_secs(300),
+            budget: Duration::from_mins(5),
         }
     }
 }

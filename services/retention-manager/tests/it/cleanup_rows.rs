@@ -1,15 +1,17 @@
 //! Rows of plain tables: only finished ones, month by month, each proved before it goes.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde_json::{Value, json};
 
 use crate::cleanup_ground::{Ground, WITHDRAWALS, message};
 use crate::partitions_ground::ms;
-use crate::stand::sql;
+use crate::stand::{WITHIN, sql};
 
 const TABLE: &str = "eidos_chain_withdrawal_txs";
 const SLOT: &str = "2024-07-31T04:00:00Z";
 
-fn rules(rule: Value) -> Value {
+fn rules(rule: &Value) -> Value {
     json!({ "regular_tables": { TABLE: rule } })
 }
 
@@ -38,7 +40,7 @@ async fn ruling_31_unfinished_rows_stay_as_old_as_the_hills() {
     }
     let job = ground
         .job(rules(
-            json!({ "retention_months": 6, "batch_size": 7, "sleep_ms": 0 }),
+            &json!({ "retention_months": 6, "batch_size": 7, "sleep_ms": 0 }),
         ))
         .await;
     let report = ground.run(&job, SLOT).await.unwrap();
@@ -101,22 +103,51 @@ async fn ruling_31_unfinished_rows_stay_as_old_as_the_hills() {
 }
 
 #[tokio::test]
-async fn a_row_that_becomes_unfinished_between_plan_and_deletion_stays() {
-    let ground = Ground::new(&[WITHDRAWALS]).await;
-    rows(&ground, "2023-05-01T00:00:00Z", 10, 2).await;
-    // The status is taken back as soon as our run deletes the first batch: whoever does it wins.
-    sql(
-        ground.pool(),
-        &format!("UPDATE {TABLE} SET status = 1 WHERE withdraw_id LIKE '%/7'"),
-    )
-    .await;
-    let rule =
-        json!({ "retention_months": 6, "archive_before_delete": false, "batch_size": 3, "sleep_ms": 0 });
-    let job = ground.job(rules(rule)).await;
-    let report = ground.run(&job, SLOT).await.unwrap();
-    assert_eq!(report.tables[0].units[0].rows, Some(9));
-    assert!(report.tables[0].units[0].manifest_key.is_none());
-    assert_eq!(ground.count(&format!("SELECT count(*) FROM {TABLE}")).await, 1);
+async fn a_row_that_is_taken_up_again_between_plan_and_deletion_stays() {
+    for archived in [false, true] {
+        let ground = Ground::new(&[WITHDRAWALS]).await;
+        rows(&ground, "2023-05-01T00:00:00Z", 10, 2).await;
+        let rule = json!({ "retention_months": 6, "archive_before_delete": archived, "batch_size": 3, "sleep_ms": 0 });
+        let job = ground.job(rules(&rule)).await;
+        // A finished row, as every statement sees it until the writer commits: after it was planned.
+        let mut writer = ground.pool().begin().await.unwrap();
+        sqlx::query("UPDATE eidos_chain_withdrawal_txs SET status = 1 WHERE withdraw_id LIKE '%/7'")
+            .execute(&mut *writer)
+            .await
+            .unwrap();
+        let is_done = AtomicBool::new(false);
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let (first, ()) = tokio::join!(
+            async {
+                let ended = ground.run(&job, SLOT).await;
+                is_done.store(true, Ordering::Relaxed);
+                ended
+            },
+            async {
+                let met = async || {
+                    let met = is_done.load(Ordering::Relaxed) || ground.count(waiting).await > 0;
+                    if met { Ok(()) } else { Err("not there yet") }
+                };
+                eidos_testkit::eventually("the run meets the writer, or is done", WITHIN, met).await;
+                writer.commit().await.unwrap();
+            }
+        );
+        // Whether the first run waited long enough or gave way: the row stays, and the others go in the end.
+        drop(first);
+        let _settled = ground.run(&job, SLOT).await;
+        let report = ground.run(&job, SLOT).await.unwrap();
+        let left: Vec<(String, i16)> =
+            sqlx::query_as("SELECT withdraw_id, status FROM eidos_chain_withdrawal_txs")
+                .fetch_all(ground.pool())
+                .await
+                .unwrap();
+        assert_eq!(
+            left,
+            [("2023-05-01T00:00:00Z/2/7".to_owned(), 1)],
+            "archived: {archived}"
+        );
+        assert_eq!(report.tables[0].unfinished, Some(1));
+    }
 }
 
 #[tokio::test]
@@ -184,7 +215,7 @@ async fn a_hold_on_a_month_keeps_its_rows() {
             Some("2023-05-21T00:00:00Z"),
         )
         .await;
-    let job = ground.job(rules(json!({ "retention_months": 6 }))).await;
+    let job = ground.job(rules(&json!({ "retention_months": 6 }))).await;
     let report = ground.run(&job, SLOT).await.unwrap();
     assert_eq!(report.tables[0].held, 1);
     let left = ground
@@ -207,7 +238,7 @@ async fn a_table_with_cascading_references_is_refused_and_nothing_happens() {
     ])
     .await;
     rows(&ground, "2023-05-01T00:00:00Z", 10, 2).await;
-    let job = ground.job(rules(json!({ "retention_months": 6 }))).await;
+    let job = ground.job(rules(&json!({ "retention_months": 6 }))).await;
     let text = message(&ground.run(&job, SLOT).await.unwrap_err());
     assert!(text.contains("notes"), "{text}");
     assert_eq!(ground.count(&format!("SELECT count(*) FROM {TABLE}")).await, 10);

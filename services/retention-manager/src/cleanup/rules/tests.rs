@@ -25,7 +25,7 @@ fn wrong(value: &Value, archive_before_cleanup: bool) -> Vec<String> {
         .collect()
 }
 
-fn candles(rule: Value) -> Value {
+fn candles(rule: &Value) -> Value {
     json!({ "timescaledb": { "eidos_market_klines": rule } })
 }
 
@@ -141,7 +141,7 @@ fn rules_that_cannot_be_are_refused_by_key() {
 
 #[test]
 fn the_requirement_s_own_candles_have_provers() {
-    let own = candles(json!({ "retention_by_interval":
+    let own = candles(&json!({ "retention_by_interval":
         { "1m": 7, "5m": 30, "15m": 90, "30m": 180, "1h": 365, "4h": 730, "1d": 0, "1w": 0 } }));
     assert_eq!(wrong(&own, true), Vec::<String>::new());
     let rules = Rules::of(&retention(&own), true, 7);
@@ -159,22 +159,22 @@ fn candles_that_nothing_could_prove_are_refused() {
     let key = |interval: &str| format!("timescaledb.eidos_market_klines.retention_by_interval.{interval}");
     // The hour would be gone before the minute it proves.
     let shorter = json!({ "retention_by_interval": { "1m": 400, "1h": 365 } });
-    assert_eq!(wrong(&candles(shorter), true), [key("1m")]);
+    assert_eq!(wrong(&candles(&shorter), true), [key("1m")]);
     // Nothing is coarser by itself than a day; a week is, where configured; nothing than a week.
     assert_eq!(
-        wrong(&candles(json!({ "retention_by_interval": { "1d": 30 } })), true),
+        wrong(&candles(&json!({ "retention_by_interval": { "1d": 30 } })), true),
         [key("1d")]
     );
     let by_week = json!({ "retention_by_interval": { "1d": 30 }, "proved_by": { "1d": "1w" } });
-    assert_eq!(wrong(&candles(by_week), true), Vec::<String>::new());
+    assert_eq!(wrong(&candles(&by_week), true), Vec::<String>::new());
     assert_eq!(
-        wrong(&candles(json!({ "retention_by_interval": { "1w": 30 } })), true),
+        wrong(&candles(&json!({ "retention_by_interval": { "1w": 30 } })), true),
         [key("1w")]
     );
     for prover in ["1m", "5m", "7x", "a b:1h"] {
         let rule = json!({ "retention_by_interval": { "5m": 30 }, "proved_by": { "5m": prover } });
         assert_eq!(
-            wrong(&candles(rule), true),
+            wrong(&candles(&rule), true),
             ["timescaledb.eidos_market_klines.proved_by.5m"],
             "{prover}"
         );
