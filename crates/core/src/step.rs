@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use serde_json::json;
-use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
 
 use crate::db::JobsDb;
 use crate::error::call;
@@ -146,6 +146,16 @@ impl ForeignFence {
         ForeignStep::open(&self.fence, &self.pool).await
     }
 
+    /// As [`Self::step`], on a connection that is closed afterwards instead of going back to the pool. For statements
+    /// whose answer may be left unread, such as a COPY: sqlx 0.9 does not count the end of a COPY that fails early or
+    /// is dropped, and the connection's next user would get the previous answer.
+    ///
+    /// # Errors
+    /// As [`Self::step`].
+    pub async fn step_alone(&self) -> Result<ForeignStep, CoreError> {
+        ForeignStep::open_alone(&self.fence, &self.pool).await
+    }
+
     /// The database; its sessions are read-only outside of steps.
     #[must_use]
     pub const fn pool(&self) -> &PgPool {
@@ -161,19 +171,39 @@ impl ForeignFence {
 
 /// A writable transaction on another service's database, fenced by the table it carries for us.
 #[must_use = "a step that is not committed writes nothing"]
-pub struct ForeignStep {
-    tx: Transaction<'static, Postgres>,
+pub struct ForeignStep(Session);
+
+enum Session {
+    Pooled(Transaction<'static, Postgres>),
+    /// In a transaction; dropping it closes the socket, and the server rolls back.
+    Alone(PgConnection),
 }
 
 impl ForeignStep {
     pub(crate) async fn open(fence: &Fence, pool: &PgPool) -> Result<Self, CoreError> {
         let tx = open(fence, pool, sql::CHECK_FOREIGN_FENCE).await?;
-        Ok(Self { tx })
+        Ok(Self(Session::Pooled(tx)))
+    }
+
+    async fn open_alone(fence: &Fence, pool: &PgPool) -> Result<Self, CoreError> {
+        let mut conn = call("get a connection for a step", pool.acquire())
+            .await?
+            .detach();
+        call(
+            "begin a step",
+            sqlx::query(sql::BEGIN_READ_WRITE).execute(&mut conn),
+        )
+        .await?;
+        check(fence, &mut conn, sql::CHECK_FOREIGN_FENCE).await?;
+        Ok(Self(Session::Alone(conn)))
     }
 
     /// The connection, for the job's own statements.
     pub fn conn(&mut self) -> &mut PgConnection {
-        &mut self.tx
+        match &mut self.0 {
+            Session::Pooled(tx) => tx,
+            Session::Alone(conn) => conn,
+        }
     }
 
     /// Makes the effects durable.
@@ -181,7 +211,15 @@ impl ForeignStep {
     /// # Errors
     /// [`CoreError::Sql`]; [`CoreError::TimedOut`]: the outcome is unknown.
     pub async fn commit(self) -> Result<(), CoreError> {
-        call("commit a foreign step", self.tx.commit()).await
+        match self.0 {
+            Session::Pooled(tx) => call("commit a foreign step", tx.commit()).await,
+            Session::Alone(mut conn) => {
+                call("commit a foreign step", sqlx::query("COMMIT").execute(&mut conn)).await?;
+                // It is committed; how the connection ends does not matter any more.
+                let _closed = conn.close().await;
+                Ok(())
+            }
+        }
     }
 }
 
@@ -191,16 +229,22 @@ async fn open(
     check: &'static str,
 ) -> Result<Transaction<'static, Postgres>, CoreError> {
     let mut tx = call("begin a step", pool.begin_with(sql::BEGIN_READ_WRITE)).await?;
+    self::check(fence, &mut tx, check).await?;
+    Ok(tx)
+}
+
+/// Takes the share lock on the job's row, if it still has our epoch.
+async fn check(fence: &Fence, conn: &mut PgConnection, statement: &'static str) -> Result<(), CoreError> {
     let current: Option<i64> = call(
         "check the fence",
-        sqlx::query_scalar(check)
+        sqlx::query_scalar(statement)
             .bind(fence.job().as_str())
             .bind(fence.epoch().get())
-            .fetch_optional(&mut *tx),
+            .fetch_optional(conn),
     )
     .await?;
     match current {
-        Some(_) => Ok(tx),
+        Some(_) => Ok(()),
         None => Err(fence.refused()),
     }
 }

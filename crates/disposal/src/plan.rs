@@ -146,7 +146,10 @@ impl Plan {
         let mut keys = BTreeSet::new();
         for item in &items {
             if !keys.insert(item.key()) {
-                let what = format!("the plan names '{} {}' twice; this is a mistake of ours", item.action, item.object);
+                let what = format!(
+                    "the plan names '{} {}' twice; this is a mistake of ours",
+                    item.action, item.object
+                );
                 return Err(DisposalError::refused("plan", what));
             }
         }
@@ -174,7 +177,13 @@ fn digest(job: &str, slot: Slot, items: &[PlanItem]) -> String {
     let items: Vec<Value> = items
         .iter()
         .map(|item| {
-            json!([item.source.as_str(), item.table, item.object, item.action, item.identity])
+            json!([
+                item.source.as_str(),
+                item.table,
+                item.object,
+                item.action,
+                item.identity
+            ])
         })
         .collect();
     let mut canonical = String::new();
@@ -251,7 +260,10 @@ pub fn verify_remaining(
         }
     }
     for item in now.items.iter().filter(|item| !known.contains(&item.key())) {
-        differences.push(format!("'{} {}' is due now and was not planned", item.action, item.object));
+        differences.push(format!(
+            "'{} {}' is due now and was not planned",
+            item.action, item.object
+        ));
     }
     if differences.is_empty() {
         return Ok(());

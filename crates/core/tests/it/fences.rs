@@ -291,6 +291,50 @@ async fn another_services_database_refuses_a_stale_node_too() {
 }
 
 #[tokio::test]
+async fn a_step_on_a_connection_of_its_own_is_fenced_and_leaves_no_unread_answer_behind() {
+    let (world, foreign) = (World::new().await, TestDb::empty().await);
+    install_foreign_fence(foreign.pool()).await.unwrap();
+    sqlx::query("CREATE TABLE effects (note TEXT NOT NULL)")
+        .execute(foreign.pool())
+        .await
+        .unwrap();
+    let settings = eidos_core::db::DatabaseSettings::new(foreign.url().into());
+    let pool = eidos_core::db::connect_foreign(settings, "core-test", "market")
+        .await
+        .unwrap();
+    let old = world.run().await.fence.raised_in(&pool).await.unwrap();
+    let insert = "INSERT INTO effects VALUES ('x')";
+    for commits in [false, true] {
+        let mut step = old.step_alone().await.unwrap();
+        sqlx::query(insert).execute(step.conn()).await.unwrap();
+        if commits {
+            step.commit().await.unwrap();
+        }
+    }
+    // A COPY whose rows nobody reads: the next users of the pool get their own answers.
+    let mut step = old.step_alone().await.unwrap();
+    let copy = "COPY (DELETE FROM effects RETURNING note) TO STDOUT (FORMAT binary)";
+    drop(step.conn().copy_out_raw(copy).await.unwrap());
+    drop(step);
+    for n in 0..20_i32 {
+        let answer: i32 = sqlx::query_scalar("SELECT $1")
+            .bind(n)
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+        assert_eq!(answer, n);
+    }
+    let new = world.run().await.fence.raised_in(&pool).await.unwrap();
+    assert!(old.step_alone().await.err().unwrap().is_fenced());
+    let mut step = new.step_alone().await.unwrap();
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM effects")
+        .fetch_one(step.conn())
+        .await
+        .unwrap();
+    assert_eq!(left, 1, "what was not committed must not be there, what was must");
+}
+
+#[tokio::test]
 async fn only_a_step_can_write() {
     let world = World::new().await;
     world.effects_table().await;

@@ -131,7 +131,7 @@ impl RowDisposal<'_> {
             shape.column_list()
         );
         for _try in 0..LOCK_TRIES {
-            let mut step = self.limited_step().await?;
+            let mut step = self.limited(self.foreign.step_alone().await?).await?;
             let deleted = match digested(&mut step, &statement, shape.columns.len()).await {
                 Ok(deleted) => deleted,
                 Err(error) if is_locked(&error) => continue,
@@ -214,7 +214,7 @@ impl RowDisposal<'_> {
             table = shape.relation,
             skip = if wait { "" } else { " SKIP LOCKED" },
         );
-        let mut step = self.limited_step().await?;
+        let mut step = self.limited(self.foreign.step().await?).await?;
         let (picked, gone, last): (i64, i64, Option<Vec<String>>) = sqlx::query_as(AssertSqlSafe(statement))
             .fetch_one(step.conn())
             .await
@@ -236,9 +236,8 @@ impl RowDisposal<'_> {
         Ok((gone.unsigned_abs(), last))
     }
 
-    /// A fenced transaction that waits for rows no longer than everybody else may wait for us.
-    async fn limited_step(&self) -> Result<ForeignStep, DisposalError> {
-        let mut step = self.foreign.step().await?;
+    /// Lets a fenced transaction wait for rows no longer than everybody else may wait for us.
+    async fn limited(&self, mut step: ForeignStep) -> Result<ForeignStep, DisposalError> {
         let limit = format!(
             "SET LOCAL lock_timeout = {}",
             self.settings.lock_timeout.as_millis().max(1)

@@ -24,7 +24,7 @@ pub(super) async fn restore(work: &Work<'_>) -> Result<Done, DisposalError> {
             ),
         ));
     }
-    let mut step = work.fence.step().await?;
+    let mut step = work.fence.step_alone().await?;
     work.set_limits(step.conn()).await?;
     let shape = read_relation(step.conn(), &table).await?.ok_or_else(|| {
         DisposalError::refused(

@@ -25,7 +25,7 @@ pub(super) async fn restore(work: &Work<'_>, window: &[&Exported], at: usize) ->
         table: side.to_string(),
         inserted,
     };
-    let mut step = work.fence.step().await?;
+    let mut step = work.fence.step_alone().await?;
     work.set_limits(step.conn()).await?;
     match read_relation(step.conn(), &side).await? {
         Some(shape) => columns::fit(work.manifest, &shape)?,
