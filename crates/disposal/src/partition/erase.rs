@@ -77,7 +77,7 @@ impl PartitionDisposal<'_> {
     }
 
     async fn try_drop(&self, unit: &Unit) -> Result<(), DisposalError> {
-        let mut step = self.foreign.step_alone().await?;
+        let mut step = self.foreign.step().await?;
         let conn = step.conn();
         checks::server_is_ready(conn, self.ctx, self.settings).await?;
         let found = catalogue::find(conn, unit.table_oid).await?;
