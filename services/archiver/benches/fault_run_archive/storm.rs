@@ -175,7 +175,9 @@ impl<'a> Storm<'a> {
             Fault::KillAtMoment => Blow::Moment(length.time.mul_f64(self.rng.random())),
         };
         let child = self.start(disposer).await?;
+        let (began, before) = (Instant::now(), self.bytes());
         let struck = self.wait_for(&child, after).await;
+        self.learn(disposer, struck, began.elapsed(), self.bytes() - before);
         match fault {
             Fault::KillAtByte | Fault::KillAtMoment => {
                 child.kill();
@@ -200,6 +202,23 @@ impl<'a> Storm<'a> {
             }
         }
         Ok(struck)
+    }
+
+    /// Runs become shorter and longer as there is less or more to do: blows should fall inside of them.
+    fn learn(&mut self, disposer: Disposer, struck: bool, time: Duration, bytes: u64) {
+        let length = match disposer {
+            Disposer::Cleanup => &mut self.cleanup,
+            Disposer::Archive => &mut self.archive,
+            Disposer::Partitions => &mut self.partitions,
+        };
+        *length = if struck {
+            Length {
+                bytes: length.bytes + length.bytes / 8,
+                time: length.time + length.time / 8,
+            }
+        } else {
+            Length { bytes, time }
+        };
     }
 
     /// A run that may begin: a lease of a dead one has lapsed.

@@ -1,9 +1,10 @@
 """Whether a Parquet file holds a table's money exactly: exactness.py FILE... prints rows and the exact sums of its columns."""
 import json
 import sys
-from decimal import Decimal
+from decimal import Decimal, getcontext
 import pyarrow.parquet as pq
 
+getcontext().prec = 100
 COLUMNS = ["price", "amount", "quote_amount", "maker_fee", "taker_fee"]
 rows = 0
 sums = {name: Decimal(0) for name in COLUMNS}
