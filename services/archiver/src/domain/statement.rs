@@ -281,3 +281,72 @@ pub fn wanted_index(rule: &MoveRule) -> String {
         finished = Statements::finished(rule, ""),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use eidos_settings::SourceName;
+
+    use super::*;
+    use crate::profile::Child;
+
+    fn rule(completion: &[&str]) -> MoveRule {
+        let ident = |text: &str| text.parse().unwrap();
+        MoveRule {
+            name: "orders",
+            source: SourceName::Trading,
+            table: ident("s.orders"),
+            archive: ident("s.orders_archive"),
+            id: ident("id"),
+            key: ident("order_id"),
+            status: ident("status"),
+            finished: vec![3, 5],
+            completion: completion.iter().map(|name| ident(name)).collect(),
+            children: vec![Child {
+                table: ident("s.trades"),
+                column: ident("maker"),
+                names: ident("order_id"),
+            }],
+        }
+    }
+
+    #[test]
+    fn the_wanted_index_has_the_expression_and_the_predicate_of_the_statements() {
+        let one = rule(&["updated_at"]);
+        assert_eq!(
+            wanted_index(&one),
+            "CREATE INDEX CONCURRENTLY \"idx_orders_completed\" ON \"s\".\"orders\" (\"updated_at\", \"id\") \
+             WHERE \"status\" IN (3, 5)"
+        );
+        let two = rule(&["settled_at", "updated_at"]);
+        let expression = "((COALESCE(\"settled_at\", \"updated_at\")), \"id\")";
+        assert!(wanted_index(&two).contains(expression), "{}", wanted_index(&two));
+    }
+
+    #[test]
+    fn a_batch_is_deleted_by_its_keys_alone() {
+        let rule = rule(&["updated_at"]);
+        let columns = ["\"id\"".to_owned(), "\"status\"".to_owned()];
+        let statements = Statements {
+            rule: &rule,
+            columns: &columns,
+            references: &[],
+            held: &[(10, 20)],
+        };
+        let sql = statements.move_batch(Pick::Next);
+        let delete = &sql[sql.find("DELETE").unwrap()..sql.find("RETURNING").unwrap()];
+        assert!(
+            !delete.contains("s.\"updated_at\" <"),
+            "an index would fit: {delete}"
+        );
+        assert!(delete.contains("(s.\"status\" + 0) IN (3, 5)"), "{delete}");
+        for part in [
+            "NOT ((s.\"updated_at\" + 0) >= 10",
+            "c.\"maker\" = s.\"order_id\" OFFSET 0",
+            "<> ALL ($5",
+        ] {
+            assert!(delete.contains(part), "{part} in {delete}");
+        }
+        assert_eq!(sql.matches("SKIP LOCKED").count(), 1);
+        assert!(!statements.move_batch(Pick::These).contains("SKIP LOCKED"));
+    }
+}

@@ -9,6 +9,7 @@
 mod aging;
 mod every_type;
 mod moves;
+mod obstacles;
 mod plans;
 mod process;
 mod reference;

@@ -28,6 +28,7 @@ async fn a_plan_changes_nothing_and_is_applied_as_it_was_read() {
         .await;
     assert!(status.success(), "{}", child.stderr());
     let shown = child.stdout();
+    assert!(shown.contains("~100 rows"), "{shown}");
     for part in ["eidos_trading_orders", "eidos_trading_trades", "--plan"] {
         assert!(shown.contains(part), "{part} in\n{shown}");
     }

@@ -175,3 +175,30 @@ async fn a_process_that_was_stopped_beyond_its_lease_writes_nothing_more() {
     stand.sql(&format!("DELETE FROM {ORDERS}")).await;
     exactly_one_place(&stand, &before).await;
 }
+
+#[tokio::test]
+async fn told_to_stop_it_ends_after_its_batch_and_its_account_is_complete() {
+    let stand = Stand::new().await;
+    stand.orders(1, 4000, 3, OLD).await;
+    let child = working(&stand, &slow("50", "50")).await;
+    child.interrupt();
+    let status = child.wait_exit(WITHIN).await;
+    assert!(!status.success());
+    let moved = stand.count(&format!("{ORDERS}_archive")).await;
+    assert!((1..4000).contains(&moved), "{moved}");
+    let account = "SELECT sum(row_count)::bigint FROM eidos_jobs_disposals WHERE action = 'move'";
+    assert_eq!(stand.jobs_number(account).await, moved);
+}
+
+#[tokio::test]
+async fn the_end_of_its_time_is_an_ordinary_ending() {
+    let stand = Stand::new().await;
+    stand.orders(1, 4000, 3, OLD).await;
+    let mut settings = slow("10", "50");
+    settings.push(("JOBS__ARCHIVE-DATA__TIMEOUT", "3s"));
+    let (status, child) = stand.command(&RUN, &settings).run(WITHIN).await;
+    assert!(status.success(), "{}", child.stderr());
+    let report = report_of(&child);
+    assert_eq!(report["tables"][1]["ended"], "time", "{report:#}");
+    assert!(stand.count(ORDERS).await > 0);
+}

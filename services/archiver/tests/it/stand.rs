@@ -23,6 +23,11 @@ use sqlx::{AssertSqlSafe, PgPool};
 pub(crate) const ORDERS: &str = "eidos_trading_orders";
 pub(crate) const TRADES: &str = "eidos_trading_trades";
 
+/// The archive of a table.
+pub(crate) fn archive(table: &str) -> String {
+    format!("{table}_archive")
+}
+
 /// The slot of most tests.
 pub(crate) fn slot() -> Slot {
     at("2026-11-21T03:00:00Z")

@@ -1,6 +1,6 @@
 //! Expired months of the archive tables: what an earlier run left, then what is new, each as far as it may go.
 
-use chrono::DateTime;
+use chrono::{DateTime, SecondsFormat};
 use eidos_core::fence::ForeignFence;
 use eidos_disposal::DisposalError;
 use eidos_disposal::partition::{
@@ -150,7 +150,10 @@ impl<'a> Aging<'a> {
         let rest = match outcome.waiting {
             Some(Waiting::Until(ms)) => format!(
                 ", to be dropped after {}",
-                DateTime::from_timestamp_millis(ms).map_or_else(|| ms.to_string(), |at| at.to_rfc3339())
+                DateTime::from_timestamp_millis(ms).map_or_else(
+                    || ms.to_string(),
+                    |at| at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+                )
             ),
             Some(Waiting::Quota) => ", to be dropped by a later run (disposal.drops_per_run)".to_owned(),
             None => String::new(),

@@ -8,6 +8,7 @@
 //! ```
 
 pub mod aging;
+mod allowance;
 mod moves;
 mod plan;
 mod report;
@@ -118,7 +119,7 @@ impl ArchiveData {
         report: &mut Report,
         failures: &mut Failures,
     ) -> Result<(), JobError> {
-        let mut allowance = moves::Allowance::new(ctx, self.options.max_rows_per_run);
+        let mut allowance = allowance::Allowance::new(ctx, self.options.max_rows_per_run);
         for table in &world.tables {
             archive_table::change(fence, &table.rule, &table.changes, self.disposal.lock_timeout).await?;
             report.archive_changes.extend(table.changes.iter().cloned());

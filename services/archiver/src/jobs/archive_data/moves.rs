@@ -12,6 +12,7 @@ use eidos_runtime::{JobContext, JobError};
 use eidos_telemetry::metric;
 
 use super::ArchiveData;
+use super::allowance::Allowance;
 use super::report::{Ended, TableReport};
 use super::survey::Surveyed;
 use crate::domain::cutoff::{EARLIEST_MS, Month};
@@ -30,34 +31,6 @@ const OBSERVE_EVERY: Duration = Duration::from_secs(1);
 const LEFTOVERS: u32 = 1_000;
 /// Rows still locked that end the second pass: each has cost a `lock_timeout`.
 const LOCKED_LIMIT: u64 = 20;
-
-/// What a run may still do.
-#[derive(Debug)]
-pub(super) struct Allowance {
-    /// Rows left of `max_rows_per_run`.
-    rows: u64,
-    /// Time kept for what comes after the moves.
-    reserve: Duration,
-}
-
-impl Allowance {
-    pub(super) fn new(ctx: &JobContext, max_rows: Option<u64>) -> Self {
-        Self {
-            rows: max_rows.unwrap_or(u64::MAX),
-            reserve: (ctx.budget_left() / 10).min(Duration::from_secs(30)),
-        }
-    }
-
-    fn spent(&self, ctx: &JobContext) -> Option<Ended> {
-        if self.rows == 0 {
-            Some(Ended::Rows)
-        } else if ctx.budget_left() <= self.reserve {
-            Some(Ended::Time)
-        } else {
-            None
-        }
-    }
-}
 
 /// The moves of one table in one run.
 pub(super) struct Mover<'a> {

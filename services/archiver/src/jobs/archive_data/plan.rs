@@ -15,7 +15,7 @@ use super::ArchiveData;
 use super::aging::policy;
 use super::survey::{self, Surveyed};
 use crate::domain::cutoff;
-use crate::domain::statement::Statements;
+use crate::domain::statement::{ARCHIVED_AT, COMPLETED_AT, Statements};
 use crate::store::{holds, units};
 
 /// Both tables as they are now, and what is held.
@@ -104,7 +104,14 @@ impl World {
 
     fn move_item(job: &ArchiveData, table: &Surveyed, held: &[(i64, i64)]) -> PlanItem {
         let rule = &table.rule;
-        let mut steps: Vec<String> = table.changes.clone();
+        let mut steps = match &table.archive {
+            Some(_) => table.changes.clone(),
+            // The statements are in the item's identity; a person needs to know what they make.
+            None => vec![format!(
+                "create {} with the table's columns, {COMPLETED_AT} and {ARCHIVED_AT}, partitioned by month; its rows are final",
+                rule.archive.as_str()
+            )],
+        };
         steps.push(format!(
             "batches of {} rows, one transaction each: pick by (completion, {}), DELETE, INSERT into {}; {} ms between them",
             job.options.batch_rows,
@@ -128,7 +135,7 @@ impl World {
             table: table.relation.plain(),
             object: table.relation.plain(),
             action: Action::Move,
-            window_ms: Some((cutoff::EARLIEST_MS, table.cutoff_ms)),
+            window_ms: Some((0, table.cutoff_ms)),
             rows_estimate: table.estimate,
             bytes: None,
             locks: vec![
@@ -263,8 +270,9 @@ fn instant(ms: i64) -> String {
     match ms {
         i64::MIN => "ever".to_owned(),
         i64::MAX => "for ever".to_owned(),
-        ms => {
-            chrono::DateTime::from_timestamp_millis(ms).map_or_else(|| ms.to_string(), |at| at.to_rfc3339())
-        }
+        ms => chrono::DateTime::from_timestamp_millis(ms).map_or_else(
+            || ms.to_string(),
+            |at| at.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true),
+        ),
     }
 }

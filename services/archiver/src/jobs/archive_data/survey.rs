@@ -27,7 +27,7 @@ pub struct Surveyed {
     pub changes: Vec<String>,
     /// Rows completed before this may move, epoch ms.
     pub cutoff_ms: i64,
-    /// Rows that may move, by the planner's estimate.
+    /// Rows that are due: counted if few, else the planner's estimate.
     pub estimate: Option<u64>,
     /// Finished rows without a believable completion time.
     pub implausible: u64,
@@ -231,20 +231,33 @@ async fn uses_index(conn: &mut PgConnection, query: &str) -> Result<bool, Dispos
     Ok(!plan.contains("Seq Scan") && !plan.contains("Sort"))
 }
 
-/// Rows that are due, as the planner sees it: a count would read them all.
+/// Up to this many due rows are counted; beyond, the planner's word is good enough.
+const COUNTED: i64 = 10_000;
+
+/// Rows that are due: few are counted, many estimated.
 async fn estimate(conn: &mut PgConnection, rule: &MoveRule, cutoff_ms: i64) -> Result<u64, DisposalError> {
-    let query = format!(
-        "EXPLAIN (FORMAT JSON) SELECT 1 FROM ONLY {} s WHERE {} AND {} < {cutoff_ms}",
+    let due = format!(
+        "SELECT 1 FROM ONLY {} s WHERE {} AND {} < {cutoff_ms}",
         rule.table,
         Statements::finished(rule, "s."),
         Statements::completion(rule, "s.")
     );
-    let plan: serde_json::Value = sqlx::query_scalar(AssertSqlSafe(query))
+    let counted: i64 = sqlx::query_scalar(AssertSqlSafe(format!(
+        "SELECT count(*) FROM ({due} LIMIT {}) AS due",
+        COUNTED + 1
+    )))
+    .fetch_one(&mut *conn)
+    .await
+    .map_err(DisposalError::sql("count the rows that are due"))?;
+    if counted <= COUNTED {
+        return Ok(counted.unsigned_abs());
+    }
+    let plan: serde_json::Value = sqlx::query_scalar(AssertSqlSafe(format!("EXPLAIN (FORMAT JSON) {due}")))
         .fetch_one(conn)
         .await
         .map_err(DisposalError::sql("estimate the rows that are due"))?;
-    Ok(plan
+    let estimated = plan
         .pointer("/0/Plan/Plan Rows")
-        .and_then(serde_json::Value::as_u64)
-        .unwrap_or_default())
+        .and_then(serde_json::Value::as_u64);
+    Ok(estimated.unwrap_or_default().max(counted.unsigned_abs()))
 }

@@ -314,5 +314,8 @@ fn refused(what: String) -> JobError {
 
 /// A month or instant for people.
 fn instant(ms: i64) -> String {
-    DateTime::from_timestamp_millis(ms).map_or_else(|| ms.to_string(), |at| at.to_rfc3339())
+    DateTime::from_timestamp_millis(ms).map_or_else(
+        || ms.to_string(),
+        |at| at.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true),
+    )
 }
