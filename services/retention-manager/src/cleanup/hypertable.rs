@@ -3,6 +3,9 @@
 //! `drop_chunks` knows no intervals: on a table that holds several it would take days and weeks along with the minutes
 //! (ruling 36). So rows are always deleted by proof, and chunks are only given back once they are empty. The cutoff is
 //! a `BIGINT` in milliseconds, never an interval: given one, TimescaleDB goes by the time a chunk was *created*.
+//!
+//! The decisions are tested; the three statements to TimescaleDB are not: the extension cannot be installed where the
+//! tests run. They were written after its documentation (2.x).
 
 use std::time::Duration;
 

@@ -67,6 +67,8 @@ pub(super) struct Looked<'a> {
     pub(super) pieces: Vec<Piece<'a>>,
     pub(super) releases: Vec<Release<'a>>,
     pub(super) notes: Vec<String>,
+    /// What a person must settle.
+    pub(super) problems: Vec<String>,
     pub(super) cutoff_ms: Option<i64>,
     pub(super) unfinished: Option<u64>,
     /// Units that rest in quarantine and are not due.
@@ -257,6 +259,7 @@ impl<'a> Found<'_, 'a> {
         let report = self.report.table(source, table);
         report.cutoff_ms = looked.cutoff_ms.or(report.cutoff_ms);
         report.unfinished = looked.unfinished.or(report.unfinished);
+        report.problems.extend(looked.problems);
         report.held += u64::try_from(held).unwrap_or(u64::MAX);
         report.units.extend(
             looked

@@ -50,6 +50,7 @@ pub(super) async fn look<'a>(
         }
     }
     expired(job, rule, &shape, cutoff_ms, &holds, &open, &mut looked)?;
+    looked.problems.extend(left_frozen(&shape, &open, &looked));
     released(rule, open, &mut looked);
     Ok(looked)
 }
@@ -176,6 +177,32 @@ fn due<'a>(rule: &'a PartitionRule, unit: &Unit, holds: &[Hold]) -> Piece<'a> {
         approval: rule.require_approval,
         unit: Some(unit.clone()),
     }
+}
+
+/// Partitions that refuse writes although nothing is being done to them: an export was given up, and before it began
+/// again a hold was placed or the rule changed.
+fn left_frozen(shape: &TableShape, open: &[Unit], looked: &Looked<'_>) -> Vec<String> {
+    let goes_on = |oid: u32| open.iter().any(|unit| unit.table_oid == oid);
+    let begins = |name: &str| {
+        looked
+            .pieces
+            .iter()
+            .any(|piece| piece.item.object == name && piece.item.blocked.is_none())
+    };
+    shape
+        .partitioning
+        .iter()
+        .flat_map(|layout| &layout.partitions)
+        .filter(|partition| partition.frozen && !goes_on(partition.oid) && !begins(&partition.relation.name))
+        .map(|partition| {
+            let relation = &partition.relation;
+            format!(
+                "{} refuses writes and is not being disposed of; let writers back: DROP TRIGGER eidos_jobs_freeze_rows ON \
+                 {relation}; DROP TRIGGER eidos_jobs_freeze_truncate ON {relation}",
+                relation.plain()
+            )
+        })
+        .collect()
 }
 
 /// Units whose partition is under a hold, or is kept longer than when they began: nobody should be kept from writing

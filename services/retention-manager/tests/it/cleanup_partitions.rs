@@ -272,6 +272,32 @@ async fn a_hold_lets_writers_back_into_a_frozen_partition() {
 }
 
 #[tokio::test]
+async fn a_partition_that_was_left_frozen_is_told_with_the_way_out() {
+    let ground = ground().await;
+    let mut broken = ground.job(archived()).await;
+    broken.store = None;
+    let _frozen = ground.run(&broken, "2024-07-15T04:00:00Z").await.unwrap_err();
+    sql(
+        ground.jobs.pool(),
+        "UPDATE eidos_jobs_disposal_units SET state = 'abandoned'",
+    )
+    .await;
+    ground.hold("chain", TABLE, None, None).await;
+    let job = ground.job(archived()).await;
+    let text = message(&ground.run(&job, "2024-07-15T04:00:00Z").await.unwrap_err());
+    assert!(
+        text.contains("refuses writes and is not being disposed of"),
+        "{text}"
+    );
+    let way_out = text
+        .split("let writers back: ")
+        .nth(1)
+        .and_then(|rest| rest.split([';', '|']).next())
+        .unwrap();
+    sql(ground.pool(), way_out).await;
+}
+
+#[tokio::test]
 async fn one_failing_table_does_not_stop_the_others() {
     let ground = ground().await;
     // Bare NUMERIC cannot be archived exactly, and is refused before anything happens to its partition.
