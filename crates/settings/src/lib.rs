@@ -46,7 +46,7 @@ pub use cron_line::{CronError, CronLine};
 pub use jobs::{CatchUp, JobSection, LockKind, LockSection, Overlap, RetrySection, lease_margin};
 pub use load::{Effective, Input, Origin, ServiceSettings, SuiteOnly, load};
 pub use problem::{Problem, Problems, SettingsErrors};
-pub use reference::{reference_page, suite_reference_page};
+pub use reference::reference_page;
 pub use render::render;
 pub use retention::{
     ArchiveFormat, CandleRetention, DataRetention, FinishedRule, PartitionedTable, RegularTable,

@@ -1,21 +1,25 @@
 //! `docs/configuration.md`, made from the defaults and their comments, so that it cannot disagree with them.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use crate::ServiceSettings;
 use crate::load::SUITE_DEFAULTS;
 
-/// The page for one service: the suite's keys, then its own.
-pub fn reference_page<T: ServiceSettings>() -> String {
-    let mut page = suite_reference_page();
-    sections(T::DEFAULTS, &mut page);
-    page
-}
-
-/// The page of what all services share.
-pub fn suite_reference_page() -> String {
+/// The page of the whole suite: what all services share, then what each of `services` adds (the text of its
+/// `settings.default.yaml`). A section that several of them have is described once, by the first.
+#[must_use]
+pub fn reference_page(services: &[&str]) -> String {
     let mut page = INTRODUCTION.to_owned();
-    sections(SUITE_DEFAULTS, &mut page);
+    let mut described = BTreeSet::new();
+    for defaults in std::iter::once(SUITE_DEFAULTS).chain(services.iter().copied()) {
+        let added: BTreeSet<String> = entries(defaults)
+            .into_iter()
+            .filter_map(|entry| entry.path.first().map(|section| (*section).to_owned()))
+            .filter(|section| !described.contains(section))
+            .collect();
+        sections(defaults, &added, &mut page);
+        described.extend(added);
+    }
     page
 }
 
@@ -43,8 +47,15 @@ struct Entry<'a> {
     meaning: String,
 }
 
-fn sections(yaml: &str, page: &mut String) {
-    for entry in entries(yaml) {
+/// The sections of `yaml` that are in `wanted`.
+fn sections(yaml: &str, wanted: &BTreeSet<String>, page: &mut String) {
+    let is_wanted = |entry: &Entry<'_>| {
+        entry
+            .path
+            .first()
+            .is_some_and(|section| wanted.contains(*section))
+    };
+    for entry in entries(yaml).into_iter().filter(is_wanted) {
         let key = entry.path.join(".");
         let cell = |text: &str| text.replace('|', "\\|");
         match (entry.path.len(), entry.value.is_empty()) {

@@ -1,4 +1,4 @@
-use eidos_settings::{Input, SuiteOnly, load, reference_page, render, suite_reference_page};
+use eidos_settings::{Input, ServiceSettings, SuiteOnly, load, reference_page, render};
 
 use crate::{Sample, load_sample};
 
@@ -36,7 +36,7 @@ fn check_config_shows_key_value_and_source() {
 /// The page is made from the defaults: every effective key of the defaults is on it.
 #[test]
 fn the_reference_page_has_every_key_with_its_meaning() {
-    let page = suite_reference_page();
+    let page = reference_page(&[]);
     let effective = load::<SuiteOnly>(&Input::default()).unwrap();
     for line in render(&effective).lines() {
         let key = line.split_whitespace().next().unwrap();
@@ -58,5 +58,33 @@ fn the_reference_page_has_every_key_with_its_meaning() {
         page.contains("| `jobs.cleanup-orders.cron` | `\"*/2 * * * *\"` | Every two minutes. |"),
         "{page}"
     );
-    assert!(reference_page::<Sample>().contains("| `sample.batch_size` | `100` | Rows per batch. |"));
+    let with_sample = reference_page(&[Sample::DEFAULTS]);
+    assert!(with_sample.contains("| `sample.batch_size` | `100` | Rows per batch. |"));
+    assert_eq!(reference_page(&[Sample::DEFAULTS, Sample::DEFAULTS]), with_sample);
+}
+
+/// `UPDATE=1 cargo test -p eidos-settings the_page_in_docs` writes it anew.
+#[test]
+fn the_page_in_docs_is_the_one_the_defaults_make() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut services: Vec<_> = std::fs::read_dir(root.join("services"))
+        .unwrap()
+        .map(|service| service.unwrap().path().join("settings.default.yaml"))
+        .collect();
+    services.sort();
+    // The fullest description of a shared section first.
+    services.sort_by_key(|path| path.to_string_lossy().contains("/archiver/"));
+    let defaults: Vec<String> = services
+        .iter()
+        .map(|path| std::fs::read_to_string(path).unwrap())
+        .collect();
+    let page = reference_page(&defaults.iter().map(String::as_str).collect::<Vec<_>>());
+    let file = root.join("docs/configuration.md");
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&file, &page).unwrap();
+    }
+    assert!(
+        std::fs::read_to_string(&file).unwrap_or_default() == page,
+        "docs/configuration.md is out of date: run UPDATE=1 cargo test -p eidos-settings the_page_in_docs"
+    );
 }

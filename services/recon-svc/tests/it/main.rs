@@ -9,7 +9,6 @@
 mod crash;
 mod incremental;
 mod pauses;
-mod reference_page;
 mod refused;
 mod repin;
 mod second_reading;
