@@ -53,6 +53,7 @@ impl<'de> Deserialize<'de> for Talkative {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "the job's other keys are accepted and not looked at")]
 pub(crate) struct SampleOptions {
     pub(crate) retention_days: u16,
     pub(crate) sample_rate: f64,
