@@ -62,10 +62,10 @@ impl World {
 
     /// What is to be done.
     pub(super) fn plan(&self, job: &ArchiveData, ctx: &JobContext) -> Result<Plan, JobError> {
-        let mut items = Vec::new();
+        let (mut items, mut moves) = (Vec::new(), Vec::new());
         let mut notes = Vec::new();
         for (table, held) in self.tables.iter().zip(&self.held) {
-            items.push(Self::move_item(job, table, held));
+            moves.push(Self::move_item(job, table, held));
             notes.extend(table.notes.iter().map(|note| Note::new(note.clone())));
             for (from, to) in held {
                 notes.push(Note::new(format!(
@@ -79,6 +79,8 @@ impl World {
                 items.push(aged_item(job, table, partition, held)?);
             }
         }
+        // In the order it is done: months that leave first, so that nothing waits behind a long move.
+        items.extend(moves);
         Ok(Plan::new(ctx.job().as_str(), self.slot, items, notes)?)
     }
 
