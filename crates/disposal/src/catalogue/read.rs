@@ -91,11 +91,22 @@ pub async fn list_tables(conn: &mut PgConnection) -> Result<Vec<Relation>, Dispo
 /// # Errors
 /// [`DisposalError::Sql`].
 pub async fn find(conn: &mut PgConnection, oid: u32) -> Result<Option<Whereabouts>, DisposalError> {
-    let Some(row) = optional(conn, sql::FIND, oid, "look where a table is").await? else {
+    let row = optional(conn, sql::FIND, oid, "look where a table is").await?;
+    let row = row.filter(|row| row.try_get::<i64, _>("asked").ok() == Some(i64::from(oid)));
+    let Some(row) = row else {
+        // A connection that is an answer behind must not look like a table that is gone.
+        return Err(DisposalError::sql("look where a table is")(
+            sqlx::Error::Protocol("the server answered another question".to_owned()),
+        ));
+    };
+    let (Some(schema), Some(name)) = (
+        column::<Option<String>>(&row, "schema")?,
+        column::<Option<String>>(&row, "name")?,
+    ) else {
         return Ok(None);
     };
     Ok(Some(Whereabouts {
-        relation: relation(&row)?,
+        relation: Relation { schema, name },
         parent: column::<Option<i64>>(&row, "parent")?.map(to_oid),
         pending_detach: column(&row, "pending")?,
         frozen: column(&row, "frozen")?,

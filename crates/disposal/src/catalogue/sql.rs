@@ -68,13 +68,13 @@ pub(super) const LIST: &str = "\
                         AND d.deptype = 'e') \
     ORDER BY 1, 2";
 
-/// Where a table is now, what it hangs on, and whether it is frozen.
+/// Where a table is now, what it hangs on, and whether it is frozen. Always one row, and the question with it: that a
+/// table is gone is an answer, not the lack of one.
 pub(super) const FIND: &str = "\
-    SELECT n.nspname::text AS schema, c.relname::text AS name, i.inhparent::bigint AS parent, \
+    SELECT q.asked, n.nspname::text AS schema, c.relname::text AS name, i.inhparent::bigint AS parent, \
            coalesce(i.inhdetachpending, false) AS pending, \
            (SELECT count(DISTINCT t.tgtype) = 2 FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid \
              WHERE t.tgrelid = c.oid AND f.proname = 'eidos_jobs_refuse_write' AND t.tgenabled = 'A' \
                AND t.tgtype IN (31, 34) AND t.tgqual IS NULL AND t.tgattr = '' AND NOT t.tgisinternal) AS frozen \
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-    LEFT JOIN pg_inherits i ON i.inhrelid = c.oid \
-    WHERE c.oid = $1::bigint::oid AND c.relkind = 'r'";
+    FROM (SELECT $1::bigint AS asked) q LEFT JOIN pg_class c ON c.oid = q.asked::oid AND c.relkind = 'r' \
+    LEFT JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_inherits i ON i.inhrelid = c.oid";

@@ -122,11 +122,13 @@ async fn a_disabled_or_changed_trigger_is_no_freeze() {
         format!("DROP TRIGGER eidos_jobs_freeze_truncate ON {JANUARY}"),
         format!(
             "CREATE OR REPLACE TRIGGER eidos_jobs_freeze_rows BEFORE INSERT OR UPDATE OR DELETE ON {JANUARY} \
-             FOR EACH ROW WHEN (false) EXECUTE FUNCTION eidos_jobs_refuse_write()"
+             FOR EACH ROW WHEN (false) EXECUTE FUNCTION eidos_jobs_refuse_write(); \
+             ALTER TABLE {JANUARY} ENABLE ALWAYS TRIGGER eidos_jobs_freeze_rows"
         ),
         format!(
             "CREATE OR REPLACE TRIGGER eidos_jobs_freeze_rows BEFORE INSERT ON {JANUARY} \
-             FOR EACH ROW EXECUTE FUNCTION eidos_jobs_refuse_write()"
+             FOR EACH ROW EXECUTE FUNCTION eidos_jobs_refuse_write(); \
+             ALTER TABLE {JANUARY} ENABLE ALWAYS TRIGGER eidos_jobs_freeze_rows"
         ),
     ] {
         stand.sql(&thaw).await;

@@ -108,6 +108,46 @@ async fn a_reader_of_the_partition_itself_does_not_make_others_wait_longer() {
 }
 
 #[tokio::test]
+async fn the_partition_is_never_locked_while_the_parent_is_waited_for() {
+    let stand = Stand::new().await;
+    stand
+        .sql(&format!("CREATE TABLE audit_rest PARTITION OF {TABLE} DEFAULT"))
+        .await;
+    stand.verified().await;
+    let mut reader = stand.books.pool().begin().await.unwrap();
+    let lock = format!("LOCK TABLE ONLY {TABLE} IN ACCESS SHARE MODE");
+    sqlx::query(sqlx::AssertSqlSafe(lock))
+        .execute(&mut *reader)
+        .await
+        .unwrap();
+    let run = stand.run().await;
+    let mut act = Box::pin(stand.advance(&run));
+    // Queries lock the parent before the partition: whoever does it the other way round meets them in the middle.
+    let query = format!(
+        "SELECT count(*) FILTER (WHERE relation = '{TABLE}'::regclass AND NOT granted), \
+                count(*) FILTER (WHERE relation = '{JANUARY}'::regclass AND granted) \
+         FROM pg_locks WHERE mode = 'AccessExclusiveLock'"
+    );
+    let mut waits_seen = 0;
+    loop {
+        let looking =
+            sqlx::query_as::<_, (i64, i64)>(sqlx::AssertSqlSafe(query.clone())).fetch_one(stand.books.pool());
+        tokio::select! {
+            outcome = &mut act => {
+                assert!(matches!(outcome, Err(DisposalError::Busy { .. })), "{outcome:?}");
+                break;
+            }
+            looked = looking => {
+                let (waiting, partition) = looked.unwrap();
+                assert_eq!(partition, 0);
+                waits_seen += waiting;
+            }
+        }
+    }
+    assert!(waits_seen > 0, "nobody ever waited for the parent");
+}
+
+#[tokio::test]
 async fn without_a_default_partition_a_busy_parent_is_detached_concurrently() {
     let stand = Stand::new().await;
     stand.verified().await;

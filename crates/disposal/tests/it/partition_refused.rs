@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use chrono::TimeDelta;
-use eidos_disposal::unit::UnitState;
+use eidos_disposal::unit::{self, Change, NewUnit, UnitState};
 use eidos_types::SystemClock;
 
 use crate::stand::{JANUARY, MONTHS, Stand, TABLE, mandate, refusal};
@@ -330,4 +330,38 @@ async fn rows_that_row_security_hides_are_never_left_out() {
             std::process::id()
         ))
         .await;
+}
+
+#[tokio::test]
+async fn a_unit_that_somebody_else_moved_on_is_not_moved_twice() {
+    let stand = Stand::new().await;
+    let seen = stand.verified().await;
+    stand.quarantined().await;
+    let run = stand.run().await;
+    let mut step = run.ctx.step().await.unwrap();
+    let moved = unit::move_on(
+        &mut step,
+        &run.ctx,
+        &seen,
+        UnitState::Quarantined,
+        &Change::default(),
+    )
+    .await;
+    assert_eq!(refusal(moved), "moved");
+    // Nor does a second unit begin while one is on its way.
+    let identity = stand.unit().await;
+    let again = NewUnit {
+        unit_id: run.ctx.execution_id().as_uuid(),
+        source: identity.source,
+        table: identity.table,
+        unit_name: identity.unit_name,
+        kind: identity.kind,
+        table_oid: identity.table_oid,
+        lower_ms: identity.lower_ms,
+        upper_ms: identity.upper_ms,
+        archive: None,
+        columns_fingerprint: String::new(),
+        mandate: mandate(),
+    };
+    assert_eq!(refusal(unit::create(&mut step, &run.ctx, &again).await), "open");
 }
