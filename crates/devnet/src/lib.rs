@@ -30,6 +30,7 @@ pub mod bulk;
 mod deposits;
 mod faults;
 mod genesis;
+pub mod history;
 mod indexer;
 pub mod ledger;
 mod life;

@@ -4,6 +4,7 @@
 //! against tables of the real shape.
 
 use anyhow::Context;
+use eidos_core::migrations;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 
@@ -11,6 +12,15 @@ use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 pub const READ_ONLY_ROLE: &str = "eidos_recon_ro";
 /// Its password; the role exists in private servers on loopback only.
 pub const READ_ONLY_PASSWORD: &str = "eidos-recon-read-only";
+
+/// The role retention-manager connects with: a member of the tables' owner, no superuser.
+pub const RETENTION_ROLE: &str = "eidos_retention";
+/// Its password; the role exists in private servers on loopback only.
+pub const RETENTION_PASSWORD: &str = "eidos-retention-local";
+/// The role archiver connects with.
+pub const ARCHIVER_ROLE: &str = "eidos_archiver";
+/// Its password.
+pub const ARCHIVER_PASSWORD: &str = "eidos-archiver-local";
 
 /// Rows in one INSERT.
 const CHUNK: usize = 2_000;
@@ -32,6 +42,39 @@ pub async fn install(pool: &PgPool) -> anyhow::Result<()> {
             .execute(pool)
             .await
             .with_context(|| format!("neighbours/{name}.sql does not apply; the database must be empty"))?;
+    }
+    Ok(())
+}
+
+/// Prepares the neighbours' database and the jobs database for retention-manager and archiver: fence, freeze, and roles
+/// that own what they dispose of. Run it after the last table was made; it may be run again.
+///
+/// # Errors
+/// If a database refuses: it needs a superuser.
+pub async fn install_disposal(exchange: &PgPool, jobs: &PgPool) -> anyhow::Result<()> {
+    migrations::install_foreign_fence(exchange).await?;
+    migrations::install_foreign_freeze(exchange).await?;
+    for (pool, name, ddl) in [
+        (
+            exchange,
+            "neighbours/disposal_roles.sql",
+            include_str!("../neighbours/disposal_roles.sql"),
+        ),
+        (
+            jobs,
+            "migrations/roles/roles.sql",
+            include_str!("../../../migrations/roles/roles.sql"),
+        ),
+        (
+            jobs,
+            "neighbours/jobs_roles.sql",
+            include_str!("../neighbours/jobs_roles.sql"),
+        ),
+    ] {
+        sqlx::raw_sql(ddl)
+            .execute(pool)
+            .await
+            .with_context(|| format!("{name} does not apply"))?;
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 
 mod bulk;
 mod faults;
+mod history;
 mod traps;
 mod world;
 
