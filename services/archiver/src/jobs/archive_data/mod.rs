@@ -202,9 +202,10 @@ impl Failures {
             return Ok(report);
         }
         let moved: u64 = report.tables.iter().map(|table| table.moved).sum();
-        Err(JobError::fail(Incomplete(format!(
+        let error = JobError::fail(Incomplete(format!(
             "{} ({moved} other rows were moved)",
             self.0.join("; ")
-        ))))
+        )));
+        Err(error.with_report(&report, report::render(&report)))
     }
 }
