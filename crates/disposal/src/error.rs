@@ -77,7 +77,7 @@ impl DisposalError {
             Self::Sql { source, .. } => connection_lost(source) || may_pass(source),
             Self::Refused { .. } => false,
             Self::Busy { .. } => true,
-            Self::Job(error) => matches!(error, JobError::Retry(_)),
+            Self::Job(error) => matches!(error.without_report(), JobError::Retry(_)),
         }
     }
 

@@ -174,7 +174,7 @@ impl RowDisposal<'_> {
         loop {
             self.ctx.check_cancelled()?;
             self.not_held(&unit).await?;
-            self.unchanged(&unit, shape)?;
+            unchanged(&unit, shape)?;
             unit = match unit.state {
                 UnitState::Planned if unit.archived => self.announce_export(&unit).await?,
                 UnitState::Exporting => self.export(&unit, shape).await?,
@@ -269,21 +269,6 @@ impl RowDisposal<'_> {
         }
     }
 
-    fn unchanged(&self, unit: &Unit, shape: &TableShape) -> Result<(), DisposalError> {
-        if shape.columns_fingerprint() == unit.columns_fingerprint {
-            return Ok(());
-        }
-        Err(DisposalError::refused(
-            "columns",
-            format!(
-                "{} has other columns than when {} was planned and exported; nothing more is deleted of it. Take the \
-                 change back, or make a new plan",
-                unit.table.plain(),
-                unit.unit_name
-            ),
-        ))
-    }
-
     async fn shape(&self, oid: u32, name: &str) -> Result<TableShape, DisposalError> {
         let mut conn = self
             .foreign
@@ -322,6 +307,22 @@ impl RowDisposal<'_> {
             )
         })
     }
+}
+
+/// What was planned and exported is what there is.
+fn unchanged(unit: &Unit, shape: &TableShape) -> Result<(), DisposalError> {
+    if shape.columns_fingerprint() == unit.columns_fingerprint {
+        return Ok(());
+    }
+    Err(DisposalError::refused(
+        "columns",
+        format!(
+            "{} has other columns than when {} was planned and exported; nothing more is deleted of it. Take the change \
+             back, or make a new plan",
+            unit.table.plain(),
+            unit.unit_name
+        ),
+    ))
 }
 
 fn folder_of(unit: &Unit) -> Result<UnitFolder, DisposalError> {

@@ -190,7 +190,14 @@ async fn run(service: &Service, args: RunArgs) -> ExitCode {
             execution,
             kind,
             message,
+            report,
         }) => {
+            if let Some((report, rendered)) = report {
+                let _printed = match args.format {
+                    Format::Table => say(&rendered),
+                    Format::Json => say(&format!("{report:#}")),
+                };
+            }
             complain(&format!("execution {execution} failed ({kind}): {message}"));
             ExitCode::FAILURE
         }

@@ -4,6 +4,8 @@ use std::error::Error;
 use std::fmt;
 
 use eidos_core::CoreError;
+use serde::Serialize;
+use serde_json::Value;
 
 /// What a [`JobError`] wraps: any error, with its chain of causes.
 pub type BoxedError = Box<dyn Error + Send + Sync + 'static>;
@@ -26,6 +28,16 @@ pub enum JobError {
     /// The run noticed that it was told to stop.
     #[error("cancelled: {0}")]
     Cancelled(CancelReason),
+    /// One of the others, with a report of what was done all the same: see [`JobError::with_report`].
+    #[error("{error}")]
+    Reported {
+        /// Why it ended.
+        error: Box<JobError>,
+        /// What was done.
+        report: Value,
+        /// The same for a person.
+        rendered: String,
+    },
 }
 
 impl JobError {
@@ -37,6 +49,32 @@ impl JobError {
     /// An error that ends the execution at once.
     pub fn fail(source: impl Into<BoxedError>) -> Self {
         Self::Fail(source.into())
+    }
+
+    /// This error, with a report of what the run did before or beside it: stored, shown and printed like that of a
+    /// success, so that nobody has to guess from one line what became of twelve tables.
+    #[must_use]
+    pub fn with_report(self, report: &impl Serialize, rendered: String) -> Self {
+        match serde_json::to_value(report) {
+            Ok(report) => Self::Reported {
+                error: Box::new(self),
+                report,
+                rendered,
+            },
+            Err(error) => {
+                tracing::error!(%error, "a report cannot be written as JSON");
+                self
+            }
+        }
+    }
+
+    /// The error itself.
+    #[must_use]
+    pub fn without_report(&self) -> &Self {
+        match self {
+            Self::Reported { error, .. } => error.without_report(),
+            plain => plain,
+        }
     }
 }
 

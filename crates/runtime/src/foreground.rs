@@ -39,7 +39,7 @@ pub enum Foreground {
         /// The report for a person.
         rendered: String,
     },
-    /// Without one.
+    /// Without one, or with one of what was done all the same.
     Failed {
         /// The execution.
         execution: ExecutionId,
@@ -47,6 +47,8 @@ pub enum Foreground {
         kind: &'static str,
         /// Why.
         message: String,
+        /// What was done, and the same for a person.
+        report: Option<(Value, String)>,
     },
     /// Another run of the job holds the lease.
     Busy {
@@ -100,6 +102,7 @@ impl Service {
                     execution: ran.execution,
                     kind: failure.kind.as_str(),
                     message: failure.message,
+                    report: failure.report.map(|report| (report.json, report.rendered)),
                 },
             }),
         }

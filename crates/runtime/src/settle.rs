@@ -42,7 +42,7 @@ impl Runner {
             Err(failure) => Outcome::Failed {
                 kind: failure.kind,
                 message: failure.message.clone(),
-                report: None,
+                report: failure.report.as_ref().map(|report| report.json.clone()),
             },
         };
         let replaced = self.finish(job, opened, &outcome, progress).await;

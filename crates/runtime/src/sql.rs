@@ -52,12 +52,13 @@ pub(crate) const LATEST: &str = concat!(
       AS latest"
 );
 
-/// The newest successful run with a report; dry runs report what they would have done and do not count.
+/// The newest run with a report, also of one that failed and did something; dry runs report what they would have done and do not count.
 pub(crate) const LAST_REPORT: &str = concat!(
     "SELECT ",
     execution_columns!(),
     " FROM eidos_jobs_executions \
-     WHERE job_name = $1 AND status = 'success' AND NOT dry_run ORDER BY started_at DESC, id DESC LIMIT 1"
+     WHERE job_name = $1 AND status IN ('success', 'failed') AND result IS NOT NULL AND NOT dry_run \
+     ORDER BY started_at DESC, id DESC LIMIT 1"
 );
 
 /// One row for each token: records are exact NUMERIC sums; tokens are never added together (ruling 25).

@@ -41,6 +41,8 @@ pub(crate) struct Failure {
     pub(crate) message: String,
     /// True if another attempt may succeed.
     pub(crate) retryable: bool,
+    /// What was done all the same.
+    pub(crate) report: Option<RunReport>,
 }
 
 /// What may still be running of an attempt that has ended.
@@ -84,6 +86,7 @@ pub(crate) async fn supervise(mut task: Task, cancellation: &Cancellation, limit
             kind: kind_of(&reason),
             message,
             retryable: false,
+            report: None,
         }),
         remains,
     }
@@ -92,7 +95,7 @@ pub(crate) async fn supervise(mut task: Task, cancellation: &Cancellation, limit
 fn ended(joined: Result<Result<RunReport, JobError>, JoinError>, stopped: Option<&CancelReason>) -> Ended {
     let outcome = match joined {
         Ok(Ok(report)) => Ok(report),
-        Ok(Err(error)) => Err(failure(&error, stopped)),
+        Ok(Err(error)) => Err(failure(error, stopped)),
         Err(panicked) => Err(panic_failure(panicked)),
     };
     Ended {
@@ -103,18 +106,35 @@ fn ended(joined: Result<Result<RunReport, JobError>, JoinError>, stopped: Option
 
 /// An error that follows from a cancellation is reported as the cancellation: a job that was stopped often fails with
 /// whatever it was waiting for.
-fn failure(error: &JobError, stopped: Option<&CancelReason>) -> Failure {
+fn failure(error: JobError, stopped: Option<&CancelReason>) -> Failure {
+    let message = error.to_string();
+    let (error, report) = match error {
+        JobError::Reported {
+            error,
+            report,
+            rendered,
+        } => (
+            *error,
+            Some(RunReport {
+                json: report,
+                rendered,
+            }),
+        ),
+        error => (error, None),
+    };
+    let error = error.without_report();
     let kind = match (error, stopped) {
         (JobError::Fenced, _) => FailureKind::Fenced,
         (JobError::LeaseLost, _) => FailureKind::LeaseLost,
         (JobError::Cancelled(reason), _) | (_, Some(reason)) => kind_of(reason),
-        (JobError::Retry(_) | JobError::Fail(_), None) => FailureKind::Error,
+        (JobError::Retry(_) | JobError::Fail(_) | JobError::Reported { .. }, None) => FailureKind::Error,
     };
     let retryable = kind == FailureKind::Error && matches!(error, JobError::Retry(_));
     Failure {
         kind,
-        message: error.to_string(),
+        message,
         retryable,
+        report,
     }
 }
 
@@ -136,6 +156,7 @@ fn panic_failure(error: JoinError) -> Failure {
         kind: FailureKind::Panic,
         message,
         retryable: false,
+        report: None,
     }
 }
 
@@ -205,10 +226,31 @@ mod tests {
 
     #[tokio::test]
     async fn only_retry_errors_are_retryable() {
-        for (error, retryable) in [(JobError::retry("busy"), true), (JobError::fail("wrong"), false)] {
-            assert_eq!(failure(&error, None).retryable, retryable);
-            assert!(!failure(&error, Some(&CancelReason::Shutdown)).retryable);
+        let errors: [(fn() -> JobError, bool); 4] = [
+            (|| JobError::retry("busy"), true),
+            (|| JobError::fail("wrong"), false),
+            (|| JobError::retry("busy").with_report(&1, "one".to_owned()), true),
+            (
+                || JobError::fail("wrong").with_report(&1, "one".to_owned()),
+                false,
+            ),
+        ];
+        for (error, retryable) in errors {
+            assert_eq!(failure(error(), None).retryable, retryable);
+            assert!(!failure(error(), Some(&CancelReason::Shutdown)).retryable);
         }
+    }
+
+    #[tokio::test]
+    async fn what_was_done_is_kept_with_the_failure() {
+        let failed = failure(JobError::fail("1 of 2").with_report(&2, "two".to_owned()), None);
+        assert_eq!(
+            (failed.kind, failed.message.as_str()),
+            (FailureKind::Error, "1 of 2")
+        );
+        assert_eq!(failed.report.unwrap().rendered, "two");
+        let fenced = failure(JobError::Fenced.with_report(&2, "two".to_owned()), None);
+        assert_eq!(fenced.kind, FailureKind::Fenced);
     }
 
     #[tokio::test]

@@ -145,7 +145,7 @@ async fn a_month_is_exported_proved_and_deleted_and_comes_back_byte_for_byte() {
         .await
         .unwrap();
     assert_eq!(
-        manifest.segments.len() as i64,
+        i64::try_from(manifest.segments.len()).unwrap(),
         (before + i64::from(BATCH) - 1) / i64::from(BATCH)
     );
     let mut conn = stand.books.pool().acquire().await.unwrap();

@@ -178,11 +178,12 @@ impl Report {
             done: format!("{acts} acts on units, {candles} candles deleted"),
             problems: problems.join(" | "),
         };
-        Err(if self.retryable {
+        let error = if self.retryable {
             JobError::retry(error)
         } else {
             JobError::fail(error)
-        })
+        };
+        Err(error.with_report(self, self.render()))
     }
 
     /// For a terminal.

@@ -172,11 +172,12 @@ impl Report {
             done: format!("{created} partitions created, {moved} rows moved"),
             problems: problems.join(" | "),
         };
-        Err(if failed.iter().any(|table| table.retryable) {
+        let error = if failed.iter().any(|table| table.retryable) {
             JobError::retry(error)
         } else {
             JobError::fail(error)
-        })
+        };
+        Err(error.with_report(self, self.render()))
     }
 
     /// For a terminal.
