@@ -87,12 +87,10 @@ impl DisposalError {
     pub fn ends_the_run(&self) -> bool {
         match self {
             Self::Core(error) => error.is_fenced(),
-            Self::Job(error) => {
-                matches!(
-                    error,
-                    JobError::LeaseLost | JobError::Fenced | JobError::Cancelled(_)
-                )
-            }
+            Self::Job(error) => matches!(
+                error.without_report(),
+                JobError::LeaseLost | JobError::Fenced | JobError::Cancelled(_)
+            ),
             _ => false,
         }
     }

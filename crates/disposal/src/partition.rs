@@ -34,7 +34,7 @@ use crate::settings::DisposalSettings;
 use crate::unit::{self, Change, Mandate, Unit, UnitState};
 
 mod begin;
-pub(crate) mod checks;
+mod checks;
 mod copy;
 mod detach;
 mod erase;
@@ -44,6 +44,7 @@ mod identity;
 mod locks;
 mod recover;
 
+pub use checks::server_is_ready;
 pub use identity::PartitionIdentity;
 pub use recover::Recovered;
 

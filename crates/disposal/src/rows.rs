@@ -31,7 +31,7 @@ pub use survey::{RowMonth, RowSurvey, survey};
 
 use crate::catalogue::{self, TableShape};
 use crate::export::stored;
-use crate::partition::checks::server_is_ready;
+use crate::partition::server_is_ready;
 use crate::settings::DisposalSettings;
 use crate::unit::{self, Change, Mandate, NewUnit, Unit, UnitKind, UnitState};
 use crate::{DisposalError, hold};

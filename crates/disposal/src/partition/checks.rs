@@ -12,8 +12,11 @@ use crate::unit::Unit;
 
 const SERVER: &str = "SELECT pg_is_in_recovery(), (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
 
-/// A server in recovery shows the past, and a clock that is off makes young rows old.
-pub(crate) async fn server_is_ready(
+/// Refuses a server in recovery, which shows the past, and a clock that is off, which makes young rows old.
+///
+/// # Errors
+/// [`DisposalError::Refused`], [`DisposalError::Sql`].
+pub async fn server_is_ready(
     conn: &mut PgConnection,
     ctx: &JobContext,
     settings: &DisposalSettings,

@@ -7,12 +7,14 @@
 )]
 
 mod catalogue;
+mod holds;
 mod partition;
 mod partition_corrupt;
 mod partition_crash;
 mod partition_freeze;
 mod partition_locks;
 mod partition_refused;
+mod plans;
 mod rows;
 mod run;
 mod stand;

@@ -11,6 +11,7 @@ use eidos_core::ident::SqlIdent;
 use eidos_disposal::DisposalError;
 use eidos_disposal::catalogue::{self, TableShape};
 use eidos_disposal::export::LongRead;
+use eidos_disposal::partition::server_is_ready;
 use eidos_disposal::settings::DisposalSettings;
 use eidos_runtime::JobContext;
 use eidos_settings::SourceName;
@@ -21,7 +22,6 @@ use sqlx::{PgConnection, PgPool};
 use super::candle_sql::{Expired, Judged, Pair, Stretch, Verdict, check_columns};
 use super::holds::{self, Range};
 use super::hypertable::{self, Method};
-use super::ready;
 use super::record::Recorder;
 use super::rules::CandleRule;
 use super::stop::Budget;
@@ -168,7 +168,14 @@ impl CandleWork {
             return Err(DisposalError::refused("timescaledb", why.clone()));
         }
         let (source, recorder) = (self.rule.source, &run.recorder);
-        ready::check(run.foreign.pool(), run.ctx, run.settings).await?;
+        let mut conn = run
+            .foreign
+            .pool()
+            .acquire()
+            .await
+            .map_err(DisposalError::sql("get a connection to a source database"))?;
+        server_is_ready(&mut conn, run.ctx, run.settings).await?;
+        drop(conn);
         recorder
             .announce_candles(source, &self.pair, self.candles(), self.cutoff_ms)
             .await?;

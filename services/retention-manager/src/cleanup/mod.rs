@@ -11,7 +11,6 @@ mod carry_out;
 mod gauges;
 mod holds;
 mod hypertable;
-mod ready;
 mod record;
 mod recover;
 pub mod report;
