@@ -314,9 +314,11 @@ fn every_job_has_an_alert_a_dashboard_row_a_runbook_and_a_line_in_the_docs() {
             ));
         }
         let absent = format!("absent(job_last_success_timestamp{{job=\"{job}\"}})");
-        if !by_hand_only(&job) && !rules.iter().any(|(alert, rule)| {
-            alert == "JobSeriesAbsent" && rule["expr"].as_str().is_some_and(|expr| expr.contains(&absent))
-        }) {
+        if !by_hand_only(&job)
+            && !rules.iter().any(|(alert, rule)| {
+                alert == "JobSeriesAbsent" && rule["expr"].as_str().is_some_and(|expr| expr.contains(&absent))
+            })
+        {
             findings.push(format!("{job}: rules/jobs.yaml, JobSeriesAbsent lacks {absent}"));
         }
         let is_row = |panel: &Value| panel["type"] == "row" && panel["title"] == job.as_str();
