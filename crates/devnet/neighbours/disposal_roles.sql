@@ -42,7 +42,9 @@ BEGIN
     FOR relation IN
         SELECT c.oid::regclass AS name FROM pg_class c
         WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')
-          AND c.relowner <> 'eidos_exchange_owner'::regrole
+          AND c.relowner <> 'eidos_exchange_owner'::regrole AND c.relowner <> 'eidos_archiver'::regrole
+          -- PostgreSQL refuses this for a partition whose detach was interrupted; its parent's owner may finish it.
+          AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid AND i.inhdetachpending)
     LOOP
         EXECUTE format('ALTER TABLE %s OWNER TO eidos_exchange_owner', relation.name);
     END LOOP;

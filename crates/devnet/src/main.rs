@@ -26,6 +26,12 @@ enum Command {
         /// Leave recon-svc running and print its URLs.
         #[arg(long)]
         serve: bool,
+        /// Fill years of history and run every job of every service once.
+        #[arg(long)]
+        all: bool,
+        /// With --all: rows of each table and month.
+        #[arg(long, default_value_t = 300)]
+        rows_per_month: u64,
         /// The same seed gives the same world.
         #[arg(long, default_value_t = 7)]
         seed: u64,
@@ -72,11 +78,14 @@ async fn run(command: Command) -> anyhow::Result<bool> {
     match command {
         Command::Quickstart {
             serve,
+            all,
+            rows_per_month,
             seed,
             wallets,
             dir,
         } => {
             quickstart::run(Options {
+                all: all.then_some(rows_per_month),
                 seed,
                 wallets,
                 serve,

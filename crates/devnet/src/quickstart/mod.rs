@@ -1,11 +1,14 @@
 //! What `scripts/quickstart` does: private servers, a seeded world, one full reconciliation, and the comparison of what
 //! it found with what was planted.
 
+mod all;
 mod config;
+mod disposal_config;
 mod findings;
 mod programs;
 mod servers;
 mod verdict;
+mod whereabouts;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -18,6 +21,7 @@ use crate::manifest::Trap;
 use crate::world::{World, WorldOptions};
 
 pub use config::{Endpoints, Target, recon_config};
+pub use disposal_config::{DisposalEndpoints, archiver_config, retention_config};
 pub use findings::{DustFound, Finding, Findings, read as read_findings};
 pub use verdict::{ClassCount, Missed, Report, compare};
 
@@ -33,6 +37,8 @@ pub struct Options {
     pub wallets: usize,
     /// Keep serving until Ctrl-C.
     pub serve: bool,
+    /// Go on with a history of so many rows per table and month, and every job of every service.
+    pub all: Option<u64>,
     /// Where servers keep their data and the report goes, as `.sandbox`.
     pub dir: PathBuf,
 }
@@ -43,6 +49,14 @@ pub struct Options {
 /// If a server does not start, a program fails, or the world cannot be built.
 pub async fn run(options: Options) -> anyhow::Result<bool> {
     let started = Instant::now();
+    // Before minutes pass.
+    for name in options
+        .all
+        .iter()
+        .flat_map(|_rows| ["retention-manager", "archiver"])
+    {
+        programs::sibling(name)?;
+    }
     let programs = Programs::beside_this_one()?;
     say(&format!(
         "Starting PostgreSQL, Redis, Kafka and an EVM node under {}",
@@ -88,10 +102,17 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
     write_private(&path, &serde_json::to_string_pretty(&report)?)?;
     say(&report.table(started.elapsed()));
     say(&format!("Report: {}", path.display()));
+    let mut is_clean = report.is_clean();
+    if let Some(rows_per_month) = options.all {
+        // It holds a snapshot of the books open.
+        drop(world);
+        let reconciled = all::reconciled(&report, started.elapsed());
+        is_clean &= all::dispose(&servers, &options.dir, options.seed, rows_per_month, reconciled).await?;
+    }
     if options.serve {
         programs.serve(&config, &endpoints).await?;
     }
-    Ok(report.is_clean())
+    Ok(is_clean)
 }
 
 /// Commits the rows that were written before the full run and invisible to it, then runs the hourly reconciliation: it

@@ -29,20 +29,9 @@ pub(super) struct Programs {
 impl Programs {
     /// Cargo puts all binaries of a workspace into one directory.
     pub(super) fn beside_this_one() -> anyhow::Result<Self> {
-        let here = std::env::current_exe().context("where is this program?")?;
-        let dir = here.parent().context("this program has no directory")?;
-        let find = |name: &str| {
-            let path = dir.join(name);
-            ensure!(
-                path.is_file(),
-                "{} is missing: run scripts/quickstart, which builds it",
-                path.display()
-            );
-            Ok(path)
-        };
         Ok(Self {
-            eidosctl: find("eidosctl")?,
-            recon: find("recon-svc")?,
+            eidosctl: sibling("eidosctl")?,
+            recon: sibling("recon-svc")?,
         })
     }
 
@@ -93,6 +82,18 @@ impl Programs {
         }
         Ok(())
     }
+}
+
+/// The program `name` of this build.
+pub(super) fn sibling(name: &str) -> anyhow::Result<PathBuf> {
+    let here = std::env::current_exe().context("where is this program?")?;
+    let path = here.parent().context("this program has no directory")?.join(name);
+    ensure!(
+        path.is_file(),
+        "{} is missing: run scripts/quickstart, which builds it",
+        path.display()
+    );
+    Ok(path)
 }
 
 async fn finish(name: &str, command: &mut Command) -> anyhow::Result<String> {

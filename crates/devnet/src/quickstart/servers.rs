@@ -61,6 +61,27 @@ impl Servers {
         self.postgres.url(EXCHANGE)
     }
 
+    pub(super) fn redis_url(&self) -> String {
+        self.redis.url()
+    }
+
+    /// Our own database as another role.
+    pub(super) fn jobs_url_as(&self, role: &str, password: &str) -> String {
+        self.url_as(JOBS, role, password)
+    }
+
+    /// The neighbours' database as another role.
+    pub(super) fn exchange_url_as(&self, role: &str, password: &str) -> String {
+        self.url_as(EXCHANGE, role, password)
+    }
+
+    fn url_as(&self, database: &str, role: &str, password: &str) -> String {
+        format!(
+            "postgres://{role}:{password}@127.0.0.1:{}/{database}",
+            self.postgres.port()
+        )
+    }
+
     pub(super) fn anvil_url(&self) -> String {
         self.anvil.url()
     }
@@ -69,10 +90,7 @@ impl Servers {
     pub(super) fn endpoints(&self) -> Endpoints {
         Endpoints {
             jobs_database: self.jobs_url(),
-            exchange_database: format!(
-                "postgres://{READ_ONLY_ROLE}:{READ_ONLY_PASSWORD}@127.0.0.1:{}/{EXCHANGE}",
-                self.postgres.port()
-            ),
+            exchange_database: self.exchange_url_as(READ_ONLY_ROLE, READ_ONLY_PASSWORD),
             redis: self.redis.url(),
             kafka: self.kafka.bootstrap_servers().to_owned(),
             rpc: self.anvil_url(),

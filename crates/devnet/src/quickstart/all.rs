@@ -1,0 +1,456 @@
+//! `quickstart --all`: after the reconciliation, years of history, and every job of every service through its own
+//! program.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use chrono::{DateTime, SecondsFormat, Utc};
+use comfy_table::{Table, presets};
+use eidos_archive_store::{ArchiveStore, ArchiveStoreSettings};
+use eidos_settings::{Input, SuiteOnly};
+use serde::Serialize;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use tokio::process::Command;
+
+use super::disposal_config::{DisposalEndpoints, archiver_config, retention_config};
+use super::programs::sibling;
+use super::servers::Servers;
+use super::whereabouts::{Check, Ground};
+use super::{Report, say, write_private};
+use crate::history::{self, HistoryManifest, HistoryPlan, HistoryTrap};
+use crate::neighbours;
+
+/// Far above what a job over a few hundred thousand rows takes.
+const RUN_TIMEOUT: Duration = Duration::from_mins(10);
+
+/// One job that ran.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Ran {
+    /// The command line.
+    pub(super) job: String,
+    /// As stored with its execution.
+    pub(super) status: String,
+    /// Milliseconds, likewise.
+    pub(super) duration_ms: i64,
+    /// From the audit, or its report.
+    pub(super) what: String,
+    /// Whether it ended as it had to.
+    pub(super) as_expected: bool,
+}
+
+/// The line of the reconciliation that ran before. Its duration is that of everything up to its verdict.
+pub(super) fn reconciled(report: &Report, took: Duration) -> Ran {
+    let is_clean = report.is_clean();
+    Ran {
+        job: "reconciliation".to_owned(),
+        status: if is_clean { "success" } else { "failed" }.to_owned(),
+        duration_ms: i64::try_from(took.as_millis()).unwrap_or(i64::MAX),
+        what: format!(
+            "{} planted, {} found, {} missed, {} false breaks",
+            report.planted.len(),
+            report.found.len(),
+            report.missed.len(),
+            report.false_breaks.len()
+        ),
+        as_expected: is_clean,
+    }
+}
+
+/// A service and its configuration.
+struct Program {
+    path: PathBuf,
+    config: PathBuf,
+}
+
+/// The services, and where they work.
+struct Stage<'a> {
+    exchange: PgPool,
+    jobs: PgPool,
+    retention: Program,
+    archiver: Program,
+    store: ArchiveStore,
+    slot: String,
+    dir: &'a Path,
+    ran: Vec<Ran>,
+}
+
+/// Fills the history and runs everything. `reconciled` is the line of the reconciliation that ran before.
+pub(super) async fn dispose(
+    servers: &Servers,
+    dir: &Path,
+    seed: u64,
+    rows_per_month: u64,
+    reconciled: Ran,
+) -> anyhow::Result<bool> {
+    let started = Instant::now();
+    // Whole seconds, so that the instant reads the same as text.
+    let slot_ms = crate::world::now_ms() / 1_000 * 1_000;
+    let mut stage = Stage::build(servers, dir, slot_ms).await?;
+    stage.ran.push(reconciled);
+    let mut plan = HistoryPlan::complete(seed, slot_ms, rows_per_month);
+    // An interrupted detach keeps the owner from being set, so it comes after the roles.
+    plan.traps.remove(&HistoryTrap::PendingDetach);
+    plan.with_facts = false;
+    let mut manifest = history::fill(&stage.exchange, Some(&stage.jobs), &plan).await?;
+    neighbours::install_disposal(&stage.exchange, &stage.jobs).await?;
+    let (exchange, jobs) = (stage.exchange.clone(), stage.jobs.clone());
+    history::set_trap(&exchange, Some(&jobs), &mut manifest, HistoryTrap::PendingDetach).await?;
+    write_private(
+        &dir.join("history.json"),
+        &serde_json::to_string_pretty(&manifest)?,
+    )?;
+    let rows: u64 = manifest.added.iter().map(|(_, rows)| rows).sum();
+    say(&format!(
+        "\nFilled {rows} rows of {} months into {} tables, {} traps among them ({} s)",
+        plan.months,
+        manifest.added.len(),
+        manifest.traps.len(),
+        started.elapsed().as_secs()
+    ));
+    let before = stage.ground().before(&manifest, slot_ms).await?;
+    stage.run_jobs(&manifest).await?;
+    let mut checks = stage.ground().tables(&before, &manifest).await?;
+    stage.refusals(&mut manifest).await?;
+    checks.extend(stage.ground().traps(&manifest).await?);
+    checks.extend(stage.no_leftovers(&manifest).await?);
+    stage.conclude(&manifest, &checks, started)
+}
+
+impl<'a> Stage<'a> {
+    async fn build(servers: &Servers, dir: &'a Path, slot_ms: i64) -> anyhow::Result<Self> {
+        let archive = std::path::absolute(dir.join("quickstart-archive"))?;
+        if archive.exists() {
+            std::fs::remove_dir_all(&archive).with_context(|| format!("emptying {}", archive.display()))?;
+        }
+        std::fs::create_dir_all(&archive)?;
+        let endpoints = |role: &str, password: &str| DisposalEndpoints {
+            jobs_database: servers.jobs_url_as(role, password),
+            exchange_database: servers.exchange_url_as(role, password),
+            redis: servers.redis_url(),
+            archive_url: format!("file://{}", archive.display()),
+        };
+        let retention = endpoints(neighbours::RETENTION_ROLE, neighbours::RETENTION_PASSWORD);
+        let archiver = endpoints(neighbours::ARCHIVER_ROLE, neighbours::ARCHIVER_PASSWORD);
+        let program = |name: &str, yaml: &str| {
+            let config = dir.join(format!("{name}.yaml"));
+            write_private(&config, yaml)?;
+            anyhow::Ok(Program {
+                path: sibling(name)?,
+                config,
+            })
+        };
+        let settings = ArchiveStoreSettings::at(retention.archive_url.clone());
+        let suite = eidos_settings::load::<SuiteOnly>(&Input::default())?;
+        let slot: DateTime<Utc> = DateTime::from_timestamp_millis(slot_ms).context("no such instant")?;
+        Ok(Self {
+            exchange: PgPool::connect(&servers.exchange_url()).await?,
+            jobs: PgPool::connect(&servers.jobs_url()).await?,
+            retention: program("retention-manager", &retention_config(&retention))?,
+            archiver: program("archiver", &archiver_config(&archiver))?,
+            store: ArchiveStore::open(&settings, &suite.suite.security).await?,
+            slot: slot.to_rfc3339_opts(SecondsFormat::Secs, true),
+            dir,
+            ran: Vec::new(),
+        })
+    }
+
+    const fn ground(&self) -> Ground<'_> {
+        Ground {
+            exchange: &self.exchange,
+            jobs: &self.jobs,
+            store: &self.store,
+        }
+    }
+
+    async fn run_jobs(&mut self, manifest: &HistoryManifest) -> anyhow::Result<()> {
+        let slot = self.slot.clone();
+        self.retention(
+            "partition-manage",
+            &["run", "partition-manage", "--slot", &slot],
+            true,
+        )
+        .await?;
+        self.retention("data-cleanup", &["plan", "--slot", &slot], true)
+            .await?;
+        let digest: Option<String> = sqlx::query_scalar(
+            "SELECT result -> 'plan' ->> 'digest' FROM eidos_jobs_executions
+             WHERE job_name = 'data-cleanup' AND dry_run ORDER BY started_at DESC, id DESC LIMIT 1",
+        )
+        .fetch_one(&self.jobs)
+        .await?;
+        let digest = format!("--plan={}", digest.context("the plan has no digest")?);
+        self.retention("data-cleanup", &["apply", &digest], true).await?;
+        // The first run moves rows into the archive; their expired months are seen by the next.
+        for _run in 0..2 {
+            self.archiver("archive-data", &["run", "archive-data", "--slot", &slot])
+                .await?;
+        }
+        self.archiver("verify-archive", &["verify"]).await?;
+        let month = manifest
+            .traps
+            .iter()
+            .find(|trapped| trapped.trap == HistoryTrap::HugeJson)
+            .map(|trapped| trapped.object.rsplitn(3, '_').take(2).collect::<Vec<_>>())
+            .context("no month to restore")?;
+        let range = month.into_iter().rev().collect::<Vec<_>>().join("-");
+        let restore = ["restore", "--table", "eidos_risk_events", "--range", &range];
+        self.archiver("restore-archive", &restore).await
+    }
+
+    /// The last traps: one more run of each job must refuse, by name, and touch nothing.
+    async fn refusals(&mut self, manifest: &mut HistoryManifest) -> anyhow::Result<()> {
+        let (exchange, jobs, slot) = (self.exchange.clone(), self.jobs.clone(), self.slot.clone());
+        for (trap, job, named) in [
+            (HistoryTrap::NanNumeric, "data-cleanup", "column amount"),
+            (
+                HistoryTrap::Namesake,
+                "partition-manage",
+                "has the name of a missing partition",
+            ),
+        ] {
+            let trapped = history::set_trap(&exchange, Some(&jobs), manifest, trap).await?;
+            neighbours::install_disposal(&exchange, &jobs).await?;
+            self.retention(job, &["run", job, "--slot", &slot], false).await?;
+            if let Some(ran) = self.ran.last_mut() {
+                // One table with a problem: this one.
+                ran.as_expected &= ran.what.starts_with("1 of ")
+                    && ran.what.contains(trapped.table)
+                    && ran.what.contains(named);
+                ran.job = format!("{job} ({} planted: refused)", trapped.object);
+            }
+        }
+        Ok(())
+    }
+
+    async fn retention(&mut self, job: &str, args: &[&str], succeeds: bool) -> anyhow::Result<()> {
+        let (path, config) = (self.retention.path.clone(), self.retention.config.clone());
+        self.run(&path, &config, job, args, succeeds).await
+    }
+
+    async fn archiver(&mut self, job: &str, args: &[&str]) -> anyhow::Result<()> {
+        let (path, config) = (self.archiver.path.clone(), self.archiver.config.clone());
+        self.run(&path, &config, job, args, true).await
+    }
+
+    async fn run(
+        &mut self,
+        program: &Path,
+        config: &Path,
+        job: &str,
+        args: &[&str],
+        succeeds: bool,
+    ) -> anyhow::Result<()> {
+        let name = program
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        say(&format!("{name} {}", args.join(" ")));
+        let mut command = Command::new(program);
+        command
+            .args(args)
+            .env("EIDOS_CONFIG", config)
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        let output = tokio::time::timeout(RUN_TIMEOUT, command.output())
+            .await
+            .with_context(|| format!("{name} did not end within {} s", RUN_TIMEOUT.as_secs()))?
+            .with_context(|| format!("{name} does not start"))?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let as_expected = output.status.success() == succeeds;
+        if !as_expected {
+            say(&format!(
+                "{name} ended with {}\n{}{errors}",
+                output.status,
+                String::from_utf8_lossy(&output.stdout)
+            ));
+        }
+        let mut ran = self
+            .last_execution(job)
+            .await
+            .with_context(|| format!("{name} stored no execution of {job}; it said:\n{errors}"))?;
+        ran.as_expected = as_expected;
+        if let ["plan" | "apply" | "verify" | "restore", ..] = args {
+            ran.job = format!("{job} ({})", args[0]);
+        }
+        self.ran.push(ran);
+        Ok(())
+    }
+
+    async fn last_execution(&self, job: &str) -> anyhow::Result<Ran> {
+        let (execution, status, duration_ms, dry_run, result, error): (
+            uuid::Uuid,
+            String,
+            Option<i32>,
+            bool,
+            Option<Value>,
+            Option<String>,
+        ) = sqlx::query_as(
+            "SELECT execution_id, status, duration_ms, dry_run, result, error_message FROM eidos_jobs_executions
+             WHERE job_name = $1 ORDER BY started_at DESC, id DESC LIMIT 1",
+        )
+        .bind(job)
+        .fetch_one(&self.jobs)
+        .await?;
+        let acts: Vec<(String, i64, Option<i64>)> = sqlx::query_as(
+            // An act on a unit may be announced and concluded in two rows.
+            "SELECT action, count(DISTINCT coalesce(unit_id::text, object_name)),
+                    CASE WHEN action IN ('move', 'drain', 'restore') THEN sum(row_count)::bigint END
+             FROM eidos_jobs_disposals WHERE execution_id = $1 GROUP BY action ORDER BY min(id)",
+        )
+        .bind(execution)
+        .fetch_all(&self.jobs)
+        .await?;
+        let result = result.unwrap_or_default();
+        let what = match error {
+            Some(error) => error,
+            None if dry_run => format!(
+                "{} pieces of work, digest {}",
+                result["plan"]["items"].as_array().map_or(0, Vec::len),
+                result["plan"]["digest"]
+                    .as_str()
+                    .map_or("", |digest| digest.get(..12).unwrap_or(digest)),
+            ),
+            None if result.get("sound").is_some() => format!(
+                "{} exports read in full and sound, {} rows, {} rotten",
+                result["sound"],
+                result["rows"],
+                result["rotten"].as_array().map_or(0, Vec::len)
+            ),
+            None => told(&acts),
+        };
+        Ok(Ran {
+            job: job.to_owned(),
+            status,
+            duration_ms: duration_ms.map_or(0, i64::from),
+            what,
+            as_expected: true,
+        })
+    }
+
+    /// Nothing rests in quarantine that no unit knows, and no unit is stuck half way but the one that waits for a person.
+    async fn no_leftovers(&self, manifest: &HistoryManifest) -> anyhow::Result<Vec<Check>> {
+        let resting: Vec<String> = sqlx::query_scalar(
+            "SELECT quarantine_table::text FROM eidos_jobs_disposal_units WHERE state = 'quarantined' AND quarantine_table IS NOT NULL",
+        )
+        .fetch_all(&self.jobs)
+        .await?;
+        let mut unknown = Vec::new();
+        for pool in [&self.exchange, &self.jobs] {
+            let there: Vec<String> = sqlx::query_scalar(
+                "SELECT 'eidos_quarantine.' || relname FROM pg_class
+                 WHERE relnamespace = 'eidos_quarantine'::regnamespace AND relkind IN ('r', 'p')",
+            )
+            .fetch_all(pool)
+            .await?;
+            unknown.extend(there.into_iter().filter(|table| !resting.contains(table)));
+        }
+        let refused = manifest
+            .traps
+            .iter()
+            .filter(|trapped| trapped.trap == HistoryTrap::NanNumeric)
+            .map(|trapped| trapped.object.clone());
+        let stuck: Vec<String> = sqlx::query_scalar(
+            "SELECT unit_name::text || ' ' || state FROM eidos_jobs_disposal_units
+             WHERE state NOT IN ('quarantined', 'dropped', 'deleted', 'abandoned') AND unit_name <> ALL ($1)",
+        )
+        .bind(refused.collect::<Vec<_>>())
+        .fetch_all(&self.jobs)
+        .await?;
+        Ok(vec![Check {
+            about: "units".to_owned(),
+            what: "each has come to rest, and quarantine holds nothing else".to_owned(),
+            found: format!(
+                "{} resting, {} unknown, {} half way {}",
+                resting.len(),
+                unknown.len(),
+                stuck.len(),
+                stuck.join(", ")
+            ),
+            holds: unknown.is_empty() && stuck.is_empty(),
+        }])
+    }
+
+    fn conclude(
+        &self,
+        manifest: &HistoryManifest,
+        checks: &[Check],
+        started: Instant,
+    ) -> anyhow::Result<bool> {
+        let mut jobs = Table::new();
+        jobs.load_style(presets::UTF8_FULL_CONDENSED)
+            .set_header(["job", "status", "ms", "what it did"]);
+        for ran in &self.ran {
+            let mark = if ran.as_expected { "" } else { "  <- unexpected" };
+            let what: String = ran.what.chars().take(110).collect();
+            jobs.add_row([
+                ran.job.clone(),
+                ran.status.clone(),
+                ran.duration_ms.to_string(),
+                format!("{what}{mark}"),
+            ]);
+        }
+        say(&format!("\n{jobs}\n\n{}", checked(checks)));
+        let failed = checks.iter().filter(|check| !check.holds).count();
+        let unexpected = self.ran.iter().filter(|ran| !ran.as_expected).count();
+        let path = self.dir.join("quickstart-all-report.json");
+        let report = json!({
+            "seed": manifest.seed, "slot": self.slot, "jobs": self.ran, "checks": checks, "traps": manifest.traps,
+        });
+        write_private(&path, &serde_json::to_string_pretty(&report)?)?;
+        let verdict = if failed + unexpected == 0 { "OK" } else { "FAILED" };
+        say(&format!(
+            "{verdict}: {} jobs, {unexpected} ended otherwise than they had to; {} things checked in the databases and the \
+             exports, {failed} violated ({} s)\nReport: {}",
+            self.ran.len(),
+            checks.len(),
+            started.elapsed().as_secs(),
+            path.display()
+        ));
+        ensure!(!checks.is_empty(), "nothing was checked");
+        Ok(failed + unexpected == 0)
+    }
+}
+
+/// One row per table or trap; what is violated says what it is.
+fn checked(checks: &[Check]) -> Table {
+    let mut found = Table::new();
+    found
+        .load_style(presets::UTF8_FULL_CONDENSED)
+        .set_header(["about", "found", "holds"]);
+    for about in checks.chunk_by(|left, right| left.about == right.about) {
+        let figures: Vec<&str> = about.iter().map(|check| check.found.as_str()).collect();
+        let violated: Vec<String> = about
+            .iter()
+            .filter(|check| !check.holds)
+            .map(|check| format!("VIOLATED: {}", check.what))
+            .collect();
+        let verdict = if violated.is_empty() {
+            "yes".to_owned()
+        } else {
+            violated.join("; ")
+        };
+        let name = about.first().map_or("", |check| check.about.as_str());
+        found.add_row([name, &figures.join("; "), &verdict]);
+    }
+    found
+}
+
+fn told(acts: &[(String, i64, Option<i64>)]) -> String {
+    if acts.is_empty() {
+        return "nothing to do".to_owned();
+    }
+    let parts: Vec<String> = acts
+        .iter()
+        .map(|(action, count, rows)| {
+            rows.filter(|rows| *rows > 0).map_or_else(
+                || format!("{action} {count}"),
+                |rows| format!("{action} {count} ({rows} rows)"),
+            )
+        })
+        .collect();
+    parts.join(", ")
+}
