@@ -1,5 +1,7 @@
 //! [`PartReader`]: a part in, the COPY BINARY tuples it was made of out.
 
+use std::fmt;
+
 use bytes::Bytes;
 use eidos_settings::ArchiveFormat;
 
@@ -17,7 +19,7 @@ const BLOCK_BYTES: usize = 256 << 10;
 const DAY_MS: i64 = 86_400_000;
 
 /// Some whole rows, in the order in which they were exported.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct RowBlock {
     /// COPY BINARY tuples, without the stream's header and trailer; about 256 KiB, or one row.
     pub bytes: Bytes,
@@ -25,6 +27,16 @@ pub struct RowBlock {
     pub rows: u64,
     /// Of these rows.
     pub digest: ContentDigest,
+}
+
+impl fmt::Debug for RowBlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RowBlock")
+            .field("bytes", &self.bytes.len())
+            .field("rows", &self.rows)
+            .field("digest", &self.digest)
+            .finish()
+    }
 }
 
 /// Only rows whose time is in `from_ms..to_ms`; a row without time is in no window.

@@ -4,6 +4,7 @@ mod rows;
 mod worker;
 
 use std::collections::HashSet;
+use std::fmt;
 
 use bytes::Bytes;
 use eidos_settings::ArchiveFormat;
@@ -34,7 +35,7 @@ pub struct PartOptions {
 }
 
 /// One finished object.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct EncodedPart {
     /// The whole file.
     pub bytes: Bytes,
@@ -44,6 +45,17 @@ pub struct EncodedPart {
     pub rows: u64,
     /// Of these rows.
     pub digest: ContentDigest,
+}
+
+impl fmt::Debug for EncodedPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EncodedPart")
+            .field("bytes", &self.bytes.len())
+            .field("sha256", &hex::encode(self.sha256))
+            .field("rows", &self.rows)
+            .field("digest", &self.digest)
+            .finish()
+    }
 }
 
 /// What is known when the stream has ended.

@@ -112,14 +112,6 @@ impl PgType {
     pub fn declaration(&self) -> String {
         self.to_string()
     }
-
-    /// Whether values are text to PostgreSQL's binary format.
-    pub(crate) const fn is_text(self) -> bool {
-        matches!(
-            self,
-            Self::Varchar(_) | Self::Char(_) | Self::Text | Self::Json | Self::Jsonb
-        )
-    }
 }
 
 fn unsigned(length: i64, refused: &impl Fn(&'static str) -> UnsupportedType) -> Result<u32, UnsupportedType> {

@@ -76,10 +76,6 @@ impl<'a> TupleColumns<'a> {
         })
     }
 
-    pub(crate) const fn len(&self) -> usize {
-        self.columns.len()
-    }
-
     /// Appends the bytes of one field without their length; returns whether it is a value. `row` is below the
     /// batch's rows.
     pub(crate) fn put_value(&self, column: usize, row: usize, out: &mut Vec<u8>) -> Result<bool, ValueError> {

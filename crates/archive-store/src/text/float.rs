@@ -1,5 +1,5 @@
-//! Floats as PostgreSQL prints them: the shortest digits that give the same bits, an exponent of at least two digits
-//! outside 1e-4..1e15 (1e6 for real).
+//! Floats: the shortest digits that read back as the same bits, an exponent of at least two digits outside 1e-4..1e15 (1e6
+//! for real), as PostgreSQL does. Where several are equally short PostgreSQL may choose others; the value is the same.
 
 use std::fmt::Write as _;
 
