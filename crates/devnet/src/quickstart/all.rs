@@ -5,59 +5,25 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use chrono::{DateTime, SecondsFormat, Utc};
-use comfy_table::{Table, presets};
 use eidos_archive_store::{ArchiveStore, ArchiveStoreSettings};
 use eidos_settings::{Input, SuiteOnly};
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use sqlx::PgPool;
 use tokio::process::Command;
 
 use super::disposal_config::{DisposalEndpoints, archiver_config, retention_config};
 use super::programs::sibling;
 use super::servers::Servers;
+use super::summary::{Ran, conclude};
 use super::whereabouts::{Check, Ground};
-use super::{Report, say, write_private};
+use super::{say, write_private};
 use crate::history::{self, HistoryManifest, HistoryPlan, HistoryTrap};
 use crate::neighbours;
 
 /// Far above what a job over a few hundred thousand rows takes.
 const RUN_TIMEOUT: Duration = Duration::from_mins(10);
-
-/// One job that ran.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct Ran {
-    /// The command line.
-    pub(super) job: String,
-    /// As stored with its execution.
-    pub(super) status: String,
-    /// Milliseconds, likewise.
-    pub(super) duration_ms: i64,
-    /// From the audit, or its report.
-    pub(super) what: String,
-    /// Whether it ended as it had to.
-    pub(super) as_expected: bool,
-}
-
-/// The line of the reconciliation that ran before. Its duration is that of everything up to its verdict.
-pub(super) fn reconciled(report: &Report, took: Duration) -> Ran {
-    let is_clean = report.is_clean();
-    Ran {
-        job: "reconciliation".to_owned(),
-        status: if is_clean { "success" } else { "failed" }.to_owned(),
-        duration_ms: i64::try_from(took.as_millis()).unwrap_or(i64::MAX),
-        what: format!(
-            "{} planted, {} found, {} missed, {} false breaks",
-            report.planted.len(),
-            report.found.len(),
-            report.missed.len(),
-            report.false_breaks.len()
-        ),
-        as_expected: is_clean,
-    }
-}
 
 /// A service and its configuration.
 struct Program {
@@ -66,14 +32,13 @@ struct Program {
 }
 
 /// The services, and where they work.
-struct Stage<'a> {
+struct Stage {
     exchange: PgPool,
     jobs: PgPool,
     retention: Program,
     archiver: Program,
     store: ArchiveStore,
     slot: String,
-    dir: &'a Path,
     ran: Vec<Ran>,
 }
 
@@ -116,11 +81,18 @@ pub(super) async fn dispose(
     stage.refusals(&mut manifest).await?;
     checks.extend(stage.ground().traps(&manifest).await?);
     checks.extend(stage.no_leftovers(&manifest).await?);
-    stage.conclude(&manifest, &checks, started)
+    conclude(
+        dir,
+        &stage.slot,
+        &manifest,
+        &stage.ran,
+        &checks,
+        started.elapsed(),
+    )
 }
 
-impl<'a> Stage<'a> {
-    async fn build(servers: &Servers, dir: &'a Path, slot_ms: i64) -> anyhow::Result<Self> {
+impl Stage {
+    async fn build(servers: &Servers, dir: &Path, slot_ms: i64) -> anyhow::Result<Self> {
         let archive = std::path::absolute(dir.join("quickstart-archive"))?;
         if archive.exists() {
             std::fs::remove_dir_all(&archive).with_context(|| format!("emptying {}", archive.display()))?;
@@ -152,7 +124,6 @@ impl<'a> Stage<'a> {
             archiver: program("archiver", &archiver_config(&archiver))?,
             store: ArchiveStore::open(&settings, &suite.suite.security).await?,
             slot: slot.to_rfc3339_opts(SecondsFormat::Secs, true),
-            dir,
             ran: Vec::new(),
         })
     }
@@ -373,70 +344,6 @@ impl<'a> Stage<'a> {
             holds: unknown.is_empty() && stuck.is_empty(),
         }])
     }
-
-    fn conclude(
-        &self,
-        manifest: &HistoryManifest,
-        checks: &[Check],
-        started: Instant,
-    ) -> anyhow::Result<bool> {
-        let mut jobs = Table::new();
-        jobs.load_style(presets::UTF8_FULL_CONDENSED)
-            .set_header(["job", "status", "ms", "what it did"]);
-        for ran in &self.ran {
-            let mark = if ran.as_expected { "" } else { "  <- unexpected" };
-            let what: String = ran.what.chars().take(110).collect();
-            jobs.add_row([
-                ran.job.clone(),
-                ran.status.clone(),
-                ran.duration_ms.to_string(),
-                format!("{what}{mark}"),
-            ]);
-        }
-        say(&format!("\n{jobs}\n\n{}", checked(checks)));
-        let failed = checks.iter().filter(|check| !check.holds).count();
-        let unexpected = self.ran.iter().filter(|ran| !ran.as_expected).count();
-        let path = self.dir.join("quickstart-all-report.json");
-        let report = json!({
-            "seed": manifest.seed, "slot": self.slot, "jobs": self.ran, "checks": checks, "traps": manifest.traps,
-        });
-        write_private(&path, &serde_json::to_string_pretty(&report)?)?;
-        let verdict = if failed + unexpected == 0 { "OK" } else { "FAILED" };
-        say(&format!(
-            "{verdict}: {} jobs, {unexpected} ended otherwise than they had to; {} things checked in the databases and the \
-             exports, {failed} violated ({} s)\nReport: {}",
-            self.ran.len(),
-            checks.len(),
-            started.elapsed().as_secs(),
-            path.display()
-        ));
-        ensure!(!checks.is_empty(), "nothing was checked");
-        Ok(failed + unexpected == 0)
-    }
-}
-
-/// One row per table or trap; what is violated says what it is.
-fn checked(checks: &[Check]) -> Table {
-    let mut found = Table::new();
-    found
-        .load_style(presets::UTF8_FULL_CONDENSED)
-        .set_header(["about", "found", "holds"]);
-    for about in checks.chunk_by(|left, right| left.about == right.about) {
-        let figures: Vec<&str> = about.iter().map(|check| check.found.as_str()).collect();
-        let violated: Vec<String> = about
-            .iter()
-            .filter(|check| !check.holds)
-            .map(|check| format!("VIOLATED: {}", check.what))
-            .collect();
-        let verdict = if violated.is_empty() {
-            "yes".to_owned()
-        } else {
-            violated.join("; ")
-        };
-        let name = about.first().map_or("", |check| check.about.as_str());
-        found.add_row([name, &figures.join("; "), &verdict]);
-    }
-    found
 }
 
 fn told(acts: &[(String, i64, Option<i64>)]) -> String {

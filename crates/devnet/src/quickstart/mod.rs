@@ -7,6 +7,7 @@ mod disposal_config;
 mod findings;
 mod programs;
 mod servers;
+mod summary;
 mod verdict;
 mod whereabouts;
 
@@ -106,7 +107,7 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
     if let Some(rows_per_month) = options.all {
         // It holds a snapshot of the books open.
         drop(world);
-        let reconciled = all::reconciled(&report, started.elapsed());
+        let reconciled = summary::reconciled(&report, started.elapsed());
         is_clean &= all::dispose(&servers, &options.dir, options.seed, rows_per_month, reconciled).await?;
     }
     if options.serve {
