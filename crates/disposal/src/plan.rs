@@ -286,6 +286,13 @@ fn changes(planned: &PlanItem, now: &PlanItem) -> Vec<String> {
         (Value::Object(was), Value::Object(is)) => {
             let keys: BTreeSet<&String> = was.keys().chain(is.keys()).collect();
             for key in keys.into_iter().filter(|key| was.get(*key) != is.get(*key)) {
+                if key.ends_with("fingerprint") {
+                    found.push(format!(
+                        "the columns of {} are not what they were",
+                        planned.object
+                    ));
+                    continue;
+                }
                 found.push(format!(
                     "{} of {} was {} and is {}",
                     key.replace('_', " "),

@@ -90,7 +90,7 @@ fn render_group(out: &mut String, group: &[&PlanItem]) {
     }
     for (i, lock) in first.locks.iter().enumerate() {
         let lock = if group.len() > 1 {
-            lock.replace(&first.object, "(each)")
+            lock.replace(&first.object, "<each>")
         } else {
             lock.clone()
         };
@@ -111,7 +111,7 @@ fn indented(text: &str) -> String {
 fn objects(group: &[&PlanItem]) -> Table {
     let mut table = Table::new();
     table
-        .load_style(presets::UTF8_HORIZONTAL_ONLY)
+        .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_width(WIDTH)
         .set_header(["object", "from (UTC)", "to (UTC)", "rows", "size", "blocked"]);

@@ -122,7 +122,7 @@ fn a_plan_is_read_by_a_person() {
         "public.eidos_risk_events (risk): archive and drop · 2 partitions · ~2,469,134 rows · 66.0 MiB",
         "why    older than 12 months",
         "1. freeze",
-        "(each): SHARE ROW EXCLUSIVE",
+        "<each>: SHARE ROW EXCLUSIVE",
         "2024-01-01",
         "legal hold 1 by ada",
         "public.x has no retention rule",

@@ -13,7 +13,6 @@ use serde_json::json;
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::holds;
-use super::report::instant;
 use super::rules::PlainRule;
 use super::survey::{Looked, Piece, Task};
 use crate::domain::retention;
@@ -122,9 +121,8 @@ fn piece<'a>(
         )],
         steps: steps(rule),
         reason: format!(
-            "{} months are kept: finished rows before {}",
-            rule.retention_months,
-            instant(month.upper_ms)
+            "{} months are kept: finished rows of months that are over",
+            rule.retention_months
         ),
         blocked: holds::blocking(holds, window),
         identity: identity.to_value()?,
