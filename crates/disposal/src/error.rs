@@ -68,6 +68,12 @@ impl DisposalError {
         }
     }
 
+    /// True where a row holds something that no archive can keep exactly: it has to be corrected by a person first.
+    #[must_use]
+    pub fn is_about_a_value(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Codec(error)) if error.is_refusal())
+    }
+
     /// True where the same call may succeed later.
     #[must_use]
     pub fn is_retryable(&self) -> bool {

@@ -365,3 +365,32 @@ async fn a_unit_that_somebody_else_moved_on_is_not_moved_twice() {
     };
     assert_eq!(refusal(unit::create(&mut step, &run.ctx, &again).await), "open");
 }
+
+#[tokio::test]
+async fn a_value_that_cannot_be_kept_is_refused_by_name_and_may_be_corrected() {
+    let stand = Stand::new().await;
+    stand
+        .sql(&format!("UPDATE {TABLE} SET amount = 'NaN' WHERE id = 7"))
+        .await;
+    let error = {
+        let run = stand.run().await;
+        stand.advance(&run).await.unwrap_err()
+    };
+    assert!(error.is_about_a_value(), "{error}");
+    assert!(
+        error.to_string().contains("amount") && error.to_string().contains("id=7"),
+        "{error}"
+    );
+    assert_eq!(stand.states().await, ["abandoned"]);
+    assert!(
+        stand.objects().is_empty(),
+        "a part of an export that was refused is left"
+    );
+
+    stand
+        .sql(&format!("UPDATE {TABLE} SET amount = 0 WHERE id = 7"))
+        .await;
+    let run = stand.run().await;
+    let outcome = stand.advance(&run).await.unwrap();
+    assert_eq!(outcome.unit.state, UnitState::Quarantined);
+}
