@@ -187,6 +187,9 @@ statements! { FOREIGN:
 /// Opens the only kind of transaction that may write; sessions are read-only by default.
 pub(crate) const BEGIN_READ_WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
 
+/// Ends a transaction on a connection that no pool looks after.
+pub(crate) const COMMIT: &str = "COMMIT";
+
 /// What the owner of another database installs so that our steps can be fenced there.
 pub const FOREIGN_FENCE_DDL: &str = include_str!("../../../migrations/foreign/fence.sql");
 

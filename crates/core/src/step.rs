@@ -214,7 +214,11 @@ impl ForeignStep {
         match self.0 {
             Session::Pooled(tx) => call("commit a foreign step", tx.commit()).await,
             Session::Alone(mut conn) => {
-                call("commit a foreign step", sqlx::query("COMMIT").execute(&mut conn)).await?;
+                call(
+                    "commit a foreign step",
+                    sqlx::query(sql::COMMIT).execute(&mut conn),
+                )
+                .await?;
                 // It is committed; how the connection ends does not matter any more.
                 let _closed = conn.close().await;
                 Ok(())
