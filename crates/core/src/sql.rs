@@ -190,6 +190,9 @@ pub(crate) const BEGIN_READ_WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED 
 /// Ends a transaction on a connection that no pool looks after.
 pub(crate) const COMMIT: &str = "COMMIT";
 
+/// Ends a step that is not to have happened.
+pub(crate) const ROLLBACK: &str = "ROLLBACK";
+
 /// What the owner of another database installs so that our steps can be fenced there.
 pub const FOREIGN_FENCE_DDL: &str = include_str!("../../../migrations/foreign/fence.sql");
 

@@ -225,6 +225,28 @@ impl ForeignStep {
             }
         }
     }
+
+    /// Takes the effects back, and returns when the server has let go of the step's locks.
+    ///
+    /// A dropped step is rolled back too, but some time later: PostgreSQL reports an error before it releases locks, so
+    /// whoever tries the same rows again at once may find them locked by the step that has just failed.
+    ///
+    /// # Errors
+    /// [`CoreError::Sql`], [`CoreError::TimedOut`]: the connection is gone, and with it the step.
+    pub async fn rollback(self) -> Result<(), CoreError> {
+        match self.0 {
+            Session::Pooled(tx) => call("roll back a foreign step", tx.rollback()).await,
+            Session::Alone(mut conn) => {
+                call(
+                    "roll back a foreign step",
+                    sqlx::query(sql::ROLLBACK).execute(&mut conn),
+                )
+                .await?;
+                let _closed = conn.close().await;
+                Ok(())
+            }
+        }
+    }
 }
 
 async fn open(

@@ -119,7 +119,12 @@ async fn finish(
     let table = &statements.rule.table;
     let (picked, gone, stored, completed_ms, id) = match outcome {
         Ok(counts) => counts,
-        Err(error) => return ended(error, table),
+        Err(error) => {
+            let answer = ended(error, table)?;
+            // Its locks must be gone before the next statement steps over what is locked.
+            step.rollback().await?;
+            return Ok(answer);
+        }
     };
     if picked != gone || gone != stored {
         return Err(DisposalError::refused(

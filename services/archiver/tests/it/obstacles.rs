@@ -42,6 +42,25 @@ async fn ruling_32_equal_copies_are_settled_and_others_stay_and_fail_the_run() {
     );
 }
 
+/// What stays and what goes makes room in the batch for further copies: they are settled too.
+#[tokio::test]
+async fn copies_of_more_rows_than_a_batch_has_are_settled_in_one_run() {
+    let stand = Stand::with("jobs: { archive-data: { batch_rows: 10, sleep_ms: 0 } }\n").await;
+    stand.orders(1, 50, 3, OLD).await;
+    stand.archive().await;
+    stand
+        .sql(&format!(
+            "INSERT INTO {ORDERS} SELECT {columns} FROM {ORDERS}_archive",
+            columns = columns(&stand, ORDERS).await
+        ))
+        .await;
+    stand.orders(60, 70, 3, OLD).await;
+    let report = stand.archive().await;
+    assert_eq!(report.tables[1].copies_removed, 50, "{report:#?}");
+    assert_eq!(stand.ids(ORDERS).await, [0; 0]);
+    assert_eq!(stand.count(&archive(ORDERS)).await, 61);
+}
+
 #[tokio::test]
 async fn locked_rows_are_stepped_over_tried_again_and_reported() {
     let stand = Stand::new().await;

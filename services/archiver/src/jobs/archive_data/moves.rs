@@ -29,6 +29,8 @@ const HOLDS_AGE: Duration = Duration::from_secs(1);
 const OBSERVE_EVERY: Duration = Duration::from_secs(1);
 /// Rows that were locked in the first pass and are tried again one by one.
 const LEFTOVERS: u32 = 1_000;
+/// Looks for copies that find none, in a row, before the archive is said to refuse rows for another reason.
+const SETTLE_TRIES: u32 = 5;
 /// Rows still locked that end the second pass: each has cost a `lock_timeout`.
 const LOCKED_LIMIT: u64 = 20;
 
@@ -163,7 +165,7 @@ impl<'a> Mover<'a> {
     ) -> Result<Option<Ended>, JobError> {
         let before = month.upper_ms.min(self.table.cutoff_ms);
         let mut from = start;
-        let mut settled = false;
+        let mut in_vain = 0;
         loop {
             if let Some(ended) = allowance.spent(self.ctx) {
                 return Ok(Some(ended));
@@ -176,7 +178,7 @@ impl<'a> Mover<'a> {
                 batch::move_next(self.fence, &self.statements(), self.batch(before), from, rows).await?;
             match moved {
                 Moved::Rows { count, last } => {
-                    settled = false;
+                    in_vain = 0;
                     self.moved(month, count, last, began.elapsed());
                     allowance.rows = allowance.rows.saturating_sub(count);
                     from = last.unwrap_or(from);
@@ -184,9 +186,9 @@ impl<'a> Mover<'a> {
                         return Ok(None);
                     }
                 }
-                Moved::CopyExists if !settled => {
-                    self.settle(before, from, rows).await?;
-                    settled = true;
+                Moved::CopyExists if in_vain < SETTLE_TRIES => {
+                    let settled = self.settle(before, from, rows).await?;
+                    in_vain = if settled { 0 } else { in_vain + 1 };
                 }
                 Moved::CopyExists => return Err(self.another_copy().into()),
                 Moved::Frozen => {
@@ -248,12 +250,13 @@ impl<'a> Mover<'a> {
         Ok(())
     }
 
-    /// Rows of the coming batch that have a copy in the archive: equal ones go, others stay and are named.
-    async fn settle(&mut self, before_ms: i64, from: Position, rows: u32) -> Result<(), JobError> {
+    /// Rows of the coming batch that have a copy in the archive: equal ones go, others stay and are named. False if there
+    /// was none, which may be because somebody has locked it for a moment.
+    async fn settle(&mut self, before_ms: i64, from: Position, rows: u32) -> Result<bool, JobError> {
         let settled =
             batch::settle_copies(self.fence, &self.statements(), self.batch(before_ms), from, rows).await?;
         if settled.removed.is_empty() && settled.differing.is_empty() {
-            return Err(self.another_copy().into());
+            return Ok(false);
         }
         let table = self.table.rule.table.as_str();
         for id in &settled.differing {
@@ -268,7 +271,7 @@ impl<'a> Mover<'a> {
         self.report.conflicts.extend(&settled.differing);
         self.stay.extend(settled.differing);
         self.stay.sort_unstable();
-        Ok(())
+        Ok(true)
     }
 
     fn another_copy(&self) -> DisposalError {
