@@ -141,7 +141,13 @@ impl RowDisposal<'_> {
         let mut done = Vec::new();
         let read = self.ctx.jobs_db().control();
         for open in unit::list_open(read, self.rule.source, Some(table)).await? {
-            if open.kind == UnitKind::Rows && open.state == UnitState::Exporting {
+            let interrupted = open.kind == UnitKind::Rows && open.state == UnitState::Exporting;
+            if interrupted && !self.still_there(&open).await? {
+                done.push(format!(
+                    "kept the interrupted export of {}: its table is gone, and this may be the only copy of some rows",
+                    open.unit_name
+                ));
+            } else if interrupted {
                 self.abandon(&open, "its export was interrupted").await?;
                 done.push(format!("gave up the interrupted export of {}", open.unit_name));
             }
@@ -196,17 +202,46 @@ impl RowDisposal<'_> {
         let read = self.ctx.jobs_db().control();
         let open = unit::open_of(read, self.rule.source, &identity.table, &identity.unit_name()).await?;
         match open {
+            Some(unit) if unit.table_oid != identity.table_oid => self.of_another_table(&unit).await,
             // What is in its folder was never proved.
             Some(unit) if unit.state == UnitState::Exporting => {
                 self.abandon(&unit, "its export was interrupted").await?;
                 Ok(None)
             }
-            Some(unit) if unit.table_oid != identity.table_oid && unit.state <= UnitState::Verified => {
-                self.abandon(&unit, "another table has its name now").await?;
-                Ok(None)
-            }
             open => Ok(open),
         }
+    }
+
+    /// The table was rebuilt under its name. Only a unit that has no copy of anything yields to the new one: the rows of
+    /// the old table may exist in this export and nowhere else.
+    async fn of_another_table(&self, unit: &Unit) -> Result<Option<Unit>, DisposalError> {
+        if unit.state == UnitState::Planned {
+            self.abandon(unit, "another table has its name now").await?;
+            return Ok(None);
+        }
+        Err(DisposalError::refused(
+            "removed",
+            format!(
+                "{} was exported from another table (oid {}) than the one that is called {} now; the export may be the only \
+                 copy of its rows and is kept. Compare it with the table (archiver restore), then close unit {} by hand, see \
+                 the runbook disposal-refused",
+                unit.unit_name,
+                unit.table_oid,
+                unit.table.plain(),
+                unit.unit_id
+            ),
+        ))
+    }
+
+    /// Whether the unit's own table exists, by its identity.
+    async fn still_there(&self, unit: &Unit) -> Result<bool, DisposalError> {
+        let mut conn = self
+            .foreign
+            .pool()
+            .acquire()
+            .await
+            .map_err(DisposalError::sql("get a connection to a source database"))?;
+        Ok(catalogue::find(&mut conn, unit.table_oid).await?.is_some())
     }
 
     async fn begin(&self, identity: &RowIdentity, mandate: &Mandate) -> Result<Unit, DisposalError> {

@@ -52,18 +52,20 @@ impl RowDisposal<'_> {
     ) -> Result<(Unit, u64, Option<String>), DisposalError> {
         let segments = self.proved_segments(unit).await?;
         let mut pace = Pace::new(&self.settings.pace, self.rule.batch_rows, self.rule.sleep);
-        let (mut deleted, mut before, mut changed) = (0, false, Vec::new());
+        let (mut deleted, mut changed) = (0, Vec::new());
         for segment in &segments {
             self.ctx.check_cancelled()?;
             self.not_held(unit).await?;
             let began = Instant::now();
             match self.delete_segment(unit, shape, segment).await? {
                 Deleted::Rows(rows) => deleted += rows,
-                Deleted::Before => before = true,
+                Deleted::Before => {}
                 Deleted::Changed => changed.push(segment),
             }
             self.rest(&mut pace, began).await?;
         }
+        // The unit is settled, and its export kept, also when every segment changed: one that an earlier run deleted looks
+        // changed as well once another row has come into its range, and then the export is the only copy.
         if let Some(first) = changed.first() {
             let reason = format!(
                 "{} of {} segments changed since the export and stay, the first from {:?} to {:?}",
@@ -72,16 +74,6 @@ impl RowDisposal<'_> {
                 first.first,
                 first.last
             );
-            if deleted == 0 && !before {
-                self.abandon(unit, &reason).await?;
-                return Err(DisposalError::refused(
-                    "changed",
-                    format!(
-                        "{}: {reason}; nothing was deleted, they are exported again next time",
-                        unit.unit_name
-                    ),
-                ));
-            }
             let settled = self.settled(unit, deleted, Some(reason.clone())).await?;
             return Ok((settled, deleted, Some(reason)));
         }

@@ -246,23 +246,65 @@ async fn a_row_that_changed_since_the_export_is_not_deleted() {
 }
 
 #[tokio::test]
-async fn where_every_segment_changed_nothing_is_deleted_and_the_unit_is_given_up() {
+async fn where_every_segment_changed_nothing_is_deleted_and_the_export_is_kept() {
     let stand = stand().await;
     let rule = proved();
     let identity = proved_and_locked(&stand, &rule).await;
     stand.sql(&format!("UPDATE {LOGS} SET note = 'changed'")).await;
     let before = due(&stand).await;
     let run = stand.run().await;
-    let outcome = disposal(&stand, &run, &rule).advance(&identity, &mandate()).await;
-    assert_eq!(refusal(outcome), "changed");
-    assert_eq!(
-        (stand.states().await, due(&stand).await),
-        (vec!["abandoned".to_owned()], before)
+    let outcome = disposal(&stand, &run, &rule)
+        .advance(&identity, &mandate())
+        .await
+        .unwrap();
+    assert_eq!((outcome.deleted, due(&stand).await), (0, before));
+    assert!(outcome.left.unwrap().contains("stay"));
+    assert_eq!(stand.manifests().len(), 1);
+    // They are due as they are now, and go with an export of their own.
+    let again = advance(&stand, &rule).await.unwrap();
+    assert_eq!((again.left, due(&stand).await), (None, 0));
+}
+
+/// Every segment was deleted, the process died before it was written down, and a row has come into each since: what was
+/// deleted is in the export and nowhere else.
+#[tokio::test]
+async fn an_export_whose_rows_are_gone_is_kept_whatever_came_in_their_place() {
+    let stand = stand().await;
+    let rule = proved();
+    let identity = proved_and_locked(&stand, &rule).await;
+    let first = format!(
+        "SELECT min(created_at) FROM {LOGS} WHERE created_at >= {} AND created_at < {}",
+        MONTHS[0], MONTHS[1]
     );
-    assert!(
-        stand.manifests().is_empty(),
-        "an export that proves nothing is left"
-    );
+    let first = stand.count(&first).await;
+    stand
+        .sql(&format!(
+            "UPDATE {LOGS} SET note = 'came later' WHERE created_at >= {first} AND created_at < {}; \
+             DELETE FROM {LOGS} WHERE created_at >= {} AND created_at < {} AND id % 2 = 0",
+            MONTHS[1], MONTHS[0], MONTHS[1]
+        ))
+        .await;
+    let run = stand.run().await;
+    disposal(&stand, &run, &rule)
+        .advance(&identity, &mandate())
+        .await
+        .unwrap();
+    assert_eq!(stand.manifests().len(), 1, "the only copy of what was deleted");
+}
+
+#[tokio::test]
+async fn the_export_of_a_table_that_was_rebuilt_is_kept() {
+    let stand = stand().await;
+    let rule = proved();
+    proved_and_locked(&stand, &rule).await;
+    stand
+        .sql(&format!(
+            "CREATE TABLE rebuilt (LIKE {LOGS} INCLUDING ALL); INSERT INTO rebuilt SELECT * FROM {LOGS} WHERE id % 2 = 0; \
+             DROP TABLE {LOGS}; ALTER TABLE rebuilt RENAME TO {LOGS}"
+        ))
+        .await;
+    assert_eq!(refusal(advance(&stand, &rule).await), "removed");
+    assert_eq!(stand.manifests().len(), 1, "the only copy of half of the rows");
 }
 
 #[tokio::test]
