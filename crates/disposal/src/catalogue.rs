@@ -16,7 +16,7 @@ mod ddl;
 mod read;
 mod sql;
 
-pub use read::{Whereabouts, find, list_tables, read_by_oid, read_table};
+pub use read::{Whereabouts, columns_fingerprint, find, list_tables, read_by_oid, read_table};
 
 /// The schema where detached partitions rest.
 pub const QUARANTINE_SCHEMA: &str = "eidos_quarantine";
@@ -178,6 +178,18 @@ pub enum OnDelete {
     SetDefault,
 }
 
+fn fingerprint(columns: &[ColumnShape]) -> String {
+    let mut hash = Sha256::new();
+    for column in columns {
+        for part in [column.name.as_str(), column.declaration.as_str()] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        hash.update([u8::from(column.nullable), u8::from(column.generated)]);
+    }
+    hex::encode(hash.finalize())
+}
+
 /// A trigger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trigger {
@@ -194,15 +206,7 @@ impl TableShape {
     /// that a column that appears between plan and apply is noticed.
     #[must_use]
     pub fn columns_fingerprint(&self) -> String {
-        let mut hash = Sha256::new();
-        for column in &self.columns {
-            for part in [column.name.as_str(), column.declaration.as_str()] {
-                hash.update((part.len() as u64).to_be_bytes());
-                hash.update(part);
-            }
-            hash.update([u8::from(column.nullable), u8::from(column.generated)]);
-        }
-        hex::encode(hash.finalize())
+        fingerprint(&self.columns)
     }
 
     /// The columns as an archive stores them. Generated ones are among them, as the values they had: what could be

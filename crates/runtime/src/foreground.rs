@@ -9,6 +9,7 @@ use eidos_types::{ExecutionId, Slot};
 use serde_json::Value;
 
 use crate::CancelReason;
+use crate::schedule::has_come;
 use crate::service::Service;
 use crate::work::{Again, Ticked, Work, only};
 
@@ -79,6 +80,9 @@ impl Service {
         job.entry
             .check_params(&request.params)
             .map_err(|problem| BadRunRequest(format!("parameters of {}: {problem}", request.job)))?;
+        if let Some(slot) = request.slot.filter(|_slot| !request.dry_run) {
+            has_come(slot, self.runner.clock.now_ms()).map_err(BadRunRequest)?;
+        }
         let work = Work::Again(Again {
             slots: only(request.slot.unwrap_or_else(|| Slot::at(self.runner.clock.now()))),
             trigger: Trigger::Cli,

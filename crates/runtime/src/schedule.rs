@@ -116,6 +116,19 @@ impl Schedule {
     }
 }
 
+/// How far ahead of this clock a slot that somebody names may be: the clocks of two machines differ a little.
+const AHEAD_MS: i64 = 60_000;
+
+/// Refuses a named slot that has not come: whatever is young now would be old in it. Says so in a sentence.
+pub(crate) fn has_come(slot: Slot, now_ms: i64) -> Result<(), String> {
+    if slot.ms() <= now_ms.saturating_add(AHEAD_MS) {
+        return Ok(());
+    }
+    Err(format!(
+        "slot {slot} lies in the future, and a run works for a slot that has come; only a dry run may look ahead"
+    ))
+}
+
 /// How long to sleep until `slot`, in steps of at most `longest`: the clock is read again after each, so a clock
 /// step, a suspended machine or a changed schedule is noticed.
 pub(crate) fn sleep_until(slot: Option<Slot>, now: DateTime<Utc>, longest: Duration) -> Duration {

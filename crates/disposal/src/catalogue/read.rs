@@ -74,6 +74,15 @@ pub async fn read_by_oid(conn: &mut PgConnection, oid: u32) -> Result<Option<Tab
     }))
 }
 
+/// [`TableShape::columns_fingerprint`] of a table as it is now. Asked in a transaction that has written to the table,
+/// the answer holds until that transaction ends: its lock keeps every ALTER TABLE out.
+///
+/// # Errors
+/// [`DisposalError::Sql`].
+pub async fn columns_fingerprint(conn: &mut PgConnection, oid: u32) -> Result<String, DisposalError> {
+    Ok(super::fingerprint(&columns(conn, oid).await?))
+}
+
 /// All tables of people in this database: for the report of tables without a rule.
 ///
 /// # Errors

@@ -12,7 +12,7 @@ use crate::unit::Unit;
 
 const SERVER: &str = "SELECT pg_is_in_recovery(), (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
 
-/// Refuses a server in recovery, which shows the past, and a clock that is off, which makes young rows old.
+/// Refuses a server in recovery, which shows the past, and a clock or a slot that is ahead, which makes young rows old.
 ///
 /// # Errors
 /// [`DisposalError::Refused`], [`DisposalError::Sql`].
@@ -30,6 +30,17 @@ pub async fn server_is_ready(
             "recovery",
             "the database server is in recovery: it is a replica, or was made one; set databases.<source>.url to the \
              primary",
+        ));
+    }
+    let limit_ms = i64::try_from(settings.clock_skew_limit.as_millis()).unwrap_or(i64::MAX);
+    if ctx.slot().ms() > server_ms.saturating_add(limit_ms) {
+        return Err(DisposalError::refused(
+            "slot",
+            format!(
+                "the slot {} lies in the future: rows that are young now would be old in it. Run for a slot that has come; \
+                 a plan may be made for any",
+                ctx.slot()
+            ),
         ));
     }
     let skew_ms = ctx.clock().now_ms().abs_diff(server_ms);

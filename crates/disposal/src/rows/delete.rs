@@ -9,10 +9,10 @@ use futures::TryStreamExt;
 use serde_json::json;
 use sqlx::AssertSqlSafe;
 
-use super::RowDisposal;
-use super::predicate::{eligible_of, key_columns, key_list, key_literals};
+use super::predicate::{eligible_of, fit_for_deletion, key_columns, key_list, key_literals};
+use super::{RowDisposal, unchanged};
 use crate::DisposalError;
-use crate::catalogue::{TableShape, quoted};
+use crate::catalogue::{self, TableShape, quoted};
 use crate::export::{stored, verified};
 use crate::pace::{Observation, Pace};
 use crate::unit::{self, Change, Unit, UnitState};
@@ -132,6 +132,7 @@ impl RowDisposal<'_> {
             return Ok(match deleted {
                 (0, _) => Deleted::Before,
                 (rows, digest) if rows == segment.rows && digest == segment.digest => {
+                    still_fits(&mut step, unit).await?;
                     step.commit().await?;
                     self.count(unit, rows);
                     Deleted::Rows(rows)
@@ -222,6 +223,7 @@ impl RowDisposal<'_> {
             ));
         }
         if gone > 0 {
+            still_fits(&mut step, unit).await?;
             step.commit().await?;
             self.count(unit, gone.unsigned_abs());
         }
@@ -285,6 +287,18 @@ impl RowDisposal<'_> {
         };
         unit::move_on_recorded(self.ctx, unit, UnitState::Deleted, &change, &act).await
     }
+}
+
+/// Whether the table is still what was planned and exported, asked where the answer cannot change before the commit: the
+/// step has deleted from it, and its lock keeps out whoever would add a column, a trigger or a foreign key.
+async fn still_fits(step: &mut ForeignStep, unit: &Unit) -> Result<(), DisposalError> {
+    let shape = catalogue::read_by_oid(step.conn(), unit.table_oid).await?;
+    let shape = shape.ok_or_else(|| {
+        let table = unit.table.plain();
+        DisposalError::refused("removed", format!("{table} (oid {}) is gone", unit.table_oid))
+    })?;
+    fit_for_deletion(&shape)?;
+    unchanged(unit, &shape)
 }
 
 /// Runs a `COPY (DELETE … RETURNING …)` and hashes what comes back.

@@ -527,6 +527,58 @@ async fn tables_whose_rows_cannot_be_deleted_safely_are_refused_by_name() {
     }
 }
 
+/// The rows are proved by the columns they had. What an ALTER TABLE added meanwhile is in no export.
+#[tokio::test]
+async fn a_column_or_a_cascade_that_comes_between_two_batches_stops_the_deletion() {
+    for (change, label) in [
+        (
+            format!("ALTER TABLE {LOGS} ADD COLUMN extra TEXT DEFAULT 'x'"),
+            "columns",
+        ),
+        (
+            format!(
+                "CREATE TABLE notes (log_id BIGINT, lang TEXT, FOREIGN KEY (log_id, lang) REFERENCES {LOGS} ON DELETE CASCADE)"
+            ),
+            "cascade",
+        ),
+    ] {
+        for rule in [proved(), rule(None)] {
+            let stand = stand().await;
+            let identity = january(&stand, &rule).await;
+            let run = stand.run().await;
+            // The second segment waits for this row. The change is made by whoever holds it, so it comes before that one.
+            let mut holder = stand.books.pool().begin().await.unwrap();
+            let lock = format!("SELECT id FROM {LOGS} WHERE id = 101 FOR UPDATE");
+            sqlx::query(AssertSqlSafe(lock))
+                .fetch_all(&mut *holder)
+                .await
+                .unwrap();
+            let disposal = disposal(&stand, &run, &rule);
+            let mandate = mandate();
+            let deleting = disposal.advance(&identity, &mandate);
+            let altering = async {
+                let begun = due(&stand).await;
+                eidos_testkit::eventually("the first batch is gone", Duration::from_secs(20), async || {
+                    if due(&stand).await < begun {
+                        Ok(())
+                    } else {
+                        Err("not yet")
+                    }
+                })
+                .await;
+                sqlx::raw_sql(AssertSqlSafe(change.clone()))
+                    .execute(&mut *holder)
+                    .await
+                    .unwrap();
+                holder.commit().await.unwrap();
+            };
+            let (outcome, ()) = tokio::join!(deleting, altering);
+            assert_eq!(refusal(outcome), label);
+            assert!(due(&stand).await > 0, "row 101 at least is there");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_plan_that_no_longer_fits_is_refused() {
     let stand = stand().await;

@@ -29,6 +29,7 @@ pub(crate) use views::{
 use crate::CancelReason;
 use crate::registry::{RegisteredJob, Registry};
 use crate::running::Running;
+use crate::schedule::has_come;
 use crate::sql;
 
 /// Longest idempotency key (`VARCHAR(200)`).
@@ -109,6 +110,9 @@ impl Api {
         job.entry
             .check_params(&params)
             .map_err(|problem| ApiError::Invalid(format!("params of {name}: {problem}")))?;
+        if let Some(slot) = input.slot.filter(|_slot| !input.dry_run) {
+            has_come(slot, self.clock.now_ms()).map_err(ApiError::Invalid)?;
+        }
         let key = key(input.idempotency_key)?;
         let request = TriggerRequest {
             job: job.name.clone(),

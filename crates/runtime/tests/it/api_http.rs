@@ -122,6 +122,14 @@ async fn every_refusal_is_a_problem_with_its_status() {
             StatusCode::UNPROCESSABLE_ENTITY,
         ),
         (
+            post(
+                "/v1/jobs/fine/trigger",
+                OPERATOR,
+                r#"{"slot":"2062-01-01T00:00:00Z"}"#,
+            ),
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ),
+        (
             post("/v1/jobs/fine/pause", OPERATOR, "{}"),
             StatusCode::UNPROCESSABLE_ENTITY,
         ),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use eidos_core::fence::{ForeignFence, ForeignStep};
 use eidos_core::ident::SqlIdent;
-use eidos_disposal::DisposalError;
+use eidos_disposal::{DisposalError, catalogue};
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::domain::statement::{Pick, Statements};
@@ -45,11 +45,17 @@ pub enum Moved {
     Frozen,
     /// A row stayed locked for as long as we wait.
     Locked,
+    /// The hot table has other columns than when the statement was made: what was added would be lost. Nothing moved.
+    ColumnsChanged,
 }
 
 /// What one batch works with.
 #[derive(Debug, Clone, Copy)]
 pub struct Batch<'a> {
+    /// The hot table's identity.
+    pub table_oid: u32,
+    /// `TableShape::columns_fingerprint` of the columns that the statements name.
+    pub columns: &'a str,
     /// Rows completed before this move, epoch ms.
     pub before_ms: i64,
     /// Ids that stay.
@@ -80,7 +86,7 @@ pub async fn move_next(
         .bind(batch.stay)
         .bind(batch.now_ms);
     let outcome = query.fetch_one(step.conn()).await;
-    finish(step, statements, outcome).await
+    finish(step, statements, batch, outcome).await
 }
 
 /// Moves the rows `ids` that may move, waiting for each lock up to `lock_timeout`.
@@ -105,15 +111,16 @@ pub async fn move_these(
         .bind(batch.stay)
         .bind(batch.now_ms);
     let outcome = query.fetch_one(step.conn()).await;
-    finish(step, statements, outcome).await
+    finish(step, statements, batch, outcome).await
 }
 
 /// picked, gone, stored; completion and id of the last picked.
 type Counts = (i64, i64, i64, Option<i64>, Option<i64>);
 
 async fn finish(
-    step: ForeignStep,
+    mut step: ForeignStep,
     statements: &Statements<'_>,
+    batch: Batch<'_>,
     outcome: Result<Counts, sqlx::Error>,
 ) -> Result<Moved, DisposalError> {
     let table = &statements.rule.table;
@@ -138,6 +145,9 @@ async fn finish(
         ));
     }
     if picked > 0 {
+        if columns_changed(&mut step, batch).await? {
+            return Ok(Moved::ColumnsChanged);
+        }
         step.commit().await?;
     }
     Ok(Moved::Rows {
@@ -146,6 +156,13 @@ async fn finish(
             .zip(id)
             .map(|(completed_ms, id)| Position { completed_ms, id }),
     })
+}
+
+/// Asked after rows were deleted: the lock on the table keeps every ALTER TABLE out until the step ends, and whatever was
+/// altered before is seen.
+async fn columns_changed(step: &mut ForeignStep, batch: Batch<'_>) -> Result<bool, DisposalError> {
+    let now = catalogue::columns_fingerprint(step.conn(), batch.table_oid).await?;
+    Ok(now != batch.columns)
 }
 
 /// Endings of the move statement that are answers.
@@ -164,6 +181,8 @@ fn ended(error: sqlx::Error, table: &SqlIdent) -> Result<Moved, DisposalError> {
 /// What became of rows whose copy is in the archive.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Settled {
+    /// The hot table has other columns than the statements name; nothing was removed.
+    pub columns_changed: bool,
     /// Rows whose copy was equal in every byte: gone from the hot table.
     pub removed: Vec<i64>,
     /// Rows whose copy says something else: they stay.
@@ -200,10 +219,20 @@ pub async fn settle_copies(
             .fetch_one(step.conn())
             .await
             .map_err(|error| sql_error("compare rows with their copies", table, error))?;
+    if columns_changed(&mut step, batch).await? {
+        return Ok(Settled {
+            columns_changed: true,
+            ..Settled::default()
+        });
+    }
     if !removed.is_empty() {
         step.commit().await?;
     }
-    Ok(Settled { removed, differing })
+    Ok(Settled {
+        columns_changed: false,
+        removed,
+        differing,
+    })
 }
 
 /// The next rows that may move, without locking them.

@@ -28,7 +28,7 @@ async fn aged(rows: i64, yaml: &str) -> Stand {
 async fn gone(rows: i64) -> Stand {
     let stand = aged(rows, "").await;
     stand.archive().await;
-    stand.archive_at(at("2026-11-30T03:00:00Z")).await.unwrap();
+    stand.archive_at(at("2026-10-30T03:00:00Z")).await.unwrap();
     stand
 }
 
@@ -76,9 +76,9 @@ async fn an_expired_month_rests_in_quarantine_and_is_dropped_after_it() {
     assert!(resting.starts_with("eidos_quarantine."), "{resting}");
     assert_eq!(stand.count(&resting).await, 200);
 
-    stand.archive_at(at("2026-11-27T03:00:00Z")).await.unwrap();
+    stand.archive_at(at("2026-10-27T03:00:00Z")).await.unwrap();
     assert_eq!(state(&stand).await, "quarantined", "seven days are not over");
-    stand.archive_at(at("2026-11-29T03:00:00Z")).await.unwrap();
+    stand.archive_at(at("2026-10-29T03:00:00Z")).await.unwrap();
     assert_eq!(state(&stand).await, "dropped");
     assert_eq!(
         stand
@@ -292,7 +292,7 @@ async fn a_hold_on_the_hot_table_keeps_its_archived_rows_too() {
         report.plan.items.iter().any(|item| item.blocked.is_some()),
         "{report:#?}"
     );
-    stand.archive_at(at("2027-03-01T03:00:00Z")).await.unwrap();
+    stand.archive_at(at("2026-11-20T03:00:00Z")).await.unwrap();
     assert_eq!(stand.count(&format!("{ARCHIVE}_2023_05")).await, 50);
 }
 
@@ -306,7 +306,7 @@ async fn months_wait_for_a_person_where_the_setting_says_so() {
             .await,
         0
     );
-    let args = ["plan", "--format", "json", "--slot", "2026-11-21T03:00:00Z"];
+    let args = ["plan", "--format", "json", "--slot", "2026-10-21T03:00:00Z"];
     let child = crate::process::run_when_free(&stand, &args, &[]).await;
     let digest = crate::process::report_of(&child)["plan"]["digest"]
         .as_str()
@@ -324,14 +324,14 @@ async fn late_rows_of_a_month_that_is_leaving_wait_in_the_hot_table() {
     let report = stand.archive_at(slot()).await.unwrap();
     assert_eq!(report.tables[1].waiting.len(), 1, "{report:#?}");
     assert_eq!(stand.count(ORDERS).await, 5);
-    stand.archive_at(at("2026-11-30T03:00:00Z")).await.unwrap();
+    stand.archive_at(at("2026-10-30T03:00:00Z")).await.unwrap();
     assert_eq!(
         stand.count(ORDERS).await,
         0,
         "after the drop they follow, into a month of their own"
     );
-    stand.archive_at(at("2026-12-01T03:00:00Z")).await.unwrap();
-    stand.archive_at(at("2026-12-20T03:00:00Z")).await.unwrap();
+    stand.archive_at(at("2026-11-01T03:00:00Z")).await.unwrap();
+    stand.archive_at(at("2026-11-20T03:00:00Z")).await.unwrap();
     let restored = stand
         .restore(json!({"table": ARCHIVE, "range": "2023-05"}))
         .await

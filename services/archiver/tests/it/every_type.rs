@@ -97,7 +97,7 @@ async fn dispose(stand: &Stand) -> Unit {
         .unwrap()
         .unit;
     let later = stand
-        .context("data-cleanup", at("2026-11-30T03:00:00Z"), false, &Value::Null)
+        .context("data-cleanup", at("2026-10-30T03:00:00Z"), false, &Value::Null)
         .await;
     let fence = later.raised_in(&stand.foreign).await.unwrap();
     means.disposal(&later, &fence).resume(resting).await.unwrap().unit

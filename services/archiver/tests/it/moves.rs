@@ -3,7 +3,7 @@
 use crate::stand::{ORDERS, Stand, TRADES, archive, at};
 
 const OLD: &str = "2026-08-15T12:00:00Z";
-const YOUNG: &str = "2026-11-10T12:00:00Z";
+const YOUNG: &str = "2026-10-10T12:00:00Z";
 
 #[tokio::test]
 async fn finished_rows_move_with_every_value_and_the_rest_stays() {

@@ -61,6 +61,40 @@ async fn copies_of_more_rows_than_a_batch_has_are_settled_in_one_run() {
     assert_eq!(stand.count(&archive(ORDERS)).await, 61);
 }
 
+/// A column that is added while a run moves rows goes with every row that is moved after it.
+#[tokio::test]
+async fn a_column_that_is_added_during_a_run_is_not_left_behind() {
+    let stand = Stand::with("jobs: { archive-data: { batch_rows: 10, sleep_ms: 20 } }\n").await;
+    stand.orders(1, 300, 3, OLD).await;
+    let run = stand.archive_at(slot());
+    let altering = async {
+        eidos_testkit::eventually("a batch is gone", Duration::from_secs(20), async || {
+            if stand.count(ORDERS).await < 300 {
+                Ok(())
+            } else {
+                Err("not yet")
+            }
+        })
+        .await;
+        stand
+            .sql(&format!("ALTER TABLE {ORDERS} ADD COLUMN fee_tier INT DEFAULT 7"))
+            .await;
+        stand.count(ORDERS).await
+    };
+    let (outcome, left) = tokio::join!(run, altering);
+    let error = outcome.unwrap_err();
+    assert!(matches!(error.without_report(), JobError::Retry(_)), "{error}");
+    assert!(left > 0, "the column came too late to prove anything");
+    assert_eq!(
+        stand.count(ORDERS).await,
+        left,
+        "nothing moved without the column"
+    );
+    assert_eq!(stand.archive().await.tables[1].moved, left.unsigned_abs());
+    let kept = format!("{} WHERE fee_tier = 7", archive(ORDERS));
+    assert_eq!(stand.count(&kept).await, left);
+}
+
 #[tokio::test]
 async fn locked_rows_are_stepped_over_tried_again_and_reported() {
     let stand = Stand::new().await;

@@ -11,7 +11,7 @@ const OLD: &str = "2026-08-15T12:00:00Z";
 async fn planned(stand: &Stand) -> String {
     let child = run_when_free(
         stand,
-        &["plan", "--format", "json", "--slot", "2026-11-21T03:00:00Z"],
+        &["plan", "--format", "json", "--slot", "2026-10-21T03:00:00Z"],
         &[],
     )
     .await;
@@ -23,7 +23,7 @@ async fn a_plan_changes_nothing_and_is_applied_as_it_was_read() {
     let stand = Stand::new().await;
     stand.orders(1, 100, 3, OLD).await;
     let (status, child) = stand
-        .command(&["plan", "--slot", "2026-11-21T03:00:00Z"], &[])
+        .command(&["plan", "--slot", "2026-10-21T03:00:00Z"], &[])
         .run(WITHIN)
         .await;
     assert!(status.success(), "{}", child.stderr());

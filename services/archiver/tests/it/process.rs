@@ -21,7 +21,7 @@ const RUN: [&str; 6] = [
     "run",
     "archive-data",
     "--slot",
-    "2026-11-21T03:00:00Z",
+    "2026-10-21T03:00:00Z",
     "--format",
     "json",
 ];

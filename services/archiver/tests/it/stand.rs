@@ -30,7 +30,7 @@ pub(crate) fn archive(table: &str) -> String {
 
 /// The slot of most tests.
 pub(crate) fn slot() -> Slot {
-    at("2026-11-21T03:00:00Z")
+    at("2026-10-21T03:00:00Z")
 }
 
 pub(crate) fn at(text: &str) -> Slot {

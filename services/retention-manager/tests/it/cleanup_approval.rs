@@ -94,7 +94,12 @@ async fn a_stale_plan_is_refused_before_the_first_act() {
         "ALTER TABLE eidos_chain_deposit_records ADD COLUMN memo TEXT",
     )
     .await;
-    refused(&job, &digest, "columns fingerprint").await;
+    refused(
+        &job,
+        &digest,
+        "the columns of eidos_chain_deposit_records_2023_11",
+    )
+    .await;
 
     let digest = ground.plan(&job, SLOT).await.plan.digest;
     let mut changed = reserved();

@@ -41,6 +41,8 @@ pub(super) struct Mover<'a> {
     pub(super) fence: &'a ForeignFence,
     pub(super) table: &'a Surveyed,
     pub(super) mandate: &'a Mandate,
+    /// The fingerprint of the columns that move.
+    columns: String,
     stay: Vec<i64>,
     held: Vec<(i64, i64)>,
     held_at: Instant,
@@ -78,6 +80,7 @@ impl<'a> Mover<'a> {
             unnoted: BTreeMap::new(),
             ready: BTreeSet::new(),
             last: None,
+            columns: table.shape.columns_fingerprint(),
             stay: Vec::new(),
             report: TableReport::new(table),
             job,
@@ -195,6 +198,7 @@ impl<'a> Mover<'a> {
                     self.wait_for(month, "its archive partition is frozen");
                     return Ok(None);
                 }
+                Moved::ColumnsChanged => return Err(self.columns_changed()),
                 // Somebody holds the table itself, not a row.
                 Moved::Locked => return Err(JobError::retry(TableLocked(self.table.rule.table.to_string()))),
             }
@@ -255,6 +259,9 @@ impl<'a> Mover<'a> {
     async fn settle(&mut self, before_ms: i64, from: Position, rows: u32) -> Result<bool, JobError> {
         let settled =
             batch::settle_copies(self.fence, &self.statements(), self.batch(before_ms), from, rows).await?;
+        if settled.columns_changed {
+            return Err(self.columns_changed());
+        }
         if settled.removed.is_empty() && settled.differing.is_empty() {
             return Ok(false);
         }
@@ -272,6 +279,11 @@ impl<'a> Mover<'a> {
         self.stay.extend(settled.differing);
         self.stay.sort_unstable();
         Ok(true)
+    }
+
+    /// The next attempt reads the table anew and gives the archive the same columns first.
+    fn columns_changed(&self) -> JobError {
+        JobError::retry(ColumnsChanged(self.table.rule.table.to_string()))
     }
 
     fn another_copy(&self) -> DisposalError {
@@ -314,6 +326,7 @@ impl<'a> Mover<'a> {
                     allowance.rows = allowance.rows.saturating_sub(count);
                 }
                 Moved::Locked => self.report.locked += 1,
+                Moved::ColumnsChanged => return Err(self.columns_changed()),
                 // The next run meets it in its first pass and settles it there.
                 Moved::CopyExists | Moved::Frozen => self.report.left_for_next += 1,
             }
@@ -380,12 +393,21 @@ impl<'a> Mover<'a> {
 
     fn batch(&self, before_ms: i64) -> Batch<'_> {
         Batch {
+            table_oid: self.table.shape.oid,
+            columns: &self.columns,
             before_ms,
             stay: &self.stay,
             now_ms: self.ctx.clock().now().timestamp_millis(),
         }
     }
 }
+
+/// An ALTER TABLE between two batches.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the columns of {0} changed during the run; the batch was rolled back, so that nothing of a row is left behind"
+)]
+struct ColumnsChanged(String);
 
 /// A lock on the whole table.
 #[derive(Debug, thiserror::Error)]
