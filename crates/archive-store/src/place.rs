@@ -42,7 +42,9 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) fn parse(url: &str) -> Result<Self, StoreProblem> {
         let refuse = |reason: &str, fix: &str| {
-            let shown = eidos_settings::secret::shown("archive_store.place", url);
+            // What stands behind a ? is a signature more often than not.
+            let plain = url.split(['?', '#']).next().unwrap_or_default();
+            let shown = eidos_settings::secret::shown("archive_store.place", plain);
             Err(StoreProblem::new("url", shown, reason, fix))
         };
         let Some((scheme, rest)) = url.split_once("://") else {
@@ -166,6 +168,8 @@ mod tests {
             "s3://bucket/../other",
             "s3://bucket/a?x=y",
             "s3://user:hunter2@bucket/a",
+            "az://archive?sv=2024-11-04&sig=hunter2",
+            "https://archive.example/a#hunter2",
             "s3://host:9000/a",
             "s3://bucket/%2e%2e",
             "file:///var/./x",

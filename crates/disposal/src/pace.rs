@@ -4,11 +4,11 @@
 //! replica that lags, autovacuum or somebody's lock waiting on the table), faster little by little when nothing does; and
 //! never busy for more than a share of the time.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use eidos_settings::{Problems, duration_text};
 use serde::{Deserialize, Serialize};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 
 use crate::DisposalError;
 use crate::catalogue::Relation;
@@ -151,6 +151,12 @@ impl Pace {
         }
     }
 
+    /// Whether what the database shows makes a difference.
+    #[must_use]
+    pub fn is_adaptive(&self) -> bool {
+        self.settings.mode == PaceMode::Adaptive
+    }
+
     /// What comes after a batch.
     pub fn next(&mut self, seen: &Observation) -> Next {
         if self.settings.mode == PaceMode::Fixed {
@@ -207,6 +213,40 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros())
         .unwrap_or(u64::MAX)
         .min(3_600_000_000)
+}
+
+/// How often a server is looked at between batches.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What was seen last, looked at anew now and then.
+#[derive(Debug, Clone, Default)]
+pub struct Watch {
+    looked_at: Option<Instant>,
+    seen: Observation,
+}
+
+impl Watch {
+    /// How the server and the table are doing, at most a second old, after a batch that took `batch`.
+    ///
+    /// # Errors
+    /// [`DisposalError::Sql`].
+    pub async fn after(
+        &mut self,
+        batch: Duration,
+        pool: &PgPool,
+        table: &Relation,
+    ) -> Result<Observation, DisposalError> {
+        if self.looked_at.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
+            let mut conn = pool
+                .acquire()
+                .await
+                .map_err(DisposalError::sql("get a connection to a source database"))?;
+            self.seen = observe(&mut conn, table).await?;
+            self.looked_at = Some(Instant::now());
+        }
+        self.seen.batch = batch;
+        Ok(self.seen)
+    }
 }
 
 const OBSERVE: &str = "\

@@ -29,7 +29,7 @@ use eidos_telemetry::metric;
 use sqlx::PgPool;
 
 use crate::DisposalError;
-use crate::catalogue::{self, Whereabouts};
+use crate::catalogue::{self, Relation, Whereabouts};
 use crate::settings::DisposalSettings;
 use crate::unit::{self, Change, Mandate, Unit, UnitState};
 
@@ -44,6 +44,7 @@ mod identity;
 mod locks;
 mod recover;
 
+pub(crate) use begin::of_another_job;
 pub use checks::server_is_ready;
 pub use identity::PartitionIdentity;
 pub use recover::Recovered;
@@ -59,6 +60,8 @@ pub struct PartitionPolicy {
     pub archive: Option<ArchiveFormat>,
     /// Days a detached partition rests before it is dropped.
     pub quarantine_days: u32,
+    /// Tables whose holds keep these partitions too, by the same times: the one their rows came from.
+    pub held_with: Vec<Relation>,
 }
 
 /// How many partitions one run may still drop, all tables together.

@@ -127,6 +127,9 @@ impl RowDisposal<'_> {
         let table = unit.table.plain();
         let outcome = async {
             let shape = self.shape(unit.table_oid, &unit.table.plain()).await?;
+            if let Some(reason) = self.outlived(&unit, &shape.columns_fingerprint()) {
+                return self.closed(unit, reason).await;
+            }
             self.drive(unit, &shape).await
         };
         self.counted(&table, outcome.await)
@@ -141,7 +144,9 @@ impl RowDisposal<'_> {
         let mut done = Vec::new();
         let read = self.ctx.jobs_db().control();
         for open in unit::list_open(read, self.rule.source, Some(table)).await? {
-            let interrupted = open.kind == UnitKind::Rows && open.state == UnitState::Exporting;
+            let interrupted = open.kind == UnitKind::Rows
+                && open.state == UnitState::Exporting
+                && open.job_name == self.ctx.job().as_str();
             if interrupted && !self.still_there(&open).await? {
                 done.push(format!(
                     "kept the interrupted export of {}: its table is gone, and this may be the only copy of some rows",
@@ -202,14 +207,51 @@ impl RowDisposal<'_> {
         let read = self.ctx.jobs_db().control();
         let open = unit::open_of(read, self.rule.source, &identity.table, &identity.unit_name()).await?;
         match open {
+            Some(unit) if unit.job_name != self.ctx.job().as_str() => {
+                Err(crate::partition::of_another_job(&unit))
+            }
             Some(unit) if unit.table_oid != identity.table_oid => self.of_another_table(&unit).await,
             // What is in its folder was never proved.
             Some(unit) if unit.state == UnitState::Exporting => {
                 self.abandon(&unit, "its export was interrupted").await?;
                 Ok(None)
             }
-            open => Ok(open),
+            Some(unit) => match self.outlived(&unit, &identity.columns_fingerprint) {
+                Some(reason) => {
+                    self.closed(unit, reason).await?;
+                    Ok(None)
+                }
+                None => Ok(Some(unit)),
+            },
+            None => Ok(None),
         }
+    }
+
+    /// Why a unit cannot be finished as it was begun, if it cannot: what is left of the month begins again.
+    fn outlived(&self, unit: &Unit, columns: &str) -> Option<&'static str> {
+        if unit.columns_fingerprint != columns {
+            Some("the table's columns changed since it was planned and exported")
+        } else if !unit.archived && self.rule.archive.is_some() {
+            Some("the rule demands an export by now")
+        } else {
+            None
+        }
+    }
+
+    /// Ends a unit before its time. What was deleted stays in its export; what was not is due as before.
+    async fn closed(&self, unit: Unit, reason: &str) -> Result<RowOutcome, DisposalError> {
+        let left = format!("{reason}; what is left is due as it is now");
+        let unit = if unit.state < UnitState::Deleting {
+            self.abandon(&unit, &left).await?;
+            unit
+        } else {
+            self.settled(&unit, 0, Some(left.clone())).await?
+        };
+        Ok(RowOutcome {
+            unit,
+            deleted: 0,
+            left: Some(left),
+        })
     }
 
     /// The table was rebuilt under its name. Only a unit that has no copy of anything yields to the new one: the rows of

@@ -110,6 +110,10 @@ impl Course<'_> {
         let thread = tokio::task::spawn_blocking(move || encode(encoder, chunks_in, &ready));
         let (fed, uploaded) = tokio::join!(self.feed(rows, chunks), self.upload(ready_in));
         let ended = thread.await.map_err(|error| StoreError::task(&error))?;
+        // Whatever else went wrong: it decides that the folder is somebody else's.
+        if let Err(conflict @ StoreError::Conflict { .. }) = uploaded {
+            return Err(conflict);
+        }
         if cancel.is_cancelled() {
             return Err(StoreError::Cancelled);
         }
@@ -171,7 +175,10 @@ impl Course<'_> {
                 Some(done) = under_way.next(), if !under_way.is_empty() => match done {
                     Ok(part) => parts.push(part),
                     Err(error) => {
-                        failed.get_or_insert(error);
+                        match &failed {
+                            Some(_) if !matches!(error, StoreError::Conflict { .. }) => {}
+                            _ => failed = Some(error),
+                        }
                         self.stop.cancel();
                         ready.close();
                     }

@@ -21,6 +21,7 @@ impl PartitionDisposal<'_> {
         let open = unit::open_of(pool, self.policy.source, &identity.table, name).await?;
         match open {
             None => self.begin(identity, mandate).await,
+            Some(unit) if unit.job_name != self.ctx.job().as_str() => Err(of_another_job(&unit)),
             Some(unit) if unit.table_oid != identity.partition_oid => {
                 // Only what has nothing to lose yields to a namesake.
                 self.abandon(&unit, "another table has its name now").await?;
@@ -31,8 +32,31 @@ impl PartitionDisposal<'_> {
                     .await?;
                 self.begin(identity, mandate).await
             }
+            Some(unit) if self.may_begin_anew(&unit).await? => {
+                let reason = "its columns changed since; it begins again with those it has now";
+                if unit.state == UnitState::Verified {
+                    self.abandon_attached(&unit, reason).await?;
+                } else {
+                    self.abandon(&unit, reason).await?;
+                }
+                self.begin(identity, mandate).await
+            }
             Some(unit) => self.restarted(unit).await,
         }
+    }
+
+    /// Whether the unit's table has other columns than when the unit began, and all its rows are still attached: whoever
+    /// planned it anew has seen the new columns ([`Self::begin`] compares them with the plan).
+    async fn may_begin_anew(&self, unit: &Unit) -> Result<bool, DisposalError> {
+        if unit.state > UnitState::Verified || unit.state == UnitState::Exporting {
+            return Ok(false);
+        }
+        let mut conn = self.reader().await?;
+        let attached = catalogue::find(&mut conn, unit.table_oid)
+            .await?
+            .is_some_and(|found| found.parent.is_some() && !found.pending_detach);
+        let columns = catalogue::columns_fingerprint(&mut conn, unit.table_oid).await?;
+        Ok(attached && columns != unit.columns_fingerprint)
     }
 
     /// A unit that was exporting when its run ended begins again: what is in its folder was never proved, and a node
@@ -83,6 +107,10 @@ impl PartitionDisposal<'_> {
                 "kind",
                 format!("{what} is no ordinary table (partitioned again, or foreign) and is not disposed of"),
             ));
+        }
+        if identity.archive.is_some() {
+            // Said before anything is frozen.
+            own.archive_columns()?;
         }
         self.create(&NewUnit {
             unit_id: self.new_id(),
@@ -200,6 +228,22 @@ impl PartitionDisposal<'_> {
 fn folder_of(unit: &Unit) -> Result<UnitFolder, StoreError> {
     let table = TableFolder::new(unit.source.as_str(), &unit.table.schema, &unit.table.name)?;
     UnitFolder::new(table, &unit.unit_name, unit.unit_id)
+}
+
+/// Another job disposes of the same table.
+pub(crate) fn of_another_job(unit: &Unit) -> DisposalError {
+    DisposalError::refused(
+        "open",
+        format!(
+            "{} of {} is on its way out by job {} already (unit {}, {}): one table is disposed of by one job. Remove it \
+             from the settings of one of them",
+            unit.unit_name,
+            unit.table.plain(),
+            unit.job_name,
+            unit.unit_id,
+            unit.state
+        ),
+    )
 }
 
 /// The table of a unit was removed by somebody else.

@@ -57,17 +57,18 @@ pub async fn server_is_ready(
 }
 
 impl PartitionDisposal<'_> {
-    /// A hold beats every rule (ruling 37).
+    /// A hold beats every rule (ruling 37). Asked before work is begun, and again as the last thing before rows leave
+    /// their table or the table goes: what lies between takes as long as reading an export.
     pub(super) async fn not_held(&self, unit: &Unit) -> Result<(), DisposalError> {
         let pool = self.ctx.jobs_db().control();
         let window = (unit.lower_ms, unit.upper_ms);
-        match hold::active(pool, unit.source, &unit.table, window)
-            .await?
-            .first()
-        {
-            None => Ok(()),
-            Some(hold) => Err(refused("hold", unit, &format!("stays: {}", hold.sentence()))),
+        for table in std::iter::once(&unit.table).chain(&self.policy.held_with) {
+            let holds = hold::active(pool, unit.source, table, window).await?;
+            if let Some(hold) = holds.first() {
+                return Err(refused("hold", unit, &format!("stays: {}", hold.sentence())));
+            }
         }
+        Ok(())
     }
 
     /// The partition as it hangs on its parent, if it may be taken from there.

@@ -155,6 +155,7 @@ impl PartitionDisposal<'_> {
         let conn = step.conn();
         checks::server_is_ready(conn, self.ctx, self.settings).await?;
         let (shape, partition) = self.detachable(conn, unit, parent).await?;
+        self.not_held(unit).await?;
         let default = shape
             .partitioning
             .as_ref()
@@ -199,6 +200,7 @@ impl PartitionDisposal<'_> {
     ) -> Result<(), DisposalError> {
         let mut pooled = self.reader().await?;
         let (shape, partition) = self.detachable(&mut pooled, unit, parent).await?;
+        self.not_held(unit).await?;
         let layout = shape.partitioning.as_ref();
         if layout.is_none_or(|layout| layout.default.is_some()) || (unit.archived && !partition.frozen) {
             return Err(busy);

@@ -2,8 +2,8 @@
 //!
 //! In this order, and any doubt ends it: no hold; the export is read in full, once more, because an object can rot in
 //! the days of quarantine; `dropping` is written down; then, in one fenced transaction: the server's clock and role; EXCLUSIVE on the
-//! resting table, so that nobody writes; the columns; every row digested, on another connection, and compared with the
-//! export; DROP. So no row can come between the proof and the act.
+//! resting table, so that nobody writes; where it is; the columns; every row digested, on another connection, and compared with the
+//! export; once more no hold; DROP. So no row can come between the proof and the act.
 //!
 //! A crash before the commit leaves the table, after it no table, and the unit `dropping` in both cases: the next run
 //! looks whether the table is there. A table that vanished while its unit was still `quarantined` was removed by
@@ -88,12 +88,17 @@ impl PartitionDisposal<'_> {
         Patience::begin(self.settings)
             .run(conn, "lock a table in quarantine", &lock)
             .await?;
+        // Who held it while we waited may have attached it again or taken it out.
+        let found = catalogue::find(conn, unit.table_oid).await?;
+        let found = found.ok_or_else(|| super::begin::removed(unit))?;
+        resting_place(unit, &found)?;
         let own = self.unchanged(conn, unit).await?;
         if let Some(key) = own.referenced_by.first() {
             return Err(checks::referenced(unit, key));
         }
         let found = self.while_held(&mut step, self.content_now(unit, &own)).await?;
         same_rows(unit, found)?;
+        self.not_held(unit).await?;
         // Dropping a table with foreign keys locks the tables they reference: briefly, or not at all.
         let drop = format!("DROP TABLE {}", own.relation);
         Patience::begin(self.settings)

@@ -17,8 +17,8 @@ const NEWEST: &str = "\
 /// The newest plan of `job` with this digest.
 ///
 /// # Errors
-/// [`DisposalError::Refused`] when there is none, when it is older than `max_age`, or when what is stored does not have
-/// the digest it claims; [`DisposalError::Sql`].
+/// [`DisposalError::Refused`] when there is none, when it is older than `max_age`, when its slot has not come, or when what
+/// is stored does not have the digest it claims; [`DisposalError::Sql`].
 pub async fn find_planned(
     pool: &PgPool,
     job: &str,
@@ -54,6 +54,12 @@ pub async fn find_planned(
         return Err(refused(format!(
             "the stored plan '{wanted}' was changed after it was made; look into the history of executions, and make a \
              new one"
+        )));
+    }
+    if plan.slot.instant() > now {
+        return Err(refused(format!(
+            "the plan '{wanted}' looks ahead to slot {}; it can be carried out when that has come",
+            plan.slot
         )));
     }
     Ok(plan)

@@ -12,9 +12,9 @@ use sqlx::AssertSqlSafe;
 use super::predicate::{eligible_of, fit_for_deletion, key_columns, key_list, key_literals};
 use super::{RowDisposal, unchanged};
 use crate::DisposalError;
-use crate::catalogue::{self, TableShape, quoted};
+use crate::catalogue::{self, Relation, TableShape, quoted};
 use crate::export::{stored, verified};
-use crate::pace::{Observation, Pace};
+use crate::pace::{Observation, Pace, Watch};
 use crate::unit::{self, Change, Unit, UnitState};
 
 /// How often rows that somebody else has locked are asked for in one run.
@@ -52,6 +52,7 @@ impl RowDisposal<'_> {
     ) -> Result<(Unit, u64, Option<String>), DisposalError> {
         let segments = self.proved_segments(unit).await?;
         let mut pace = Pace::new(&self.settings.pace, self.rule.batch_rows, self.rule.sleep);
+        let mut watch = Watch::default();
         let (mut deleted, mut changed) = (0, Vec::new());
         for segment in &segments {
             self.ctx.check_cancelled()?;
@@ -62,7 +63,7 @@ impl RowDisposal<'_> {
                 Deleted::Before => {}
                 Deleted::Changed => changed.push(segment),
             }
-            self.rest(&mut pace, began).await?;
+            self.rest(&mut pace, &mut watch, &shape.relation, began).await?;
         }
         // The unit is settled, and its export kept, also when every segment changed: one that an earlier run deleted looks
         // changed as well once another row has come into its range, and then the export is the only copy.
@@ -149,6 +150,7 @@ impl RowDisposal<'_> {
         shape: &TableShape,
     ) -> Result<(Unit, u64, Option<String>), DisposalError> {
         let mut pace = Pace::new(&self.settings.pace, self.rule.batch_rows, self.rule.sleep);
+        let mut watch = Watch::default();
         let mut rows = self.rule.batch_rows;
         let mut deleted = 0;
         // First what nobody holds; then what is left, waiting for each lock a moment.
@@ -169,7 +171,7 @@ impl RowDisposal<'_> {
                     Err(error) if is_locked(&error) => return Err(locked(unit)),
                     Err(error) => return Err(error),
                 }
-                rows = self.rest(&mut pace, began).await?;
+                rows = self.rest(&mut pace, &mut watch, &shape.relation, began).await?;
             }
         }
         let settled = self.settled(unit, deleted, None).await?;
@@ -244,10 +246,17 @@ impl RowDisposal<'_> {
     }
 
     /// The pause after a batch; returns the size of the next one.
-    async fn rest(&self, pace: &mut Pace, began: Instant) -> Result<u32, DisposalError> {
-        let seen = Observation {
-            batch: began.elapsed(),
-            ..Observation::default()
+    async fn rest(
+        &self,
+        pace: &mut Pace,
+        watch: &mut Watch,
+        table: &Relation,
+        began: Instant,
+    ) -> Result<u32, DisposalError> {
+        let seen = if pace.is_adaptive() {
+            watch.after(began.elapsed(), self.foreign.pool(), table).await?
+        } else {
+            Observation::default()
         };
         let next = pace.next(&seen);
         if !next.pause.is_zero() {
@@ -262,7 +271,7 @@ impl RowDisposal<'_> {
     }
 
     /// The unit is done; what it says about its rows is what was exported, or what was deleted where nothing was.
-    async fn settled(
+    pub(super) async fn settled(
         &self,
         unit: &Unit,
         deleted: u64,

@@ -69,6 +69,7 @@ async fn a_table_is_read_exactly() {
         source: SourceName::Risk,
         archive: None,
         quarantine_days: 7,
+        held_with: Vec::new(),
     };
     let shape = stand.shape().await;
     let open = &shape.partitioning.as_ref().unwrap().partitions[0];

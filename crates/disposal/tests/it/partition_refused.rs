@@ -1,10 +1,13 @@
 //! Every reason to leave a partition alone.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::TimeDelta;
-use eidos_disposal::unit::{self, Change, NewUnit, UnitState};
+use eidos_disposal::catalogue;
+use eidos_disposal::unit::{self, Change, NewUnit, Unit, UnitState};
 use eidos_types::SystemClock;
+use sqlx::AssertSqlSafe;
 
 use crate::stand::{JANUARY, MONTHS, Stand, TABLE, mandate, refusal};
 
@@ -107,25 +110,140 @@ async fn a_column_that_appears_after_the_plan_after_the_export_or_in_quarantine_
         "changed"
     );
     stand.verified().await;
+    let run = stand.run().await;
+    let planned = stand.identity(&run, JANUARY).await;
     stand
         .sql(&format!(
             "ALTER TABLE {TABLE} ADD COLUMN fresher TEXT DEFAULT 'x'"
         ))
         .await;
-    let run = stand.run().await;
-    assert_eq!(refusal(stand.advance(&run).await), "columns");
+    assert_eq!(
+        refusal(run.disposal().advance(&planned, &mandate()).await),
+        "changed"
+    );
     assert_eq!(stand.rows().await, 1200);
-    stand
-        .sql(&format!("ALTER TABLE {TABLE} DROP COLUMN fresher"))
-        .await;
+    // A plan that knows the column begins again, with an export that has it.
     let unit = stand.quarantined().await;
+    assert_eq!(stand.states().await, ["abandoned", "quarantined"]);
+    assert_eq!(stand.manifests().len(), 1);
     let resting = unit.quarantine_table.clone().unwrap();
     stand
         .sql(&format!("ALTER TABLE {resting} ADD COLUMN freshest TEXT"))
         .await;
     let later = stand.later_run().await;
     assert_eq!(refusal(later.disposal().resume(unit).await), "columns");
+    assert_eq!(stand.states().await, ["abandoned", "quarantined"]);
+}
+
+/// While the drop waits for its lock, `meanwhile` happens, and is committed before the lock is given.
+async fn resumed_while(stand: &Stand, unit: Unit, meanwhile: &str, hold: bool) -> &'static str {
+    let resting = unit.quarantine_table.clone().unwrap();
+    let mut later = stand.later_run().await;
+    later.settings.lock_timeout = Duration::from_secs(10);
+    let mut other = stand.books.pool().begin().await.unwrap();
+    let lock = format!("LOCK TABLE {resting} IN ROW EXCLUSIVE MODE");
+    sqlx::query(AssertSqlSafe(lock))
+        .execute(&mut *other)
+        .await
+        .unwrap();
+    let disposal = later.disposal();
+    let dropping = disposal.resume(unit);
+    let interfering = async {
+        eidos_testkit::eventually("the drop waits for its lock", Duration::from_secs(20), async || {
+            let waiting = stand
+                .count("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'LOCK TABLE ONLY%'")
+                .await;
+            if waiting > 0 { Ok(()) } else { Err("not yet") }
+        })
+        .await;
+        if hold {
+            stand.hold().await;
+        }
+        sqlx::raw_sql(AssertSqlSafe(meanwhile.to_owned()))
+            .execute(&mut *other)
+            .await
+            .unwrap();
+        other.commit().await.unwrap();
+    };
+    let (outcome, ()) = tokio::join!(dropping, interfering);
+    refusal(outcome)
+}
+
+#[tokio::test]
+async fn a_hold_that_is_placed_while_the_drop_is_under_way_keeps_the_table() {
+    let stand = Stand::new().await;
+    let unit = stand.quarantined().await;
+    assert_eq!(resumed_while(&stand, unit, "SELECT 1", true).await, "hold");
     assert_eq!(stand.states().await, ["quarantined"]);
+}
+
+#[tokio::test]
+async fn a_table_that_is_attached_again_while_the_drop_waits_is_not_dropped() {
+    let stand = Stand::new().await;
+    let unit = stand.quarantined().await;
+    let attach = format!(
+        "ALTER TABLE {TABLE} ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})",
+        unit.quarantine_table.as_deref().unwrap(),
+        MONTHS[0],
+        MONTHS[1]
+    );
+    assert_eq!(resumed_while(&stand, unit, &attach, false).await, "moved");
+    assert_eq!(stand.rows().await, 1200);
+}
+
+#[tokio::test]
+async fn a_hold_on_the_table_the_rows_came_from_keeps_a_partition_too() {
+    let stand = Stand::new().await;
+    stand.hold().await;
+    stand
+        .jobs_sql("UPDATE eidos_jobs_legal_holds SET table_name = 'eidos_risk_hot'")
+        .await;
+    let mut run = stand.run().await;
+    run.policy.held_with = vec![catalogue::Relation::new("public", "eidos_risk_hot")];
+    assert_eq!(refusal(stand.advance(&run).await), "hold");
+    stand.lift().await;
+    let run = stand.run().await;
+    assert_eq!(
+        stand.advance(&run).await.unwrap().unit.state,
+        UnitState::Quarantined
+    );
+}
+
+#[tokio::test]
+async fn a_slot_that_has_not_come_makes_nothing_old() {
+    let stand = Stand::new().await;
+    let run = stand.run_at("2062-01-01T00:00:00Z").await;
+    assert_eq!(refusal(stand.advance(&run).await), "slot");
+    assert_eq!(stand.rows().await, 1200);
+}
+
+#[tokio::test]
+async fn what_no_archive_can_hold_is_said_before_anything_is_frozen() {
+    let stand = Stand::new().await;
+    stand
+        .sql(&format!("ALTER TABLE {TABLE} ADD COLUMN tags TEXT[]"))
+        .await;
+    let run = stand.run().await;
+    assert_eq!(refusal(stand.advance(&run).await), "type");
+    assert!(stand.states().await.is_empty());
+    stand
+        .sql(&format!(
+            "INSERT INTO {TABLE} (id, created_at) VALUES (7000, {})",
+            MONTHS[0]
+        ))
+        .await;
+}
+
+#[tokio::test]
+async fn a_unit_of_another_job_is_left_to_it() {
+    let stand = Stand::new().await;
+    stand.frozen().await;
+    stand
+        .jobs_sql("UPDATE eidos_jobs_disposal_units SET job_name = 'archive-data'")
+        .await;
+    let run = stand.run().await;
+    assert_eq!(refusal(stand.advance(&run).await), "open");
+    assert_eq!(stand.states().await, ["frozen"]);
 }
 
 #[tokio::test]

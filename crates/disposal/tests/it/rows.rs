@@ -5,6 +5,7 @@ use std::time::Duration;
 use eidos_archive_store::ArchiveFormat;
 use eidos_disposal::DisposalError;
 use eidos_disposal::catalogue::{self, TableShape};
+use eidos_disposal::pace::{Pace, PaceMode, PaceSettings, Watch};
 use eidos_disposal::rows::{RowDisposal, RowIdentity, RowMonth, RowOutcome, RowRule, StaysWhile, survey};
 use eidos_disposal::unit::UnitState;
 use eidos_settings::{FinishedRule, SourceName};
@@ -525,6 +526,96 @@ async fn tables_whose_rows_cannot_be_deleted_safely_are_refused_by_name() {
         assert_eq!(refusal(months(&stand, &proved()).await), label);
         stand.sql(&undo).await;
     }
+}
+
+/// Half of a month went without an export; then the rule came to demand one.
+#[tokio::test]
+async fn what_is_left_is_exported_once_the_rule_demands_it() {
+    let stand = stand().await;
+    let bare = rule(None);
+    proved_and_locked(&stand, &bare).await;
+    let before = due(&stand).await;
+    let outcome = advance(&stand, &proved()).await.unwrap();
+    assert_eq!(i64::try_from(outcome.deleted).unwrap(), before);
+    assert_eq!((stand.manifests().len(), due(&stand).await), (1, 0));
+    assert_eq!(stand.states().await, ["deleted", "deleted"]);
+}
+
+#[tokio::test]
+async fn a_month_whose_columns_changed_before_anything_was_deleted_begins_again() {
+    let stand = stand().await;
+    let rule = proved();
+    let identity = proved_and_locked(&stand, &rule).await;
+    stand
+        .sql(&format!("ALTER TABLE {LOGS} ADD COLUMN extra TEXT DEFAULT 'x'"))
+        .await;
+    let run = stand.run().await;
+    let stale = disposal(&stand, &run, &rule).advance(&identity, &mandate()).await;
+    assert_eq!(refusal(stale), "changed");
+    let outcome = advance(&stand, &rule).await.unwrap();
+    assert_eq!((outcome.left, due(&stand).await), (None, 0));
+}
+
+#[tokio::test]
+async fn rows_that_another_job_disposes_of_are_left_to_it() {
+    let stand = stand().await;
+    let rule = proved();
+    proved_and_locked(&stand, &rule).await;
+    stand
+        .jobs_sql("UPDATE eidos_jobs_disposal_units SET job_name = 'another-job'")
+        .await;
+    assert_eq!(refusal(advance(&stand, &rule).await), "open");
+}
+
+/// A waiting lock on the table is seen, and the pace gives way to it.
+#[tokio::test]
+async fn an_adaptive_pace_looks_at_the_table() {
+    let stand = stand().await;
+    let relation = shape(&stand, LOGS).await.relation;
+    let mut holder = stand.books.pool().begin().await.unwrap();
+    let lock = format!("LOCK TABLE {LOGS} IN ROW EXCLUSIVE MODE");
+    sqlx::query(AssertSqlSafe(lock))
+        .execute(&mut *holder)
+        .await
+        .unwrap();
+    let seen = Watch::default()
+        .after(Duration::from_millis(1), stand.books.pool(), &relation)
+        .await
+        .unwrap();
+    assert_eq!(seen.waiting_locks, 0);
+    let lock = format!("LOCK TABLE {LOGS} IN ACCESS EXCLUSIVE MODE");
+    let mut waiter = stand.books.pool().begin().await.unwrap();
+    let waiting = async {
+        sqlx::query(AssertSqlSafe(lock))
+            .execute(&mut *waiter)
+            .await
+            .unwrap();
+    };
+    let looking = async {
+        let mut last = seen;
+        eidos_testkit::eventually("the waiting lock is seen", Duration::from_secs(20), async || {
+            last = Watch::default()
+                .after(Duration::from_millis(1), stand.books.pool(), &relation)
+                .await
+                .unwrap();
+            if last.waiting_locks == 1 {
+                Ok(())
+            } else {
+                Err("not yet")
+            }
+        })
+        .await;
+        holder.rollback().await.unwrap();
+        last
+    };
+    let ((), suffering) = tokio::join!(waiting, looking);
+    let settings = PaceSettings {
+        mode: PaceMode::Adaptive,
+        ..PaceSettings::default()
+    };
+    let next = |seen| Pace::new(&settings, 1_000, Duration::ZERO).next(seen);
+    assert!(next(&suffering).rows < next(&seen).rows);
+    assert!(next(&suffering).pause > next(&seen).pause);
 }
 
 /// The rows are proved by the columns they had. What an ALTER TABLE added meanwhile is in no export.

@@ -149,6 +149,7 @@ impl Stand {
                 source: SourceName::Risk,
                 archive: Some(ArchiveFormat::Parquet),
                 quarantine_days: 7,
+                held_with: Vec::new(),
             },
             store: Some(self.store.clone()),
             settings: self.settings.clone(),

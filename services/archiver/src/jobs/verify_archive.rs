@@ -41,6 +41,8 @@ pub struct VerifyReport {
     pub bytes: u64,
     /// Exports that no longer prove what they proved.
     pub rotten: Vec<Rotten>,
+    /// Exports that could not be read, so that nothing is known about them; the next run begins with them.
+    pub unread: Vec<Unread>,
     /// Exports that were not reached in this run's time; the next run begins with them.
     pub left: u64,
     /// Whether anything was read.
@@ -62,21 +64,48 @@ pub struct Rotten {
     pub rot: String,
 }
 
-/// Rot ends a run as a failure, so that somebody looks.
+/// An export that could not be read: a key that is gone, an object that was moved to a slower class, a store that is down.
+#[derive(Debug, Clone, Serialize)]
+pub struct Unread {
+    /// Its table.
+    pub table: String,
+    /// Its unit.
+    pub unit_id: uuid::Uuid,
+    /// Partition, or table and month.
+    pub unit_name: String,
+    /// What the store said.
+    pub why: String,
+}
+
+/// So many in a row that cannot be read are not about the exports: the store is down, or refuses us.
+const UNREAD_IN_A_ROW: usize = 5;
+/// How many of each kind an error names; the report has all.
+const NAMED: usize = 5;
+
+/// Rot and exports that cannot be read end a run as a failure, so that somebody looks.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", told(.0))]
-struct RotFound(Vec<Rotten>);
+struct Unproved(VerifyReport);
 
-fn told(rotten: &[Rotten]) -> String {
+fn told(report: &VerifyReport) -> String {
+    let (rotten, unread) = (&report.rotten, &report.unread);
     let mut text = format!(
-        "{} of the exports read are rotten; see docs/runbooks/archive-rot.md",
-        rotten.len()
+        "{} exports are rotten and {} could not be read; see docs/runbooks/archive-rot.md",
+        rotten.len(),
+        unread.len()
     );
-    for one in rotten.iter().take(5) {
+    for one in rotten.iter().take(NAMED) {
         let _ = write!(
             text,
             "; {} {} ({}): {}",
             one.unit_name, one.unit_id, one.state, one.rot
+        );
+    }
+    for one in unread.iter().take(NAMED) {
+        let _ = write!(
+            text,
+            "; {} {} was not read: {}",
+            one.unit_name, one.unit_id, one.why
         );
     }
     text
@@ -123,19 +152,25 @@ impl Job for VerifyArchive {
             return Ok(report);
         }
         let reserve = (ctx.budget_left() / 20).min(std::time::Duration::from_secs(30));
+        let mut in_a_row = 0;
         for unit in &due {
-            if ctx.budget_left() <= reserve {
+            if ctx.budget_left() <= reserve || in_a_row == UNREAD_IN_A_ROW {
                 break;
             }
-            self.check(ctx, unit, &mut report).await?;
+            in_a_row = if self.check(ctx, unit, &mut report).await? {
+                0
+            } else {
+                in_a_row + 1
+            };
             report.left -= 1;
-            ctx.progress(report.sound + report.rotten.len() as u64, Some(due.len() as u64));
+            ctx.progress(due.len() as u64 - report.left, Some(due.len() as u64));
         }
         metric::archive_rot_units(units::rotten(ctx.jobs_db().read()).await?);
-        if report.rotten.is_empty() {
+        if report.rotten.is_empty() && report.unread.is_empty() {
             Ok(report)
         } else {
-            Err(JobError::fail(RotFound(report.rotten)))
+            let text = self.render(&report);
+            Err(JobError::fail(Unproved(report.clone())).with_report(&report, text))
         }
     }
 
@@ -143,20 +178,32 @@ impl Job for VerifyArchive {
         if report.dry_run {
             return format!("{} exports would be read.", report.left);
         }
-        format!(
+        let mut text = format!(
             "{} exports are sound ({} rows, {} bytes); {} were not reached.",
             report.sound, report.rows, report.bytes, report.left
-        )
+        );
+        for one in &report.rotten {
+            let _ = write!(
+                text,
+                "\nROTTEN {} {} ({}): {}",
+                one.unit_name, one.unit_id, one.state, one.rot
+            );
+        }
+        for one in &report.unread {
+            let _ = write!(text, "\nnot read {} {}: {}", one.unit_name, one.unit_id, one.why);
+        }
+        text
     }
 }
 
 impl VerifyArchive {
+    /// Reads one export and writes down what was found. False if it could not be read: no news about it.
     async fn check(
         &self,
         ctx: &JobContext,
         export: &Exported,
         report: &mut VerifyReport,
-    ) -> Result<(), JobError> {
+    ) -> Result<bool, JobError> {
         let rot = match self.read(ctx, export).await {
             Ok((rows, bytes)) => {
                 report.sound += 1;
@@ -165,8 +212,17 @@ impl VerifyArchive {
                 None
             }
             Err(Unsound::Rot(rot)) => Some(rot),
-            // The store could not be asked: no news about the export.
-            Err(Unsound::Unknown(error)) => return Err(error),
+            Err(Unsound::Unread(why)) => {
+                tracing::warn!(unit = %export.unit_id, table = export.table, why, "an export could not be read");
+                report.unread.push(Unread {
+                    table: export.table.clone(),
+                    unit_id: export.unit_id,
+                    unit_name: export.unit_name.clone(),
+                    why,
+                });
+                return Ok(false);
+            }
+            Err(Unsound::Ended(error)) => return Err(error),
         };
         if let Some(rot) = &rot {
             tracing::error!(unit = %export.unit_id, table = export.table, rot, "an export is rotten");
@@ -181,7 +237,7 @@ impl VerifyArchive {
         let mut step = ctx.step().await?;
         unit::mark_checked(&mut step, ctx, export.unit_id, rot.as_deref()).await?;
         step.commit().await?;
-        Ok(())
+        Ok(true)
     }
 
     async fn read(&self, ctx: &JobContext, unit: &Exported) -> Result<(u64, u64), Unsound> {
@@ -195,12 +251,12 @@ impl VerifyArchive {
             .await
             .map_err(|error| {
                 if let Err(cancelled) = ctx.check_cancelled() {
-                    return Unsound::Unknown(cancelled);
+                    return Unsound::Ended(cancelled);
                 }
                 if error.is_rot() {
                     Unsound::Rot(error.to_string())
                 } else {
-                    Unsound::Unknown(DisposalError::from(error).into())
+                    Unsound::Unread(DisposalError::from(error).to_string())
                 }
             })?;
         let digest = verified.digest.to_string();
@@ -217,5 +273,7 @@ impl VerifyArchive {
 
 enum Unsound {
     Rot(String),
-    Unknown(JobError),
+    Unread(String),
+    /// The run was told to stop.
+    Ended(JobError),
 }

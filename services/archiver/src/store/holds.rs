@@ -1,11 +1,13 @@
-//! Legal holds on the hot tables, as ranges of completion time. A hold on an archive table is its partitions' matter
-//! (eidos-disposal); it does not keep rows out.
+//! Legal holds, as ranges of completion time. One on a hot table keeps its rows there and in the archive; one on an archive
+//! table keeps that table's months, but no rows out of it.
 
 use eidos_disposal::DisposalError;
 use eidos_disposal::catalogue::Relation;
 use eidos_disposal::hold;
 use eidos_runtime::JobContext;
 use eidos_settings::SourceName;
+
+use crate::jobs::archive_data::survey::Surveyed;
 
 /// What holds on a table cover, [from, to) in epoch ms.
 ///
@@ -23,16 +25,21 @@ pub async fn ranges(
         .collect())
 }
 
-/// The first hold on a table that covers a part of a window, in words.
+/// The first hold on a table or its archive that covers a part of a window, in words.
 ///
 /// # Errors
 /// What the database said.
 pub async fn covering(
     ctx: &JobContext,
-    source: SourceName,
-    table: &Relation,
+    table: &Surveyed,
     window: (i64, i64),
 ) -> Result<Option<String>, DisposalError> {
-    let holds = hold::active(ctx.jobs_db().control(), source, table, window).await?;
-    Ok(holds.first().map(hold::Hold::sentence))
+    let archive = table.archive.as_ref().map(|shape| &shape.relation);
+    for relation in std::iter::once(&table.relation).chain(archive) {
+        let holds = hold::active(ctx.jobs_db().control(), table.rule.source, relation, window).await?;
+        if let Some(hold) = holds.first() {
+            return Ok(Some(format!("{} on {}", hold.sentence(), relation.plain())));
+        }
+    }
+    Ok(None)
 }

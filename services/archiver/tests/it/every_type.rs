@@ -65,6 +65,7 @@ const fn policy() -> PartitionPolicy {
         source: SourceName::Trading,
         archive: Some(ArchiveFormat::Parquet),
         quarantine_days: 7,
+        held_with: Vec::new(),
     }
 }
 

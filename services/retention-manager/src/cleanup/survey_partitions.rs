@@ -272,5 +272,6 @@ pub(super) const fn policy(rule: &PartitionRule) -> PartitionPolicy {
         source: rule.source,
         archive: rule.archive,
         quarantine_days: rule.quarantine_days,
+        held_with: Vec::new(),
     }
 }

@@ -7,7 +7,7 @@ use eidos_disposal::partition::{
     DropQuota, PartitionDisposal, PartitionIdentity, PartitionPolicy, UnitOutcome, Waiting,
 };
 use eidos_disposal::plan::Action;
-use eidos_disposal::unit::{self, Mandate};
+use eidos_disposal::unit::{self, Mandate, Unit, UnitKind};
 use eidos_runtime::{JobContext, JobError};
 use eidos_telemetry::metric;
 
@@ -32,6 +32,7 @@ pub fn policy(job: &ArchiveData, table: &Surveyed) -> PartitionPolicy {
         source: table.rule.source,
         archive: Some(job.options.archive_format),
         quarantine_days: job.disposal.quarantine_days,
+        held_with: vec![table.relation.clone()],
     }
 }
 
@@ -72,9 +73,9 @@ pub(super) async fn carry_out(
         let Some(table) = world.of_archive(&identity.table) else {
             continue;
         };
-        // Again, right before: a hold on the hot table that was placed since the plan was made.
+        // Again, right before: a hold that was placed since the plan was made.
         let window = (identity.lower_ms, identity.upper_ms);
-        if let Some(hold) = holds::covering(ctx, table.rule.source, &table.relation, window).await? {
+        if let Some(hold) = holds::covering(ctx, table, window).await? {
             report.aged.push(AgedReport {
                 table: identity.table.plain(),
                 object: identity.partition.name,
@@ -119,14 +120,17 @@ impl<'a> Aging<'a> {
             Err(error) => return Self::refusal(&archive.plain(), error, failures),
         }
         let control = self.ctx.jobs_db().control();
-        for open in unit::list_open(control, table.rule.source, Some(&archive)).await? {
+        let open = unit::list_open(control, table.rule.source, Some(&archive)).await?;
+        // What another job began is that job's to finish (docs/adr/0007-a-floor-for-disposal.md).
+        let ours = |unit: &Unit| unit.kind == UnitKind::Partition && unit.job_name == self.ctx.job().as_str();
+        for open in open.into_iter().filter(ours) {
             let name = open.unit_name.clone();
             let window = (open.lower_ms, open.upper_ms);
-            if let Some(hold) = holds::covering(self.ctx, table.rule.source, &table.relation, window).await? {
+            if let Some(hold) = holds::covering(self.ctx, table, window).await? {
                 report.aged.push(AgedReport {
                     table: archive.plain(),
                     object: name,
-                    outcome: format!("{}, kept by {hold} on {}", open.state, table.relation.plain()),
+                    outcome: format!("{}, kept by {hold}", open.state),
                 });
                 continue;
             }

@@ -78,7 +78,11 @@ impl Job for ArchiveData {
             return Ok(report);
         }
         let mandate = Mandate {
-            plan_digest: report.plan.digest.clone(),
+            // What somebody approved, also when a part of it was done before.
+            plan_digest: approved
+                .as_ref()
+                .map_or(&report.plan.digest, |planned| &planned.digest)
+                .clone(),
             approved_by: match &approved {
                 Some(_) => ctx.requested_by().unwrap_or("unnamed").to_owned(),
                 None => "policy".to_owned(),
@@ -162,10 +166,6 @@ impl ArchiveData {
             .acquire()
             .await
             .map_err(DisposalError::sql("connect to the source"))
-    }
-
-    fn is_adaptive(&self) -> bool {
-        self.options.mode == Mode::Adaptive
     }
 
     fn pace(&self) -> Pace {

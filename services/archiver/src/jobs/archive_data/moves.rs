@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use eidos_core::fence::ForeignFence;
 use eidos_disposal::DisposalError;
 use eidos_disposal::audit::{self, Act};
-use eidos_disposal::pace::{self, Observation, Pace};
+use eidos_disposal::pace::{Pace, Watch};
 use eidos_disposal::unit::Mandate;
 use eidos_runtime::{JobContext, JobError};
 use eidos_telemetry::metric;
@@ -25,8 +25,6 @@ use crate::store::{holds, progress};
 const NOTE_EVERY: Duration = Duration::from_secs(2);
 /// How old the list of holds may be when a batch begins.
 const HOLDS_AGE: Duration = Duration::from_secs(1);
-/// How often an adaptive run looks at the database between batches.
-const OBSERVE_EVERY: Duration = Duration::from_secs(1);
 /// Rows that were locked in the first pass and are tried again one by one.
 const LEFTOVERS: u32 = 1_000;
 /// Looks for copies that find none, in a row, before the archive is said to refuse rows for another reason.
@@ -47,7 +45,9 @@ pub(super) struct Mover<'a> {
     held: Vec<(i64, i64)>,
     held_at: Instant,
     pace: Pace,
-    observed: (Instant, Observation),
+    watch: Watch,
+    /// How long the last batch took.
+    took: Duration,
     rows: u32,
     pause: Duration,
     noted_at: Instant,
@@ -75,7 +75,8 @@ impl<'a> Mover<'a> {
             rows: job.options.batch_rows,
             pause: Duration::from_millis(u64::from(job.options.sleep_ms)),
             pace,
-            observed: (now, Observation::default()),
+            watch: Watch::default(),
+            took: Duration::ZERO,
             noted_at: now,
             unnoted: BTreeMap::new(),
             ready: BTreeSet::new(),
@@ -220,21 +221,18 @@ impl<'a> Mover<'a> {
             "move",
             count,
         );
-        self.observed.1.batch = took;
+        self.took = took;
         self.ctx.progress(self.report.moved, self.table.estimate);
     }
 
     /// The pause between two batches, and the size of the next one.
     async fn rest(&mut self) -> Result<(), JobError> {
-        if self.job.is_adaptive() {
-            if self.observed.0.elapsed() >= OBSERVE_EVERY {
-                let took = self.observed.1.batch;
-                let mut conn = self.job.connection().await?;
-                let mut seen = pace::observe(&mut conn, &self.table.relation).await?;
-                seen.batch = took;
-                self.observed = (Instant::now(), seen);
-            }
-            let next = self.pace.next(&self.observed.1);
+        if self.pace.is_adaptive() {
+            let seen = self
+                .watch
+                .after(self.took, &self.job.pool, &self.table.relation)
+                .await?;
+            let next = self.pace.next(&seen);
             (self.rows, self.pause) = (next.rows, next.pause);
         }
         if self.noted_at.elapsed() >= NOTE_EVERY {

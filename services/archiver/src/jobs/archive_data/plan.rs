@@ -25,6 +25,8 @@ pub(super) struct World {
     pub(super) tables: Vec<Surveyed>,
     /// Per table: what a legal hold on it covers.
     held: Vec<Vec<(i64, i64)>>,
+    /// Per table: what a legal hold on its archive covers.
+    held_archive: Vec<Vec<(i64, i64)>>,
     /// Months that end at or before this instant have served their time.
     expires_ms: i64,
     /// Names of partitions that have an open unit: they are continued, not planned.
@@ -43,11 +45,16 @@ impl World {
         let moves = cutoff::moves_before(slot.ms(), options.retention_days, now_ms, options.safety_lag);
         let expires_ms = cutoff::expires_before(slot.instant(), options.archive_retention_months)
             .ok_or_else(|| JobError::fail("archive_retention_months reaches beyond the calendar"))?;
-        let (mut tables, mut held, mut open) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut tables, mut open) = (Vec::new(), Vec::new());
+        let (mut held, mut held_archive) = (Vec::new(), Vec::new());
         for rule in &job.rules {
             let mut conn = job.connection().await?;
             let table = survey::survey(&mut conn, rule, moves).await?;
             held.push(holds::ranges(ctx, rule.source, &table.relation).await?);
+            held_archive.push(match &table.archive {
+                Some(archive) => holds::ranges(ctx, rule.source, &archive.relation).await?,
+                None => Vec::new(),
+            });
             open.extend(units::open_names(ctx, rule).await?);
             tables.push(table);
         }
@@ -55,6 +62,7 @@ impl World {
             slot,
             tables,
             held,
+            held_archive,
             expires_ms,
             open,
         })
@@ -64,7 +72,7 @@ impl World {
     pub(super) fn plan(&self, job: &ArchiveData, ctx: &JobContext) -> Result<Plan, JobError> {
         let (mut items, mut moves) = (Vec::new(), Vec::new());
         let mut notes = Vec::new();
-        for (table, held) in self.tables.iter().zip(&self.held) {
+        for ((table, held), held_archive) in self.tables.iter().zip(&self.held).zip(&self.held_archive) {
             moves.push(Self::move_item(job, table, held));
             notes.extend(table.notes.iter().map(|note| Note::new(note.clone())));
             for (from, to) in held {
@@ -76,7 +84,7 @@ impl World {
                 )));
             }
             for partition in self.expired(table) {
-                items.push(aged_item(job, table, partition, held)?);
+                items.push(aged_item(job, table, partition, held, held_archive)?);
             }
         }
         // In the order it is done: months that leave first, so that nothing waits behind a long move.
@@ -189,16 +197,23 @@ fn aged_item(
     table: &Surveyed,
     partition: &Partition,
     held: &[(i64, i64)],
+    held_archive: &[(i64, i64)],
 ) -> Result<PlanItem, DisposalError> {
     let shape = table
         .archive
         .as_ref()
         .ok_or_else(|| DisposalError::refused("plan", "an expired month without an archive table"))?;
     let identity = PartitionIdentity::of(shape, partition, &policy(job, table))?;
-    let is_held = held
-        .iter()
-        .any(|(from, to)| *from < identity.upper_ms && identity.lower_ms < *to);
-    let blocked = is_held.then(|| format!("legal hold on {}", table.relation.plain()));
+    let covers = |held: &[(i64, i64)]| {
+        held.iter()
+            .any(|(from, to)| *from < identity.upper_ms && identity.lower_ms < *to)
+    };
+    let holder = if covers(held) {
+        Some(&table.relation)
+    } else {
+        covers(held_archive).then_some(&shape.relation)
+    };
+    let blocked = holder.map(|relation| format!("legal hold on {}", relation.plain()));
     Ok(PlanItem {
         source: table.rule.source,
         table: shape.relation.plain(),

@@ -34,7 +34,7 @@ pub(super) async fn restore(work: &Work<'_>) -> Result<Done, DisposalError> {
     })?;
     columns::fit(work.manifest, &shape)?;
     if let Some(statement) = missing_partition(work, &shape) {
-        execute(step.conn(), "create a partition to restore into", statement).await?;
+        make_room(work, statement).await?;
     }
     stage(work, step.conn()).await?;
     let inserted = execute(
@@ -59,6 +59,16 @@ pub(super) async fn restore(work: &Work<'_>) -> Result<Done, DisposalError> {
         table: table.to_string(),
         inserted,
     })
+}
+
+/// In a transaction of its own: a new partition takes a lock on the whole table that nobody else gets past, and copying an
+/// export takes minutes. A restore that fails afterwards leaves an empty partition, which the next one fills.
+async fn make_room(work: &Work<'_>, statement: String) -> Result<(), DisposalError> {
+    let mut step = work.fence.step().await?;
+    work.set_limits(step.conn()).await?;
+    execute(step.conn(), "create a partition to restore into", statement).await?;
+    step.commit().await?;
+    Ok(())
 }
 
 /// The export in a table of this transaction.

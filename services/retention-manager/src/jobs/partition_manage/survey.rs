@@ -138,6 +138,7 @@ async fn finalize(
             source: table.source,
             archive: None,
             quarantine_days: 0,
+            held_with: Vec::new(),
         },
         quota: &DropQuota::new(0),
     };
