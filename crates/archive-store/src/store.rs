@@ -20,11 +20,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use eidos_settings::SecuritySection;
 use futures::Stream;
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::StoreError;
 use crate::folder::{TableFolder, UnitFolder};
 use crate::manifest::{ExportRequest, Exported, Manifest, ManifestRef, Verified};
+use crate::place::Scheme;
 use crate::settings::ArchiveStoreSettings;
 
 mod access;
@@ -43,6 +45,8 @@ use access::Access;
 pub struct ArchiveStore {
     access: Arc<Access>,
     settings: Arc<ArchiveStoreSettings>,
+    /// Set once the store was found to do what an archive needs.
+    probed: Arc<OnceCell<()>>,
 }
 
 impl ArchiveStore {
@@ -63,6 +67,7 @@ impl ArchiveStore {
         Ok(Self {
             access: Arc::new(connect::open(settings, security)?),
             settings: Arc::new(settings.clone()),
+            probed: Arc::default(),
         })
     }
 
@@ -140,12 +145,24 @@ impl ArchiveStore {
         discard::folders(&self.access, table).await
     }
 
+    /// [`Self::probe`], once in a process: to be asked before the first export is begun. A folder is not probed: what
+    /// its file system does is known, and a right that is missing shows with the first file.
+    ///
+    /// # Errors
+    /// As [`Self::probe`]; what failed is asked again next time.
+    pub async fn ready(&self, owner: &str) -> Result<(), StoreError> {
+        if self.access.place.scheme == Scheme::File {
+            return Ok(());
+        }
+        self.probed.get_or_try_init(|| self.probe(owner)).await.copied()
+    }
+
     /// Proves with a small object of a unique name that the store lets us put, get, list and delete, and that it
-    /// refuses to put a name twice.
+    /// refuses to put a name twice. What an earlier probe of the same `owner` left when it was killed is removed.
     ///
     /// # Errors
     /// [`StoreError::Denied`] names the missing permission, [`StoreError::Incapable`] what the store does not do.
-    pub async fn probe(&self) -> Result<(), StoreError> {
-        probe::probe(&self.access).await
+    pub async fn probe(&self, owner: &str) -> Result<(), StoreError> {
+        probe::probe(&self.access, owner).await
     }
 }

@@ -287,6 +287,9 @@ impl RowDisposal<'_> {
     }
 
     async fn begin(&self, identity: &RowIdentity, mandate: &Mandate) -> Result<Unit, DisposalError> {
+        if let Some(store) = self.store.filter(|_store| self.rule.archive.is_some()) {
+            stored(self.ctx, store.ready(self.ctx.job().as_str()).await)?;
+        }
         let mut step = self.ctx.step().await?;
         let new = NewUnit {
             unit_id: ExecutionId::new(self.ctx.clock().as_ref()).as_uuid(),

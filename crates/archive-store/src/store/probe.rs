@@ -7,14 +7,14 @@ use uuid::Uuid;
 
 use crate::error::StoreError;
 use crate::manifest::sha256_hex;
-use crate::store::access::Access;
+use crate::store::access::{Access, Listed};
 
 /// Below the archive's URL; nothing else lies there.
 const FOLDER: &str = "probe";
 
-pub(super) async fn probe(access: &Access) -> Result<(), StoreError> {
+pub(super) async fn probe(access: &Access, owner: &str) -> Result<(), StoreError> {
     let cancel = CancellationToken::new();
-    let id = Uuid::now_v7().hyphenated().to_string();
+    let id = format!("{owner}-{}", Uuid::now_v7().hyphenated());
     let key = format!("{FOLDER}/{id}");
     let content = Bytes::from(format!("eidos archive probe {id}\n"));
     access
@@ -57,11 +57,28 @@ async fn check(
     }
     let listed = access.list(&Path::from(FOLDER), cancel).await?;
     if listed.iter().any(|object| object.key.filename() == Some(id)) {
-        Ok(())
+        remove_earlier(access, &listed, id, cancel).await
     } else {
         incapable(
             "does not list an object right after it was put",
             "leftovers of interrupted exports could not be found there; use a store with consistent listings",
         )
     }
+}
+
+/// Removes what probes of the same owner left that were killed between put and delete. One owner probes at a time: it
+/// holds its job's lease.
+async fn remove_earlier(
+    access: &Access,
+    listed: &[Listed],
+    id: &str,
+    cancel: &CancellationToken,
+) -> Result<(), StoreError> {
+    let of_owner = &id[..id.len() - Uuid::nil().hyphenated().to_string().len()];
+    for name in listed.iter().filter_map(|object| object.key.filename()) {
+        if name != id && name.len() == id.len() && name.starts_with(of_owner) {
+            access.delete(&format!("{FOLDER}/{name}"), cancel).await?;
+        }
+    }
+    Ok(())
 }

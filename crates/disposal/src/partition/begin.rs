@@ -111,6 +111,9 @@ impl PartitionDisposal<'_> {
         if identity.archive.is_some() {
             // Said before anything is frozen.
             own.archive_columns()?;
+            if let Some(store) = self.store {
+                stored(self.ctx, store.ready(self.ctx.job().as_str()).await)?;
+            }
         }
         self.create(&NewUnit {
             unit_id: self.new_id(),

@@ -12,6 +12,7 @@
     reason = "a harness: a step that cannot be made ends the run, and its output is its purpose"
 )]
 
+mod aftermath;
 mod arena;
 mod life;
 mod places;
@@ -48,6 +49,7 @@ async fn run(options: FaultRunOptions) -> anyhow::Result<bool> {
     let tally = storm.rage(options.rounds).await?;
     let last_slot = storm.calm().await?;
     println!("the last slot was {last_slot}");
-    let verdicts = verdict::judge(&arena).await?;
+    let mut verdicts = verdict::judge(&arena, last_slot).await?;
+    verdicts.extend(storm.aftermath.verdicts());
     Ok(report_fault_run("archive", options, &tally, &verdicts))
 }

@@ -8,7 +8,9 @@ use eidos_testkit::{ChildProcess, Tally};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
+use sqlx::{AssertSqlSafe, Postgres, Transaction};
 
+use crate::aftermath::Aftermath;
 use crate::arena::{Arena, Disposer};
 use crate::life;
 
@@ -69,6 +71,7 @@ pub(crate) struct Storm<'a> {
     cleanup: Length,
     archive: Length,
     partitions: Length,
+    pub(crate) aftermath: Aftermath,
 }
 
 impl<'a> Storm<'a> {
@@ -85,6 +88,7 @@ impl<'a> Storm<'a> {
             cleanup: none,
             archive: none,
             partitions: none,
+            aftermath: Aftermath::default(),
         };
         storm.partitions = storm.undisturbed(Disposer::Partitions).await?;
         storm.cleanup = storm.undisturbed(Disposer::Cleanup).await?;
@@ -103,7 +107,13 @@ impl<'a> Storm<'a> {
             self.live_on(rounds).await?;
             let fault = *Fault::DEALT.choose(&mut self.rng).expect("there are faults");
             let disposer = self.somebody();
+            let reader = self.reader(fault, disposer).await?;
             let struck = self.strike(fault, disposer).await?;
+            if let Some(reader) = reader {
+                reader.rollback().await?;
+                *tally.entry("  while somebody read the tables").or_default() += 1;
+            }
+            self.aftermath.look(self.arena).await?;
             let name = if struck {
                 fault.name()
             } else {
@@ -120,7 +130,27 @@ impl<'a> Storm<'a> {
                 );
             }
         }
+        self.aftermath.tell(&mut tally);
         Ok(tally)
+    }
+
+    /// Now and then somebody reads the partitioned tables all through a killed run: a detach has to wait then, and is made
+    /// concurrently at last, which a kill leaves pending.
+    async fn reader(
+        &mut self,
+        fault: Fault,
+        disposer: Disposer,
+    ) -> anyhow::Result<Option<Transaction<'static, Postgres>>> {
+        let killed = matches!(fault, Fault::KillAtByte | Fault::KillAtMoment);
+        if disposer != Disposer::Cleanup || !killed || !self.rng.random_ratio(1, 3) {
+            return Ok(None);
+        }
+        let mut reader = self.arena.exchange.begin().await?;
+        for table in life::PARTITIONED {
+            let read = format!("SELECT count(*) FROM {table}");
+            sqlx::query(AssertSqlSafe(read)).execute(&mut *reader).await?;
+        }
+        Ok(Some(reader))
     }
 
     /// No more faults: everything that is due is done, and nothing is left in between.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use archiver::ArchiverSettings;
+use chrono::{DateTime, TimeDelta, Utc};
 use eidos_archive_store::{ArchiveStore, ArchiveStoreSettings};
 use eidos_settings::Input;
 use eidos_testkit::Verdict;
@@ -66,8 +67,21 @@ const JOBS_QUESTIONS: [(&str, &str); 4] = [
     ),
 ];
 
+/// Of all rows that were due before $1 (epoch ms): those that are still hot although no trade keeps them. Rows of months
+/// that have left the archive already wait for those to be gone.
+const DUE: &str = "
+    SELECT (SELECT count(*) FROM eidos_trading_orders_archive) + (SELECT count(*) FROM eidos_trading_trades_archive),
+           count(*), min(id)
+    FROM (SELECT 'order ' || o.id AS id FROM eidos_trading_orders o
+          WHERE o.status IN (3, 4, 5, 6) AND o.updated_at < $1 AND o.updated_at >= $2
+            AND NOT EXISTS (SELECT FROM eidos_trading_trades t WHERE o.order_id IN (t.maker_order_id, t.taker_order_id))
+          UNION ALL
+          SELECT 'trade ' || t.id FROM eidos_trading_trades t
+          WHERE t.settlement_status IN (3, 5) AND coalesce(t.settled_at, t.updated_at) < $1
+            AND coalesce(t.settled_at, t.updated_at) >= $2) AS left_behind";
+
 /// Asks everything.
-pub(crate) async fn judge(arena: &Arena) -> anyhow::Result<Vec<Verdict>> {
+pub(crate) async fn judge(arena: &Arena, last_slot: DateTime<Utc>) -> anyhow::Result<Vec<Verdict>> {
     let store = open_store(&arena.store_dir()).await?;
     sqlx::raw_sql("CREATE SCHEMA scratch")
         .execute(&arena.exchange)
@@ -82,6 +96,7 @@ pub(crate) async fn judge(arena: &Arena) -> anyhow::Result<Vec<Verdict>> {
     for (invariant, question) in JOBS_QUESTIONS {
         verdicts.push(ask(&arena.jobs, invariant, question).await?);
     }
+    verdicts.push(nothing_due_is_hot(arena, last_slot).await?);
     verdicts.push(exports_are_sound(arena, &store).await?);
     verdicts.push(no_leftovers(arena).await?);
     Ok(verdicts)
@@ -121,6 +136,21 @@ async fn every_row_once(arena: &Arena, store: &ArchiveStore, table: &str) -> any
         .await?;
     Ok(Verdict {
         invariant: format!("each row of {table} is in one place"),
+        checked,
+        violations,
+        example,
+    })
+}
+
+/// A cursor that goes by ids leaves what finished late behind; this one must not.
+async fn nothing_due_is_hot(arena: &Arena, last_slot: DateTime<Utc>) -> anyhow::Result<Verdict> {
+    let (checked, violations, example) = sqlx::query_as(DUE)
+        .bind((last_slot - TimeDelta::days(31)).timestamp_millis())
+        .bind((last_slot - TimeDelta::days(200)).timestamp_millis())
+        .fetch_one(&arena.exchange)
+        .await?;
+    Ok(Verdict {
+        invariant: "what finished more than 31 days ago, early or late, is archived".to_owned(),
         checked,
         violations,
         example,

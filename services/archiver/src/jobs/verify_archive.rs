@@ -170,7 +170,15 @@ impl Job for VerifyArchive {
             Ok(report)
         } else {
             let text = self.render(&report);
-            Err(JobError::fail(Unproved(report.clone())).with_report(&report, text))
+            // What could not be read may be readable in a minute; rot does not heal.
+            let again = report.rotten.is_empty();
+            let unproved = Unproved(report.clone());
+            let error = if again {
+                JobError::retry(unproved)
+            } else {
+                JobError::fail(unproved)
+            };
+            Err(error.with_report(&report, text))
         }
     }
 

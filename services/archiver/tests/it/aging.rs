@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use archiver::jobs::verify_archive::VerifyParams;
+use eidos_runtime::JobError;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -133,6 +135,47 @@ async fn a_restore_done_twice_is_done_once_and_refuses_what_is_different() {
 }
 
 #[tokio::test]
+async fn a_month_that_was_brought_back_and_left_again_is_restored_once() {
+    let stand = gone(100).await;
+    let params = json!({"table": ARCHIVE, "range": "2023-05", "into": "original"});
+    stand.restore(params).await.unwrap();
+    stand.archive_at(at("2026-11-01T03:00:00Z")).await.unwrap();
+    stand.archive_at(at("2026-11-20T03:00:00Z")).await.unwrap();
+    let gone = "SELECT count(*) FROM eidos_jobs_disposal_units WHERE state = 'dropped'";
+    assert_eq!(stand.jobs_number(gone).await, 2);
+    let side = json!({"table": ARCHIVE, "range": "2023-05"});
+    for inserted in [100, 0] {
+        let report = stand.restore(side.clone()).await.unwrap();
+        assert_eq!((report.units.len(), report.units[0].inserted), (1, inserted));
+    }
+}
+
+/// A new partition needs a lock on the whole table; it is let go before the export is copied.
+#[tokio::test]
+async fn into_the_original_nobody_waits_for_the_copy() {
+    let stand = gone(20_000).await;
+    let params = json!({"table": ARCHIVE, "range": "2023-05", "into": "original"});
+    let restoring = stand.restore(params);
+    let watching = async {
+        let locks = format!(
+            "SELECT (SELECT count(*) FROM pg_locks WHERE relation = '{ARCHIVE}'::regclass AND granted \
+                     AND mode = 'AccessExclusiveLock') \
+             FROM pg_stat_activity WHERE query LIKE 'COPY eidos_restore_stage%' AND datname = current_database()"
+        );
+        eidos_testkit::eventually("the copy is seen", Duration::from_secs(30), async || {
+            sqlx::query_scalar::<_, i64>(sqlx::AssertSqlSafe(locks.clone()))
+                .fetch_optional(stand.trading.pool())
+                .await
+                .unwrap()
+                .ok_or("not yet")
+        })
+        .await
+    };
+    let (report, locks) = tokio::join!(restoring, watching);
+    assert_eq!((report.unwrap().units[0].inserted, locks), (20_000, 0));
+}
+
+#[tokio::test]
 async fn into_the_original_the_partition_comes_back_and_missing_rows_only() {
     let stand = gone(100).await;
     let params = json!({"table": ARCHIVE, "range": "2023-05", "into": "original"});
@@ -169,6 +212,45 @@ async fn into_the_original_the_partition_comes_back_and_missing_rows_only() {
         error.contains("column wallet") && error.contains("is gone"),
         "{error}"
     );
+}
+
+/// A link to itself cannot be opened, not even by root, as an object without its key cannot: the other export is read all
+/// the same.
+#[tokio::test]
+async fn an_export_that_cannot_be_read_does_not_hide_the_others() {
+    let stand = Stand::new().await;
+    stand.orders(1, 50, 3, ANCIENT).await;
+    stand.orders(100, 150, 3, "2023-06-15T12:00:00Z").await;
+    stand
+        .orders(1_000_001, 1_000_010, 4, "2026-08-15T12:00:00Z")
+        .await;
+    for slot in [
+        "2026-10-21T03:00:00Z",
+        "2026-10-22T03:00:00Z",
+        "2026-10-31T03:00:00Z",
+    ] {
+        stand.archive_at(at(slot)).await.unwrap();
+    }
+    assert_eq!(stand.verify(VerifyParams::default()).await.unwrap().sound, 2);
+    let manifests = objects(&stand.dir.path().join("store"))
+        .into_iter()
+        .filter(|path| path.ends_with("manifest.json"))
+        .collect::<Vec<_>>();
+    let whole = fs::read(&manifests[0]).unwrap();
+    fs::remove_file(&manifests[0]).unwrap();
+    std::os::unix::fs::symlink(&manifests[0], &manifests[0]).unwrap();
+    let error = stand.verify(VerifyParams::default()).await.unwrap_err();
+    assert!(matches!(error.without_report(), JobError::Retry(_)), "{error}");
+    let JobError::Reported { report, .. } = &error else {
+        panic!("no report: {error}")
+    };
+    assert_eq!(
+        (&report["sound"], report["unread"].as_array().unwrap().len()),
+        (&json!(1), 1)
+    );
+    fs::remove_file(&manifests[0]).unwrap();
+    fs::write(&manifests[0], whole).unwrap();
+    assert_eq!(stand.verify(VerifyParams::default()).await.unwrap().sound, 2);
 }
 
 #[tokio::test]

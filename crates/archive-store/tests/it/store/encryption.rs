@@ -128,7 +128,7 @@ async fn an_unknown_authority_is_not_trusted() {
     install_provider();
     let server = FakeS3::start().await;
     let front = TlsFront::start(server.port()).await;
-    let failed = open(&s3(front.endpoint())).await.probe().await;
+    let failed = open(&s3(front.endpoint())).await.probe("tests").await;
     assert!(matches!(&failed, Err(StoreError::Transport { .. })), "{failed:?}");
     assert_eq!(server.seen(&Method::PUT).len(), 0);
 }

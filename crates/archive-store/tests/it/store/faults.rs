@@ -300,14 +300,35 @@ async fn the_probe_names_what_is_missing() {
         ),
     ];
     let (server, store) = world().await;
-    store.probe().await.unwrap();
+    store.probe("tests").await.unwrap();
     assert_eq!(server.keys(), Vec::<String>::new());
     for (method, key, harm, expected) in cases {
         server.suffer(Fault::always(method, key, harm));
-        let error = store.probe().await.unwrap_err();
+        let error = store.probe("tests").await.unwrap_err();
         assert!(error.to_string().contains(expected), "{expected}: {error}");
         server.recover();
     }
+}
+
+#[tokio::test]
+async fn a_store_is_probed_once_and_what_a_killed_probe_left_is_removed() {
+    let (server, store) = world().await;
+    // Killed between put and delete: the deletion never came.
+    server.suffer(Fault::always(
+        Method::DELETE,
+        "",
+        Harm::Status(403, "AccessDenied"),
+    ));
+    store.ready("job-a").await.unwrap_err();
+    store.ready("job-b").await.unwrap_err();
+    assert_eq!(server.keys().len(), 2);
+    server.recover();
+    store.ready("job-a").await.unwrap();
+    let left = server.keys();
+    assert!(left.len() == 1 && left[0].contains("job-b"), "{left:?}");
+    // Found good, it is not asked again: these puts would be refused.
+    server.suffer(Fault::always(Method::PUT, "", Harm::Status(403, "AccessDenied")));
+    store.ready("job-a").await.unwrap();
 }
 
 #[tokio::test]

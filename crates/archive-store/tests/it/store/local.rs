@@ -187,6 +187,6 @@ async fn a_cancelled_export_leaves_nothing() {
 async fn the_probe_passes_and_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&quick(url(&folder))).await;
-    store.probe().await.unwrap();
+    store.probe("tests").await.unwrap();
     assert_eq!(files_below(folder.path()), Vec::<String>::new());
 }

@@ -22,7 +22,7 @@ async fn world() -> (Moto, ArchiveStore) {
 #[tokio::test]
 async fn the_whole_course() {
     let (moto, store) = world().await;
-    store.probe().await.unwrap();
+    store.probe("tests").await.unwrap();
     for format in [ArchiveFormat::Parquet, ArchiveFormat::Csv] {
         let request = request(format);
         let exported = store.export(&request, rows(2_000), &never()).await.unwrap();
@@ -52,7 +52,7 @@ async fn a_bucket_that_does_not_exist_is_named() {
         url: "s3://nowhere/db".into(),
         ..s3(moto.url())
     };
-    let error = open(&settings).await.probe().await.unwrap_err();
+    let error = open(&settings).await.probe("tests").await.unwrap_err();
     assert!(error.to_string().contains("s3://nowhere/db"), "{error}");
     assert!(error.to_string().contains("has no such bucket"), "{error}");
 }
