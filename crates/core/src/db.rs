@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{Connection, PgConnection, PgPool, Row};
 
-use crate::CoreError;
+use crate::{CoreError, sql};
 
 /// How to reach one database and how long anything there may take.
 #[derive(Debug, Clone)]
@@ -187,7 +187,18 @@ fn pool(settings: &DatabaseSettings, max_connections: u32, options: PgConnectOpt
         .acquire_timeout(settings.acquire_timeout)
         .idle_timeout(Duration::from_mins(5))
         .max_lifetime(Duration::from_mins(30))
+        .test_before_acquire(false)
+        .before_acquire(|conn, _age| Box::pin(is_between_transactions(conn)))
         .connect_lazy_with(options)
+}
+
+/// Whether a connection that comes back from the pool is in no transaction; it is closed if not. When a future is
+/// dropped while `BEGIN` is on its way, sqlx 0.9 does not know that there will be a transaction, and rolls nothing back.
+async fn is_between_transactions(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let rows = sqlx::raw_sql(sql::IS_BETWEEN_TRANSACTIONS)
+        .fetch_all(conn)
+        .await?;
+    rows.first().map_or(Ok(false), |row| row.try_get(0))
 }
 
 async fn probe(

@@ -184,6 +184,9 @@ statements! { FOREIGN:
     CHECK_FOREIGN_FENCE = "SELECT epoch FROM eidos_jobs_fence WHERE job_name = $1 AND epoch = $2 FOR SHARE";
 }
 
+/// In the first statement of a transaction both times are the same, so long as the statement is one message.
+pub(crate) const IS_BETWEEN_TRANSACTIONS: &str = "SELECT now() = statement_timestamp()";
+
 /// Opens the only kind of transaction that may write; sessions are read-only by default.
 pub(crate) const BEGIN_READ_WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
 

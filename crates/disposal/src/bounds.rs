@@ -2,6 +2,12 @@
 
 use std::fmt;
 
+/// 2010-01-01 UTC in epoch ms: an exchange's rows are younger. Anything smaller is no time in milliseconds but nothing
+/// (0) or seconds, and what is written that way may be of today: it is reported and left where it is.
+pub const EARLIEST_MS: i64 = 1_262_304_000_000;
+/// 2100-01-01 UTC in epoch ms. Anything larger is microseconds or nanoseconds: it would never grow old.
+pub const LATEST_MS: i64 = 4_102_444_800_000;
+
 /// `[lower, upper)` of a `BIGINT` key in epoch milliseconds. `None` is `MINVALUE` below and `MAXVALUE` above.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Bounds {

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use eidos_archive_store::{Column, PgType};
+use eidos_core::ident::SqlIdent;
 use eidos_settings::SourceName;
 use sha2::{Digest, Sha256};
 
@@ -16,7 +17,7 @@ mod ddl;
 mod read;
 mod sql;
 
-pub use read::{Whereabouts, columns_fingerprint, find, list_tables, read_by_oid, read_table};
+pub use read::{Named, Whereabouts, columns_fingerprint, find, list_tables, named, read_by_oid, read_table};
 
 /// The schema where detached partitions rest.
 pub const QUARANTINE_SCHEMA: &str = "eidos_quarantine";
@@ -45,6 +46,15 @@ impl Relation {
         Self {
             schema: schema.into(),
             name: name.into(),
+        }
+    }
+
+    /// As it is written in settings and requests: without a schema it is in `public`.
+    #[must_use]
+    pub fn named(table: &SqlIdent) -> Self {
+        match table.as_str().split_once('.') {
+            Some((schema, name)) => Self::new(schema, name),
+            None => Self::new("public", table.as_str()),
         }
     }
 

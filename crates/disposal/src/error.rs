@@ -68,6 +68,21 @@ impl DisposalError {
         }
     }
 
+    /// True where the object store takes nothing from us at all: full, forbidden, or not able to. Whatever else is to be
+    /// archived would meet the same.
+    #[must_use]
+    pub const fn is_about_the_store(&self) -> bool {
+        matches!(
+            self,
+            Self::Store(
+                StoreError::DiskFull { .. }
+                    | StoreError::Denied { .. }
+                    | StoreError::Incapable { .. }
+                    | StoreError::Settings { .. }
+            )
+        )
+    }
+
     /// True where a row holds something that no archive can keep exactly: it has to be corrected by a person first.
     #[must_use]
     pub fn is_about_a_value(&self) -> bool {

@@ -191,6 +191,8 @@ impl RowDisposal<'_> {
                 UnitState::Exporting => self.export(&unit, shape).await?,
                 UnitState::Planned | UnitState::Verified => self.announce_delete(&unit).await?,
                 UnitState::Deleting => {
+                    // Again for one that an earlier run began: clocks and roles of servers change.
+                    self.server_is_ready().await?;
                     let (unit, deleted, left) = self.delete(&unit, shape).await?;
                     outcome = RowOutcome { unit, deleted, left };
                     return Ok(outcome);
@@ -310,15 +312,19 @@ impl RowDisposal<'_> {
     }
 
     async fn announce_delete(&self, unit: &Unit) -> Result<Unit, DisposalError> {
+        self.server_is_ready().await?;
+        let act = unit.act("delete", "begun");
+        unit::move_on_recorded(self.ctx, unit, UnitState::Deleting, &Change::default(), &act).await
+    }
+
+    async fn server_is_ready(&self) -> Result<(), DisposalError> {
         let mut conn = self
             .foreign
             .pool()
             .acquire()
             .await
             .map_err(DisposalError::sql("get a connection to a source database"))?;
-        server_is_ready(&mut conn, self.ctx, self.settings).await?;
-        let act = unit.act("delete", "begun");
-        unit::move_on_recorded(self.ctx, unit, UnitState::Deleting, &Change::default(), &act).await
+        server_is_ready(&mut conn, self.ctx, self.settings).await
     }
 
     /// Gives a unit up of which nothing was deleted, and removes its export.

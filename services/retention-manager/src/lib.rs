@@ -21,6 +21,7 @@
 
 pub mod cleanup;
 pub mod domain;
+mod hold_target;
 pub mod jobs;
 pub mod partitions;
 mod routes;

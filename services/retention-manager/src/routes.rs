@@ -21,6 +21,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::{NoContext, Timestamp, Uuid};
 
+use crate::hold_target::HoldTarget;
 use crate::settings::RetentionSettings;
 use crate::store::{self, DisposalQuery, UnitQuery};
 
@@ -37,6 +38,7 @@ type Answer = Result<Json<Value>, ApiError>;
 struct Api {
     db: JobsDb,
     clock: SharedClock,
+    target: HoldTarget,
 }
 
 /// The routes of this service.
@@ -44,6 +46,7 @@ pub(crate) fn routes(deps: &ServiceDeps<RetentionSettings>) -> Router {
     let api = Api {
         db: deps.jobs_db.clone(),
         clock: Arc::clone(&deps.clock),
+        target: HoldTarget::new(deps),
     };
     Router::new()
         .route("/v1/holds", get(list_holds).post(place_hold))
@@ -106,9 +109,13 @@ async fn place_hold(
         placed_by: caller.name,
         placed_at: now,
     };
+    let warning = api.target.check(new.source, &new.table).await?;
     let placed = hold::place(api.db.control(), &new).await.map_err(answered)?;
     tracing::warn!(hold = %placed.hold_id, table = %placed.table, by = placed.placed_by, "a legal hold was placed");
-    Ok((StatusCode::CREATED, Json(json!({ "hold": placed }))))
+    Ok((
+        StatusCode::CREATED,
+        Json(json!({ "hold": placed, "warning": warning })),
+    ))
 }
 
 #[derive(Debug, Deserialize)]
@@ -188,10 +195,7 @@ fn relation(table: &str) -> Result<Relation, ApiError> {
     let name: SqlIdent = table
         .parse()
         .map_err(|error| ApiError::Invalid(format!("table: {error}")))?;
-    Ok(match name.as_str().split_once('.') {
-        Some((schema, table)) => Relation::new(schema, table),
-        None => Relation::new("public", name.as_str()),
-    })
+    Ok(Relation::named(&name))
 }
 
 /// What is JSON of the wrong shape is invalid, anything else malformed.

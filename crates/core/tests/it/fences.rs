@@ -9,6 +9,7 @@ use eidos_core::fence::{Fence, MintRequest, Step, mint};
 use eidos_core::migrations::install_foreign_fence;
 use eidos_testkit::{TestDb, eventually};
 use eidos_types::{Clock, ExecutionId};
+use sqlx::PgPool;
 
 use crate::world::{SOON, World};
 
@@ -288,6 +289,34 @@ async fn another_services_database_refuses_a_stale_node_too() {
         .await
         .unwrap();
     assert_eq!(written, 3);
+}
+
+/// What a future leaves that is dropped while its `BEGIN` is on the way.
+#[tokio::test]
+async fn a_connection_that_is_in_a_transaction_does_not_come_out_of_a_pool() {
+    let foreign = TestDb::empty().await;
+    let settings = eidos_core::db::DatabaseSettings::new(foreign.url().into());
+    let pool = eidos_core::db::connect_foreign(settings, "core-test", "market")
+        .await
+        .unwrap();
+    let session = async |pool: &PgPool| {
+        let mut conn = pool.acquire().await.unwrap();
+        let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()")
+            .fetch_one(&mut *conn)
+            .await
+            .unwrap();
+        (pid, conn)
+    };
+    let (first, mut conn) = session(&pool).await;
+    sqlx::raw_sql("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        .execute(&mut *conn)
+        .await
+        .unwrap();
+    drop(conn);
+    for _ in 0..10 {
+        let (pid, _conn) = session(&pool).await;
+        assert_ne!(pid, first, "its transaction would be somebody else's");
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use eidos_core::ident::SqlIdent;
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, Row};
+use sqlx::{PgConnection, PgPool, Row};
 
 use super::{
     ColumnShape, ForeignKey, OnDelete, Partition, Partitioning, Relation, RelationKind, TableShape, Trigger,
@@ -120,6 +120,34 @@ pub async fn find(conn: &mut PgConnection, oid: u32) -> Result<Option<Whereabout
         pending_detach: column(&row, "pending")?,
         frozen: column(&row, "frozen")?,
     }))
+}
+
+/// What a name stands for, among the tables whose rows can be kept or deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Named {
+    /// A table of its own, partitioned or not.
+    Table,
+    /// A partition of this table.
+    PartitionOf(Relation),
+}
+
+/// Looks a name up. `None`: there is no table of that name.
+///
+/// # Errors
+/// [`DisposalError::Sql`].
+pub async fn named(pool: &PgPool, table: &Relation) -> Result<Option<Named>, DisposalError> {
+    let row = sqlx::query(sql::NAMED)
+        .bind(&table.schema)
+        .bind(&table.name)
+        .fetch_optional(pool)
+        .await
+        .map_err(DisposalError::sql("look a table's name up"))?;
+    let Some(row) = row else { return Ok(None) };
+    let parent =
+        column::<Option<String>>(&row, "parent_schema")?.zip(column::<Option<String>>(&row, "parent")?);
+    Ok(Some(parent.map_or(Named::Table, |(schema, name)| {
+        Named::PartitionOf(Relation { schema, name })
+    })))
 }
 
 async fn partitioning(

@@ -3,6 +3,13 @@
 /// `schema.table` or, without a schema, what the search path finds. The argument is quoted.
 pub(super) const RESOLVE: &str = "SELECT to_regclass($1)::oid::bigint";
 
+pub(super) const NAMED: &str = "\
+    SELECT pn.nspname::text AS parent_schema, pc.relname::text AS parent FROM pg_class c \
+    JOIN pg_namespace n ON n.oid = c.relnamespace \
+    LEFT JOIN pg_inherits i ON i.inhrelid = c.oid AND c.relispartition \
+    LEFT JOIN pg_class pc ON pc.oid = i.inhparent LEFT JOIN pg_namespace pn ON pn.oid = pc.relnamespace \
+    WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')";
+
 pub(super) const TABLE: &str = "\
     SELECT n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS kind, c.relispartition AS is_partition, \
            (c.relrowsecurity AND row_security_active(c.oid)) AS row_security, \

@@ -132,6 +132,9 @@ impl PartitionDisposal<'_> {
             }));
         }
         let found = self.whereabouts(&unit).await?;
+        if found.is_none() && unit.state <= UnitState::Frozen {
+            return Err(self.lost(&unit).await?);
+        }
         let left = found.as_ref().is_none_or(|found| found.parent.is_none());
         let outcome: UnitOutcome = match unit.state {
             // Detached, and the process ended before it was written down; or dropped, likewise.
@@ -146,6 +149,24 @@ impl PartitionDisposal<'_> {
             unit_name: outcome.unit.unit_name,
             state: outcome.unit.state,
         }))
+    }
+
+    /// Closes a unit whose table somebody else removed before anything was exported: there is nothing left to do or to
+    /// keep. The refusal tells it once.
+    async fn lost(&self, unit: &Unit) -> Result<DisposalError, DisposalError> {
+        let reason = "its table was removed by somebody else before it was exported";
+        self.abandon(unit, reason).await?;
+        Ok(DisposalError::refused(
+            "removed",
+            format!(
+                "{} of {} (oid {}) is gone, and it was not this program that removed it. Nothing of it was exported; unit {} \
+                 is closed. Find out who removed it, and whether its rows are needed",
+                unit.unit_name,
+                unit.table.plain(),
+                unit.table_oid,
+                unit.unit_id
+            ),
+        ))
     }
 
     /// Into quarantine and no further: what is due there is the plan's to say.
@@ -194,11 +215,11 @@ impl PartitionDisposal<'_> {
     pub async fn release(&self, unit: &Unit, reason: &str) -> Result<Unit, DisposalError> {
         let found = self.whereabouts(unit).await?;
         let found = found.ok_or_else(|| super::begin::removed(unit))?;
-        if found.parent.is_none() || unit.state > UnitState::Verified {
+        if found.parent.is_none() || found.pending_detach || unit.state > UnitState::Verified {
             return Err(super::checks::refused(
                 "changed",
                 unit,
-                "is detached already; attach it again first",
+                "is detached already, or half way out; attach it again first",
             ));
         }
         let mut attempts = Attempts::new(self.ctx, self.settings, format!("thaw {}", unit.unit_name));

@@ -6,10 +6,13 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use super::RowRule;
 use super::predicate::{eligible, fit_for_deletion};
 use crate::DisposalError;
-use crate::catalogue::TableShape;
+use crate::bounds::{EARLIEST_MS, LATEST_MS};
+use crate::catalogue::{TableShape, quoted};
 
 /// Months looked at in one run; the next one goes on.
 const MOST_MONTHS: usize = 240;
+/// Rows with an unbelievable time are counted up to here.
+const MOST_COUNTED: i64 = 1_001;
 
 /// Rows of one UTC month that may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +34,8 @@ pub struct RowSurvey {
     pub notes: Vec<String>,
 }
 
-/// Months before `before_ms` with rows that may go. The caller has limited how long statements may take.
+/// Months before `before_ms` with rows that may go. Rows from before [`EARLIEST_MS`] never do: what looks that old may
+/// have been written today, in seconds. The caller has limited how long statements may take.
 ///
 /// # Errors
 /// [`DisposalError::Refused`] for a table whose rows cannot be deleted safely; [`DisposalError::Sql`].
@@ -43,7 +47,7 @@ pub async fn survey(
 ) -> Result<RowSurvey, DisposalError> {
     fit_for_deletion(shape)?;
     let mut found = RowSurvey::default();
-    let mut from_ms = i64::MIN;
+    let mut from_ms = EARLIEST_MS;
     while let Some(oldest_ms) = oldest(conn, shape, rule, (from_ms, before_ms)).await? {
         let (lower_ms, end_ms) = month_of(oldest_ms).ok_or_else(|| beyond(shape, rule, oldest_ms))?;
         let upper_ms = end_ms.min(before_ms);
@@ -67,7 +71,51 @@ pub async fn survey(
             shape.relation
         ));
     }
+    found.notes.extend(unbelievable(conn, shape, rule).await?);
     Ok(found)
+}
+
+/// A sentence about rows whose time cannot be in epoch milliseconds. The extremes tell most tables without counting.
+async fn unbelievable(
+    conn: &mut PgConnection,
+    shape: &TableShape,
+    rule: &RowRule,
+) -> Result<Option<String>, DisposalError> {
+    let time = quoted(&rule.time_column);
+    let part = |condition: &str| {
+        format!(
+            "(SELECT count(*) FROM (SELECT FROM {} r WHERE r.{time} {condition} LIMIT {MOST_COUNTED}) AS few)",
+            shape.relation
+        )
+    };
+    let statement = format!(
+        "SELECT CASE WHEN lowest < {EARLIEST_MS} THEN {} ELSE 0 END, CASE WHEN highest >= {LATEST_MS} THEN {} ELSE 0 END \
+         FROM (SELECT min({time}) AS lowest, max({time}) AS highest FROM {}) AS extremes",
+        part(&format!("< {EARLIEST_MS}")),
+        part(&format!(">= {LATEST_MS}")),
+        shape.relation
+    );
+    let (early, late): (i64, i64) = sqlx::query_as(AssertSqlSafe(statement))
+        .fetch_one(conn)
+        .await
+        .map_err(DisposalError::sql("look for rows with an unbelievable time"))?;
+    let told = |rows: i64| {
+        if rows == MOST_COUNTED {
+            "over 1000".to_owned()
+        } else {
+            rows.to_string()
+        }
+    };
+    Ok((early + late > 0).then(|| {
+        format!(
+            "{}: by {} {} rows are from before 2010 (0, or seconds?) and {} from after 2100 (microseconds?); they stay \
+             until somebody corrects them",
+            shape.relation.plain(),
+            rule.time_column,
+            told(early),
+            told(late)
+        )
+    }))
 }
 
 async fn oldest(
@@ -78,7 +126,7 @@ async fn oldest(
 ) -> Result<Option<i64>, DisposalError> {
     let statement = format!(
         "SELECT min(r.{}) FROM {} r WHERE {}",
-        crate::catalogue::quoted(&rule.time_column),
+        quoted(&rule.time_column),
         shape.relation,
         eligible(shape, rule, window)?
     );

@@ -139,6 +139,22 @@ async fn an_export_whose_table_was_removed_meanwhile_is_never_discarded() {
 }
 
 #[tokio::test]
+async fn a_unit_whose_table_was_removed_before_its_export_is_closed_and_told_once() {
+    let stand = Stand::new().await;
+    let unit = stand.verified().await;
+    let run = stand.run().await;
+    run.disposal().release(&unit, "not now").await.unwrap();
+    stand
+        .jobs_sql("UPDATE eidos_jobs_disposal_units SET state = 'frozen'")
+        .await;
+    stand.sql(&format!("DROP TABLE {JANUARY}")).await;
+    let table = crate::stand::TABLE.parse().unwrap();
+    assert_eq!(refusal(run.disposal().recover(&table).await), "removed");
+    assert_eq!(stand.states().await, ["abandoned"]);
+    assert_eq!(run.disposal().recover(&table).await.unwrap(), []);
+}
+
+#[tokio::test]
 async fn a_table_already_in_quarantine_is_found_there() {
     let stand = Stand::new().await;
     let unit = stand.quarantined().await;

@@ -16,7 +16,7 @@ use crate::stage::{Stage, pool, program};
 const LOCK_TIMEOUT_MS: u32 = 300;
 /// A run that takes longer hangs.
 const WITHIN: Duration = Duration::from_mins(10);
-const ROWS: i64 = 200_000;
+const ROWS: i64 = 1_000_000;
 
 pub(crate) async fn measure(stage: &Stage) -> anyhow::Result<Value> {
     println!(

@@ -39,7 +39,7 @@ async fn run(options: &Options) -> anyhow::Result<()> {
         document.insert("export".into(), export::measure(&stage, options).await?);
     }
     if options.wants(Part::Move) {
-        document.insert("move".into(), moves::measure(&stage).await?);
+        document.insert("move".into(), moves::measure(&stage, options).await?);
     }
     if options.wants(Part::Drop) {
         document.insert("drop".into(), drop_partition::measure(&stage).await?);

@@ -10,27 +10,35 @@ use sqlx::PgPool;
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
+use crate::options::Options;
 use crate::stage::{Stage, fill_trades, pool, program};
 
-const ROWS: u64 = 1_000_000;
 /// A run that takes longer hangs.
-const WITHIN: Duration = Duration::from_mins(10);
+const WITHIN: Duration = Duration::from_mins(20);
 /// Batches of 1000 rows, no pause, and an archive that keeps everything.
 const UNTHROTTLED: &str = "jobs:
   archive-data: { batch_rows: 1000, sleep_ms: 0, archive_retention_months: 1200, timeout: 20m, retry: { max_attempts: 1 } }
 ";
 
-pub(crate) async fn measure(stage: &Stage) -> anyhow::Result<Value> {
-    println!("\nbatched moves of {ROWS} settled trades, 1000 rows a batch, no pause");
-    let quiet = one(stage, "move_quiet", false).await?;
-    let held = one(stage, "move_snapshot", true).await?;
-    Ok(json!({ "quiet": quiet, "old_snapshot_held": held }))
+pub(crate) async fn measure(stage: &Stage, options: &Options) -> anyhow::Result<Value> {
+    let mut sizes = serde_json::Map::new();
+    for &rows in &options.rows {
+        println!("\nbatched moves of {rows} settled trades, 1000 rows a batch, no pause");
+        let quiet = one(stage, rows, false).await?;
+        let held = one(stage, rows, true).await?;
+        sizes.insert(
+            rows.to_string(),
+            json!({ "quiet": quiet, "old_snapshot_held": held }),
+        );
+    }
+    Ok(Value::Object(sizes))
 }
 
-async fn one(stage: &Stage, name: &str, old_snapshot: bool) -> anyhow::Result<Value> {
+async fn one(stage: &Stage, rows: u64, old_snapshot: bool) -> anyhow::Result<Value> {
+    let name = &format!("move_{rows}_{}", if old_snapshot { "snapshot" } else { "quiet" });
     let jobs_name = format!("{name}_jobs");
     let (exchange, jobs) = (stage.exchange(name).await?, stage.jobs(&jobs_name).await?);
-    fill_trades(&exchange, ROWS).await?;
+    fill_trades(&exchange, rows).await?;
     let settings = stage.settings(name, &jobs_name, UNTHROTTLED)?;
     let mut snapshot = exchange.begin().await?;
     if old_snapshot {
@@ -40,10 +48,11 @@ async fn one(stage: &Stage, name: &str, old_snapshot: bool) -> anyhow::Result<Va
         // The snapshot is taken by the first statement.
         sqlx::query("SELECT 1").execute(&mut *snapshot).await?;
     }
-    let before = idle_query(&exchange, Duration::from_secs(2)).await?;
+    let before = idle_query(&exchange, rows, Duration::from_secs(2)).await?;
     let stop = CancellationToken::new();
     let watcher = tokio::spawn(point_queries(
         pool(&stage.postgres.url(name)).await?,
+        rows,
         stop.clone(),
     ));
     let mut child = Command::new(program("archiver")?)
@@ -63,7 +72,7 @@ async fn one(stage: &Stage, name: &str, old_snapshot: bool) -> anyhow::Result<Va
     stop.cancel();
     let during = watcher.await??;
     snapshot.rollback().await?;
-    let result = judge(&exchange, &jobs, &before, &during, old_snapshot).await?;
+    let result = judge(&exchange, &jobs, rows, (&before, &during), old_snapshot).await?;
     exchange.close().await;
     jobs.close().await;
     stage.postgres.drop_database(name).await?;
@@ -73,21 +82,21 @@ async fn one(stage: &Stage, name: &str, old_snapshot: bool) -> anyhow::Result<Va
 async fn judge(
     exchange: &PgPool,
     jobs: &PgPool,
-    before: &Quantiles,
-    during: &Quantiles,
+    rows: u64,
+    (before, during): (&Quantiles, &Quantiles),
     old_snapshot: bool,
 ) -> anyhow::Result<Value> {
     let moved: i64 = sqlx::query_scalar("SELECT count(*) FROM eidos_trading_trades_archive")
         .fetch_one(exchange)
         .await?;
-    ensure!(moved == i64::try_from(ROWS)?, "{moved} of {ROWS} rows were moved");
+    ensure!(moved == i64::try_from(rows)?, "{moved} of {rows} rows were moved");
     let duration_ms: i32 = sqlx::query_scalar(
         "SELECT duration_ms FROM eidos_jobs_executions WHERE job_name = 'archive-data' AND status = 'success'",
     )
     .fetch_one(jobs)
     .await?;
     let (first, last) = batch_times(exchange).await?;
-    let rows_per_s = ROWS as f64 / f64::from(duration_ms) * 1000.0;
+    let rows_per_s = rows as f64 / f64::from(duration_ms) * 1000.0;
     let situation = if old_snapshot {
         "old snapshot held open"
     } else {
@@ -123,23 +132,23 @@ async fn batch_times(exchange: &PgPool) -> anyhow::Result<(f64, f64)> {
 }
 
 /// What a point query takes while nothing else happens.
-async fn idle_query(exchange: &PgPool, span: Duration) -> anyhow::Result<Quantiles> {
+async fn idle_query(exchange: &PgPool, rows: u64, span: Duration) -> anyhow::Result<Quantiles> {
     let stop = CancellationToken::new();
-    let watcher = tokio::spawn(point_queries(exchange.clone(), stop.clone()));
+    let watcher = tokio::spawn(point_queries(exchange.clone(), rows, stop.clone()));
     tokio::time::sleep(span).await;
     stop.cancel();
     watcher.await?
 }
 
 /// One trade by its id, again and again, as the exchange would ask.
-async fn point_queries(exchange: PgPool, stop: CancellationToken) -> anyhow::Result<Quantiles> {
+async fn point_queries(exchange: PgPool, rows: u64, stop: CancellationToken) -> anyhow::Result<Quantiles> {
     let mut durations = Vec::new();
     let mut id: u64 = 1;
     while !stop.is_cancelled() {
         id = (id * 48_271) % 2_147_483_647;
         let began = Instant::now();
         sqlx::query("SELECT price FROM eidos_trading_trades WHERE trade_id = $1")
-            .bind(format!("trade-{}", id % ROWS + 1))
+            .bind(format!("trade-{}", id % rows + 1))
             .fetch_optional(&exchange)
             .await?;
         durations.push(began.elapsed());

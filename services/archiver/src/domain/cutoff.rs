@@ -6,10 +6,6 @@ use chrono::{DateTime, Datelike, Months, NaiveDate, NaiveTime, Utc};
 
 const DAY_MS: i64 = 86_400_000;
 
-/// 2010-01-01 UTC: the exchange is younger. A smaller completion time is no time in milliseconds (0, or seconds), so
-/// the row is reported and left where it is.
-pub const EARLIEST_MS: i64 = 1_262_304_000_000;
-
 /// Rows completed before this instant may move: `retention_days` before the slot, and never within `safety_lag` of the
 /// database's own clock.
 #[must_use]
@@ -71,6 +67,7 @@ impl std::fmt::Display for Month {
 
 #[cfg(test)]
 mod tests {
+    use eidos_disposal::bounds::EARLIEST_MS;
     use proptest::prelude::*;
 
     use super::*;

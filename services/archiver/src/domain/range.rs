@@ -32,6 +32,14 @@ impl TimeRange {
         }
     }
 
+    /// Reads the beginning of an open range: a month or an instant. Epoch ms.
+    ///
+    /// # Errors
+    /// A sentence for the person who wrote it.
+    pub fn parse_start(text: &str) -> Result<i64, String> {
+        edge(text.trim()).map(|edge| edge.lower_ms())
+    }
+
     /// Whether it shares an instant with [`lower`, `upper`).
     #[must_use]
     pub const fn overlaps(&self, lower_ms: i64, upper_ms: i64) -> bool {
@@ -112,6 +120,16 @@ mod tests {
             let said = TimeRange::parse(text).unwrap_err();
             assert!(said.contains(says), "{text}: {said}");
         }
+    }
+
+    #[test]
+    fn a_start_is_a_month_or_an_instant() {
+        assert_eq!(TimeRange::parse_start("2024-02"), Ok(ms("2024-02-01T00:00:00Z")));
+        assert_eq!(
+            TimeRange::parse_start("2024-02-10T08:00:00+08:00"),
+            Ok(ms("2024-02-10T00:00:00Z"))
+        );
+        assert!(TimeRange::parse_start("2024-01..2024-02").is_err());
     }
 
     proptest! {

@@ -11,7 +11,8 @@
 //! table, whatever its statistics say; the keys of the DELETE are an array for the same reason, and its conditions are
 //! written so that no index fits them: the planner once preferred to read the whole index of finished rows per batch.
 
-use super::cutoff::EARLIEST_MS;
+use eidos_disposal::bounds::{EARLIEST_MS, LATEST_MS};
+
 use crate::profile::MoveRule;
 
 /// The column of an archive table that says when a row was finished, epoch ms; it is partitioned by it.
@@ -229,7 +230,8 @@ impl Statements<'_> {
         )
     }
 
-    /// How many finished rows have a completion time that is none: NULL, or before [`EARLIEST_MS`]. Counts to 1001.
+    /// How many finished rows have a completion time that is none: NULL, before [`EARLIEST_MS`] or from [`LATEST_MS`]
+    /// on. Counts to 1001 of each.
     #[must_use]
     pub fn implausible(rule: &MoveRule) -> String {
         let completion = Self::completion(rule, "s.");
@@ -238,7 +240,8 @@ impl Statements<'_> {
         format!(
             "SELECT (SELECT count(*) FROM (SELECT 1 FROM ONLY {table} s WHERE {finished} AND {completion} < {EARLIEST_MS} \
              LIMIT 1001) AS early) + (SELECT count(*) FROM (SELECT 1 FROM ONLY {table} s WHERE {finished} \
-             AND {completion} IS NULL LIMIT 1001) AS missing)"
+             AND {completion} >= {LATEST_MS} LIMIT 1001) AS late) + (SELECT count(*) FROM (SELECT 1 FROM ONLY {table} s \
+             WHERE {finished} AND {completion} IS NULL LIMIT 1001) AS missing)"
         )
     }
 

@@ -117,19 +117,15 @@ impl Job for VerifyArchive {
     type Report = VerifyReport;
 
     fn validate_params(&self, params: &VerifyParams) -> Result<(), String> {
-        params
-            .since
-            .as_deref()
-            .map(TimeRange::parse)
-            .transpose()
-            .map(|_| ())
+        let since = params.since.as_deref().map(TimeRange::parse_start);
+        since.transpose().map(|_| ())
     }
 
     async fn run(&self, ctx: &JobContext, params: VerifyParams) -> Result<VerifyReport, JobError> {
         let since = params
             .since
             .as_deref()
-            .map(TimeRange::parse)
+            .map(TimeRange::parse_start)
             .transpose()
             .map_err(JobError::fail)?;
         // Exports read for this slot already, by an attempt that was interrupted, are not read twice.
@@ -138,7 +134,7 @@ impl Job for VerifyArchive {
         let due = units::to_check(
             ctx.jobs_db().read(),
             params.table.as_deref(),
-            since.map(|since| since.from_ms),
+            since,
             before,
             limit,
         )

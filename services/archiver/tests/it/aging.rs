@@ -254,6 +254,32 @@ async fn an_export_that_cannot_be_read_does_not_hide_the_others() {
 }
 
 #[tokio::test]
+async fn months_from_before_and_after_a_column_came_are_restored_side_by_side() {
+    let stand = gone(50).await;
+    stand
+        .sql(&format!("ALTER TABLE {ORDERS} ADD COLUMN fee_tier smallint"))
+        .await;
+    stand.orders(100, 150, 3, "2023-06-15T12:00:00Z").await;
+    stand.sql(&format!("UPDATE {ORDERS} SET fee_tier = 7")).await;
+    for slot in [
+        "2026-11-01T03:00:00Z",
+        "2026-11-02T03:00:00Z",
+        "2026-11-12T03:00:00Z",
+    ] {
+        stand.archive_at(at(slot)).await.unwrap();
+    }
+    let both = json!({"table": ARCHIVE, "range": "2023-05..2023-06", "into": "side"});
+    for expected in [[50, 51], [0, 0]] {
+        let restored = stand.restore(both.clone()).await.unwrap();
+        let inserted: Vec<u64> = restored.units.iter().map(|unit| unit.inserted).collect();
+        assert_eq!(inserted, expected);
+    }
+    let side = format!("{ARCHIVE}_restored");
+    assert_eq!(stand.count(&format!("{side} WHERE fee_tier IS NULL")).await, 50);
+    assert_eq!(stand.count(&format!("{side} WHERE fee_tier = 7")).await, 51);
+}
+
+#[tokio::test]
 async fn rot_is_found_recorded_and_never_restored() {
     let stand = gone(100).await;
     assert_eq!(stand.verify(VerifyParams::default()).await.unwrap().sound, 1);

@@ -234,7 +234,7 @@ impl Run<'_> {
     }
 
     /// What is in the way of a piece goes into the report, unless the run itself must end. Only a refusal is about the
-    /// piece alone; anything else would meet the table's other pieces as well.
+    /// piece alone; anything else would meet the table's other pieces as well, and freeze them for nothing.
     fn note(
         &mut self,
         report: &mut Report,
@@ -246,7 +246,7 @@ impl Run<'_> {
             return Err(error.into());
         }
         report.failed(source, table, &error);
-        if error.refusal().is_none() {
+        if error.refusal().is_none() || error.is_about_the_store() {
             self.given_up.insert((source, table.to_owned()));
         }
         Ok(())

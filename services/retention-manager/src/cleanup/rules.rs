@@ -156,9 +156,14 @@ impl Rules {
 
     /// The databases these tables live in.
     pub fn sources(&self) -> impl Iterator<Item = SourceName> {
-        let partitioned = self.partitioned.iter().map(|rule| rule.source);
-        let plain = self.plain.iter().map(|rule| rule.source);
-        let candles = self.candles.iter().map(|rule| rule.source);
+        self.tables().map(|(source, _)| source)
+    }
+
+    /// Every table that has a rule, and its database; a table of several candle intervals is named for each.
+    pub fn tables(&self) -> impl Iterator<Item = (SourceName, &SqlIdent)> {
+        let partitioned = self.partitioned.iter().map(|rule| (rule.source, &rule.table));
+        let plain = self.plain.iter().map(|rule| (rule.source, &rule.table));
+        let candles = self.candles.iter().map(|rule| (rule.source, &rule.table));
         partitioned.chain(plain).chain(candles)
     }
 

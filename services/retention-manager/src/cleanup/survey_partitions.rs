@@ -76,6 +76,13 @@ fn expired<'a>(
                 ));
                 continue;
             }
+            Expiry::Unbelievable => {
+                looked.notes.push(format!(
+                    "{name} ends before 2010: bounds in seconds instead of milliseconds? It stays until somebody \
+                     corrects its bounds and rows"
+                ));
+                continue;
+            }
             Expiry::Expired(..) if partition.kind != RelationKind::Table => {
                 looked.notes.push(format!(
                     "{name} is expired and no ordinary table (partitioned again, or foreign); it stays"

@@ -1,6 +1,7 @@
 //! The rows of one plain table, month by month.
 
 use eidos_disposal::DisposalError;
+use eidos_disposal::bounds::EARLIEST_MS;
 use eidos_disposal::catalogue::{self, TableShape, quoted};
 use eidos_disposal::export::LongRead;
 use eidos_disposal::hold::Hold;
@@ -79,9 +80,9 @@ async fn look_in(
     }
     let survey = rows::survey(&mut *conn, &shape, &rule.rows, cutoff_ms).await?;
     let query = format!(
-        "SELECT count(*) FROM {} WHERE {} < $1",
+        "SELECT count(*) FROM {} WHERE {time} >= {EARLIEST_MS} AND {time} < $1",
         shape.relation,
-        quoted(&rule.rows.time_column)
+        time = quoted(&rule.rows.time_column)
     );
     let expired: i64 = sqlx::query_scalar(AssertSqlSafe(query))
         .bind(cutoff_ms)

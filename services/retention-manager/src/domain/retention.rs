@@ -2,7 +2,7 @@
 //! the hour of the run or anybody's time zone.
 
 use chrono::{DateTime, Utc};
-use eidos_disposal::bounds::Bounds;
+use eidos_disposal::bounds::{Bounds, EARLIEST_MS};
 
 use super::month::Month;
 
@@ -20,6 +20,8 @@ pub enum Expiry {
     Expired(i64, i64),
     /// Its end lies behind the cutoff, but it has no beginning: there is no month to archive it as.
     WithoutBeginning,
+    /// Its end lies before [`EARLIEST_MS`]: bounds in seconds, most likely, and its rows may be of today.
+    Unbelievable,
     /// Not yet, or never.
     Stays,
 }
@@ -28,6 +30,7 @@ pub enum Expiry {
 #[must_use]
 pub fn expiry(bounds: &Bounds, cutoff_ms: i64) -> Expiry {
     match (bounds.lower, bounds.upper) {
+        (Some(_), Some(upper)) if upper <= EARLIEST_MS => Expiry::Unbelievable,
         (Some(lower), Some(upper)) if upper <= cutoff_ms => Expiry::Expired(lower, upper),
         (None, Some(upper)) if upper <= cutoff_ms => Expiry::WithoutBeginning,
         _ => Expiry::Stays,
@@ -91,6 +94,12 @@ mod tests {
         let january = bounds(month("2024-01-05T00:00:00Z"));
         assert!(matches!(expiry(&december, cutoff), Expiry::Expired(..)));
         assert_eq!(expiry(&january, cutoff), Expiry::Stays);
+        // January 2024 in seconds.
+        let seconds = Bounds {
+            lower: january.lower.map(|lower| lower / 1000),
+            upper: january.upper.map(|upper| upper / 1000),
+        };
+        assert_eq!(expiry(&seconds, cutoff), Expiry::Unbelievable);
         // One millisecond too many, an open end, an open beginning.
         let longer = Bounds {
             upper: december.upper.map(|upper| upper + 1),
@@ -159,7 +168,7 @@ mod tests {
             let month = Month::of(slot).minus(back);
             let bounds = Bounds { lower: Some(month.start_ms()), upper: Some(month.end_ms()) };
             prop_assert!(cutoff <= ms);
-            prop_assert_eq!(matches!(expiry(&bounds, cutoff), Expiry::Expired(..)), back > months);
+            prop_assert_eq!(matches!(expiry(&bounds, cutoff), Expiry::Expired(..)), back > months && month.end_ms() > EARLIEST_MS);
         }
     }
 }

@@ -305,8 +305,8 @@ async fn one_failing_table_does_not_stop_the_others() {
         ground.pool(),
         "CREATE TABLE eidos_chain_events (id BIGINT, created_at BIGINT NOT NULL, amount NUMERIC) \
              PARTITION BY RANGE (created_at); \
-         CREATE TABLE eidos_chain_events_old PARTITION OF eidos_chain_events FOR VALUES FROM (0) TO (1000); \
-         CREATE TABLE eidos_chain_events_new PARTITION OF eidos_chain_events FOR VALUES FROM (1000) TO (MAXVALUE)",
+         CREATE TABLE eidos_chain_events_old PARTITION OF eidos_chain_events FOR VALUES FROM (1698796800000) TO (1701388800000); \
+         CREATE TABLE eidos_chain_events_new PARTITION OF eidos_chain_events FOR VALUES FROM (1701388800000) TO (MAXVALUE)",
     )
     .await;
     let rule = json!({ "retention_months": 6, "archive_before_drop": true });

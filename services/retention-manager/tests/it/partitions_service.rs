@@ -194,9 +194,13 @@ struct Service {
 
 impl Service {
     async fn start(stand: &Stand) -> Self {
+        Self::start_with(stand, &[]).await
+    }
+
+    async fn start_with(stand: &Stand, settings: &[(&str, &str)]) -> Self {
         // Several tests of one process may do so.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let child = stand.command(&["serve"], &[]).spawn();
+        let child = stand.command(&["serve"], settings).spawn();
         let line = child.wait_for_line("serving", WITHIN).await;
         let address = line
             .split_whitespace()
@@ -233,6 +237,48 @@ async fn answer(request: reqwest::RequestBuilder) -> (StatusCode, Value) {
         status,
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")),
     )
+}
+
+#[tokio::test]
+async fn a_hold_that_would_protect_nothing_is_refused() {
+    let stand = Stand::new("").await;
+    with_tables(&stand).await;
+    sql(
+        stand.books(),
+        "CREATE TABLE eidos_risk_events_2024_01 PARTITION OF eidos_risk_events FOR VALUES FROM (1704067200000) TO (1706745600000)",
+    )
+    .await;
+    let down = [("DATABASES__TRADING__URL", "postgres://nobody:x@127.0.0.1:9/none")];
+    let service = Service::start_with(&stand, &down).await;
+    for (source, table, says) in [
+        (
+            "risk",
+            "eidos_risk_event",
+            "no table public.eidos_risk_event in risk",
+        ),
+        ("chain", "eidos_risk_events", "place it on risk"),
+        (
+            "risk",
+            "eidos_risk_events_2024_01",
+            "place it on public.eidos_risk_events with from_ms",
+        ),
+    ] {
+        let hold = json!({"source": source, "table": table, "reason": "case 18"});
+        let (status, problem) = service.post(OPERATOR, "/v1/holds", &hold).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains(says), "{problem}");
+    }
+    let (_, shown) = service.get("/v1/holds?all=true").await;
+    assert_eq!(shown["holds"], json!([]));
+    // A database that does not answer cannot be asked: better a hold that may be in vain than none.
+    let elsewhere = json!({"source": "trading", "table": "ledger", "reason": "case 19"});
+    let (status, placed) = service.post(OPERATOR, "/v1/holds", &elsewhere).await;
+    assert_eq!(status, StatusCode::CREATED, "{placed}");
+    assert!(
+        placed["warning"].as_str().unwrap().contains("was not checked"),
+        "{placed}"
+    );
+    service.child.terminate();
 }
 
 #[tokio::test]
@@ -282,6 +328,7 @@ async fn holds_are_placed_by_operators_seen_by_everybody_and_lifted_not_deleted(
     let (status, placed) = service.post(OPERATOR, "/v1/holds", &hold).await;
     assert_eq!(status, StatusCode::CREATED, "{placed}");
     assert_eq!(placed["hold"]["placed_by"], "otto");
+    assert_eq!(placed["warning"], Value::Null);
     let (_, shown) = service.get("/v1/holds").await;
     assert_eq!(shown["holds"].as_array().unwrap().len(), 1, "{shown}");
 

@@ -1,6 +1,7 @@
 //! Our exporter in a process of its own, so that its memory can be told from the benchmark's.
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use anyhow::Context;
 use archiver::ArchiverSettings;
@@ -38,8 +39,16 @@ impl Job {
     }
 }
 
-/// What the services do between freezing a partition and recording its export.
+/// What the services do between freezing a partition and recording its export. Prints the seconds it took: the peers
+/// count from behind their imports too.
 pub(crate) async fn work(job: &Job) -> anyhow::Result<()> {
+    let began = Instant::now();
+    export(job).await?;
+    println!("{}", began.elapsed().as_secs_f64());
+    Ok(())
+}
+
+async fn export(job: &Job) -> anyhow::Result<()> {
     let pool = pool(&job.url).await?;
     let mut connection = pool.acquire().await?;
     let table: SqlIdent = job.table.parse()?;

@@ -2,6 +2,8 @@
 import json
 import sys
 from decimal import Decimal, getcontext
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 getcontext().prec = 100
@@ -16,6 +18,9 @@ for path in sys.argv[1:]:
         for name in COLUMNS:
             column = batch.column(name)
             types[name] = str(column.type)
-            for value in column:
-                sums[name] += Decimal(str(value.as_py()))
+            if pa.types.is_decimal(column.type):
+                sums[name] += pc.sum(column).as_py() or 0  # exact, and raises on overflow
+            else:
+                for value in column:
+                    sums[name] += Decimal(str(value.as_py()))
 print(json.dumps({"rows": rows, "sums": {name: str(value) for name, value in sums.items()}, "types": types}))

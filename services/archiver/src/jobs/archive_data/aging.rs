@@ -1,5 +1,7 @@
 //! Expired months of the archive tables: what an earlier run left, then what is new, each as far as it may go.
 
+use std::time::Duration;
+
 use chrono::{DateTime, SecondsFormat};
 use eidos_core::fence::ForeignFence;
 use eidos_disposal::DisposalError;
@@ -23,6 +25,8 @@ struct Aging<'a> {
     ctx: &'a JobContext,
     fence: &'a ForeignFence,
     quota: DropQuota,
+    /// The part of the run's time that belongs to the moves: no month is begun once only this is left.
+    reserve: Duration,
 }
 
 /// The rules of an archive table's partitions.
@@ -54,10 +58,12 @@ pub(super) async fn carry_out(
         ctx,
         fence,
         quota: DropQuota::new(job.disposal.drops_per_run),
+        reserve: ctx.budget_left() / 2,
     };
+    let mut goes_on = true;
     for table in &world.tables {
-        if table.archive.is_some() {
-            Box::pin(aging.continue_open(table, report, failures)).await?;
+        if table.archive.is_some() && goes_on {
+            goes_on = Box::pin(aging.continue_open(table, report, failures)).await?;
         }
     }
     let mut waiting = 0;
@@ -68,6 +74,9 @@ pub(super) async fn carry_out(
         if !may_begin {
             waiting += 1;
             continue;
+        }
+        if !goes_on {
+            break;
         }
         let identity = PartitionIdentity::from_value(&item.identity)?;
         let Some(table) = world.of_archive(&identity.table) else {
@@ -83,8 +92,11 @@ pub(super) async fn carry_out(
             });
             continue;
         }
+        if aging.is_out_of_time(table, &identity.partition.name, report) {
+            break;
+        }
         let outcome = aging.disposal(table).advance(&identity, mandate).await;
-        Aging::tell(table, &identity.partition.name, outcome, report, failures)?;
+        goes_on = Aging::tell(table, &identity.partition.name, outcome, report, failures)?;
     }
     for table in &world.tables {
         metric::retention_approvals_waiting(table.rule.archive.as_str(), waiting);
@@ -105,16 +117,31 @@ impl<'a> Aging<'a> {
         }
     }
 
-    /// Pending detaches, half exports, months in quarantine.
+    /// Whether the rest of the run is for the moves; said in the report of the first month that was not reached.
+    fn is_out_of_time(&self, table: &Surveyed, object: &str, report: &mut Report) -> bool {
+        let is_out = self.ctx.budget_left() <= self.reserve;
+        if is_out {
+            report.aged.push(AgedReport {
+                table: table.rule.archive.as_str().to_owned(),
+                object: object.to_owned(),
+                outcome:
+                    "not reached, like those after it: half of the run is for moves; the next run goes on"
+                        .to_owned(),
+            });
+        }
+        is_out
+    }
+
+    /// Pending detaches, half exports, months in quarantine. Whether other months may be tried after it.
     async fn continue_open(
         &self,
         table: &Surveyed,
         report: &mut Report,
         failures: &mut Failures,
-    ) -> Result<(), JobError> {
+    ) -> Result<bool, JobError> {
         let disposal = self.disposal(table);
         let archive = table.archive.as_ref().map(|shape| shape.relation.clone());
-        let Some(archive) = archive else { return Ok(()) };
+        let Some(archive) = archive else { return Ok(true) };
         match disposal.recover(&table.rule.archive).await {
             Ok(recovered) => report.recovered.extend(recovered),
             Err(error) => return Self::refusal(&archive.plain(), error, failures),
@@ -134,19 +161,25 @@ impl<'a> Aging<'a> {
                 });
                 continue;
             }
+            if self.is_out_of_time(table, &name, report) {
+                return Ok(false);
+            }
             let outcome = disposal.resume(open).await;
-            Self::tell(table, &name, outcome, report, failures)?;
+            if !Self::tell(table, &name, outcome, report, failures)? {
+                return Ok(false);
+            }
         }
-        Ok(())
+        Ok(true)
     }
 
+    /// How far a month came; whether others may be tried after it.
     fn tell(
         table: &Surveyed,
         object: &str,
         outcome: Result<UnitOutcome, DisposalError>,
         report: &mut Report,
         failures: &mut Failures,
-    ) -> Result<(), JobError> {
+    ) -> Result<bool, JobError> {
         let outcome = match outcome {
             Ok(outcome) => outcome,
             Err(error) => return Self::refusal(object, error, failures),
@@ -167,16 +200,17 @@ impl<'a> Aging<'a> {
             object: object.to_owned(),
             outcome: format!("{}{rest}", outcome.unit.state),
         });
-        Ok(())
+        Ok(true)
     }
 
-    /// Nothing was removed. The run goes on unless it may not.
-    fn refusal(object: &str, error: DisposalError, failures: &mut Failures) -> Result<(), JobError> {
+    /// Nothing was removed. The run goes on unless it may not; months that would meet the same store are not frozen
+    /// for nothing.
+    fn refusal(object: &str, error: DisposalError, failures: &mut Failures) -> Result<bool, JobError> {
         if error.ends_the_run() {
             return Err(error.into());
         }
         failures.add(format!("{object}: {error}"));
-        Ok(())
+        Ok(!error.is_about_the_store())
     }
 
     async fn count_open(&self, table: &Surveyed) -> Result<(), JobError> {

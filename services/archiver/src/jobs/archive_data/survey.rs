@@ -78,6 +78,12 @@ pub async fn survey(
             rule.table, trigger.name, trigger.function
         ));
     }
+    if let Err(error) = shape.archive_columns() {
+        notes.push(format!(
+            "{}: {error}. Its rows move, but will not leave the archive table until this is settled",
+            rule.table
+        ));
+    }
     let estimate = estimate(conn, rule, cutoff_ms).await?;
     let implausible: i64 = sqlx::query_scalar(AssertSqlSafe(Statements::implausible(rule)))
         .fetch_one(&mut *conn)
@@ -85,7 +91,7 @@ pub async fn survey(
         .map_err(DisposalError::sql("count rows without a completion time"))?;
     if implausible > 0 {
         notes.push(format!(
-            "{}: {implausible} finished rows have no believable completion time (NULL, 0 or seconds); they stay until \
+            "{}: {implausible} finished rows have no believable completion time (NULL, 0, seconds, or microseconds); they stay until \
              somebody corrects {}",
             rule.table,
             Statements::completion(rule, "")
@@ -195,7 +201,11 @@ async fn missing_indexes(
         ));
     }
     for child in &rule.children {
-        let probe = format!("SELECT 1 FROM {} c WHERE c.{} = ''", child.table, child.column);
+        // Compared with a value of its own type that is never fetched.
+        let probe = format!(
+            "SELECT 1 FROM {0} c WHERE c.{1} = (SELECT n.{1} FROM {0} n WHERE false)",
+            child.table, child.column
+        );
         if !uses_index(conn, &probe).await? {
             notes.push(format!(
                 "{}: no index on {}, so every order reads the whole table: CREATE INDEX CONCURRENTLY ON {} ({})",

@@ -1,24 +1,37 @@
 //! Whether the columns of an export still fit a table.
 
-use eidos_archive_store::Manifest;
+use eidos_archive_store::{Column, Manifest, PgType};
 use eidos_disposal::DisposalError;
 use eidos_disposal::catalogue::TableShape;
+
+/// Columns of the export that the table does not have.
+pub(super) fn absent<'a>(manifest: &'a Manifest, shape: &TableShape) -> Vec<&'a Column> {
+    let here = |name: &str| shape.columns.iter().any(|column| column.name == name);
+    manifest
+        .columns
+        .iter()
+        .filter(|column| !here(&column.name))
+        .collect()
+}
 
 /// Every column of the export must be in the table, with its type; what the table has beyond them must be able to stay
 /// empty.
 ///
 /// # Errors
-/// [`DisposalError::Refused`] naming each column.
-pub(super) fn fit(manifest: &Manifest, shape: &TableShape) -> Result<(), DisposalError> {
+/// [`DisposalError::Refused`] naming each column, with `advice` on what to do.
+pub(super) fn fit(manifest: &Manifest, shape: &TableShape, advice: &str) -> Result<(), DisposalError> {
     let mut problems = Vec::new();
     for column in &manifest.columns {
         let wanted = column.pg_type.declaration();
         match shape.columns.iter().find(|here| here.name == column.name) {
             None => problems.push(format!("column {} ({wanted}) is gone", column.name)),
-            Some(here) if here.declaration != wanted => problems.push(format!(
-                "column {} is {} now and was {wanted}",
-                column.name, here.declaration
-            )),
+            // Compared as types: a declared precision of a time is not part of one.
+            Some(here) if PgType::from_declaration(&here.declaration).as_ref() != Ok(&column.pg_type) => {
+                problems.push(format!(
+                    "column {} is {} now and was {wanted}",
+                    column.name, here.declaration
+                ));
+            }
             Some(_) => {}
         }
     }
@@ -38,7 +51,7 @@ pub(super) fn fit(manifest: &Manifest, shape: &TableShape) -> Result<(), Disposa
     Err(DisposalError::refused(
         "columns",
         format!(
-            "{} has changed since {} was exported: {}; restore with --into side, and copy what you need from there",
+            "{} does not have the columns that {} was exported with: {}; {advice}",
             shape.relation,
             manifest.unit_name,
             problems.join("; ")

@@ -32,7 +32,8 @@ pub(super) async fn restore(work: &Work<'_>) -> Result<Done, DisposalError> {
             format!("{table} does not exist any more; restore with --into side"),
         )
     })?;
-    columns::fit(work.manifest, &shape)?;
+    let advice = "restore with --into side, and copy what you need from there";
+    columns::fit(work.manifest, &shape, advice)?;
     if let Some(statement) = missing_partition(work, &shape) {
         make_room(work, statement).await?;
     }

@@ -2,12 +2,15 @@
 
 use eidos_archive_store::ContentDigest;
 use eidos_disposal::DisposalError;
-use eidos_disposal::catalogue::{Relation, quoted};
+use eidos_disposal::catalogue::{Relation, TableShape, quoted};
+use sqlx::PgConnection;
 
 use super::stage::{Content, execute};
 use super::{Done, Work, columns, instant};
 use crate::store::archive_table::read_relation;
 use crate::store::units::Exported;
+
+const UNIQUE_VIOLATION: &str = "23505";
 
 /// What the side table of `table` is called; PostgreSQL's 63 bytes are kept by cutting the table's name.
 pub(super) fn name(table: &str) -> String {
@@ -28,7 +31,7 @@ pub(super) async fn restore(work: &Work<'_>, window: &[&Exported], at: usize) ->
     let mut step = work.fence.step_alone().await?;
     work.set_limits(step.conn()).await?;
     match read_relation(step.conn(), &side).await? {
-        Some(shape) => columns::fit(work.manifest, &shape)?,
+        Some(shape) => widen(work, step.conn(), &side, shape).await?,
         None => {
             execute(step.conn(), "create a side table", create(work, &side)).await?;
         }
@@ -54,7 +57,8 @@ pub(super) async fn restore(work: &Work<'_>, window: &[&Exported], at: usize) ->
             ),
         ));
     }
-    let inserted = work.copy_into(step.conn(), &side.to_string()).await?;
+    let copied = work.copy_into(step.conn(), &side.to_string()).await;
+    let inserted = copied.map_err(|error| twice(work, &side, error))?;
     let after = work.digest(step.conn(), &here).await?;
     if after != expected_after {
         return Err(DisposalError::refused(
@@ -67,6 +71,45 @@ pub(super) async fn restore(work: &Work<'_>, window: &[&Exported], at: usize) ->
     }
     step.commit().await?;
     Ok(done(inserted))
+}
+
+/// Months that were exported before and after a column came share one side table: it has the columns of all of them.
+async fn widen(
+    work: &Work<'_>,
+    conn: &mut PgConnection,
+    side: &Relation,
+    shape: TableShape,
+) -> Result<(), DisposalError> {
+    let absent = columns::absent(work.manifest, &shape);
+    for column in &absent {
+        let add = format!(
+            "ALTER TABLE {side} ADD COLUMN {} {}",
+            quoted(&column.name),
+            column.pg_type.declaration()
+        );
+        execute(conn, "add a column to a side table", add).await?;
+    }
+    let shape = if absent.is_empty() {
+        Some(shape)
+    } else {
+        read_relation(conn, side).await?
+    };
+    let advice = format!("drop or rename {side}, then restore this one again");
+    shape.map_or(Ok(()), |shape| columns::fit(work.manifest, &shape, &advice))
+}
+
+/// A row that changed after it had been exported, and was exported again: both are evidence, and have one key.
+fn twice(work: &Work<'_>, side: &Relation, error: DisposalError) -> DisposalError {
+    if error.sqlstate().as_deref() != Some(UNIQUE_VIOLATION) {
+        return error;
+    }
+    DisposalError::refused(
+        "restore",
+        format!(
+            "{side} has a row of {} already, in another version ({error}): the month was exported more than once. Restore one              export at a time with --unit, and rename {side} in between; this one is {}",
+            work.unit.unit_name, work.unit.unit_id
+        ),
+    )
 }
 
 /// No constraint but the key: what was exported fits, whatever the table's rules are today.
