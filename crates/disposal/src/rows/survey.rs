@@ -84,13 +84,13 @@ async fn unbelievable(
     let time = quoted(&rule.time_column);
     let part = |condition: &str| {
         format!(
-            "(SELECT count(*) FROM (SELECT FROM {} r WHERE r.{time} {condition} LIMIT {MOST_COUNTED}) AS few)",
+            "(SELECT count(*) FROM (SELECT FROM ONLY {} r WHERE r.{time} {condition} LIMIT {MOST_COUNTED}) AS few)",
             shape.relation
         )
     };
     let statement = format!(
         "SELECT CASE WHEN lowest < {EARLIEST_MS} THEN {} ELSE 0 END, CASE WHEN highest >= {LATEST_MS} THEN {} ELSE 0 END \
-         FROM (SELECT min({time}) AS lowest, max({time}) AS highest FROM {}) AS extremes",
+         FROM (SELECT min({time}) AS lowest, max({time}) AS highest FROM ONLY {}) AS extremes",
         part(&format!("< {EARLIEST_MS}")),
         part(&format!(">= {LATEST_MS}")),
         shape.relation
@@ -125,7 +125,7 @@ async fn oldest(
     window: (i64, i64),
 ) -> Result<Option<i64>, DisposalError> {
     let statement = format!(
-        "SELECT min(r.{}) FROM {} r WHERE {}",
+        "SELECT min(r.{}) FROM ONLY {} r WHERE {}",
         quoted(&rule.time_column),
         shape.relation,
         eligible(shape, rule, window)?
@@ -143,7 +143,7 @@ async fn count(
     window: (i64, i64),
 ) -> Result<u64, DisposalError> {
     let statement = format!(
-        "SELECT count(*) FROM {} r WHERE {}",
+        "SELECT count(*) FROM ONLY {} r WHERE {}",
         shape.relation,
         eligible(shape, rule, window)?
     );

@@ -80,7 +80,7 @@ async fn look_in(
     }
     let survey = rows::survey(&mut *conn, &shape, &rule.rows, cutoff_ms).await?;
     let query = format!(
-        "SELECT count(*) FROM {} WHERE {time} >= {EARLIEST_MS} AND {time} < $1",
+        "SELECT count(*) FROM ONLY {} WHERE {time} >= {EARLIEST_MS} AND {time} < $1",
         shape.relation,
         time = quoted(&rule.rows.time_column)
     );
