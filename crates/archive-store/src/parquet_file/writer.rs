@@ -12,6 +12,9 @@ use crate::column::Column;
 use crate::part_writer::PartOptions;
 use crate::pg_type::PgType;
 
+/// A column whose dictionary grows larger has values that rarely repeat: looking each of them up costs more than it saves.
+/// Markets, statuses, wallets of a market and batches stay well below.
+const MAX_DICTIONARY_BYTES: usize = 128 << 10;
 /// A row group is closed before it holds more than this of COPY bytes, so that a reader never needs more for one.
 const MAX_GROUP_BYTES: usize = 64 << 20;
 
@@ -69,7 +72,8 @@ fn properties(columns: &[Column], options: &PartOptions) -> Result<WriterPropert
         .set_compression(Compression::ZSTD(level))
         .set_created_by(concat!("eidos-archive-store ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_max_row_group_row_count(Some(options.row_group_rows))
-        .set_statistics_enabled(EnabledStatistics::Chunk);
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_dictionary_page_size_limit(MAX_DICTIONARY_BYTES);
     for column in columns {
         let path = ColumnPath::new(vec![column.name.clone()]);
         if !dictionary(column.pg_type) {

@@ -9,6 +9,7 @@
     reason = "a benchmark: it measures in floats, prints, and a step that cannot be made ends it"
 )]
 
+mod bare_moves;
 mod drop_partition;
 mod export;
 mod moves;

@@ -10,6 +10,7 @@ use sqlx::PgPool;
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
+use crate::bare_moves;
 use crate::options::Options;
 use crate::stage::{Stage, fill_trades, pool, program};
 
@@ -24,17 +25,29 @@ pub(crate) async fn measure(stage: &Stage, options: &Options) -> anyhow::Result<
     let mut sizes = serde_json::Map::new();
     for &rows in &options.rows {
         println!("\nbatched moves of {rows} settled trades, 1000 rows a batch, no pause");
+        // Beside each other: what else the machine does at the time meets both.
         let quiet = one(stage, rows, false).await?;
+        let bare = bare_moves::measure(stage, rows).await?;
         let held = one(stage, rows, true).await?;
+        println!(
+            "  ours takes {:.2} times as long as the bare statement",
+            bare / quiet.rows_per_s
+        );
         sizes.insert(
             rows.to_string(),
-            json!({ "quiet": quiet, "old_snapshot_held": held }),
+            json!({ "quiet": quiet.shown, "old_snapshot_held": held.shown, "bare_statement_rows_per_s": bare }),
         );
     }
     Ok(Value::Object(sizes))
 }
 
-async fn one(stage: &Stage, rows: u64, old_snapshot: bool) -> anyhow::Result<Value> {
+/// What one run showed.
+struct Moved {
+    rows_per_s: f64,
+    shown: Value,
+}
+
+async fn one(stage: &Stage, rows: u64, old_snapshot: bool) -> anyhow::Result<Moved> {
     let name = &format!("move_{rows}_{}", if old_snapshot { "snapshot" } else { "quiet" });
     let jobs_name = format!("{name}_jobs");
     let (exchange, jobs) = (stage.exchange(name).await?, stage.jobs(&jobs_name).await?);
@@ -85,7 +98,7 @@ async fn judge(
     rows: u64,
     (before, during): (&Quantiles, &Quantiles),
     old_snapshot: bool,
-) -> anyhow::Result<Value> {
+) -> anyhow::Result<Moved> {
     let moved: i64 = sqlx::query_scalar("SELECT count(*) FROM eidos_trading_trades_archive")
         .fetch_one(exchange)
         .await?;
@@ -107,10 +120,11 @@ async fn judge(
          {:27}point query alone    {before}\n{:27}point query meanwhile {during}",
         "", ""
     );
-    Ok(json!({
+    let shown = json!({
         "rows_per_s": rows_per_s, "batch_first_tenth_ms": first, "batch_last_tenth_ms": last,
         "point_query_alone": before, "point_query_meanwhile": during,
-    }))
+    });
+    Ok(Moved { rows_per_s, shown })
 }
 
 /// The median time between two batches, in the first and the last tenth of them.

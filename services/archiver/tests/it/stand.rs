@@ -161,7 +161,7 @@ impl Stand {
             fence: Some(run.fence),
             jobs_db: self.jobs_db.clone(),
             clock: Arc::new(real),
-            budget: Duration::from_mins(5),
+            budget: Duration::from_mins(30),
         })
     }
 

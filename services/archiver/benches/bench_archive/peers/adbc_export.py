@@ -9,7 +9,7 @@ began = time.perf_counter()
 with dbapi.connect(url) as connection, connection.cursor() as cursor:
     cursor.execute(f"SELECT * FROM public.{table}")
     reader = cursor.fetch_record_batch()
-    with pq.ParquetWriter(file, reader.schema, compression="zstd", compression_level=3) as writer:
+    with pq.ParquetWriter(file, reader.schema, compression="zstd", compression_level=1) as writer:
         for batch in reader:
             writer.write_batch(batch)
 print(time.perf_counter() - began)
