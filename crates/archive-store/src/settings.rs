@@ -68,7 +68,7 @@ impl Default for ArchiveStoreSettings {
             ca_cert: None,
             part_bytes: 32 << 20,
             row_group_rows: 65_536,
-            // Level 3 takes a quarter of an export's CPU for a few per cent of its size (docs/benchmarks.md).
+            // In a profile of an export a quarter of the samples were level 3 of zstd (docs/benchmarks.md).
             zstd_level: 1,
             request_timeout: Duration::from_mins(1),
             connect_timeout: Duration::from_secs(5),

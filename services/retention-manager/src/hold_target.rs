@@ -59,7 +59,8 @@ impl HoldTarget {
             return Ok(unchecked(format!("databases.{source} is not set here")));
         };
         let name = &self.deps.settings.suite.service.name;
-        let named = match db::connect_read_only(section, name, source).await {
+        // The primary: a replica may not have the table yet.
+        let named = match db::connect_foreign(section, name, source).await {
             Ok(pool) => {
                 let named = catalogue::named(&pool, table)
                     .await
@@ -70,7 +71,7 @@ impl HoldTarget {
             Err(error) => Err(error.to_string()),
         };
         match named {
-            Ok(Some(Named::Table)) => Ok(None),
+            Ok(Some(Named::Table)) => Ok(self.out_of_place(source, table)),
             Ok(Some(Named::PartitionOf(parent))) => Err(ApiError::Invalid(format!(
                 "{} is a partition: holds are on tables and a time; place it on {} with from_ms and to_ms",
                 table.plain(),
@@ -85,6 +86,20 @@ impl HoldTarget {
                 Ok(unchecked("the database did not answer".to_owned()))
             }
         }
+    }
+
+    /// Several sources may be one database: a table without a rule here is looked after under the source its name tells,
+    /// unless another service's settings say otherwise.
+    fn out_of_place(&self, source: SourceName, table: &Relation) -> Option<String> {
+        let home = catalogue::source_of(&table.name).filter(|home| *home != source)?;
+        let is_ruled = self.ruled.iter().any(|(_, ruled)| ruled == table);
+        (!is_ruled).then(|| {
+            format!(
+                "by its name {} belongs to {home}: a job that works on it there does not see this hold. Place one on {home} as \
+                 well, unless archive_profile.source says {source}",
+                table.plain()
+            )
+        })
     }
 
     /// The rule of a table of this name, if rules work on it in other sources only.

@@ -213,22 +213,41 @@ async fn a_writer_elsewhere_in_the_table_does_not_stop_a_concurrent_detach() {
     assert_eq!(stand.states().await, ["quarantined"]);
 }
 
-#[tokio::test]
-async fn a_pending_detach_that_somebody_left_is_finalized_first_and_written_down() {
-    let stand = Stand::new().await;
-    let february = "eidos_risk_audit_logs_2024_02";
-    let reader = long_reader(&stand).await;
+/// Somebody's concurrent detach that ended half way.
+async fn left_pending(stand: &Stand, partition: &str) {
+    let reader = long_reader(stand).await;
     let mut somebody = PgConnection::connect(&stand.books.url()).await.unwrap();
     sqlx::raw_sql("SET lock_timeout = 50")
         .execute(&mut somebody)
         .await
         .unwrap();
-    let detach = format!("ALTER TABLE {TABLE} DETACH PARTITION {february} CONCURRENTLY");
+    let detach = format!("ALTER TABLE {TABLE} DETACH PARTITION {partition} CONCURRENTLY");
     sqlx::raw_sql(sqlx::AssertSqlSafe(detach))
         .execute(&mut somebody)
         .await
         .unwrap_err();
     reader.rollback().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_unit_that_is_half_way_out_is_not_released() {
+    let stand = Stand::new().await;
+    let unit = stand.verified().await;
+    left_pending(&stand, JANUARY).await;
+    let run = stand.run().await;
+    assert_eq!(
+        refusal(run.disposal().release(&unit, "kept longer").await),
+        "changed"
+    );
+    assert_eq!(stand.states().await, ["verified"]);
+    assert_eq!(stand.manifests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_pending_detach_that_somebody_left_is_finalized_first_and_written_down() {
+    let stand = Stand::new().await;
+    let february = "eidos_risk_audit_logs_2024_02";
+    left_pending(&stand, february).await;
     let run = stand.run().await;
     assert_eq!(
         run.recover().await,

@@ -86,29 +86,6 @@ async fn january(stand: &Stand, rule: &RowRule) -> RowIdentity {
     RowIdentity::of(&shape(stand, LOGS).await, rule, &month)
 }
 
-#[tokio::test]
-async fn rows_whose_time_is_not_in_milliseconds_stay_and_are_told() {
-    let stand = stand().await;
-    stand
-        .sql(&format!(
-            "UPDATE {LOGS} SET created_at = created_at / 1000 WHERE id IN (1, 2, 3); \
-             UPDATE {LOGS} SET created_at = 0 WHERE id = 5; UPDATE {LOGS} SET created_at = created_at * 1000 WHERE id = 6"
-        ))
-        .await;
-    let rule = rule(None);
-    let shape = shape(&stand, LOGS).await;
-    let mut conn = stand.books.pool().acquire().await.unwrap();
-    let found = survey(&mut conn, &shape, &rule, MONTHS[2]).await.unwrap();
-    let lowest: Vec<i64> = found.months.iter().map(|month| month.lower_ms).collect();
-    assert_eq!(lowest, [MONTHS[0], MONTHS[1]]);
-    let note = found.notes.iter().find(|note| note.contains("before 2010"));
-    assert!(
-        note.is_some_and(|note| note.contains("4 rows") && note.contains("1 from after 2100")),
-        "{:?}",
-        found.notes
-    );
-}
-
 async fn advance(stand: &Stand, rule: &RowRule) -> Result<RowOutcome, DisposalError> {
     let identity = january(stand, rule).await;
     let run = stand.run().await;
@@ -147,6 +124,29 @@ async fn only_finished_rows_of_expired_months_are_due() {
             (MONTHS[0], MONTHS[1], expected(MONTHS[0], MONTHS[1])),
             (MONTHS[1], MONTHS[2], expected(MONTHS[1], MONTHS[2]))
         ]
+    );
+}
+
+#[tokio::test]
+async fn rows_whose_time_is_not_in_milliseconds_stay_and_are_told() {
+    let stand = stand().await;
+    stand
+        .sql(&format!(
+            "UPDATE {LOGS} SET created_at = created_at / 1000 WHERE id IN (1, 2, 3); \
+             UPDATE {LOGS} SET created_at = 0 WHERE id = 5; UPDATE {LOGS} SET created_at = created_at * 1000 WHERE id = 6"
+        ))
+        .await;
+    let rule = rule(None);
+    let shape = shape(&stand, LOGS).await;
+    let mut conn = stand.books.pool().acquire().await.unwrap();
+    let found = survey(&mut conn, &shape, &rule, MONTHS[2]).await.unwrap();
+    let lowest: Vec<i64> = found.months.iter().map(|month| month.lower_ms).collect();
+    assert_eq!(lowest, [MONTHS[0], MONTHS[1]]);
+    let note = found.notes.iter().find(|note| note.contains("before 2010"));
+    assert!(
+        note.is_some_and(|note| note.contains("4 rows") && note.contains("1 from after 2100")),
+        "{:?}",
+        found.notes
     );
 }
 

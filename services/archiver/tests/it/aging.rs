@@ -254,6 +254,46 @@ async fn an_export_that_cannot_be_read_does_not_hide_the_others() {
 }
 
 #[tokio::test]
+async fn no_month_is_begun_in_the_time_that_is_for_moves() {
+    let stand = aged(50, "").await;
+    let report = stand.archive_without_time().await.unwrap();
+    assert!(
+        report.aged[0].outcome.contains("not reached"),
+        "{:?}",
+        report.aged
+    );
+    let begun = "SELECT count(*) FROM eidos_jobs_disposal_units";
+    let begun: i64 = sqlx::query_scalar(begun)
+        .fetch_one(stand.jobs.pool())
+        .await
+        .unwrap();
+    assert_eq!(begun, 0);
+}
+
+#[tokio::test]
+async fn a_store_that_takes_nothing_lets_one_month_be_frozen_and_no_more() {
+    let stand = Stand::new().await;
+    // Nobody makes a folder there, not even root.
+    let store = stand.dir.path().join("store");
+    fs::create_dir_all(&store).unwrap();
+    std::os::unix::fs::symlink("/sys/kernel", store.join("trading")).unwrap();
+    stand.orders(1, 50, 3, ANCIENT).await;
+    stand.orders(100, 150, 3, "2023-06-15T12:00:00Z").await;
+    stand
+        .orders(1_000_001, 1_000_010, 4, "2026-08-15T12:00:00Z")
+        .await;
+    stand.archive().await;
+    let error = stand.archive_at(slot()).await.unwrap_err();
+    assert!(error.to_string().contains("was refused"), "{error}");
+    let begun = "SELECT count(*) FROM eidos_jobs_disposal_units";
+    let begun: i64 = sqlx::query_scalar(begun)
+        .fetch_one(stand.jobs.pool())
+        .await
+        .unwrap();
+    assert_eq!(begun, 1);
+}
+
+#[tokio::test]
 async fn months_from_before_and_after_a_column_came_are_restored_side_by_side() {
     let stand = gone(50).await;
     stand

@@ -178,12 +178,18 @@ async fn restored_equal(world: &Filled) {
     assert_eq!(stand.count(PARTITION).await, rows());
 }
 
+/// Exported in this format, and gone.
+async fn gone(world: &Filled, format: ArchiveFormat) -> Unit {
+    let unit = dispose(&world.stand, format).await;
+    assert_eq!(unit.state.as_str(), "dropped");
+    assert_eq!(world.stand.count(TABLE).await, 0);
+    unit
+}
+
 #[tokio::test]
 async fn every_supported_type_comes_back_byte_for_byte_and_others_read_the_same() {
     let world = filled().await;
-    let unit = dispose(&world.stand, ArchiveFormat::Parquet).await;
-    assert_eq!(unit.state.as_str(), "dropped");
-    assert_eq!(world.stand.count(TABLE).await, 0);
+    let unit = gone(&world, ArchiveFormat::Parquet).await;
     let parts = parts(&world.stand, &unit);
     assert!(parts.len() > 1, "several parts: {parts:?}");
     read_elsewhere(&parts, &world.sums).await;
@@ -193,9 +199,7 @@ async fn every_supported_type_comes_back_byte_for_byte_and_others_read_the_same(
 #[tokio::test]
 async fn every_supported_type_comes_back_byte_for_byte_from_csv() {
     let world = filled().await;
-    let unit = dispose(&world.stand, ArchiveFormat::Csv).await;
-    assert_eq!(unit.state.as_str(), "dropped");
-    assert_eq!(world.stand.count(TABLE).await, 0);
+    gone(&world, ArchiveFormat::Csv).await;
     restored_equal(&world).await;
 }
 

@@ -131,8 +131,20 @@ impl Stand {
         }
     }
 
-    /// A context with a fence of its own, as the runner would make it.
+    /// A context with a fence of its own, as the runner would make it, and half an hour.
     pub(crate) async fn context(&self, job: &str, slot: Slot, dry_run: bool, params: &Value) -> JobContext {
+        self.context_within(job, slot, dry_run, params, Duration::from_mins(30))
+            .await
+    }
+
+    async fn context_within(
+        &self,
+        job: &str,
+        slot: Slot,
+        dry_run: bool,
+        params: &Value,
+        budget: Duration,
+    ) -> JobContext {
         let real = SystemClock::default();
         let job: JobName = job.parse().unwrap();
         let starter = Starter {
@@ -161,8 +173,17 @@ impl Stand {
             fence: Some(run.fence),
             jobs_db: self.jobs_db.clone(),
             clock: Arc::new(real),
-            budget: Duration::from_mins(30),
+            budget,
         })
+    }
+
+    /// A scheduled run at [`slot`] that has no time left.
+    pub(crate) async fn archive_without_time(&self) -> Result<Report, JobError> {
+        let job = self.archive_data();
+        let ctx = self
+            .context_within("archive-data", slot(), false, &Value::Null, Duration::ZERO)
+            .await;
+        Box::pin(job.run(&ctx, ArchiveParams::default())).await
     }
 
     pub(crate) async fn archive_at(&self, slot: Slot) -> Result<Report, JobError> {

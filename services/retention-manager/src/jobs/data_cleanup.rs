@@ -114,10 +114,7 @@ impl DataCleanup {
     }
 
     fn known_tables(&self) -> BTreeSet<&str> {
-        let partitioned = self.rules.partitioned.iter().map(|rule| rule.table.as_str());
-        let plain = self.rules.plain.iter().map(|rule| rule.table.as_str());
-        let candles = self.rules.candles.iter().map(|rule| rule.table.as_str());
-        partitioned.chain(plain).chain(candles).collect()
+        self.rules.tables().map(|(_, table)| table.as_str()).collect()
     }
 }
 

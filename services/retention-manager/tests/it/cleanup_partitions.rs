@@ -298,6 +298,19 @@ async fn a_partition_that_was_left_frozen_is_told_with_the_way_out() {
 }
 
 #[tokio::test]
+async fn a_store_that_takes_nothing_lets_one_partition_be_frozen_and_no_more() {
+    let ground = ground().await;
+    // Nobody makes a folder there, not even root.
+    std::os::unix::fs::symlink("/sys/kernel", ground.archive().join("chain")).unwrap();
+    let job = ground.job(archived()).await;
+    let error = ground.run(&job, "2024-07-31T04:00:00Z").await.unwrap_err();
+    assert!(message(&error).contains("was refused"), "{}", message(&error));
+    let units = ground.units().await;
+    assert_eq!(units.len(), 1, "{units:?}");
+    assert_eq!(ground.count(&format!("SELECT count(*) FROM {TABLE}")).await, 200);
+}
+
+#[tokio::test]
 async fn one_failing_table_does_not_stop_the_others() {
     let ground = ground().await;
     // Bare NUMERIC cannot be archived exactly, and is refused before anything happens to its partition.

@@ -245,7 +245,8 @@ async fn a_hold_that_would_protect_nothing_is_refused() {
     with_tables(&stand).await;
     sql(
         stand.books(),
-        "CREATE TABLE eidos_risk_events_2024_01 PARTITION OF eidos_risk_events FOR VALUES FROM (1704067200000) TO (1706745600000)",
+        "CREATE TABLE eidos_risk_events_2024_01 PARTITION OF eidos_risk_events FOR VALUES FROM (1704067200000) TO (1706745600000); \
+         CREATE TABLE eidos_trading_orders (id BIGINT PRIMARY KEY)",
     )
     .await;
     let down = [("DATABASES__TRADING__URL", "postgres://nobody:x@127.0.0.1:9/none")];
@@ -270,6 +271,14 @@ async fn a_hold_that_would_protect_nothing_is_refused() {
     }
     let (_, shown) = service.get("/v1/holds?all=true").await;
     assert_eq!(shown["holds"], json!([]));
+    // Here all sources are one database, and archiver looks for holds under `trading`.
+    let misplaced = json!({"source": "market", "table": "eidos_trading_orders", "reason": "case 18"});
+    let (status, placed) = service.post(OPERATOR, "/v1/holds", &misplaced).await;
+    assert_eq!(status, StatusCode::CREATED, "{placed}");
+    assert!(
+        placed["warning"].as_str().unwrap().contains("belongs to trading"),
+        "{placed}"
+    );
     // A database that does not answer cannot be asked: better a hold that may be in vain than none.
     let elsewhere = json!({"source": "trading", "table": "ledger", "reason": "case 19"});
     let (status, placed) = service.post(OPERATOR, "/v1/holds", &elsewhere).await;
