@@ -6,6 +6,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use eidos_archive_store::{
@@ -18,6 +19,9 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 
 use crate::unit::Evidence;
 use crate::{DisposalError, settings::DisposalSettings};
+
+/// How long a read whose chunks are all there already keeps its thread.
+const LONGEST_TURN: Duration = Duration::from_millis(20);
 
 /// What a table holds: how many rows, and their digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,10 +165,22 @@ pub async fn content_of(
             .await
             .map_err(DisposalError::sql("begin to read a table again"))?;
         let mut rows = Digested::new(rows, columns);
-        while rows.next().await.is_some() {}
+        drain(&mut rows).await;
         rows.finish()
     };
     ctx.unless_cancelled(reading).await?
+}
+
+/// Reads to the end. A stream whose next chunk is always there already would keep its thread: whatever else lives on it,
+/// such as a step that must show the server that it lives, gets its turn now and then.
+async fn drain<S: Stream + Unpin>(rows: &mut S) {
+    let mut began = Instant::now();
+    while rows.next().await.is_some() {
+        if began.elapsed() >= LONGEST_TURN {
+            tokio::task::yield_now().await;
+            began = Instant::now();
+        }
+    }
 }
 
 /// A store's answer; a run that was told to stop says so itself, with the reason.
@@ -257,4 +273,29 @@ fn refused_copy(problem: impl std::fmt::Display) -> DisposalError {
         "copy",
         format!("the server's COPY stream cannot be read: {problem}"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_long_read_lets_others_on_its_thread_have_their_turn() {
+        let chunk = |_number: u32| {
+            let began = Instant::now();
+            while began.elapsed() < Duration::from_millis(4) {
+                std::hint::spin_loop();
+            }
+        };
+        let mut rows = futures::stream::iter(0..50).map(chunk);
+        let mut drained = std::pin::pin!(drain(&mut rows));
+        let mut turns = 0;
+        loop {
+            tokio::select! {
+                () = &mut drained => break,
+                () = tokio::time::sleep(Duration::from_millis(1)) => turns += 1,
+            }
+        }
+        assert!(turns >= 5, "{turns}");
+    }
 }

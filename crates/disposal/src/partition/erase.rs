@@ -9,10 +9,7 @@
 //! looks whether the table is there. A table that vanished while its unit was still `quarantined` was removed by
 //! somebody else, which is said and not covered up.
 
-use std::future::poll_fn;
-use std::pin::Pin;
-use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use eidos_archive_store::ContentDigest;
 use eidos_core::fence::ForeignStep;
@@ -138,9 +135,11 @@ impl PartitionDisposal<'_> {
         let awake = format!("SET LOCAL statement_timeout = {}", UNFELT.as_millis());
         let mut work = std::pin::pin!(work);
         loop {
-            match done_within(SAY_A_WORD, work.as_mut()).await {
-                Some(done) => return done,
-                None => execute(step.conn(), "keep a step awake", awake.clone()).await?,
+            tokio::select! {
+                done = &mut work => return done,
+                () = tokio::time::sleep(SAY_A_WORD) => {
+                    execute(step.conn(), "keep a step awake", awake.clone()).await?;
+                }
             }
         }
     }
@@ -181,19 +180,6 @@ impl PartitionDisposal<'_> {
         metric::disposal_rows(job, source, &unit.table.plain(), "drop", rows);
         Ok(dropped)
     }
-}
-
-/// What `work` comes to, or `None` after `period`: it can be gone on with. Work that keeps a runtime of one thread busy makes
-/// its timers late; so the clock is read too, each time the work pauses.
-async fn done_within<T>(period: Duration, mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
-    let due = Instant::now() + period;
-    let mut sleep = std::pin::pin!(tokio::time::sleep(period));
-    poll_fn(|cx| match work.as_mut().poll(cx) {
-        Poll::Ready(done) => Poll::Ready(Some(done)),
-        Poll::Pending if Instant::now() >= due => Poll::Ready(None),
-        Poll::Pending => sleep.as_mut().poll(cx).map(|()| None),
-    })
-    .await
 }
 
 /// Only what we put into quarantine ourselves, under the name we gave it, is dropped.
@@ -258,41 +244,5 @@ fn depended_on(unit: &Unit, error: DisposalError) -> DisposalError {
     match error.sqlstate().as_deref() {
         Some("2BP01") => checks::refused("referenced", unit, &format!("cannot be dropped: {error}")),
         _ => error,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Fewer pauses than a runtime of one thread lets pass before it looks at its timers.
-    const PAUSES: u32 = 50;
-
-    #[tokio::test]
-    async fn a_word_is_said_although_the_timers_of_a_busy_runtime_are_late() {
-        let mut pauses = 0;
-        let busy = poll_fn(|cx| {
-            let began = Instant::now();
-            while began.elapsed() < Duration::from_millis(4) {
-                std::hint::spin_loop();
-            }
-            pauses += 1;
-            cx.waker().wake_by_ref();
-            if pauses < PAUSES {
-                Poll::Pending
-            } else {
-                Poll::Ready(7)
-            }
-        });
-        let mut busy = std::pin::pin!(busy);
-        let mut words = 0;
-        let done = loop {
-            match done_within(Duration::from_millis(20), busy.as_mut()).await {
-                Some(done) => break done,
-                None => words += 1,
-            }
-        };
-        assert_eq!(done, 7);
-        assert!(words >= 5, "{words}");
     }
 }
