@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1.7
 # One file for every program:  docker build --build-arg SERVICE=recon-svc -t eidos/recon-svc:1.2.3 .
-# SERVICE is the name of a binary of the workspace: recon-svc, eidosctl, eidos-devnet.
+# SERVICE is the name of a binary of the workspace: recon-svc, retention-manager, archiver, eidosctl, devnet.
 
 FROM rust:1.95-bookworm AS toolchain
 # librdkafka is compiled from source: it wants cmake and a C++ compiler.
@@ -25,14 +25,16 @@ RUN cargo chef cook --locked --release --bin "$SERVICE" --recipe-path recipe.jso
 COPY . .
 RUN cargo build --locked --release --bin "$SERVICE" \
     && install -D --strip "target/release/$SERVICE" /out/program \
-    && /out/program --help > /dev/null
+    && /out/program --help > /dev/null \
+    && ln -s program "/out/$SERVICE"
 
 # glibc, libgcc and certificates; no shell, no package manager. User 65532.
 FROM gcr.io/distroless/cc-debian12:nonroot
 ARG SERVICE
 LABEL org.opencontainers.image.title="$SERVICE" \
       org.opencontainers.image.licenses="Apache-2.0"
-COPY --from=build /out/program /usr/local/bin/program
+# The entry point has one name for all; people who run a command in the container use that of the documentation.
+COPY --from=build /out/ /usr/local/bin/
 USER 65532:65532
 EXPOSE 8080 50056
 ENTRYPOINT ["/usr/local/bin/program"]

@@ -33,7 +33,7 @@ pub struct ArchiveStoreSettings {
     pub allow_http: bool,
     /// Path of the authority's certificate (PEM) of an endpoint with a private one; unset = those of the machine.
     pub ca_cert: Option<String>,
-    /// Encoded size at which a part is closed, in bytes, 4 KiB to 256 MiB. About three of them are held in memory.
+    /// Encoded size at which a part is closed, in bytes, 4 KiB to 256 MiB. About four of them are held in memory.
     pub part_bytes: usize,
     /// Most rows of a Parquet row group, 1 to 1048576.
     pub row_group_rows: usize,

@@ -117,6 +117,14 @@ impl ArchiveStore {
         Ok(manifest)
     }
 
+    /// Whether a manifest lies under this key; nothing of it is read.
+    ///
+    /// # Errors
+    /// Why the store could not say.
+    pub async fn has_manifest(&self, key: &str) -> Result<bool, StoreError> {
+        self.access.exists(key, &CancellationToken::new()).await
+    }
+
     /// The rows as a COPY BINARY stream with header and trailer, in the order of the export; with a window, only
     /// rows whose time is in `[from, to)` epoch milliseconds. The stream ends with its first error, and then has no
     /// trailer: PostgreSQL takes no row of it.

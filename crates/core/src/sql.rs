@@ -128,6 +128,9 @@ statements! { ALL:
         CROSS JOIN LATERAL (SELECT finished_at FROM eidos_jobs_executions AS execution \
             WHERE execution.job_name = wanted.job_name AND execution.status = 'success' \
             AND NOT execution.dry_run ORDER BY execution.started_at DESC LIMIT 1) AS latest";
+    /// Of a run that failed too: it says what was done before.
+    LAST_REPORT = "SELECT result FROM eidos_jobs_executions WHERE job_name = $1 AND status IN ('success', 'failed') \
+        AND NOT dry_run AND result IS NOT NULL ORDER BY started_at DESC, id DESC LIMIT 1";
     LAST_EXECUTION = concat!("SELECT ", execution_columns!(), " FROM eidos_jobs_executions \
         WHERE job_name = $1 AND ($2::text IS NULL OR status = $2) ORDER BY started_at DESC, id DESC LIMIT 1");
     /// Running rows whose node has not been heard of: candidates only, the lease says whether it lives.

@@ -4,6 +4,8 @@ use eidos_archive_store::StoreError;
 use eidos_core::CoreError;
 use eidos_runtime::JobError;
 
+use crate::destination::OTHER_STORE;
+
 /// Why a unit could not be moved on. Nothing was destroyed, unless the error says so.
 #[derive(Debug, thiserror::Error)]
 pub enum DisposalError {
@@ -68,19 +70,21 @@ impl DisposalError {
         }
     }
 
-    /// True where the object store takes nothing from us at all: full, forbidden, or not able to. Whatever else is to be
-    /// archived would meet the same.
+    /// True where the object store takes nothing from us at all: full, forbidden, not able to, or another one than ever.
+    /// Whatever else is to be archived would meet the same.
     #[must_use]
-    pub const fn is_about_the_store(&self) -> bool {
-        matches!(
-            self,
-            Self::Store(
+    pub fn is_about_the_store(&self) -> bool {
+        match self {
+            Self::Store(error) => matches!(
+                error,
                 StoreError::DiskFull { .. }
                     | StoreError::Denied { .. }
                     | StoreError::Incapable { .. }
                     | StoreError::Settings { .. }
-            )
-        )
+            ),
+            Self::Refused { reason, .. } => *reason == OTHER_STORE,
+            _ => false,
+        }
     }
 
     /// True where a row holds something that no archive can keep exactly: it has to be corrected by a person first.

@@ -16,8 +16,10 @@
 pub mod audit;
 pub mod bounds;
 pub mod catalogue;
+mod destination;
 mod error;
 pub mod export;
+pub mod gauges;
 pub mod hold;
 pub mod pace;
 pub mod partition;

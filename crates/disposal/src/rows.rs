@@ -30,6 +30,7 @@ pub use identity::RowIdentity;
 pub use survey::{RowMonth, RowSurvey, survey};
 
 use crate::catalogue::{self, TableShape};
+use crate::destination;
 use crate::export::stored;
 use crate::partition::server_is_ready;
 use crate::settings::DisposalSettings;
@@ -290,7 +291,7 @@ impl RowDisposal<'_> {
 
     async fn begin(&self, identity: &RowIdentity, mandate: &Mandate) -> Result<Unit, DisposalError> {
         if let Some(store) = self.store.filter(|_store| self.rule.archive.is_some()) {
-            stored(self.ctx, store.ready(self.ctx.job().as_str()).await)?;
+            destination::check(self.ctx, store).await?;
         }
         let mut step = self.ctx.step().await?;
         let new = NewUnit {

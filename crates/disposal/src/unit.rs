@@ -24,7 +24,8 @@ use crate::catalogue::Relation;
 mod store;
 
 pub use store::{
-    abandoned_of, by_id, create, list_open, list_with_export, mark_checked, move_on, newest_of, open_of,
+    abandoned_of, by_id, create, list_open, list_with_export, mark_checked, move_on, newest_exports,
+    newest_of, open_of,
 };
 
 /// How far a unit is.

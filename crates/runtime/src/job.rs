@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{JobContext, JobError};
+use crate::{JobContext, JobError, Observation};
 
 /// One scheduled job. Its settings live in its own fields; what differs between runs arrives as parameters.
 pub trait Job: Send + Sync + 'static {
@@ -50,6 +50,13 @@ pub trait Job: Send + Sync + 'static {
         ctx: &JobContext,
         params: Self::Params,
     ) -> impl Future<Output = Result<Self::Report, JobError>> + Send;
+
+    /// Sets the gauges of what is true now. Called in every replica, at its start and every `scheduler.observe_interval`: an alert must not
+    /// hang on a replica that has not run the job for a month, nor be forgotten by a restart. Reads only.
+    fn observe(&self, seen: &Observation<'_>) -> impl Future<Output = Result<(), JobError>> + Send {
+        let _ = seen;
+        std::future::ready(Ok(()))
+    }
 
     /// The report as a person reads it on a terminal. JSON is always available beside it.
     fn render(&self, report: &Self::Report) -> String;
@@ -104,6 +111,10 @@ impl JobEntry {
     ) -> BoxFuture<'a, Result<RunReport, JobError>> {
         self.job.run(ctx, params)
     }
+
+    pub(crate) fn observe<'a>(&'a self, seen: &'a Observation<'_>) -> BoxFuture<'a, Result<(), JobError>> {
+        self.job.observe(seen)
+    }
 }
 
 impl std::fmt::Debug for JobEntry {
@@ -117,6 +128,7 @@ trait ErasedJob: Send + Sync {
     fn scheduled_params(&self, slots: &SlotRange) -> Result<Value, JobError>;
     fn check_params(&self, params: &Value) -> Result<(), String>;
     fn run<'a>(&'a self, ctx: &'a JobContext, params: Value) -> BoxFuture<'a, Result<RunReport, JobError>>;
+    fn observe<'a>(&'a self, seen: &'a Observation<'_>) -> BoxFuture<'a, Result<(), JobError>>;
 }
 
 struct Erased<J>(J);
@@ -154,5 +166,9 @@ impl<J: Job> ErasedJob for Erased<J> {
             Ok(RunReport { json, rendered })
         }
         .boxed()
+    }
+
+    fn observe<'a>(&'a self, seen: &'a Observation<'_>) -> BoxFuture<'a, Result<(), JobError>> {
+        self.0.observe(seen).boxed()
     }
 }

@@ -8,6 +8,7 @@
 //!        │         └─ runner::tick ── acquire, open (claim), run within the budget, settle, release
 //!        │              ├─ supervise ── one attempt: ends by itself, is told to stop, or is dropped
 //!        │              └─ settle ── final row, metrics, slots that passed meanwhile
+//!        ├─ observation ── gauges of what is true, in every replica, whoever ran last
 //!        └─ http, grpc ── both over `api`, where the rules are
 //! ```
 //!
@@ -29,6 +30,7 @@ mod grpc;
 mod health;
 mod http;
 mod job;
+mod observation;
 mod observe;
 mod open;
 mod progress;
@@ -56,5 +58,6 @@ pub use error::{BoxedError, CancelReason, JobError};
 pub use foreground::{BadRunRequest, Foreground, RunRequest};
 pub use health::{CheckResult, HealthRegistry, HealthReport, Severity};
 pub use job::{Job, JobEntry};
+pub use observation::Observation;
 pub use registry::RegistryError;
 pub use service::{Drained, Service, Serving};

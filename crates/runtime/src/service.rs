@@ -28,7 +28,7 @@ use crate::http::{HttpState, router};
 use crate::registry::Registry;
 use crate::runner::Runner;
 use crate::running::Running;
-use crate::{CancelReason, HealthRegistry, ServiceDefinition, ServiceDeps, observe};
+use crate::{CancelReason, HealthRegistry, ServiceDefinition, ServiceDeps, observation, observe};
 
 /// How long the servers may take to finish their last answers.
 const SERVERS_CLOSE: Duration = Duration::from_secs(5);
@@ -146,6 +146,13 @@ impl Service {
         };
         let servers = self.start_servers(api, http, grpc);
         let tasks = TaskTracker::new();
+        let observed = observation::repeat(
+            Arc::clone(&self.registry),
+            self.runner.jobs_db.clone(),
+            Arc::clone(&self.runner.clock),
+            self.runner.scheduler.observe_interval,
+        );
+        tasks.spawn(self.runner.stopping.clone().run_until_cancelled_owned(observed));
         let dispatcher = Arc::new(Dispatcher {
             runner: self.runner.clone(),
             registry: self.registry,

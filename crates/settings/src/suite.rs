@@ -127,6 +127,9 @@ pub struct SchedulerSection {
     /// How often a running execution writes its heartbeat and progress.
     #[serde(with = "duration_text")]
     pub heartbeat_interval: Duration,
+    /// How often each replica brings its gauges up to date with what other replicas did.
+    #[serde(with = "duration_text")]
+    pub observe_interval: Duration,
     /// Worker pools with their own size; a job names its pool, so that long jobs never starve short ones.
     pub pools: BTreeMap<String, u32>,
 }

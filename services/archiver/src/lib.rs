@@ -44,10 +44,10 @@ const COMMANDS: &[JobCommand] = &[
     },
     JobCommand {
         name: "restore",
-        about: "Bring exported rows back: --table T --range 2024-01..2024-03 [--into side|original]",
+        about: "Bring exported rows back: --table T --range 2024-01..2024-03, or --unit ID; [--into side|original]",
         job: "restore-archive",
         dry_run: false,
-        required: &["table", "range"],
+        required: &[],
     },
     JobCommand {
         name: "verify",

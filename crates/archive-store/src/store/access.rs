@@ -168,6 +168,19 @@ impl Access {
         Ok(content.freeze())
     }
 
+    /// Whether an object is there.
+    pub(super) async fn exists(&self, key: &str, cancel: &CancellationToken) -> Result<bool, StoreError> {
+        let path = self.full(key)?;
+        self.repeat("head", key, cancel, |_| async {
+            match self.objects.head(&path).await {
+                Ok(_) => Ok(true),
+                Err(ObjectError::NotFound { .. }) => Ok(false),
+                Err(error) => Err(error.into()),
+            }
+        })
+        .await
+    }
+
     /// Deletes an object; one that is not there is fine.
     pub(super) async fn delete(&self, key: &str, cancel: &CancellationToken) -> Result<(), StoreError> {
         let path = self.full(key)?;

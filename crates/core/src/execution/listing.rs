@@ -229,6 +229,20 @@ pub async fn last_successes(pool: &PgPool, jobs: &[JobName]) -> Result<Vec<(JobN
         .collect())
 }
 
+/// The report of a job's newest run that has one; dry runs do not count, failed ones do.
+///
+/// # Errors
+/// [`CoreError::Sql`], [`CoreError::TimedOut`].
+pub async fn last_report(pool: &PgPool, job: &JobName) -> Result<Option<Value>, CoreError> {
+    call(
+        "read a job's last report",
+        sqlx::query_scalar(sql::LAST_REPORT)
+            .bind(job.as_str())
+            .fetch_optional(pool),
+    )
+    .await
+}
+
 /// Running executions of `jobs` without a sign of life for `silence`, oldest first. Candidates only: take the
 /// job's lease to learn whether the run is dead, then mint an epoch, which closes it.
 ///

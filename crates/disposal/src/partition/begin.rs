@@ -6,6 +6,7 @@ use eidos_types::ExecutionId;
 use super::{PartitionDisposal, PartitionIdentity};
 use crate::DisposalError;
 use crate::catalogue::{self, RelationKind};
+use crate::destination;
 use crate::export::stored;
 use crate::unit::{self, Change, Mandate, NewUnit, Unit, UnitKind, UnitState};
 
@@ -112,7 +113,7 @@ impl PartitionDisposal<'_> {
             // Said before anything is frozen.
             own.archive_columns()?;
             if let Some(store) = self.store {
-                stored(self.ctx, store.ready(self.ctx.job().as_str()).await)?;
+                destination::check(self.ctx, store).await?;
             }
         }
         self.create(&NewUnit {

@@ -6,13 +6,14 @@ use eidos_telemetry::metric;
 use super::{PartitionDisposal, checks};
 use crate::DisposalError;
 use crate::catalogue;
+use crate::destination;
 use crate::export::{LongRead, export_verified};
 use crate::unit::{Change, Unit, UnitState};
 
 impl PartitionDisposal<'_> {
     /// Written before the first byte is uploaded: whatever a crash leaves in the folder is known to be unproved.
     pub(super) async fn announce_export(&self, unit: &Unit) -> Result<Unit, DisposalError> {
-        self.store()?;
+        destination::check(self.ctx, self.store()?).await?;
         // Somebody may have thawed it since an earlier run froze it.
         self.ensure_frozen(unit).await?;
         let act = unit.act("export", "begun; the export is proved by the verify that follows");

@@ -92,6 +92,11 @@ const LIST_WITH_EXPORT: &str = concat!(
      ORDER BY checked_at NULLS FIRST, unit_id LIMIT $1"
 );
 
+const NEWEST_EXPORTS: &str = "\
+    SELECT manifest_key FROM eidos_jobs_disposal_units \
+     WHERE archived AND manifest_key IS NOT NULL AND state NOT IN ('planned', 'frozen', 'exporting', 'abandoned') \
+     ORDER BY created_at DESC, unit_id DESC LIMIT $1";
+
 /// Makes a unit's row, in state `planned`.
 ///
 /// # Errors
@@ -305,6 +310,18 @@ pub async fn list_with_export(pool: &PgPool, limit: i64) -> Result<Vec<Unit>, Di
         .await
         .map_err(DisposalError::sql("list the exports"))?;
     rows.iter().map(unit).collect()
+}
+
+/// The manifests of the exports that were begun last, newest first; at most `limit`.
+///
+/// # Errors
+/// [`DisposalError::Sql`].
+pub async fn newest_exports(pool: &PgPool, limit: i64) -> Result<Vec<String>, DisposalError> {
+    sqlx::query_scalar(NEWEST_EXPORTS)
+        .bind(limit)
+        .fetch_all(pool)
+        .await
+        .map_err(DisposalError::sql("list the newest exports"))
 }
 
 fn unit(row: &PgRow) -> Result<Unit, DisposalError> {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use eidos_disposal::export::{Content, verified};
 use eidos_disposal::unit::UnitState;
 
-use crate::stand::{JANUARY, Stand, mandate, refusal};
+use crate::stand::{JANUARY, MONTHS, Stand, TABLE, mandate, refusal};
 
 const FEBRUARY: &str = "eidos_risk_audit_logs_2024_02";
 
@@ -182,4 +182,44 @@ async fn an_export_that_does_not_hold_what_the_table_held_is_no_export() {
         let outcome = verified(&run.ctx, &stand.store, manifest.clone(), JANUARY, wrong).await;
         assert_eq!(refusal(outcome), "mismatch");
     }
+}
+
+/// A file system that is not mounted looks like an empty store.
+#[tokio::test]
+async fn nothing_is_exported_to_a_store_that_has_none_of_the_earlier_exports() {
+    let stand = Stand::new().await;
+    let (lower, upper) = (MONTHS[3], MONTHS[3] + 30 * 86_400_000);
+    stand
+        .sql(&format!(
+            "CREATE TABLE april PARTITION OF {TABLE} FOR VALUES FROM ({lower}) TO ({upper})"
+        ))
+        .await;
+    let run = stand.run().await;
+    let february = stand.identity(&run, FEBRUARY).await;
+    run.disposal().advance(&february, &mandate()).await.unwrap();
+    let march = stand.identity(&run, "eidos_risk_audit_logs_2024_03").await;
+    stand.frozen().await;
+    let mount = stand.unmounted();
+    let run = stand.run().await;
+    for outcome in [
+        stand.advance(&run).await,
+        run.disposal().advance(&march, &mandate()).await,
+    ] {
+        let error = outcome.unwrap_err();
+        assert!(error.is_about_the_store(), "{error}");
+        for part in ["none of the 1 newest exports", "not mounted", "manifest.json"] {
+            assert!(error.to_string().contains(part), "{error}");
+        }
+    }
+    assert_eq!(stand.states().await, ["quarantined", "frozen"]);
+    assert_eq!(stand.objects(), Vec::<PathBuf>::new());
+    let frozen = stand.shape().await.partitioning.unwrap().partitions;
+    assert_eq!(frozen.iter().filter(|partition| partition.frozen).count(), 1);
+
+    mount.restore();
+    stand.advance(&run).await.unwrap();
+    // One of two that is lost is rot, not another store.
+    std::fs::remove_file(stand.manifests().remove(0)).unwrap();
+    run.disposal().advance(&march, &mandate()).await.unwrap();
+    assert_eq!(stand.states().await, ["quarantined"; 3]);
 }

@@ -328,10 +328,32 @@ impl Stand {
         }
     }
 
+    /// The store's file system is not mounted: an empty folder is in its place.
+    pub(crate) fn unmounted(&self) -> Unmounted {
+        let point = self.dir.path().join(OBJECTS);
+        let content = self.dir.path().join("not-mounted");
+        std::fs::rename(&point, &content).unwrap();
+        std::fs::create_dir(&point).unwrap();
+        Unmounted { point, content }
+    }
+
     pub(crate) fn manifests(&self) -> Vec<PathBuf> {
         let mut found = self.objects();
         found.retain(|path| path.ends_with("manifest.json"));
         found
+    }
+}
+
+/// What is not in its place at the moment.
+pub(crate) struct Unmounted {
+    point: PathBuf,
+    content: PathBuf,
+}
+
+impl Unmounted {
+    pub(crate) fn restore(self) {
+        std::fs::remove_dir(&self.point).unwrap();
+        std::fs::rename(self.content, self.point).unwrap();
     }
 }
 

@@ -242,7 +242,7 @@ async fn lists_are_paged_and_filtered() {
         .await;
     assert_eq!(future["pagination"]["total"], 0);
     let (status, jobs) = node.get("/v1/jobs").await;
-    assert_eq!((status, jobs.as_array().unwrap().len()), (StatusCode::OK, 10));
+    assert_eq!((status, jobs.as_array().unwrap().len()), (StatusCode::OK, 11));
     node.serving.shut_down().await;
 }
 

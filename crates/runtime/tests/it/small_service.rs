@@ -1,8 +1,10 @@
 //! The service under test: jobs that behave, fail, panic, wait and ignore.
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::time::Duration;
 
-use eidos_runtime::{Job, JobContext, JobEntry, JobError, ServiceDefinition, ServiceDeps};
+use eidos_runtime::{Job, JobContext, JobEntry, JobError, Observation, ServiceDefinition, ServiceDeps};
 use eidos_settings::ServiceSettings;
 use eidos_types::SlotRange;
 use futures::FutureExt;
@@ -25,6 +27,7 @@ pub(crate) fn definition() -> ServiceDefinition<SmallSettings> {
             async {
                 Ok(vec![
                     JobEntry::new(Fine),
+                    JobEntry::new(Observed),
                     JobEntry::new(EverySecond),
                     JobEntry::new(Flaky),
                     JobEntry::new(Hopeless),
@@ -103,6 +106,44 @@ macro_rules! job {
             }
         }
     };
+}
+
+/// What each look of [`Observed`] found, per jobs database.
+pub(crate) static SEEN: Mutex<BTreeMap<String, Vec<Option<String>>>> = Mutex::new(BTreeMap::new());
+
+/// Its gauges are the note of the last run.
+pub(crate) struct Observed;
+
+#[derive(Deserialize)]
+struct LastNote {
+    note: String,
+}
+
+impl Job for Observed {
+    const NAME: &'static str = "observed";
+    type Params = Params;
+    type Report = Report;
+
+    async fn run(&self, ctx: &JobContext, params: Params) -> Result<Report, JobError> {
+        let report = report(ctx, params);
+        if report.note.as_deref() == Some("fails") {
+            return Err(JobError::fail("as asked").with_report(&report, String::new()));
+        }
+        Ok(report)
+    }
+
+    async fn observe(&self, seen: &Observation<'_>) -> Result<(), JobError> {
+        let last = seen.last_report::<LastNote>().await?;
+        let options = seen.jobs_db().read().connect_options();
+        let database = options.get_database().unwrap_or_default().to_owned();
+        let mut all = SEEN.lock().unwrap();
+        all.entry(database).or_default().push(last.map(|last| last.note));
+        Ok(())
+    }
+
+    fn render(&self, report: &Report) -> String {
+        format!("slot {}", report.slot)
+    }
 }
 
 job!(Fine = "fine", ctx, params => Ok(report(ctx, params)));

@@ -127,6 +127,12 @@ fn scheduler(suite: &SuiteSettings, problems: &mut Problems) {
         MS(100)..=SECONDS(60),
         problems,
     );
+    duration(
+        "scheduler.observe_interval",
+        scheduler.observe_interval,
+        MS(100)..=SECONDS(HOUR),
+        problems,
+    );
     for (pool, size) in &scheduler.pools {
         number(
             &format!("scheduler.pools.{pool}"),

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use eidos_archive_store::{ArchiveStore, ManifestRef};
 use eidos_disposal::{DisposalError, unit};
-use eidos_runtime::{Job, JobContext, JobError};
+use eidos_runtime::{Job, JobContext, JobError, Observation};
 use eidos_telemetry::metric;
 use serde::{Deserialize, Serialize};
 
@@ -176,6 +176,11 @@ impl Job for VerifyArchive {
             };
             Err(error.with_report(&report, text))
         }
+    }
+
+    async fn observe(&self, seen: &Observation<'_>) -> Result<(), JobError> {
+        metric::archive_rot_units(units::rotten(seen.jobs_db().read()).await?);
+        Ok(())
     }
 
     fn render(&self, report: &VerifyReport) -> String {

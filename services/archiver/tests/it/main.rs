@@ -8,6 +8,7 @@
 
 mod aging;
 mod every_type;
+mod gauges;
 mod moves;
 mod obstacles;
 mod plans;

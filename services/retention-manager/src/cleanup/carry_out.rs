@@ -82,7 +82,7 @@ pub(crate) async fn carry_out(
         run.piece(&mut report, &piece).await?;
         ctx.progress(number, total);
     }
-    gauges::publish(job, ctx).await;
+    gauges::publish(job, ctx.jobs_db()).await;
     report.publish();
     report.verdict()?;
     Ok(report)

@@ -1,60 +1,44 @@
-//! Gauges of what is on its way, read from what is true after a run.
+//! Gauges of what is on its way: after a run, and in every replica every minute.
 
-use std::collections::BTreeMap;
-
-use eidos_disposal::DisposalError;
-use eidos_disposal::unit::{self, UnitState};
-use eidos_runtime::JobContext;
-use eidos_telemetry::metric;
+use eidos_core::db::JobsDb;
+use eidos_disposal::gauges;
+use eidos_runtime::{JobError, Observation};
+use serde::Deserialize;
 
 use super::recover::sources_of;
+use super::report::TableReport;
+use super::without_rule::{self, Forgotten};
 use crate::jobs::data_cleanup::DataCleanup;
 
-const QUARANTINE_BYTES: &str = "\
-    SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint \
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'eidos_quarantine' AND c.relkind = 'r'";
+/// What the gauges need of a report.
+#[derive(Deserialize)]
+struct Last {
+    tables: Vec<TableReport>,
+    without_rule: Vec<Forgotten>,
+}
 
-/// Sets them. A database that does not answer has been reported by its tables already.
-pub(super) async fn publish(job: &DataCleanup, ctx: &JobContext) {
+/// Sets them from what is true now. A database that does not answer has been reported by its tables already.
+pub(super) async fn publish(job: &DataCleanup, db: &JobsDb) {
     for source in sources_of(job) {
-        let Ok(pool) = job.pool(source) else { continue };
-        match sqlx::query_scalar::<_, i64>(QUARANTINE_BYTES)
-            .fetch_one(pool)
-            .await
+        if let Ok(pool) = job.pool(source)
+            && let Err(error) = gauges::quarantine(source, pool).await
         {
-            Ok(bytes) => metric::quarantine_bytes(source.as_str(), bytes.unsigned_abs()),
-            Err(error) => tracing::warn!(%source, %error, "could not measure the quarantine"),
+            tracing::warn!(%source, %error, "the gauge of the quarantine keeps its value");
         }
-    }
-    if let Err(error) = units(job, ctx).await {
-        tracing::warn!(%error, "could not count the open units");
+        let tables = job.rules.tables().filter(|(of, _)| *of == source);
+        let tables = tables.map(|(_, table)| table.as_str());
+        if let Err(error) = gauges::open_units(db, source, tables).await {
+            tracing::warn!(%source, %error, "the gauges of open units keep their values");
+        }
     }
 }
 
-/// Per table with a rule and state, zero included: a gauge that is not set keeps its old value.
-async fn units(job: &DataCleanup, ctx: &JobContext) -> Result<(), DisposalError> {
-    for source in sources_of(job) {
-        let mut counts: BTreeMap<(String, UnitState), u64> = BTreeMap::new();
-        for unit in unit::list_open(ctx.jobs_db().control(), source, None).await? {
-            *counts.entry((unit.table.name.clone(), unit.state)).or_default() += 1;
-        }
-        let partitioned = job
-            .rules
-            .partitioned
-            .iter()
-            .map(|rule| (rule.source, rule.table.as_str()));
-        let plain = job
-            .rules
-            .plain
-            .iter()
-            .map(|rule| (rule.source, rule.table.as_str()));
-        for (_, table) in partitioned.chain(plain).filter(|(of, _)| *of == source) {
-            let name = table.rsplit('.').next().unwrap_or(table);
-            for state in UnitState::ALL.into_iter().filter(|state| !state.is_final()) {
-                let count = counts.get(&(name.to_owned(), state)).copied().unwrap_or(0);
-                metric::disposal_units_open(source.as_str(), name, state.as_str(), count);
-            }
-        }
+/// Sets them, and those that only a run can know as the last run knew them, whichever replica that was in.
+pub(crate) async fn observe(job: &DataCleanup, seen: &Observation<'_>) -> Result<(), JobError> {
+    publish(job, seen.jobs_db()).await;
+    if let Some(last) = seen.last_report::<Last>().await? {
+        last.tables.iter().for_each(TableReport::publish);
+        without_rule::publish(&job.sources, &last.without_rule);
     }
     Ok(())
 }

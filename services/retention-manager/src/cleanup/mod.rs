@@ -8,7 +8,7 @@ mod approval;
 mod candle_sql;
 pub mod candles;
 mod carry_out;
-mod gauges;
+pub(crate) mod gauges;
 mod holds;
 mod hypertable;
 mod record;

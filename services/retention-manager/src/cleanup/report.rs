@@ -10,7 +10,7 @@ use eidos_runtime::JobError;
 use eidos_settings::SourceName;
 use eidos_telemetry::metric;
 use eidos_types::Slot;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::candles::CandleReport;
 use super::without_rule::Forgotten;
@@ -42,7 +42,7 @@ pub struct Report {
 }
 
 /// One table with a rule.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TableReport {
     /// Its database.
     pub source: SourceName,
@@ -65,7 +65,7 @@ pub struct TableReport {
 }
 
 /// One partition, or the rows of one month.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct UnitReport {
     /// The partition, or `table@2024-03`.
     pub object: String,
@@ -123,6 +123,11 @@ impl TableReport {
             problems: Vec::new(),
         }
     }
+
+    /// Sets its gauge.
+    pub(super) fn publish(&self) {
+        metric::retention_approvals_waiting(&self.table, self.waiting_for_approval);
+    }
 }
 
 impl Report {
@@ -148,9 +153,7 @@ impl Report {
 
     /// Sets the gauges.
     pub(super) fn publish(&self) {
-        for table in &self.tables {
-            metric::retention_approvals_waiting(&table.table, table.waiting_for_approval);
-        }
+        self.tables.iter().for_each(TableReport::publish);
     }
 
     /// Fails the run if anything is in doubt; the other tables were looked after all the same.

@@ -6,14 +6,14 @@ use eidos_disposal::DisposalError;
 use eidos_disposal::catalogue::{self, Relation, source_of};
 use eidos_settings::SourceName;
 use eidos_telemetry::metric;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 
 use super::rules::Rules;
 use crate::sources::Sources;
 
 /// A table without a rule.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Forgotten {
     /// Whose table it is by its name; of other tables, the database it was found in.
     pub source: SourceName,
@@ -67,7 +67,13 @@ pub(super) async fn look(
     found
         .forgotten
         .sort_by(|left, right| (left.source, &left.table).cmp(&(right.source, &right.table)));
-    publish(sources, &found);
+    publish(sources, &found.forgotten);
+    for table in &found.forgotten {
+        tracing::warn!(
+            source = %table.source, table = table.table, bytes = table.bytes,
+            "no retention rule: add one to data_retention, or the table to data_retention.keep_forever"
+        );
+    }
     found
 }
 
@@ -93,19 +99,10 @@ async fn tables(pool: &PgPool, rules: &Rules) -> Result<Vec<(Relation, i64)>, Di
     Ok(tables)
 }
 
-fn publish(sources: &Sources, found: &Found) {
+/// Sets the gauges, of databases where nothing was found too.
+pub(super) fn publish(sources: &Sources, forgotten: &[Forgotten]) {
     for (source, _pool) in sources.iter() {
-        let count = found
-            .forgotten
-            .iter()
-            .filter(|table| table.source == source)
-            .count();
+        let count = forgotten.iter().filter(|table| table.source == source).count();
         metric::retention_tables_without_rule(source.as_str(), u64::try_from(count).unwrap_or(u64::MAX));
-    }
-    for table in &found.forgotten {
-        tracing::warn!(
-            source = %table.source, table = table.table, bytes = table.bytes,
-            "no retention rule: add one to data_retention, or the table to data_retention.keep_forever"
-        );
     }
 }

@@ -1,6 +1,6 @@
 //! Partitions that are not calendar months in UTC: made by hand, by a session in another time zone, or in pieces.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::layout::Covered;
 use super::month::Month;
@@ -8,7 +8,7 @@ use super::tiling::Span;
 
 /// A partition that is not a calendar month in UTC. It works; the gaps beside it are filled; its rows are kept and
 /// dropped with it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Odd {
     /// Its name.
     pub partition: String,

@@ -17,7 +17,7 @@ use eidos_core::fence::ForeignFence;
 use eidos_disposal::DisposalError;
 use eidos_disposal::plan::Plan;
 use eidos_disposal::settings::DisposalSettings;
-use eidos_runtime::{Job, JobContext, JobError};
+use eidos_runtime::{Job, JobContext, JobError, Observation};
 use eidos_settings::SourceName;
 use serde::{Deserialize, Serialize};
 use sqlx::pool::PoolConnection;
@@ -25,7 +25,7 @@ use sqlx::{PgPool, Postgres};
 
 use crate::cleanup::report::Report;
 use crate::cleanup::rules::Rules;
-use crate::cleanup::{approved_plan, carry_out, recover, survey, verify};
+use crate::cleanup::{approved_plan, carry_out, gauges, recover, survey, verify};
 use crate::sources::Sources;
 
 /// The job.
@@ -163,6 +163,10 @@ impl Job for DataCleanup {
         let mut now = survey(self, ctx, slot, only.as_ref(), tables).await?;
         now.retry_if(retryable);
         Box::pin(carry_out(self, ctx, &mut fences, now, approved.as_ref())).await
+    }
+
+    async fn observe(&self, seen: &Observation<'_>) -> Result<(), JobError> {
+        gauges::observe(self, seen).await
     }
 
     fn render(&self, report: &Report) -> String {

@@ -9,6 +9,7 @@
 //! ```
 
 mod carry_out;
+mod gauges;
 mod plan;
 mod report;
 mod survey;
@@ -17,7 +18,7 @@ use std::collections::BTreeMap;
 
 use eidos_core::ident::SqlIdent;
 use eidos_disposal::settings::DisposalSettings;
-use eidos_runtime::{Job, JobContext, JobError};
+use eidos_runtime::{Job, JobContext, JobError, Observation};
 use eidos_settings::{CronLine, SourceName};
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +91,10 @@ impl Job for PartitionManage {
         report.publish();
         report.verdict()?;
         Ok(report)
+    }
+
+    async fn observe(&self, seen: &Observation<'_>) -> Result<(), JobError> {
+        gauges::observe(self, seen).await
     }
 
     fn render(&self, report: &Report) -> String {

@@ -394,3 +394,73 @@ async fn the_audit_is_read_in_pages_newest_first() {
     assert_eq!((status, &units["units"]), (StatusCode::OK, &json!([])));
     service.child.terminate();
 }
+
+impl Service {
+    /// The value of a series of `/metrics`, named with its labels.
+    async fn gauge(&self, series: &str) -> Option<String> {
+        let response = self
+            .client
+            .get(format!("{}/metrics", self.url))
+            .send()
+            .await
+            .unwrap();
+        let text = response.error_for_status().unwrap().text().await.unwrap();
+        let mut lines = text.lines();
+        lines.find_map(|line| Some(line.strip_prefix(series)?.trim().to_owned()))
+    }
+
+    async fn until_gauge(&self, series: &str, value: &str) {
+        eidos_testkit::eventually(series, WITHIN, async || {
+            let found = self.gauge(series).await;
+            if found.as_deref() == Some(value) {
+                Ok(())
+            } else {
+                Err(format!("{found:?} instead of {value}"))
+            }
+        })
+        .await;
+    }
+}
+
+/// An alert hangs on no replica: neither on the one that ran last, nor on one that ran a month ago.
+#[tokio::test]
+async fn a_replica_that_ran_nothing_tells_what_is_true() {
+    let stand = Stand::new("").await;
+    with_tables(&stand).await;
+    sql(
+        stand.books(),
+        "CREATE TABLE eidos_risk_events_default PARTITION OF eidos_risk_events DEFAULT; \
+         INSERT INTO eidos_risk_events (created_at) VALUES (5)",
+    )
+    .await;
+    let service = Service::start_with(&stand, &[("SCHEDULER__OBSERVE_INTERVAL", "100ms")]).await;
+    let labels = r#"source="risk",table="eidos_risk_events""#;
+    let ahead = format!("partition_months_ahead{{{labels}}}");
+    service.until_gauge(&ahead, "0").await;
+    let in_default = format!("partition_default_rows{{{labels}}}");
+    assert_eq!(
+        service.gauge(&in_default).await,
+        None,
+        "nobody has counted them yet"
+    );
+
+    let report = stand.report(JOB, &[], &[]).await;
+    assert_eq!(report["tables"].as_array().unwrap().len(), 6);
+    service.until_gauge(&ahead, "3").await;
+    service.until_gauge(&in_default, "1").await;
+    service
+        .until_gauge(&format!("partition_gaps{{{labels}}}"), "0")
+        .await;
+
+    let last: String = sqlx::query_scalar(
+        "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid \
+         WHERE i.inhparent = 'eidos_risk_events'::regclass AND c.relname <> 'eidos_risk_events_default' \
+         ORDER BY c.relname DESC LIMIT 1",
+    )
+    .fetch_one(stand.books())
+    .await
+    .unwrap();
+    sql(stand.books(), &format!("DROP TABLE {last}")).await;
+    service.until_gauge(&ahead, "2").await;
+    service.child.terminate();
+}

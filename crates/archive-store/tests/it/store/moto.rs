@@ -29,6 +29,7 @@ async fn the_whole_course() {
         assert!(exported.manifest.parts.len() > 3);
         let verified = store.verify(&exported.reference(), &never()).await.unwrap();
         assert_eq!((verified.rows, verified.digest), (2_000, digest_of(0..2_000)));
+        assert!(store.has_manifest(&exported.manifest_key).await.unwrap());
         let window = Some((START_MS + 500_000, START_MS + 1_500_000));
         let back = drained(&store, &exported.manifest, window).await.unwrap();
         assert_eq!(back, (1_000, digest_of(500..1_500)));
@@ -39,6 +40,7 @@ async fn the_whole_course() {
         let objects = u64::try_from(exported.manifest.parts.len()).unwrap() + 1;
         assert_eq!(store.discard(&folder(&request)).await.unwrap(), objects);
         assert_eq!(store.discard(&folder(&request)).await.unwrap(), 0);
+        assert!(!store.has_manifest(&exported.manifest_key).await.unwrap());
         let gone = store.verify(&exported.reference(), &never()).await;
         assert!(matches!(gone, Err(StoreError::Missing { .. })), "{gone:?}");
     }

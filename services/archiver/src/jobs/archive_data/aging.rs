@@ -11,7 +11,6 @@ use eidos_disposal::partition::{
 use eidos_disposal::plan::Action;
 use eidos_disposal::unit::{self, Mandate, Unit, UnitKind};
 use eidos_runtime::{JobContext, JobError};
-use eidos_telemetry::metric;
 
 use super::plan::World;
 use super::report::{AgedReport, Report};
@@ -66,22 +65,22 @@ pub(super) async fn carry_out(
             goes_on = Box::pin(aging.continue_open(table, report, failures)).await?;
         }
     }
-    let mut waiting = 0;
     for item in report.plan.items.clone() {
         if item.action != Action::ArchiveAndDrop || item.blocked.is_some() {
             continue;
-        }
-        if !may_begin {
-            waiting += 1;
-            continue;
-        }
-        if !goes_on {
-            break;
         }
         let identity = PartitionIdentity::from_value(&item.identity)?;
         let Some(table) = world.of_archive(&identity.table) else {
             continue;
         };
+        if !may_begin {
+            let archive = table.rule.archive.as_str().to_owned();
+            *report.waiting_for_approval.entry(archive).or_default() += 1;
+            continue;
+        }
+        if !goes_on {
+            break;
+        }
         // Again, right before: a hold that was placed since the plan was made.
         let window = (identity.lower_ms, identity.upper_ms);
         if let Some(hold) = holds::covering(ctx, table, window).await? {
@@ -97,10 +96,6 @@ pub(super) async fn carry_out(
         }
         let outcome = aging.disposal(table).advance(&identity, mandate).await;
         goes_on = Aging::tell(table, &identity.partition.name, outcome, report, failures)?;
-    }
-    for table in &world.tables {
-        metric::retention_approvals_waiting(table.rule.archive.as_str(), waiting);
-        aging.count_open(table).await?;
     }
     Ok(())
 }
@@ -211,23 +206,5 @@ impl<'a> Aging<'a> {
         }
         failures.add(format!("{object}: {error}"));
         Ok(!error.is_about_the_store())
-    }
-
-    async fn count_open(&self, table: &Surveyed) -> Result<(), JobError> {
-        let Some(archive) = &table.archive else {
-            return Ok(());
-        };
-        let control = self.ctx.jobs_db().control();
-        let open = unit::list_open(control, table.rule.source, Some(&archive.relation)).await?;
-        for state in unit::UnitState::ALL.into_iter().filter(|state| !state.is_final()) {
-            let count = open.iter().filter(|unit| unit.state == state).count() as u64;
-            metric::disposal_units_open(
-                table.rule.source.as_str(),
-                table.rule.archive.as_str(),
-                state.as_str(),
-                count,
-            );
-        }
-        Ok(())
     }
 }

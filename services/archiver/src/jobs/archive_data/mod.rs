@@ -9,6 +9,7 @@
 
 pub mod aging;
 mod allowance;
+mod gauges;
 mod moves;
 mod plan;
 mod report;
@@ -20,7 +21,7 @@ use eidos_disposal::DisposalError;
 use eidos_disposal::pace::{Pace, PaceMode, PaceSettings};
 use eidos_disposal::settings::DisposalSettings;
 use eidos_disposal::unit::Mandate;
-use eidos_runtime::{Job, JobContext, JobError};
+use eidos_runtime::{Job, JobContext, JobError, Observation};
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use sqlx::pool::PoolConnection;
@@ -105,7 +106,12 @@ impl Job for ArchiveData {
         Box::pin(aging).await?;
         self.moves(ctx, &fence, &world, &mandate, &mut report, &mut failures)
             .await?;
+        gauges::publish(self, ctx.jobs_db(), &report, ctx.clock().now()).await?;
         failures.into_result(report)
+    }
+
+    async fn observe(&self, seen: &Observation<'_>) -> Result<(), JobError> {
+        gauges::observe(self, seen).await
     }
 
     fn render(&self, report: &Report) -> String {

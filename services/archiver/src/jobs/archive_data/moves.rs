@@ -99,7 +99,7 @@ impl<'a> Mover<'a> {
         let noted = self.note().await;
         outcome?;
         noted?;
-        self.observe_backlog().await?;
+        self.look_at_backlog().await?;
         Ok(self.report)
     }
 
@@ -372,12 +372,9 @@ impl<'a> Mover<'a> {
     }
 
     /// What is still due after the run, for the alert that the archive falls behind.
-    async fn observe_backlog(&mut self) -> Result<(), JobError> {
+    async fn look_at_backlog(&mut self) -> Result<(), JobError> {
         let first = self.next_after(Position::before_ms(EARLIEST_MS)).await?;
-        let age = first.map_or(0, |row| self.table.cutoff_ms.saturating_sub(row.completed_ms));
         self.report.oldest_left_ms = first.map(|row| row.completed_ms);
-        let age = Duration::from_millis(age.unsigned_abs());
-        metric::archive_oldest_eligible_age(self.table.rule.table.as_str(), age);
         Ok(())
     }
 

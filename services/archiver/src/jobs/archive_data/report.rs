@@ -1,18 +1,19 @@
 //! What a run found and did.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use comfy_table::Table;
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use eidos_disposal::partition::Recovered;
 use eidos_disposal::plan::Plan;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::survey::Surveyed;
 use crate::domain::cutoff::Month;
 
 /// How the moves of a table ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Ended {
     /// Nothing was left that may move.
@@ -24,7 +25,7 @@ pub enum Ended {
 }
 
 /// The moves of one table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableReport {
     /// The hot table.
     pub table: String,
@@ -111,6 +112,8 @@ pub struct Report {
     pub archive_changes: Vec<String>,
     /// Expired months.
     pub aged: Vec<AgedReport>,
+    /// Expired months that wait for a person, per archive table.
+    pub waiting_for_approval: BTreeMap<String, u64>,
     /// What an earlier, interrupted run had left, and what became of it.
     pub recovered: Vec<Recovered>,
 }
@@ -124,6 +127,7 @@ impl Report {
             tables: Vec::new(),
             archive_changes: Vec::new(),
             aged: Vec::new(),
+            waiting_for_approval: BTreeMap::new(),
             recovered: Vec::new(),
         }
     }

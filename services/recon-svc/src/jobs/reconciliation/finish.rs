@@ -201,16 +201,9 @@ impl Run<'_> {
 }
 
 impl Reconciliation {
-    /// Sets the gauges from what is open now. Missing data is not zero: a token without breaks is set to zero
-    /// explicitly, a run that failed sets nothing.
-    pub(super) async fn gauges(
-        &self,
-        db: &eidos_core::db::JobsDb,
-        mode: Mode,
-        at: DateTime<Utc>,
-        tally: &Tally,
-        lag: u64,
-    ) -> Result<(), sqlx::Error> {
+    /// Sets the gauges of breaks from what is open now, whichever replica found or closed it. Missing data is not zero: a
+    /// token without breaks is set to zero explicitly.
+    pub(super) async fn gauges_of_breaks(&self, db: &eidos_core::db::JobsDb) -> Result<(), sqlx::Error> {
         let open = breaks::open_totals(db.control()).await?;
         for (_, token) in self.tokens.iter() {
             for dimension in [DIMENSION, super::solvency::SOLVENCY] {
@@ -230,6 +223,19 @@ impl Reconciliation {
                 metric::reconciliation_diff_amount(dimension, &token.symbol, amount);
             }
         }
+        Ok(())
+    }
+
+    /// Sets the gauges after a run; one that failed sets nothing.
+    pub(super) async fn gauges(
+        &self,
+        db: &eidos_core::db::JobsDb,
+        mode: Mode,
+        at: DateTime<Utc>,
+        tally: &Tally,
+        lag: u64,
+    ) -> Result<(), sqlx::Error> {
+        self.gauges_of_breaks(db).await?;
         for (index, token) in self.tokens.iter() {
             let counted = tally.token(index);
             let total = |sum: crate::domain::sum::SignedSum| {

@@ -24,10 +24,11 @@ pub mod solvency;
 use std::sync::Arc;
 
 use eidos_chain::{BlockRef, ChainReader};
-use eidos_runtime::{Job, JobContext, JobError};
+use eidos_runtime::{Job, JobContext, JobError, Observation};
 use eidos_settings::CronLine;
 use eidos_telemetry::metric;
 use eidos_types::{Address, SlotRange};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use tokio::time::Instant;
@@ -123,6 +124,15 @@ impl Job for Reconciliation {
 
     async fn run(&self, ctx: &JobContext, params: Params) -> Result<Report, JobError> {
         Ok(self.reconcile(ctx, params).await?)
+    }
+
+    async fn observe(&self, seen: &Observation<'_>) -> Result<(), JobError> {
+        // Before the first run nothing is known, and no break is not the same as none.
+        if seen.last_report::<IgnoredAny>().await?.is_some() {
+            let observed = self.gauges_of_breaks(seen.jobs_db()).await;
+            observed.map_err(JobError::retry)?;
+        }
+        Ok(())
     }
 
     fn render(&self, report: &Report) -> String {

@@ -6,7 +6,7 @@ use eidos_runtime::JobError;
 use eidos_settings::SourceName;
 use eidos_telemetry::metric;
 use eidos_types::Slot;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::carry_out::Done;
 use super::survey::{Found, Stranger, Survey};
@@ -33,7 +33,7 @@ pub struct Report {
 }
 
 /// One table.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TableReport {
     /// Its database.
     pub source: SourceName,
@@ -67,7 +67,7 @@ pub struct TableReport {
 }
 
 /// A partition that was created.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct CreatedPartition {
     /// Its name.
     pub partition: String,
@@ -141,12 +141,7 @@ impl Report {
 
     /// Sets the gauges of the tables that could be read.
     pub(super) fn publish(&self) {
-        for table in self.tables.iter().filter(|table| table.was_read()) {
-            let (source, name) = (table.source.as_str(), table.table.as_str());
-            metric::partition_months_ahead(source, name, u64::from(table.months_ahead));
-            metric::partition_gaps(source, name, table.gaps.len().try_into().unwrap_or(u64::MAX));
-            metric::partition_default_rows(source, name, table.default_rows);
-        }
+        self.tables.iter().for_each(TableReport::publish);
     }
 
     /// Fails the run if a table has a problem; the others were looked after all the same.
@@ -249,6 +244,17 @@ impl TableReport {
             problems,
             retryable,
         }
+    }
+
+    /// Sets its gauges, if it could be read.
+    pub(super) fn publish(&self) {
+        if !self.was_read() {
+            return;
+        }
+        let (source, name) = (self.source.as_str(), self.table.as_str());
+        metric::partition_months_ahead(source, name, u64::from(self.months_ahead));
+        metric::partition_gaps(source, name, self.gaps.len().try_into().unwrap_or(u64::MAX));
+        metric::partition_default_rows(source, name, self.default_rows);
     }
 
     /// Whether the figures mean something.

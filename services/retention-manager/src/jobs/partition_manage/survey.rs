@@ -149,7 +149,7 @@ async fn finalize(
         .collect())
 }
 
-async fn acquire(pool: &PgPool) -> Result<PoolConnection<Postgres>, DisposalError> {
+pub(super) async fn acquire(pool: &PgPool) -> Result<PoolConnection<Postgres>, DisposalError> {
     let connection = pool.acquire().await;
     connection.map_err(DisposalError::sql("get a connection to a source database"))
 }
@@ -223,7 +223,7 @@ const PARTITIONED: &str = "\
       AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e') ORDER BY 1, 2";
 
 impl PartitionManage {
-    fn rules(&self, slot: Slot, table: &ManagedTable) -> Rules {
+    pub(super) fn rules(&self, slot: Slot, table: &ManagedTable) -> Rules {
         Rules {
             slot: slot.instant(),
             months_ahead: self.options.months_ahead,
@@ -232,7 +232,7 @@ impl PartitionManage {
         }
     }
 
-    fn pool(&self, source: SourceName) -> Result<&PgPool, DisposalError> {
+    pub(super) fn pool(&self, source: SourceName) -> Result<&PgPool, DisposalError> {
         self.sources.pool(source).ok_or_else(|| {
             DisposalError::refused(
                 "layout",

@@ -1,0 +1,76 @@
+//! Every replica knows what any replica's last run left.
+
+use eidos_testkit::eventually;
+use serde_json::json;
+
+use crate::harness::{Node, SOON, World};
+use crate::small_service::SEEN;
+
+async fn run(replica: &Node, note: &str, more: serde_json::Value) {
+    let mut body = json!({ "params": { "note": note } });
+    body.as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    let id = replica.trigger("observed", body).await;
+    replica.execution_in(&id, &["success", "failed"]).await;
+}
+
+/// What the looks of all nodes of this world have found since `from`.
+fn seen(world: &World, from: usize) -> Vec<Option<String>> {
+    let database = world
+        .db
+        .pool()
+        .connect_options()
+        .get_database()
+        .unwrap()
+        .to_owned();
+    let all = SEEN.lock().unwrap();
+    let seen = all.get(&database).into_iter().flatten();
+    seen.skip(from).cloned().collect()
+}
+
+async fn until_seen(world: &World, from: usize, note: &str) {
+    eventually("the note is seen", SOON, async || {
+        let seen = seen(world, from);
+        if seen.contains(&Some(note.to_owned())) {
+            Ok(())
+        } else {
+            Err(format!("{seen:?}"))
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_replica_that_never_ran_a_job_sees_what_its_last_run_left() {
+    let world = World::new().await;
+    let often = ("EIDOS__SCHEDULER__OBSERVE_INTERVAL", "100ms");
+    let rarely = ("EIDOS__SCHEDULER__OBSERVE_INTERVAL", "1h");
+    let runs = world.start(&[rarely]).await;
+    eventually("a look at the start", SOON, async || {
+        let seen = seen(&world, 0);
+        if seen == [None] {
+            Ok(())
+        } else {
+            Err(format!("{seen:?}"))
+        }
+    })
+    .await;
+    run(&runs, "first", json!({})).await;
+    let watches = world.start(&[often]).await;
+    until_seen(&world, 1, "first").await;
+    run(&runs, "second", json!({})).await;
+    until_seen(&world, 1, "second").await;
+    // It says what was done before it failed.
+    run(&runs, "fails", json!({})).await;
+    until_seen(&world, 1, "fails").await;
+    run(&runs, "not real", json!({ "dry_run": true })).await;
+    let from = seen(&world, 0).len();
+    until_seen(&world, from + 2, "fails").await;
+    assert!(!seen(&world, 0).contains(&Some("not real".to_owned())));
+    watches.serving.shut_down().await;
+    let stopped = seen(&world, 0).len();
+    run(&runs, "unseen", json!({})).await;
+    assert_eq!(seen(&world, stopped), []);
+    runs.serving.shut_down().await;
+}

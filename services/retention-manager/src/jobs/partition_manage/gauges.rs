@@ -1,0 +1,42 @@
+//! The gauges, in every replica every minute.
+
+use eidos_disposal::DisposalError;
+use eidos_runtime::{JobError, Observation};
+use eidos_telemetry::metric;
+use eidos_types::Slot;
+use serde::Deserialize;
+
+use super::report::TableReport;
+use super::{ManagedTable, PartitionManage, survey};
+use crate::partitions::parent::Parent;
+
+/// What the gauges need of a report.
+#[derive(Deserialize)]
+struct Last {
+    tables: Vec<TableReport>,
+}
+
+/// Gaps and rows in default partitions as the last run left them, whichever replica that was in: on the first of a month
+/// the next one ahead is missing until the run of that day. How far the months reach is asked anew: they also run out
+/// when the job does not run.
+pub(super) async fn observe(job: &PartitionManage, seen: &Observation<'_>) -> Result<(), JobError> {
+    if let Some(last) = seen.last_report::<Last>().await? {
+        last.tables.iter().for_each(TableReport::publish);
+    }
+    let now = Slot::at(seen.now());
+    for table in &job.tables {
+        if let Err(error) = months_ahead(job, table, now).await {
+            let name = table.table.as_str();
+            tracing::warn!(source = %table.source, table = name, %error, "its gauge of months ahead keeps its value");
+        }
+    }
+    Ok(())
+}
+
+async fn months_ahead(job: &PartitionManage, table: &ManagedTable, now: Slot) -> Result<(), DisposalError> {
+    let mut conn = survey::acquire(job.pool(table.source)?).await?;
+    let parent = Parent::read(&mut conn, &table.table).await?;
+    let months = job.rules(now, table).months_covered(&parent.partitions);
+    metric::partition_months_ahead(table.source.as_str(), table.table.as_str(), u64::from(months));
+    Ok(())
+}
