@@ -73,14 +73,14 @@ async fn a_replica_that_ran_nothing_tells_what_is_true() {
         .await;
     let service = Service::start(&stand).await;
     service
-        .until_gauge("archive_rot_units", |units| units == 1.0)
+        .until_gauge("archive_rot_units", |units| units >= 1.0)
         .await;
     service
         .until_gauge(r#"quarantine_bytes{source="trading"}"#, |bytes| bytes >= 8192.0)
         .await;
     let resting =
         r#"disposal_units_open{source="trading",table="eidos_trading_orders_archive",state="quarantined"}"#;
-    service.until_gauge(resting, |units| units == 1.0).await;
+    service.until_gauge(resting, |units| units >= 1.0).await;
 
     // Another process moves one of three.
     let settings = [("JOBS__ARCHIVE-DATA__MAX_ROWS_PER_RUN", "1")];
@@ -98,8 +98,8 @@ async fn a_replica_that_ran_nothing_tells_what_is_true() {
     )
     .await;
     service
-        .until_gauge("archive_rot_units", |units| units == 0.0)
+        .until_gauge("archive_rot_units", |units| units < 1.0)
         .await;
-    service.until_gauge(resting, |units| units == 0.0).await;
+    service.until_gauge(resting, |units| units < 1.0).await;
     service.child.terminate();
 }
