@@ -1,5 +1,6 @@
 //! [`Access`]: single requests, with a time limit, bounded repetition, and errors a person can act on.
 
+use std::fs;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,6 +114,7 @@ impl Access {
             read => read?,
         };
         if existing.len() == bytes && sha256_hex(&existing) == sha256 {
+            self.reach_the_disk(path).await?;
             tracing::info!(
                 key,
                 attempt,
@@ -124,6 +126,25 @@ impl Access {
             object: self.location(key),
             what: format!("{} bytes instead of {bytes}, or another SHA-256", existing.len()),
         }))
+    }
+
+    /// A local file whose first attempt failed may have been read from memory: it, and the folders that name it, are on
+    /// the disk when this returns.
+    async fn reach_the_disk(&self, path: &Path) -> Result<(), Failed> {
+        if self.place.scheme != Scheme::File {
+            return Ok(());
+        }
+        let (root, file) = (self.place.folder.clone(), self.place.folder.join(path.as_ref()));
+        let synced = tokio::task::spawn_blocking(move || {
+            let folders = file.ancestors().take_while(|folder| folder.starts_with(&root));
+            folders
+                .into_iter()
+                .try_for_each(|path| fs::File::open(path)?.sync_all())
+        });
+        let synced = synced
+            .await
+            .map_err(|error| Failed::Final(StoreError::task(&error)))?;
+        synced.map_err(|error| Failed::Again(format!("it is there and does not reach the disk: {error}")))
     }
 
     /// Reads a whole object. With `expected`, one of another size is [`StoreError::Corrupt`] without being read.

@@ -1,7 +1,8 @@
 //! From settings to a store.
 
-use std::fs;
+use std::path::Path;
 use std::sync::Arc;
+use std::{fs, io};
 
 use eidos_settings::SecuritySection;
 use object_store::aws::{AmazonS3Builder, Checksum};
@@ -52,10 +53,20 @@ fn local(place: &Place) -> Result<Arc<dyn ObjectStore>, StoreError> {
             place.folder.display()
         ),
     };
-    fs::create_dir_all(&place.folder).map_err(|error| denied(error.to_string()))?;
+    make(&place.folder).map_err(|error| denied(error.to_string()))?;
     let store = LocalFileSystem::new_with_prefix(&place.folder).map_err(|error| denied(error.to_string()))?;
     // What a drop will rely on must have reached the disk.
     Ok(Arc::new(store.with_fsync(true)))
+}
+
+/// Makes a folder and whatever is missing above it, so that it is there after a power failure too.
+fn make(folder: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = folder.ancestors().take_while(|above| !above.exists()).collect();
+    fs::create_dir_all(folder)?;
+    for parent in missing.iter().filter_map(|made| made.parent()) {
+        fs::File::open(parent)?.sync_all()?;
+    }
+    Ok(())
 }
 
 fn s3(

@@ -14,7 +14,9 @@
 
 use std::time::Duration;
 
+use eidos_core::state;
 use eidos_telemetry::metric;
+use eidos_types::Slot;
 use sqlx::Connection;
 
 use super::finalize::finalize_sql;
@@ -44,10 +46,11 @@ impl PartitionDisposal<'_> {
         let resting = self.bring_to_rest(unit).await?;
         self.validate_bounds(&resting).await?;
         let days = i64::from(self.policy.quarantine_days);
+        let rests_from_ms = self.newest_slot().await?.ms();
         let change = Change {
             row_count: count,
             quarantine_table: Some(resting.plain()),
-            drop_after_ms: Some(self.ctx.slot().ms().saturating_add(days.saturating_mul(DAY_MS))),
+            drop_after_ms: Some(rests_from_ms.saturating_add(days.saturating_mul(DAY_MS))),
             ..Change::default()
         };
         let mut act = unit.act(
@@ -60,6 +63,14 @@ impl PartitionDisposal<'_> {
         let (job, source) = (self.ctx.job().as_str(), unit.source.as_str());
         metric::disposal_rows(job, source, &unit.table.plain(), "quarantine", rows);
         Ok(moved)
+    }
+
+    /// The slot of this run, or a later one that the schedule has come to already: a run that is made up for a slot of
+    /// last month must not find its quarantine over.
+    async fn newest_slot(&self) -> Result<Slot, DisposalError> {
+        let known = state::get(self.ctx.jobs_db().control(), self.ctx.job()).await?;
+        let reached = known.and_then(|known| known.last_slot);
+        Ok(reached.map_or(self.ctx.slot(), |reached| reached.max(self.ctx.slot())))
     }
 
     /// The manifest is there and is the one that was recorded, the last full reading found nothing wrong, and the freeze
@@ -169,7 +180,7 @@ impl PartitionDisposal<'_> {
             patience.run(conn, "lock a partitioned table", &lock).await?;
         }
         // Nothing can change any more.
-        let (shape, partition) = self.detachable(conn, unit, parent).await?;
+        let (shape, partition) = patience.within(self.detachable(conn, unit, parent)).await?;
         if unit.archived && !partition.frozen {
             return Err(checks::refused(
                 "freeze",
@@ -209,15 +220,19 @@ impl PartitionDisposal<'_> {
             partition = unit.unit_name,
             "in use through every attempt: detaching concurrently"
         );
-        // Touches nothing but the fence: the server waits for everybody who has a lock on the parent.
-        let guard = self.foreign.step().await?;
         let mut conn = pooled.detach();
         let limit = self.settings.lock_timeout.as_millis();
+        // If this process stands still from here on, the server ends this session long before it ends the guard: a run
+        // that took over in between is not overtaken by our DETACH.
         let prepare = format!(
-            "SET default_transaction_read_only = off; SET lock_timeout = {limit}; SET statement_timeout = {}",
-            UNFELT.as_millis()
+            "SET default_transaction_read_only = off; SET lock_timeout = {limit}; SET statement_timeout = {}; \
+             SET idle_session_timeout = {}",
+            UNFELT.as_millis(),
+            STANDSTILL.as_millis()
         );
         execute(&mut conn, "prepare a concurrent detach", prepare).await?;
+        // Touches nothing but the fence: the server waits for everybody who has a lock on the parent.
+        let guard = self.foreign.step().await?;
         let detach = format!(
             "ALTER TABLE {} DETACH PARTITION {} CONCURRENTLY",
             shape.relation, partition.relation
@@ -316,6 +331,9 @@ impl PartitionDisposal<'_> {
     }
 }
 
+/// How long the session of a concurrent detach may be idle; well below `databases.<source>.idle_in_transaction_timeout`,
+/// which ends its guard.
+const STANDSTILL: Duration = Duration::from_secs(2);
 const BOUNDS_CHECK: &str = "eidos_disposal_bounds";
 const VALIDATE_LIMIT: Duration = Duration::from_secs(20);
 

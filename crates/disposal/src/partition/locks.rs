@@ -5,6 +5,7 @@
 //! left of that time, for waiting as well as for working; an attempt that does not make it is rolled back and made
 //! again later, with jitter, a bounded number of times.
 
+use std::future::Future;
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
@@ -47,6 +48,19 @@ impl Patience {
         execute(conn, "limit a statement", limits).await?;
         execute(conn, doing, statement.to_owned()).await
     }
+
+    /// Reads under the locks, within what is left: each statement of them alone has the limit of the last [`Self::run`].
+    pub(super) async fn within<T>(
+        self,
+        reading: impl Future<Output = Result<T, DisposalError>>,
+    ) -> Result<T, DisposalError> {
+        let read = tokio::time::timeout_at(self.until.into(), reading).await;
+        read.unwrap_or_else(|_elapsed| {
+            Err(DisposalError::Busy {
+                what: "the catalogue was not read within disposal.lock_timeout".to_owned(),
+            })
+        })
+    }
 }
 
 /// Runs statements without parameters.
@@ -87,17 +101,19 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    /// After a failed attempt: waits and returns, or ends it all. Only a lock that somebody else held is worth
-    /// another attempt.
+    /// After a failed attempt: waits and returns, or ends it all. Only a lock that somebody else held, or a catalogue
+    /// that took too long to read, is worth another attempt.
     ///
     /// # Errors
     /// The failure itself; [`DisposalError::Busy`] after the last attempt; [`DisposalError::Job`] once the run must
     /// stop.
     pub(super) async fn again_after(&mut self, failure: DisposalError) -> Result<(), DisposalError> {
-        let DisposalError::Sql { source, .. } = &failure else {
-            return Err(failure);
+        let may_pass = match &failure {
+            DisposalError::Sql { source, .. } => in_the_way(source),
+            DisposalError::Busy { .. } => true,
+            _ => false,
         };
-        if !in_the_way(source) {
+        if !may_pass {
             return Err(failure);
         }
         self.made += 1;

@@ -31,6 +31,15 @@ enum Deleted {
     Changed,
 }
 
+/// What became of one batch.
+enum Batch {
+    /// So many rows are gone, up to the one with this key.
+    Deleted { count: u64, last: Option<Vec<String>> },
+    /// Other rows were deleted than were picked, and it was rolled back: one that we waited for has changed since the
+    /// statement began, which the next attempt sees; or something swallows deletions, which none does.
+    Uneven { picked: i64, gone: i64 },
+}
+
 impl RowDisposal<'_> {
     /// Deletes what is left of a unit's rows and settles the unit.
     pub(super) async fn delete(
@@ -134,6 +143,8 @@ impl RowDisposal<'_> {
                 (0, _) => Deleted::Before,
                 (rows, digest) if rows == segment.rows && digest == segment.digest => {
                     still_fits(&mut step, unit).await?;
+                    // Placed while we waited for locks: it is in force as soon as it was answered.
+                    self.not_held(unit).await?;
                     step.commit().await?;
                     self.count(unit, rows);
                     Deleted::Rows(rows)
@@ -162,10 +173,14 @@ impl RowDisposal<'_> {
                 self.not_held(unit).await?;
                 let began = Instant::now();
                 match self.delete_batch(unit, shape, after.as_deref(), rows, wait).await {
-                    Ok((0, _)) => break,
-                    Ok((count, last)) => {
+                    Ok(Batch::Deleted { count: 0, .. }) => break,
+                    Ok(Batch::Deleted { count, last }) => {
                         deleted += count;
                         after = last;
+                    }
+                    Ok(Batch::Uneven { .. }) if tries < LOCK_TRIES => tries += 1,
+                    Ok(Batch::Uneven { picked, gone }) => {
+                        return Err(swallowed(&shape.relation, picked, gone));
                     }
                     Err(error) if is_locked(&error) && tries < LOCK_TRIES => tries += 1,
                     Err(error) if is_locked(&error) => return Err(locked(unit)),
@@ -178,7 +193,7 @@ impl RowDisposal<'_> {
         Ok((settled, deleted, None))
     }
 
-    /// One fenced transaction: pick, delete, compare the counts. Returns the count and the last key.
+    /// One fenced transaction: pick, delete, compare the counts.
     async fn delete_batch(
         &self,
         unit: &Unit,
@@ -186,7 +201,7 @@ impl RowDisposal<'_> {
         after: Option<&[String]>,
         rows: u32,
         wait: bool,
-    ) -> Result<(u64, Option<Vec<String>>), DisposalError> {
+    ) -> Result<Batch, DisposalError> {
         let key = key_list(shape, self.rule);
         let eligible = eligible_of(shape, self.rule, unit)?;
         let further = match after {
@@ -215,21 +230,16 @@ impl RowDisposal<'_> {
             .await
             .map_err(DisposalError::sql("delete a batch of rows"))?;
         if picked != gone {
-            return Err(DisposalError::refused(
-                "mismatch",
-                format!(
-                    "a batch of {} picked {picked} rows and deleted {gone}; it was rolled back. A rule or trigger swallows \
-                     deletions",
-                    shape.relation.plain()
-                ),
-            ));
+            return Ok(Batch::Uneven { picked, gone }); // the step is dropped: rolled back
         }
-        if gone > 0 {
+        let count = gone.unsigned_abs();
+        if count > 0 {
             still_fits(&mut step, unit).await?;
+            self.not_held(unit).await?;
             step.commit().await?;
-            self.count(unit, gone.unsigned_abs());
+            self.count(unit, count);
         }
-        Ok((gone.unsigned_abs(), last))
+        Ok(Batch::Deleted { count, last })
     }
 
     /// Lets a fenced transaction wait for rows no longer than everybody else may wait for us.
@@ -333,6 +343,17 @@ fn refused_copy(problem: impl std::fmt::Display) -> DisposalError {
     DisposalError::refused(
         "copy",
         format!("the server's COPY stream cannot be read: {problem}"),
+    )
+}
+
+fn swallowed(table: &Relation, picked: i64, gone: i64) -> DisposalError {
+    DisposalError::refused(
+        "mismatch",
+        format!(
+            "a batch of {} picked {picked} rows and deleted {gone}, {LOCK_TRIES} times in a row; it was rolled back. A rule \
+             or trigger swallows deletions",
+            table.plain()
+        ),
     )
 }
 

@@ -144,3 +144,23 @@ async fn names_with_quotes_generated_columns_and_another_schema_are_no_obstacle(
         UnitState::Dropped
     );
 }
+
+#[tokio::test]
+async fn a_run_that_is_made_up_for_an_old_slot_does_not_find_its_quarantine_over() {
+    let stand = Stand::new().await;
+    let run = stand.run().await;
+    let reached = run.ctx.slot().ms() + 30 * 24 * 60 * 60 * 1000;
+    let reached_slot = eidos_types::Slot::from_ms(reached).unwrap();
+    stand
+        .jobs_sql(&format!(
+            "INSERT INTO eidos_jobs_state (job_name, last_slot_ms) VALUES ('data-cleanup', {reached}) \
+             ON CONFLICT (job_name) DO UPDATE SET last_slot_ms = {reached}"
+        ))
+        .await;
+    let outcome = stand.advance(&run).await.unwrap();
+    let due = reached + 7 * 24 * 60 * 60 * 1000;
+    assert_eq!(outcome.waiting, Some(Waiting::Until(due)));
+    let next = stand.run_at(&reached_slot.to_string()).await;
+    let waits = next.disposal().resume(outcome.unit).await.unwrap();
+    assert_eq!((waits.acts.len(), waits.waiting), (0, Some(Waiting::Until(due))));
+}
