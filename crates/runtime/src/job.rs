@@ -51,7 +51,7 @@ pub trait Job: Send + Sync + 'static {
         params: Self::Params,
     ) -> impl Future<Output = Result<Self::Report, JobError>> + Send;
 
-    /// Sets the gauges of what is true now. Called in every replica, at its start and every `scheduler.observe_interval`: an alert must not
+    /// The only place for gauges of what is true, as opposed to counts of what this run did. Called in every replica, at its start and every `scheduler.observe_interval`: an alert must not
     /// hang on a replica that has not run the job for a month, nor be forgotten by a restart. Reads only.
     fn observe(&self, seen: &Observation<'_>) -> impl Future<Output = Result<(), JobError>> + Send {
         let _ = seen;

@@ -136,10 +136,8 @@ impl Access {
         }
         let (root, file) = (self.place.folder.clone(), self.place.folder.join(path.as_ref()));
         let synced = tokio::task::spawn_blocking(move || {
-            let folders = file.ancestors().take_while(|folder| folder.starts_with(&root));
-            folders
-                .into_iter()
-                .try_for_each(|path| fs::File::open(path)?.sync_all())
+            let mut paths = file.ancestors().take_while(|path| path.starts_with(&root));
+            paths.try_for_each(|path| fs::File::open(path)?.sync_all())
         });
         let synced = synced
             .await
@@ -302,3 +300,26 @@ impl Access {
 
 /// No part or manifest is larger: settings bound parts, and a manifest has a line per thousand rows.
 const MAX_OBJECT_BYTES: u64 = 1 << 30;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::connect;
+
+    /// What a first attempt stored without our hearing of it is found where it lies, and brought to the disk.
+    #[tokio::test]
+    async fn a_local_object_that_is_there_already_is_found_and_reaches_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = ArchiveStoreSettings::at(format!("file://{}/below/new", folder.path().display()));
+        let place = Place::parse(&settings.url).unwrap();
+        let objects = connect::local(&place).unwrap();
+        let access = Access::new(place, objects, &settings);
+        let content = Bytes::from_static(b"part");
+        for _attempt in 0..2 {
+            let cancel = CancellationToken::new();
+            let sha256 = sha256_hex(&content);
+            let put = access.create("risk/public.t/t%20ü/part", &content, &sha256, &cancel);
+            put.await.unwrap();
+        }
+    }
+}

@@ -43,7 +43,7 @@ pub(super) fn open(
     Ok(Access::new(place, objects, settings))
 }
 
-fn local(place: &Place) -> Result<Arc<dyn ObjectStore>, StoreError> {
+pub(super) fn local(place: &Place) -> Result<Arc<dyn ObjectStore>, StoreError> {
     let denied = |cause: String| StoreError::Denied {
         operation: "open",
         object: place.to_string(),

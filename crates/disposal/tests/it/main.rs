@@ -16,5 +16,6 @@ mod partition_locks;
 mod partition_refused;
 mod plans;
 mod rows;
+mod rows_waits;
 mod run;
 mod stand;

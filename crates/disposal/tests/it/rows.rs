@@ -16,12 +16,12 @@ use sqlx::AssertSqlSafe;
 use crate::run::Run;
 use crate::stand::{MONTHS, Stand, mandate, refusal};
 
-const LOGS: &str = "eidos_admin_audit_logs";
+pub(crate) const LOGS: &str = "eidos_admin_audit_logs";
 /// Rows of one segment, and of one batch.
 const BATCH: u32 = 50;
 
 /// 300 rows over January and February 2024; every fourth one is not finished.
-async fn stand() -> Stand {
+pub(crate) async fn stand() -> Stand {
     let stand = Stand::bare().await;
     stand
         .sql(&format!(
@@ -37,7 +37,7 @@ async fn stand() -> Stand {
     stand
 }
 
-fn rule(archive: Option<ArchiveFormat>) -> RowRule {
+pub(crate) fn rule(archive: Option<ArchiveFormat>) -> RowRule {
     RowRule {
         source: SourceName::Risk,
         time_column: "created_at".to_owned(),
@@ -52,11 +52,11 @@ fn rule(archive: Option<ArchiveFormat>) -> RowRule {
     }
 }
 
-fn proved() -> RowRule {
+pub(crate) fn proved() -> RowRule {
     rule(Some(ArchiveFormat::Parquet))
 }
 
-fn disposal<'a>(stand: &'a Stand, run: &'a Run, rule: &'a RowRule) -> RowDisposal<'a> {
+pub(crate) fn disposal<'a>(stand: &'a Stand, run: &'a Run, rule: &'a RowRule) -> RowDisposal<'a> {
     RowDisposal {
         ctx: &run.ctx,
         foreign: &run.foreign,
@@ -81,7 +81,7 @@ async fn months(stand: &Stand, rule: &RowRule) -> Result<Vec<RowMonth>, Disposal
 }
 
 /// January, as a plan made now has it.
-async fn january(stand: &Stand, rule: &RowRule) -> RowIdentity {
+pub(crate) async fn january(stand: &Stand, rule: &RowRule) -> RowIdentity {
     let month = months(stand, rule).await.unwrap()[0];
     RowIdentity::of(&shape(stand, LOGS).await, rule, &month)
 }
@@ -93,7 +93,7 @@ async fn advance(stand: &Stand, rule: &RowRule) -> Result<RowOutcome, DisposalEr
 }
 
 /// Finished rows of January that are there.
-async fn due(stand: &Stand) -> i64 {
+pub(crate) async fn due(stand: &Stand) -> i64 {
     let query = format!(
         "SELECT count(*) FROM {LOGS} WHERE status IN (2, 3) AND created_at < {}",
         MONTHS[1]
@@ -441,7 +441,7 @@ async fn a_run_that_was_replaced_deletes_nothing() {
     }
 }
 
-async fn hold(stand: &Stand) {
+pub(crate) async fn hold(stand: &Stand) {
     stand
         .jobs_sql(&format!(
             "INSERT INTO eidos_jobs_legal_holds (hold_id, source, schema_name, table_name, reason, placed_by) \
@@ -484,62 +484,6 @@ async fn without_an_archive_rows_go_in_counted_batches_and_locked_ones_stay() {
         .unwrap();
     assert_eq!((outcome.unit.state, due(&stand).await), (UnitState::Deleted, 0));
     assert!(stand.objects().is_empty());
-}
-
-/// The deletion waits for row 1, which `statement` holds; `meanwhile` happens before that is committed.
-async fn advance_past(
-    stand: &Stand,
-    rule: &RowRule,
-    statement: String,
-    meanwhile: impl AsyncFnOnce(),
-) -> Result<RowOutcome, DisposalError> {
-    let identity = january(stand, rule).await;
-    let mut writer = stand.books.pool().begin().await.unwrap();
-    sqlx::query(AssertSqlSafe(statement))
-        .execute(&mut *writer)
-        .await
-        .unwrap();
-    let mut run = stand.run().await;
-    run.settings.lock_timeout = Duration::from_secs(20);
-    let mut deletion = disposal(stand, &run, rule);
-    deletion.settings = &run.settings;
-    let mandate = mandate();
-    let (outcome, ()) = tokio::join!(deletion.advance(&identity, &mandate), async {
-        eidos_testkit::eventually("the deletion waits", Duration::from_secs(20), async || {
-            let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
-            if stand.count(waiting).await > 0 { Ok(()) } else { Err("nobody waits") }
-        })
-        .await;
-        meanwhile().await;
-        writer.commit().await.unwrap();
-    });
-    outcome
-}
-
-#[tokio::test]
-async fn a_row_that_changes_while_it_is_waited_for_is_deleted_as_it_is_then() {
-    let stand = stand().await;
-    let update = format!("UPDATE {LOGS} SET note = note WHERE id = 1");
-    let outcome = advance_past(&stand, &rule(None), update, async || {})
-        .await
-        .unwrap();
-    assert_eq!((outcome.unit.state, due(&stand).await), (UnitState::Deleted, 0));
-}
-
-#[tokio::test]
-async fn ruling_37_a_hold_that_comes_while_a_row_is_waited_for_stops_what_would_be_committed() {
-    for rule in [rule(None), proved()] {
-        let stand = stand().await;
-        let lock = format!("SELECT id FROM {LOGS} WHERE id = 1 FOR UPDATE");
-        let outcome = advance_past(&stand, &rule, lock, async || hold(&stand).await).await;
-        assert_eq!(refusal(outcome), "hold");
-        assert_eq!(
-            stand
-                .count(&format!("SELECT count(*) FROM {LOGS} WHERE id = 1"))
-                .await,
-            1
-        );
-    }
 }
 
 #[tokio::test]

@@ -161,7 +161,6 @@ impl Job for VerifyArchive {
             report.left -= 1;
             ctx.progress(due.len() as u64 - report.left, Some(due.len() as u64));
         }
-        metric::archive_rot_units(units::rotten(ctx.jobs_db().read()).await?);
         if report.rotten.is_empty() && report.unread.is_empty() {
             Ok(report)
         } else {

@@ -14,7 +14,6 @@ use eidos_telemetry::metric;
 
 use super::approval::Approval;
 use super::candles::CandleRun;
-use super::gauges;
 use super::record::{self, Recorder};
 use super::report::{Report, UnitReport};
 use super::rules::{PartitionRule, PlainRule};
@@ -82,8 +81,6 @@ pub(crate) async fn carry_out(
         run.piece(&mut report, &piece).await?;
         ctx.progress(number, total);
     }
-    gauges::publish(job, ctx.jobs_db()).await;
-    report.publish();
     report.verdict()?;
     Ok(report)
 }

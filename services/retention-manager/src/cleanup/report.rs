@@ -151,11 +151,6 @@ impl Report {
         self.table(source, table).problems.push(error.to_string());
     }
 
-    /// Sets the gauges.
-    pub(super) fn publish(&self) {
-        self.tables.iter().for_each(TableReport::publish);
-    }
-
     /// Fails the run if anything is in doubt; the other tables were looked after all the same.
     pub(super) fn verdict(&self) -> Result<(), JobError> {
         let of_tables = self

@@ -30,7 +30,7 @@ pub(super) struct Found {
     pub(super) problems: Vec<String>,
 }
 
-/// Looks into every connected database once and sets the gauges. A database that does not answer is a problem of its
+/// Looks into every connected database once. A database that does not answer is a problem of its
 /// own; the others are looked at all the same.
 pub(super) async fn look(
     sources: &Sources,
@@ -67,7 +67,6 @@ pub(super) async fn look(
     found
         .forgotten
         .sort_by(|left, right| (left.source, &left.table).cmp(&(right.source, &right.table)));
-    publish(sources, &found.forgotten);
     for table in &found.forgotten {
         tracing::warn!(
             source = %table.source, table = table.table, bytes = table.bytes,

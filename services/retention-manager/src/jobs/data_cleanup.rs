@@ -5,7 +5,7 @@
 //! survey           catalogue, rules, holds, units on their way: what is due, as a plan; a dry run ends here
 //! approval         a plan that a person applies must still be exactly the work; the schedule leaves what is reserved
 //! carry out        due drops, new partitions, rows, candles; each table for itself
-//! the end          gauges, report; anything in doubt fails the run after everything else was done
+//! the end          report; anything in doubt fails the run after everything else was done
 //! ```
 //!
 //! Creating partitions is never this job's business: a failed drop must not keep tomorrow's partition from being made.

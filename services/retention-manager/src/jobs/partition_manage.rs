@@ -5,7 +5,7 @@
 //! for each table   finalize what an interrupted detach left, survey: catalogue, default partition, what is wanted
 //! the plan         what would be created, in the words of every other plan; a dry run ends here
 //! for each table   create, one transaction per partition; what is in the way is reported, the next goes on
-//! the end          survey again: gauges and report show what is, and a table that failed fails the run
+//! the end          survey again: the report shows what is, and a table that failed fails the run
 //! ```
 
 mod carry_out;
@@ -88,7 +88,6 @@ impl Job for PartitionManage {
         let done = carry_out::all(self, ctx, &surveys, &plan).await?;
         let after = survey::all_again(self, slot, &surveys).await;
         let report = Report::carried_out(slot, plan, &surveys, &done, &after, strangers);
-        report.publish();
         report.verdict()?;
         Ok(report)
     }

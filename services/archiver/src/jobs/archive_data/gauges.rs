@@ -1,17 +1,16 @@
-//! The gauges, after a run and in every replica every minute.
+//! The gauges, in every replica every minute.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Days, Utc};
-use eidos_core::db::JobsDb;
 use eidos_disposal::gauges;
 use eidos_runtime::{JobError, Observation};
 use eidos_telemetry::metric;
 use serde::Deserialize;
 
 use super::ArchiveData;
-use super::report::{Report, TableReport};
+use super::report::TableReport;
 
 /// What the gauges need of a report.
 #[derive(Deserialize)]
@@ -20,30 +19,22 @@ struct Last {
     waiting_for_approval: BTreeMap<String, u64>,
 }
 
-/// Sets them after a run, `now` by its clock.
-pub(super) async fn publish(
-    job: &ArchiveData,
-    db: &JobsDb,
-    report: &Report,
-    now: DateTime<Utc>,
-) -> Result<(), JobError> {
-    of_report(job, &report.tables, &report.waiting_for_approval, now);
-    of_databases(job, db).await
-}
-
 /// Sets them from what is true now, and those that only a run can know as the last run knew them, whichever replica that
 /// was in. What waits for a run that does not come grows older all the same.
 pub(super) async fn observe(job: &ArchiveData, seen: &Observation<'_>) -> Result<(), JobError> {
     if let Some(last) = seen.last_report::<Last>().await? {
-        of_report(job, &last.tables, &last.waiting_for_approval, seen.now());
+        of_report(job, &last, seen.now());
     }
-    of_databases(job, seen.jobs_db()).await
+    let source = job.rules[0].source;
+    gauges::quarantine(source, &job.pool).await?;
+    let archives = job.rules.iter().map(|rule| rule.archive.as_str());
+    Ok(gauges::open_units(seen.jobs_db(), source, archives).await?)
 }
 
-fn of_report(job: &ArchiveData, tables: &[TableReport], waiting: &BTreeMap<String, u64>, now: DateTime<Utc>) {
+fn of_report(job: &ArchiveData, last: &Last, now: DateTime<Utc>) {
     let retention = Days::new(u64::from(job.options.retention_days));
     let due_ms = now.checked_sub_days(retention).unwrap_or(now).timestamp_millis();
-    for table in tables {
+    for table in &last.tables {
         let late = table
             .oldest_left_ms
             .map_or(0, |oldest| due_ms.saturating_sub(oldest));
@@ -52,13 +43,7 @@ fn of_report(job: &ArchiveData, tables: &[TableReport], waiting: &BTreeMap<Strin
     }
     for rule in &job.rules {
         let archive = rule.archive.as_str();
-        metric::retention_approvals_waiting(archive, waiting.get(archive).copied().unwrap_or_default());
+        let waiting = last.waiting_for_approval.get(archive).copied();
+        metric::retention_approvals_waiting(archive, waiting.unwrap_or_default());
     }
-}
-
-async fn of_databases(job: &ArchiveData, db: &JobsDb) -> Result<(), JobError> {
-    let source = job.rules[0].source;
-    gauges::quarantine(source, &job.pool).await?;
-    let archives = job.rules.iter().map(|rule| rule.archive.as_str());
-    Ok(gauges::open_units(db, source, archives).await?)
 }

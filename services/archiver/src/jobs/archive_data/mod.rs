@@ -106,7 +106,6 @@ impl Job for ArchiveData {
         Box::pin(aging).await?;
         self.moves(ctx, &fence, &world, &mandate, &mut report, &mut failures)
             .await?;
-        gauges::publish(self, ctx.jobs_db(), &report, ctx.clock().now()).await?;
         failures.into_result(report)
     }
 

@@ -139,11 +139,6 @@ impl Report {
         }
     }
 
-    /// Sets the gauges of the tables that could be read.
-    pub(super) fn publish(&self) {
-        self.tables.iter().for_each(TableReport::publish);
-    }
-
     /// Fails the run if a table has a problem; the others were looked after all the same.
     pub(super) fn verdict(&self) -> Result<(), JobError> {
         let failed: Vec<&TableReport> = self
@@ -246,13 +241,12 @@ impl TableReport {
         }
     }
 
-    /// Sets its gauges, if it could be read.
+    /// Sets the gauges that only a run can know, if it could be read.
     pub(super) fn publish(&self) {
         if !self.was_read() {
             return;
         }
         let (source, name) = (self.source.as_str(), self.table.as_str());
-        metric::partition_months_ahead(source, name, u64::from(self.months_ahead));
         metric::partition_gaps(source, name, self.gaps.len().try_into().unwrap_or(u64::MAX));
         metric::partition_default_rows(source, name, self.default_rows);
     }
