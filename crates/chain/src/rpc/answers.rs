@@ -2,6 +2,7 @@
 
 use alloy_json_rpc::{ErrorPayload, Id, Response, ResponsePacket, ResponsePayload};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::{NodeError, RpcError};
 
@@ -77,14 +78,11 @@ fn read<T: DeserializeOwned>(payload: ResponsePayload) -> Result<Answer<T>, RpcE
 }
 
 fn node_error(error: &ErrorPayload) -> NodeError {
-    // Some clients put the words that matter into `data` and "internal error" into `message`.
-    let data = error.data.as_ref().map(|data| data.get()).unwrap_or_default();
-    let words = if data.starts_with('"') && !data.starts_with("\"0x") {
-        format!("{}: {}", error.message, data.trim_matches('"'))
-    } else {
-        error.message.clone().into_owned()
-    };
-    NodeError::new(error.code, &words)
+    let data = error
+        .data
+        .as_ref()
+        .and_then(|data| serde_json::from_str(data.get()).ok());
+    NodeError::with_data(error.code, &error.message, &data.unwrap_or(Value::Null))
 }
 
 #[cfg(test)]
@@ -150,6 +148,6 @@ mod tests {
         let Err(RpcError::Node(error)) = matched(body, 2) else {
             panic!()
         };
-        assert_eq!(error.kind, NodeErrorKind::TooLarge);
+        assert_eq!(error.kind, NodeErrorKind::BatchTooLarge);
     }
 }

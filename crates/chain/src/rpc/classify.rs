@@ -1,5 +1,11 @@
 //! What a node means: JSON-RPC error codes are used differently by every client, so the words count too.
 
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::hints;
+
 /// A JSON-RPC error object of the node.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message} (code {code})")]
@@ -10,6 +16,8 @@ pub(crate) struct NodeError {
     pub(crate) message: String,
     /// What it means.
     pub(crate) kind: NodeErrorKind,
+    /// The pause the node asks for.
+    pub(crate) pause: Option<Duration>,
 }
 
 /// What an error of the node means for the caller.
@@ -24,10 +32,16 @@ pub(crate) enum NodeErrorKind {
     },
     /// The call needs more gas than the node grants.
     OutOfGas,
+    /// The call names more gas than the node takes.
+    GasTooHigh,
     /// The request or its answer is larger than the node allows, or took the node too long.
     TooLarge,
-    /// Too many requests.
+    /// The batch has more calls than the node takes, or none may be sent at all.
+    BatchTooLarge,
+    /// Too many requests: wait, then ask the same again.
     RateLimited,
+    /// EIP-1474 "limit exceeded" without a word on which limit: a pause serves a rate, asking for less a size.
+    LimitExceeded,
     /// The node does not have this method or this parameter.
     Unsupported,
     /// Anything else, reverts included.
@@ -61,6 +75,7 @@ const STATE_UNAVAILABLE: &[&str] = &[
     "blockoutofrange",
     "block number out of range",
     "beyond head",
+    "beyond current head",
     "after last accepted block",
     "could not find block",
 ];
@@ -79,6 +94,25 @@ const RANGE_TOO_LARGE: &[&str] = &[
     "eth_getlogs is limited",
     "limit exceeded with",
     "too many logs",
+    "query must be smaller",
+];
+/// Together with one of [`LIMITS`].
+const COUNTED_IN_BLOCKS: &[&str] = &["range", "blocks", "distance"];
+const LIMITS: &[&str] = &[
+    "exceed",
+    "limit",
+    "maximum",
+    "max ",
+    "too ",
+    "at most",
+    "more than",
+    "not supported",
+    "not allowed",
+    "smaller",
+    "less than",
+    "over ",
+    "up to",
+    "number of requested",
 ];
 const OUT_OF_GAS: &[&str] = &[
     "out of gas",
@@ -87,6 +121,8 @@ const OUT_OF_GAS: &[&str] = &[
     "gas uint64 overflow",
     "intrinsic gas",
 ];
+/// Words about gas that are not about how much of it a call may use.
+const OTHER_GAS: &[&str] = &["revert", "gas price", "gasprice", "per gas", "pergas", "base fee"];
 const TOO_LARGE: &[&str] = &[
     "execution timeout",
     "execution aborted",
@@ -97,23 +133,35 @@ const TOO_LARGE: &[&str] = &[
     "response size",
     "request too large",
     "request entity too large",
-    "batch too large",
-    "batch limit",
-    "batch size",
     "too many slots",
-    "too many requests in batch",
     "exceeds the maximum",
     "result limit",
     "payload too large",
 ];
 const RATE_LIMITED: &[&str] = &[
     "rate limit",
+    "rate-limit",
+    "ratelimit",
     "too many requests",
+    "too many concurrent",
     "request limit",
-    "requests per second",
+    "requests limit",
+    "requests per",
+    "request count exceeded",
+    "per second",
+    "/second",
+    "/sec",
     "throughput",
+    "compute units",
+    "credits",
+    "quota",
     "over capacity",
+    "capacity exceeded",
+    "capacity limit",
+    "slow down",
 ];
+/// 429 as in HTTP; the others are those of single providers.
+const RATE_LIMITED_CODES: &[i64] = &[429, -32_007, -32_012, -32_090, -32_097];
 const UNSUPPORTED: &[&str] = &[
     "method not found",
     "does not exist",
@@ -125,11 +173,28 @@ const UNSUPPORTED: &[&str] = &[
 impl NodeError {
     /// Reads the meaning out of code and words.
     pub(crate) fn new(code: i64, message: &str) -> Self {
-        let kind = classify(code, &message.to_lowercase());
+        Self::with_data(code, message, &Value::Null)
+    }
+
+    /// Reads the meaning out of code, words and the error's `data`.
+    ///
+    /// Some clients put the words that matter into `data` and "internal error" into `message`; providers put a link
+    /// to the limits of the plan there.
+    pub(crate) fn with_data(code: i64, message: &str, data: &Value) -> Self {
+        let more = match data {
+            Value::String(text) if !text.starts_with("0x") => Some(text.as_str()),
+            Value::Object(fields) => ["message", "reason", "details", "see"]
+                .iter()
+                .find_map(|key| fields.get(*key).and_then(Value::as_str)),
+            _ => None,
+        };
+        let message = more.map_or_else(|| message.to_owned(), |more| format!("{message}: {more}"));
+        let words = message.to_lowercase();
         Self {
             code,
+            kind: classify(code, &words),
+            pause: hints::pause_in_data(data).or_else(|| hints::pause_in_words(&words)),
             message: message.chars().take(MAX_MESSAGE_CHARS).collect(),
-            kind,
         }
     }
 }
@@ -138,43 +203,35 @@ fn classify(code: i64, words: &str) -> NodeErrorKind {
     let says = |phrases: &[&str]| phrases.iter().any(|phrase| words.contains(phrase));
     if code == -32_601 {
         NodeErrorKind::Unsupported
+    } else if says(&["gas too high"]) {
+        NodeErrorKind::GasTooHigh
     } else if says(OUT_OF_GAS) {
         NodeErrorKind::OutOfGas
     } else if code == -32_001 || says(STATE_UNAVAILABLE) {
         NodeErrorKind::StateUnavailable
-    } else if says(&["too many requests in batch"]) {
-        NodeErrorKind::TooLarge
-    } else if code == 429 || code == -32_097 || says(RATE_LIMITED) {
+    } else if says(&["gas"]) && code != 3 && !says(OTHER_GAS) {
+        NodeErrorKind::GasTooHigh
+    } else if says(&["batch"]) && says(LIMITS) && !says(&["rate limit"])
+        || says(&["too many requests in batch"])
+    {
+        NodeErrorKind::BatchTooLarge
+    } else if says(RATE_LIMITED) {
         NodeErrorKind::RateLimited
-    } else if says(RANGE_TOO_LARGE) {
+    } else if says(RANGE_TOO_LARGE) || says(COUNTED_IN_BLOCKS) && says(LIMITS) {
         NodeErrorKind::RangeTooLarge {
-            suggested: suggested_range(words),
+            suggested: hints::suggested_range(words),
         }
     } else if says(TOO_LARGE) {
         NodeErrorKind::TooLarge
-    } else if code == -32_005 {
-        // EIP-1474 "limit exceeded": providers use it both for rates and for sizes; a pause serves both.
+    } else if RATE_LIMITED_CODES.contains(&code) {
+        // After the words: some providers use the code for sizes too.
         NodeErrorKind::RateLimited
+    } else if code == -32_005 {
+        NodeErrorKind::LimitExceeded
     } else if code == -32_602 || says(UNSUPPORTED) {
         NodeErrorKind::Unsupported
     } else {
         NodeErrorKind::Other
-    }
-}
-
-/// The range some providers propose: the last `[0x.., 0x..]`, or the last two hex numbers of the message.
-fn suggested_range(words: &str) -> Option<(u64, u64)> {
-    let numbers: Vec<u64> = words
-        .split("0x")
-        .skip(1)
-        .filter_map(|rest| {
-            let digits: String = rest.chars().take_while(char::is_ascii_hexdigit).collect();
-            u64::from_str_radix(&digits, 16).ok()
-        })
-        .collect();
-    match numbers.as_slice() {
-        [.., from, to] if from <= to => Some((*from, *to)),
-        _ => None,
     }
 }
 
@@ -212,7 +269,7 @@ mod tests {
             (-32_005, "rate limit exceeded", RateLimited),
             (429, "slow down", RateLimited),
             (-32_000, "execution aborted (timeout = 5s)", TooLarge),
-            (-32_600, "batch too large", TooLarge),
+            (3, "execution reverted: not enough gas for the inner call", Other),
             (-32_602, "too many slots (max 1024)", TooLarge),
             (
                 -32_601,
@@ -221,6 +278,49 @@ mod tests {
             ),
             (-32_602, "too many arguments, want at most 2", Unsupported),
             (3, "execution reverted", Other),
+        ];
+        for (code, message, expected) in cases {
+            assert_eq!(kind(code, message), expected, "{message}");
+        }
+    }
+
+    #[test]
+    fn limits_of_nodes_and_providers() {
+        use NodeErrorKind::{BatchTooLarge, GasTooHigh, LimitExceeded, RateLimited, StateUnavailable};
+        let cases = [
+            (-32_600, "batch too large", BatchTooLarge),
+            (
+                -32_600,
+                "Batch of more than 3 requests are not allowed",
+                BatchTooLarge,
+            ),
+            (-32_000, "too many requests in batch (max 100)", BatchTooLarge),
+            (-32_005, "limit exceeded", LimitExceeded),
+            (-32_007, "50/second request limit reached", RateLimited),
+            (-32_012, "credits limited to 6000/sec", RateLimited),
+            (-32_016, "over rate limit", RateLimited),
+            (
+                -32_005,
+                "daily request count exceeded, request rate limited",
+                RateLimited,
+            ),
+            (-32_007, "", RateLimited),
+            (-32_000, "rate limit exceeded for batch requests", RateLimited),
+            (
+                -32_602,
+                "block range extends beyond current head block",
+                StateUnavailable,
+            ), // geth: it is behind
+            (
+                -32_000,
+                "Transaction gas limit is 50000000 and exceeds transaction gas cap of 16777216",
+                GasTooHigh,
+            ), // Hardhat
+            (
+                -32_000,
+                "intrinsic gas too high -- CallerGasLimitMoreThanBlock",
+                GasTooHigh,
+            ), // revm
         ];
         for (code, message, expected) in cases {
             assert_eq!(kind(code, message), expected, "{message}");
@@ -241,7 +341,17 @@ mod tests {
             suggested("query returned more than 10000 results. Try with this block range [0x1, 0xff]."),
             Some((1, 255))
         );
-        assert_eq!(suggested("exceed maximum block range: 5000"), None);
+        for words in [
+            "exceed maximum block range: 5000",
+            "range 221 exceeds limit of 10000",
+            "maximum [from, to] blocks distance: 10000",
+            "ranges over 10000 blocks are not supported on freetier",
+            "number of requested blocks is 1000",
+            "please limit the query to at most 1,000 blocks",
+            "query must be smaller than size 1024",
+        ] {
+            assert_eq!(suggested(words), None, "{words}");
+        }
         assert_eq!(suggested("eth_getLogs is limited to a 10,000 range"), None);
         assert_eq!(
             suggested("block range too large [0x20, 0x10]"),

@@ -6,6 +6,7 @@
 
 mod answers;
 mod classify;
+mod hints;
 mod transport;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -62,8 +63,10 @@ impl RpcError {
             Self::TimedOut(_) | Self::Http { status: 429, .. } => Some(Less::ForNow),
             Self::AnswerTooLong(_) | Self::Http { status: 413, .. } => Some(Less::ForGood),
             Self::Node(error) => match error.kind {
-                NodeErrorKind::OutOfGas | NodeErrorKind::TooLarge => Some(Less::ForGood),
-                NodeErrorKind::RateLimited => Some(Less::ForNow),
+                NodeErrorKind::OutOfGas | NodeErrorKind::TooLarge | NodeErrorKind::BatchTooLarge => {
+                    Some(Less::ForGood)
+                }
+                NodeErrorKind::RateLimited | NodeErrorKind::LimitExceeded => Some(Less::ForNow),
                 _ => None,
             },
             Self::Broken(_) | Self::Malformed(_) | Self::Http { .. } => None,
@@ -75,7 +78,12 @@ impl RpcError {
         match self {
             Self::Broken(_) | Self::TimedOut(_) => true,
             Self::Http { status, .. } => *status == 429 || *status >= 500,
-            Self::Node(error) => matches!(error.kind, NodeErrorKind::RateLimited),
+            Self::Node(error) => {
+                matches!(
+                    error.kind,
+                    NodeErrorKind::RateLimited | NodeErrorKind::LimitExceeded
+                )
+            }
             Self::AnswerTooLong(_) | Self::Malformed(_) => false,
         }
     }
@@ -277,14 +285,14 @@ impl RpcClient {
                 method,
                 detail,
             },
-            RpcError::Node(NodeError { code, message, kind }) if kind != NodeErrorKind::RateLimited => {
-                ChainError::Node {
-                    endpoint,
-                    method,
-                    code,
-                    message,
-                }
-            }
+            RpcError::Node(NodeError {
+                code, message, kind, ..
+            }) if kind != NodeErrorKind::RateLimited => ChainError::Node {
+                endpoint,
+                method,
+                code,
+                message,
+            },
             RpcError::Http { status, .. } if status < 500 && status != 429 => ChainError::Refused {
                 setting: "rpc_url".to_owned(),
                 value: endpoint,
