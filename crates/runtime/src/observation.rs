@@ -10,9 +10,9 @@ use eidos_core::execution;
 use eidos_types::{JobName, SharedClock};
 use serde::de::DeserializeOwned;
 
-use crate::{JobError, observe};
 use crate::error::chain;
 use crate::registry::Registry;
+use crate::{JobError, observe};
 
 /// A job whose look takes longer waits for the next round.
 const LIMIT: Duration = Duration::from_secs(20);

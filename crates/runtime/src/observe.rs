@@ -1,11 +1,11 @@
 //! From executions to metrics, spans and log lines. The nouns are those of the tables.
 
+use chrono::{DateTime, TimeDelta, Utc};
 use eidos_core::db::JobsDb;
 use eidos_core::execution::{Ending, FailureKind, Outcome, Trigger, last_successes, recent_endings};
 use eidos_core::lease::LostReason;
 use eidos_core::{CoreError, state};
 use eidos_telemetry::{metric, trace_context};
-use chrono::{DateTime, TimeDelta, Utc};
 use eidos_types::{Clock, JobName, SlotRange};
 use serde_json::Value;
 use tracing::{Span, field};
@@ -132,7 +132,7 @@ pub(crate) async fn load_at_start(
 /// An end that is older is history, and not shown by the gauges of what ended badly.
 const RECENT: TimeDelta = TimeDelta::days(1);
 
-/// Sets the gauges of successes, failures and skips from the history: what any process ran, a terminal's included, is
+/// Sets the gauges of pauses, successes, failures and skips from the database: what any process ran, a terminal's included, is
 /// seen by every replica, and a restart forgets nothing. Counters only know their own process.
 pub(crate) async fn endings(registry: &Registry, db: &JobsDb, now: DateTime<Utc>) -> Result<(), CoreError> {
     let names = registry.names();
@@ -141,10 +141,19 @@ pub(crate) async fn endings(registry: &Registry, db: &JobsDb, now: DateTime<Utc>
             metric::job_last_success(job.as_str(), at);
         }
     }
+    for state in state::list(db.read())
+        .await?
+        .iter()
+        .filter(|state| names.contains(&state.job))
+    {
+        metric::job_paused(state.job.as_str(), state.pause.is_some());
+    }
     let endings = recent_endings(db.read(), &names, (now - RECENT).timestamp_millis()).await?;
     for job in &names {
         let newest = |matches: &dyn Fn(&Ending) -> bool| {
-            let found = endings.iter().find(|ending| ending.job == *job && matches(ending));
+            let found = endings
+                .iter()
+                .find(|ending| ending.job == *job && matches(ending));
             found.and_then(|ending| DateTime::from_timestamp_millis(ending.at_ms))
         };
         metric::job_last_skip(job.as_str(), newest(&|ending| ending.failure.is_none()));

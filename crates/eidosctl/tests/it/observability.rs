@@ -324,7 +324,9 @@ fn every_job_has_an_alert_a_dashboard_row_a_runbook_and_a_line_in_the_docs() {
                 alert == "JobSeriesAbsent" && rule["expr"].as_str().is_some_and(|expr| expr.contains(&absent))
             })
         {
-            findings.push(format!("{job}: no rules/<service>/presence.yaml has a JobSeriesAbsent with {absent}"));
+            findings.push(format!(
+                "{job}: no rules/<service>/presence.yaml has a JobSeriesAbsent with {absent}"
+            ));
         }
         let is_row = |panel: &Value| panel["type"] == "row" && panel["title"] == job.as_str();
         if !boards.iter().any(|(_, board)| panels(board).iter().any(is_row)) {
