@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::error::SandboxError;
@@ -61,7 +62,7 @@ impl Prometheus {
             .arg(format!("--web.listen-address={listen}"));
         let server = Server::new(spec, Signal::Terminate, READY_WITHIN, move || {
             let listen = listen.clone();
-            async move { TcpStream::connect(listen).await.is_ok() }
+            async move { is_ready(&listen).await.unwrap_or(false) }
         });
         server.start().await?;
         Ok(Self {
@@ -76,6 +77,17 @@ impl Prometheus {
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port.port())
     }
+}
+
+/// It accepts connections and answers 503 while it loads its data.
+async fn is_ready(address: &str) -> std::io::Result<bool> {
+    let mut connection = TcpStream::connect(address).await?;
+    connection
+        .write_all(b"GET /-/ready HTTP/1.0\r\n\r\n")
+        .await?;
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await?;
+    Ok(answer.starts_with("HTTP/1.0 200"))
 }
 
 fn flag(name: &str, path: &Path) -> String {
