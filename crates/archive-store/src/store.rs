@@ -40,6 +40,9 @@ mod verify;
 
 use access::Access;
 
+/// The object a health check asks for; it need not exist.
+const HEALTH_KEY: &str = "probe/health";
+
 /// Archives in one place. Cheap to clone; clones share connections.
 #[derive(Debug, Clone)]
 pub struct ArchiveStore {
@@ -75,6 +78,18 @@ impl ArchiveStore {
     #[must_use]
     pub fn location(&self) -> String {
         self.access.place.to_string()
+    }
+
+    /// Checks whether the store answers: a folder that is there, a HEAD that is answered, be it with "no such object".
+    ///
+    /// # Errors
+    /// [`StoreError`] of the request; for a folder [`StoreError::Denied`] when it is not there.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        if self.access.place.scheme == Scheme::File {
+            return connect::folder_is_there(&self.access.place).await;
+        }
+        let cancel = CancellationToken::new();
+        self.access.exists(HEALTH_KEY, &cancel).await.map(drop)
     }
 
     /// Writes a COPY BINARY stream as parts and a manifest into a folder that must be empty. Rows are encoded on a

@@ -29,7 +29,7 @@ mod listing;
 mod words;
 
 pub use listing::{Cursor, CursorError, Execution, Filter, Listing, PAGE_LIMIT, Page};
-pub use listing::{abandoned, get, last, last_report, last_successes, list};
+pub use listing::{Ending, abandoned, get, last, last_report, last_successes, list, recent_endings};
 pub(crate) use listing::{job_name, names};
 pub use words::{FailureKind, Status, Trigger, UnknownWord};
 

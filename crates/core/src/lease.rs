@@ -151,6 +151,9 @@ pub enum LostReason {
 }
 
 impl LostReason {
+    /// Every reason, so that its series can exist before it happens.
+    pub const ALL: &[Self] = &[Self::Expired, Self::NotOurs, Self::MaxHold];
+
     /// The word of metrics and logs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

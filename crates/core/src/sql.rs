@@ -128,6 +128,14 @@ statements! { ALL:
         CROSS JOIN LATERAL (SELECT finished_at FROM eidos_jobs_executions AS execution \
             WHERE execution.job_name = wanted.job_name AND execution.status = 'success' \
             AND NOT execution.dry_run ORDER BY execution.started_at DESC LIMIT 1) AS latest";
+    /// Newest end of each kind that is not a success, and whether a later attempt for the same slot exists.
+    RECENT_ENDINGS = "SELECT job_name, ended, retried, max(at_ms) FROM ( \
+            SELECT e.job_name, coalesce(e.failure_kind, 'skipped') AS ended, coalesce(e.finished_at, e.started_at) AS at_ms, \
+                EXISTS (SELECT FROM eidos_jobs_executions AS later WHERE later.job_name = e.job_name \
+                    AND later.slot_ms = e.slot_ms AND later.attempt > e.attempt AND later.started_at >= e.started_at) AS retried \
+            FROM eidos_jobs_executions AS e WHERE e.job_name = ANY($1) AND e.started_at >= $2 \
+                AND e.status IN ('failed', 'skipped') AND NOT e.dry_run) AS endings \
+        GROUP BY job_name, ended, retried ORDER BY job_name, ended, retried";
     /// Of a run that failed too: it says what was done before.
     LAST_REPORT = "SELECT result FROM eidos_jobs_executions WHERE job_name = $1 AND status IN ('success', 'failed') \
         AND NOT dry_run AND result IS NOT NULL ORDER BY started_at DESC, id DESC LIMIT 1";

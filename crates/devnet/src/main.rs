@@ -42,6 +42,15 @@ enum Command {
         #[arg(long, default_value = ".sandbox", env = "EIDOS_SANDBOX_DIR")]
         dir: PathBuf,
     },
+    /// Scrape every service with a real Prometheus and see each alert rule silent and firing.
+    Alerts {
+        /// The same seed gives the same world.
+        #[arg(long, default_value_t = 7)]
+        seed: u64,
+        /// Where servers keep their data and logs go.
+        #[arg(long, default_value = ".sandbox", env = "EIDOS_SANDBOX_DIR")]
+        dir: PathBuf,
+    },
     /// Make many accounts on chain and in the books, and serve both until Ctrl-C.
     Bulk {
         /// Pairs of wallet and token.
@@ -93,6 +102,7 @@ async fn run(command: Command) -> anyhow::Result<bool> {
             })
             .await
         }
+        Command::Alerts { seed, dir } => quickstart::alerts::run(&dir, seed).await,
         Command::Bulk { accounts, dir, exit } => make_bulk(accounts, &dir, exit).await.map(|()| true),
     }
 }

@@ -69,7 +69,7 @@ impl<S: ServiceSettings> Clone for ServiceDeps<S> {
 
 impl<S: ServiceSettings> ServiceDeps<S> {
     /// A pool of read-only sessions on a neighbour's database (its replica, where one is configured), registered with
-    /// the readiness under the source's name.
+    /// the readiness as `database.<source>`.
     ///
     /// # Errors
     /// When `databases.<source>` is not configured or the server cannot be reached; names the key and the fix.
@@ -105,7 +105,7 @@ impl<S: ServiceSettings> ServiceDeps<S> {
         // The jobs database has a check of its own.
         if source != SourceName::Jobs {
             self.health
-                .register(source.as_str(), crate::Severity::Hard, move || {
+                .register(format!("database.{source}"), crate::Severity::Hard, move || {
                     answers(checked.clone())
                 });
         }

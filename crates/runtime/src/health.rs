@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use eidos_telemetry::metric;
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use serde::Serialize;
@@ -167,6 +168,9 @@ impl HealthRegistry {
                 .map(|(name, (severity, check))| ask(name, severity, check)),
         )
         .await;
+        for result in &results {
+            metric::dependency_up(&result.name, result.healthy);
+        }
         *remembered = Some((Instant::now(), results.clone()));
         results
     }

@@ -10,9 +10,9 @@ use eidos_core::execution;
 use eidos_types::{JobName, SharedClock};
 use serde::de::DeserializeOwned;
 
-use crate::JobError;
 use crate::error::chain;
 use crate::registry::Registry;
+use crate::{JobError, observe};
 
 /// A job whose look takes longer waits for the next round.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -64,6 +64,15 @@ pub(crate) async fn repeat(
     every: Duration,
 ) -> Infallible {
     loop {
+        match tokio::time::timeout(LIMIT, observe::endings(&registry, &db, clock.now())).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(error = %chain(&error), "gauges of how runs ended not brought up to date");
+            }
+            Err(_elapsed) => {
+                tracing::warn!(limit = ?LIMIT, "gauges of how runs ended not brought up to date in time");
+            }
+        }
         for job in registry.iter() {
             let seen = Observation {
                 job: &job.name,

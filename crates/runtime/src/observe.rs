@@ -1,7 +1,9 @@
 //! From executions to metrics, spans and log lines. The nouns are those of the tables.
 
+use chrono::{DateTime, TimeDelta, Utc};
 use eidos_core::db::JobsDb;
-use eidos_core::execution::{Outcome, Trigger, last_successes};
+use eidos_core::execution::{Ending, FailureKind, Outcome, Trigger, last_successes, recent_endings};
+use eidos_core::lease::LostReason;
 use eidos_core::{CoreError, state};
 use eidos_telemetry::{metric, trace_context};
 use eidos_types::{Clock, JobName, SlotRange};
@@ -101,8 +103,14 @@ pub(crate) async fn load_at_start(
 ) -> Result<(), CoreError> {
     for job in registry.iter() {
         metric::job_running(job.name.as_str(), false);
+        metric::job_counters_from_zero(
+            job.name.as_str(),
+            FailureKind::ALL.iter().map(|kind| kind.as_str()),
+            LostReason::ALL.iter().map(|reason| reason.as_str()),
+        );
         // A job that is only run by hand is never late.
         if job.section.enabled {
+            metric::job_known_since(job.name.as_str(), clock.now());
             metric::job_schedule_period(job.name.as_str(), job.section.cron.largest_gap());
             if let Some(next) = job.schedule.next_after(clock.now()) {
                 metric::job_next_run(job.name.as_str(), next.instant());
@@ -116,6 +124,44 @@ pub(crate) async fn load_at_start(
     for (job, at_ms) in last_successes(db.control(), &registry.names()).await? {
         if let Some(at) = chrono::DateTime::from_timestamp_millis(at_ms) {
             metric::job_last_success(job.as_str(), at);
+        }
+    }
+    Ok(())
+}
+
+/// An end that is older is history, and not shown by the gauges of what ended badly.
+const RECENT: TimeDelta = TimeDelta::days(1);
+
+/// Sets the gauges of pauses, successes, failures and skips from the database: what any process ran, a terminal's included, is
+/// seen by every replica, and a restart forgets nothing. Counters only know their own process.
+pub(crate) async fn endings(registry: &Registry, db: &JobsDb, now: DateTime<Utc>) -> Result<(), CoreError> {
+    let names = registry.names();
+    for (job, at_ms) in last_successes(db.read(), &names).await? {
+        if let Some(at) = DateTime::from_timestamp_millis(at_ms) {
+            metric::job_last_success(job.as_str(), at);
+        }
+    }
+    for state in state::list(db.read())
+        .await?
+        .iter()
+        .filter(|state| names.contains(&state.job))
+    {
+        metric::job_paused(state.job.as_str(), state.pause.is_some());
+    }
+    let endings = recent_endings(db.read(), &names, (now - RECENT).timestamp_millis()).await?;
+    for job in &names {
+        let newest = |matches: &dyn Fn(&Ending) -> bool| {
+            let found = endings
+                .iter()
+                .find(|ending| ending.job == *job && matches(ending));
+            found.and_then(|ending| DateTime::from_timestamp_millis(ending.at_ms))
+        };
+        metric::job_last_skip(job.as_str(), newest(&|ending| ending.failure.is_none()));
+        for kind in FailureKind::ALL {
+            for retried in [false, true] {
+                let at = newest(&|ending| ending.failure == Some(*kind) && ending.retried == retried);
+                metric::job_last_failure(job.as_str(), kind.as_str(), retried, at);
+            }
         }
     }
     Ok(())

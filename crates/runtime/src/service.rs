@@ -277,7 +277,7 @@ impl Serving {
 }
 
 fn register_checks(health: &HealthRegistry, control: sqlx::PgPool, leases: LeaseClient) {
-    health.register("jobs", Severity::Hard, move || answers(control.clone()));
+    health.register("database.jobs", Severity::Hard, move || answers(control.clone()));
     health.register("redis", Severity::Hard, move || {
         let leases = leases.clone();
         async move {

@@ -9,6 +9,7 @@
 //! | [`Redis`] | the real server, with or without append-only file | Debian package `redis-server` |
 //! | [`Anvil`] | an EVM node | npm package `@foundry-rs/anvil` |
 //! | [`Moto`] | an S3-compatible server | `PyPI` package `moto[server]` |
+//! | [`Prometheus`] | the real server, without history | Debian package `prometheus` |
 //! | [`KafkaBroker`] | librdkafka's own broker inside this process, or a real one | linked in, or `KAFKA_BROKERS` |
 //!
 //! Three promises hold for each of them:
@@ -29,6 +30,7 @@ mod postgres;
 mod process;
 mod process_table;
 mod programs;
+mod prometheus;
 mod python;
 mod redis;
 mod reuse;
@@ -43,6 +45,7 @@ pub use ports::PortLease;
 pub use postgres::{Durability, Postgres, PostgresOptions};
 pub use process::{ManagedProcess, ProcessSpec, RunAs, Signal};
 pub use programs::{find_program, workspace_root};
+pub use prometheus::{Prometheus, PrometheusOptions, ScrapeTarget};
 pub use python::{Moto, python};
 pub use redis::{AppendOnly, Redis, RedisOptions};
 pub use reuse::Sandbox;

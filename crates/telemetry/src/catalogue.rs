@@ -78,6 +78,28 @@ const CATALOGUE: &[MetricDescription] = &[
         "Unix time of the last success; loaded from the database at start.",
     ),
     row(
+        "job_last_failure_timestamp",
+        Kind::Gauge,
+        "s",
+        &["job", "failure_kind", "retried"],
+        "Unix time of the newest failed execution within a day, whichever process ran it; 0: none. retried: whether a \
+         later attempt for the same slot exists.",
+    ),
+    row(
+        "job_last_skip_timestamp",
+        Kind::Gauge,
+        "s",
+        &["job"],
+        "Unix time of the newest slot within a day that was recorded as skipped; 0: none.",
+    ),
+    row(
+        "job_known_since_timestamp",
+        Kind::Gauge,
+        "s",
+        &["job"],
+        "Unix time since when this process has scheduled the job; without a schedule there is no series.",
+    ),
+    row(
         "job_running",
         Kind::Gauge,
         "1",
@@ -328,6 +350,13 @@ const CATALOGUE: &[MetricDescription] = &[
         "1",
         &["job", "table", "reason"],
         "Destructive acts that were refused because something was not proved.",
+    ),
+    row(
+        "disposal_refusals",
+        Kind::Gauge,
+        "1",
+        &["job", "table"],
+        "Refusals of the job's newest run to destroy data of a table, whichever process ran it.",
     ),
     row(
         "disposal_units_open",

@@ -66,6 +66,49 @@ pub fn job_last_success(job: &str, at: DateTime<Utc>) {
     metrics::gauge!("job_last_success_timestamp", "job" => job.to_owned()).set(unix_seconds(at));
 }
 
+/// `job_known_since_timestamp`: unix time since when this process has scheduled the job.
+pub fn job_known_since(job: &str, at: DateTime<Utc>) {
+    metrics::gauge!("job_known_since_timestamp", "job" => job.to_owned()).set(unix_seconds(at));
+}
+
+/// `job_last_failure_timestamp`: unix time of the newest failed execution within a day; `None`: there is none.
+pub fn job_last_failure(job: &str, failure_kind: &'static str, retried: bool, at: Option<DateTime<Utc>>) {
+    metrics::gauge!("job_last_failure_timestamp", "job" => job.to_owned(), "failure_kind" => failure_kind,
+        "retried" => if retried { "true" } else { "false" })
+    .set(at.map_or(0.0, unix_seconds));
+}
+
+/// `job_last_skip_timestamp`: unix time of the newest skipped slot within a day; `None`: there is none.
+pub fn job_last_skip(job: &str, at: Option<DateTime<Utc>>) {
+    metrics::gauge!("job_last_skip_timestamp", "job" => job.to_owned()).set(at.map_or(0.0, unix_seconds));
+}
+
+/// The counters of a job at zero: a series that first appears at 1 shows no increase.
+pub fn job_counters_from_zero(
+    job: &str,
+    failure_kinds: impl Iterator<Item = &'static str>,
+    lost_reasons: impl Iterator<Item = &'static str>,
+) {
+    let counter = |name: &'static str| metrics::counter!(name, "job" => job.to_owned()).increment(0);
+    for name in [
+        "slots_missed_total",
+        "fence_rejected_total",
+        "executions_orphaned_total",
+        "execution_retries_total",
+    ] {
+        counter(name);
+    }
+    for status in ["success", "failed"] {
+        metrics::counter!("job_execution_total", "job" => job.to_owned(), "status" => status).increment(0);
+    }
+    for kind in failure_kinds {
+        metrics::counter!("job_failures_total", "job" => job.to_owned(), "failure_kind" => kind).increment(0);
+    }
+    for reason in lost_reasons {
+        metrics::counter!("lease_lost_total", "job" => job.to_owned(), "reason" => reason).increment(0);
+    }
+}
+
 /// `job_running`: 1 while this process runs the job.
 pub fn job_running(job: &str, running: bool) {
     metrics::gauge!("job_running", "job" => job.to_owned()).set(f64::from(u8::from(running)));
@@ -256,6 +299,9 @@ mod tests {
         job_execution_duration("x", time);
         job_failed("x", "x");
         job_last_success("x", at);
+        job_last_failure("x", "x", true, Some(at));
+        job_last_skip("x", None);
+        job_known_since("x", at);
         job_running("x", true);
         job_paused("x", true);
         job_next_run("x", at);
@@ -316,6 +362,7 @@ mod tests {
     fn emit_disposal(time: Duration) {
         disposal_rows("x", "x", "x", "x", 1);
         disposal_refused("x", "x", "x");
+        disposal_refusals("x", "x", 1);
         disposal_units_open("x", "x", "x", 1);
         archive_stored_bytes("x", "x", 1);
         archive_rot_units(1);

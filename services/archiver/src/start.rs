@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail};
 use eidos_archive_store::ArchiveStore;
-use eidos_runtime::{Job, JobEntry, ServiceDeps};
+use eidos_runtime::{Job, JobEntry, ServiceDeps, Severity};
 
 use crate::jobs::archive_data::{ArchiveData, survey};
 use crate::jobs::restore_archive::RestoreArchive;
@@ -14,6 +14,11 @@ pub(crate) async fn build(deps: ServiceDeps<ArchiverSettings>) -> anyhow::Result
     let suite = &deps.settings.suite;
     let settings = &deps.settings.service;
     let store = open_store(&deps).await?;
+    let watched = store.clone();
+    deps.health.register("archive_store", Severity::Soft, move || {
+        let store = watched.clone();
+        async move { Ok(store.check().await?) }
+    });
     let rules = settings.archive_profile.rules().map_err(|problems| {
         let problems: Vec<String> = problems
             .into_iter()

@@ -1,11 +1,12 @@
 //! The start: connect, verify, refuse with the name and the fix.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use eidos_bus::Publisher;
 use eidos_chain::ChainReader;
-use eidos_runtime::{Job, JobEntry, ServiceDeps};
+use eidos_runtime::{HealthRegistry, Job, JobEntry, ServiceDeps, Severity};
 use eidos_settings::{CronLine, SourceName, SuiteSettings};
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
@@ -19,6 +20,9 @@ use crate::settings::ReconSettings;
 use crate::sources::books::{Books, wallet_order};
 use crate::sources::snapshot::Databases;
 use crate::sources::tokens;
+
+/// How long the brokers may take to answer a health check, below the check's own limit of two seconds.
+const BROKERS_ANSWER: Duration = Duration::from_millis(1500);
 
 /// Builds the jobs of this service.
 pub(crate) async fn build(deps: ServiceDeps<ReconSettings>) -> anyhow::Result<Vec<JobEntry>> {
@@ -65,7 +69,9 @@ async fn reconciliation(deps: &ServiceDeps<ReconSettings>) -> anyhow::Result<Rec
     };
     let order = wallet_order(&schema, &trading).await?;
     let schema = Arc::new(schema);
+    let chain = Arc::new(chain);
     let bus = Publisher::connect(&suite.kafka)?;
+    watch(&deps.health, Arc::clone(&chain), bus.clone());
     let one_database = same_database(suite, SourceName::Trading, SourceName::Chain);
     let max_connections = trading.options().get_max_connections() as usize;
     Ok(Reconciliation {
@@ -80,12 +86,27 @@ async fn reconciliation(deps: &ServiceDeps<ReconSettings>) -> anyhow::Result<Rec
         books: Books::new(Arc::clone(&schema), Arc::clone(&tokens), order),
         schema,
         tokens,
-        chain: Arc::new(chain),
+        chain,
         channels: Channels::new(&settings.reconciliation, &suite.redis, bus)?,
         // The snapshot's own session, then two per shard.
         shard_parallelism: max_connections.saturating_sub(1) / 2,
         settings: Arc::new(settings.clone()),
     })
+}
+
+/// The node and Kafka, asked with every look at the dependencies. Soft: while one of them is away, a replica still answers
+/// what it knows, and restarting it or taking its traffic away would not help.
+fn watch(health: &HealthRegistry, chain: Arc<ChainReader>, bus: Publisher) {
+    health.register("chain_node", Severity::Soft, move || {
+        let chain = Arc::clone(&chain);
+        async move { Ok(chain.head().await.map(drop)?) }
+    });
+    if bus.is_on() {
+        health.register("kafka", Severity::Soft, move || {
+            let bus = bus.clone();
+            async move { Ok(bus.check(BROKERS_ANSWER).await?) }
+        });
+    }
 }
 
 async fn verify_tables(schema: &Schema, homes: &[(Home, &PgPool)]) -> anyhow::Result<()> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, anyhow};
 use eidos_archive_store::ArchiveStore;
-use eidos_runtime::{Job, JobEntry, ServiceDeps};
+use eidos_runtime::{Job, JobEntry, ServiceDeps, Severity};
 use eidos_settings::{SourceName, SuiteSettings};
 use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
@@ -35,7 +35,13 @@ pub(crate) async fn build(deps: ServiceDeps<RetentionSettings>) -> anyhow::Resul
     let store = if rules.archives() {
         let place = settings.archive_store.clone().or_at(&cleanup.archive_storage);
         let store = ArchiveStore::open(&place, &suite.security).await;
-        Some(store.context("archive_store (tables are archived before they are cleaned up)")?)
+        let store = store.context("archive_store (tables are archived before they are cleaned up)")?;
+        let watched = store.clone();
+        deps.health.register("archive_store", Severity::Soft, move || {
+            let store = watched.clone();
+            async move { Ok(store.check().await?) }
+        });
+        Some(store)
     } else {
         None
     };

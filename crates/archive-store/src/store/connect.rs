@@ -59,6 +59,25 @@ pub(super) fn local(place: &Place) -> Result<Arc<dyn ObjectStore>, StoreError> {
     Ok(Arc::new(store.with_fsync(true)))
 }
 
+/// Checks whether the archive's folder is there: a mount that is gone leaves none.
+pub(super) async fn folder_is_there(place: &Place) -> Result<(), StoreError> {
+    let found = tokio::fs::metadata(&place.folder).await;
+    let cause = match found {
+        Ok(found) if found.is_dir() => return Ok(()),
+        Ok(_) => "it is not a folder".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    Err(StoreError::Denied {
+        operation: "open",
+        object: place.to_string(),
+        cause,
+        fix: format!(
+            "mount or make the folder {}, or change archive_store.url",
+            place.folder.display()
+        ),
+    })
+}
+
 /// Makes a folder and whatever is missing above it, so that it is there after a power failure too.
 fn make(folder: &Path) -> io::Result<()> {
     let missing: Vec<&Path> = folder.ancestors().take_while(|above| !above.exists()).collect();

@@ -229,6 +229,52 @@ pub async fn last_successes(pool: &PgPool, jobs: &[JobName]) -> Result<Vec<(JobN
         .collect())
 }
 
+/// The newest end of one kind that was not a success.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ending {
+    /// The job.
+    pub job: JobName,
+    /// Why it failed; `None`: its slot was skipped.
+    pub failure: Option<FailureKind>,
+    /// Whether a later attempt for the same slot exists, which then speaks for the slot.
+    pub retried: bool,
+    /// When it ended, epoch ms.
+    pub at_ms: i64,
+}
+
+/// Returns, for runs of `jobs` that started since `since_ms`, the newest end of each kind that was not a success. Runs of
+/// every process count, those of a terminal too; dry runs do not.
+///
+/// # Errors
+/// As [`list`].
+pub async fn recent_endings(
+    pool: &PgPool,
+    jobs: &[JobName],
+    since_ms: i64,
+) -> Result<Vec<Ending>, CoreError> {
+    let rows: Vec<(String, String, bool, i64)> = call(
+        "read how recent runs ended",
+        sqlx::query_as(sql::RECENT_ENDINGS)
+            .bind(names(jobs))
+            .bind(since_ms)
+            .fetch_all(pool),
+    )
+    .await?;
+    rows.into_iter()
+        .map(|(name, ended, retried, at_ms)| {
+            let failure = (ended != Status::Skipped.as_str())
+                .then(|| stored("eidos_jobs_executions.failure_kind", &ended))
+                .transpose()?;
+            Ok(Ending {
+                job: job_name(&name)?,
+                failure,
+                retried,
+                at_ms,
+            })
+        })
+        .collect()
+}
+
 /// The report of a job's newest run that has one; dry runs do not count, failed ones do.
 ///
 /// # Errors

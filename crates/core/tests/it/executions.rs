@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use eidos_core::execution::{
-    FailureKind, Filter, Outcome, Page, SkipRequest, Status, Trigger, abandoned, finish, last,
-    last_successes, list, skip,
+    Ending, FailureKind, Filter, Outcome, Page, SkipRequest, Status, Trigger, abandoned, finish, last,
+    last_successes, list, recent_endings, skip,
 };
 use eidos_core::fence::Fence;
 use eidos_types::{Clock, JobName};
@@ -131,6 +131,44 @@ async fn ruling_12_the_last_success_is_found_behind_later_failures() {
     assert!(report.duration_ms.unwrap() > 50_000);
     let newest = last(world.jobs.read(), &world.job, None).await.unwrap().unwrap();
     assert_eq!(newest.status, Status::Running);
+}
+
+#[tokio::test]
+async fn a_failure_that_a_later_attempt_took_over_is_told_apart_from_one_that_is_final() {
+    let world = World::new().await;
+    let now_ms = world.clock.now_ms();
+    let failed = |kind| Outcome::Failed {
+        kind,
+        message: "a test".to_owned(),
+        report: None,
+    };
+    let (healed, final_one) = (Some(world.slot(3)), Some(world.slot(2)));
+    let first = world.run_for(healed, 1).await.fence;
+    end(&world, &first, &failed(FailureKind::Error), now_ms + 60_000).await;
+    let second = world.run_for(healed, 2).await.fence;
+    end(&world, &second, &success(1), now_ms + 120_000).await;
+    let third = world.run_for(final_one, 1).await.fence;
+    end(&world, &third, &failed(FailureKind::Timeout), now_ms + 180_000).await;
+
+    let jobs = std::slice::from_ref(&world.job);
+    let ending = |failure, retried, at_ms| Ending {
+        job: world.job.clone(),
+        failure: Some(failure),
+        retried,
+        at_ms,
+    };
+    let found = recent_endings(world.jobs.read(), jobs, now_ms).await.unwrap();
+    assert_eq!(
+        found,
+        [
+            ending(FailureKind::Error, true, now_ms + 60_000),
+            ending(FailureKind::Timeout, false, now_ms + 180_000),
+        ]
+    );
+    let later = recent_endings(world.jobs.read(), jobs, now_ms + 600_000)
+        .await
+        .unwrap();
+    assert!(later.is_empty(), "{later:?}");
 }
 
 #[tokio::test]

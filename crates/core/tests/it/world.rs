@@ -58,10 +58,15 @@ impl World {
 
     /// A running execution with an epoch, without a claim.
     pub(crate) async fn run(&self) -> Run {
+        self.run_for(None, 1).await
+    }
+
+    /// Attempt `number` for `slot`.
+    pub(crate) async fn run_for(&self, slot: Option<Slot>, number: u32) -> Run {
         let attempt = Attempt {
-            slot: None,
+            slot,
             trigger: Trigger::Schedule,
-            number: 1,
+            number,
             idempotency_key: None,
             params: None,
             dry_run: false,

@@ -32,14 +32,14 @@ struct Program {
 }
 
 /// The services, and where they work.
-struct Stage {
-    exchange: PgPool,
-    jobs: PgPool,
+pub(super) struct Stage {
+    pub(super) exchange: PgPool,
+    pub(super) jobs: PgPool,
     retention: Program,
     archiver: Program,
     store: ArchiveStore,
     slot: String,
-    ran: Vec<Ran>,
+    pub(super) ran: Vec<Ran>,
 }
 
 /// Fills the history and runs everything. `reconciled` is the line of the reconciliation that ran before.
@@ -92,7 +92,7 @@ pub(super) async fn dispose(
 }
 
 impl Stage {
-    async fn build(servers: &Servers, dir: &Path, slot_ms: i64) -> anyhow::Result<Self> {
+    pub(super) async fn build(servers: &Servers, dir: &Path, slot_ms: i64) -> anyhow::Result<Self> {
         let archive = std::path::absolute(dir.join("quickstart-archive"))?;
         if archive.exists() {
             std::fs::remove_dir_all(&archive).with_context(|| format!("emptying {}", archive.display()))?;
@@ -136,7 +136,8 @@ impl Stage {
         }
     }
 
-    async fn run_jobs(&mut self, manifest: &HistoryManifest) -> anyhow::Result<()> {
+    /// Runs every job of retention-manager and archiver through its own program.
+    pub(super) async fn run_jobs(&mut self, manifest: &HistoryManifest) -> anyhow::Result<()> {
         let slot = self.slot.clone();
         self.retention(
             "partition-manage",

@@ -1,6 +1,7 @@
 //! What `scripts/quickstart` does: private servers, a seeded world, one full reconciliation, and the comparison of what
 //! it found with what was planted.
 
+pub mod alerts;
 mod all;
 mod config;
 mod disposal_config;

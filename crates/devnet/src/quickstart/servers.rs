@@ -21,7 +21,7 @@ pub(super) struct Servers {
     postgres: Postgres,
     redis: Redis,
     anvil: Anvil,
-    kafka: KafkaBroker,
+    kafka: Option<KafkaBroker>,
     http: PortLease,
     grpc: PortLease,
     _sandbox: Sandbox,
@@ -46,7 +46,7 @@ impl Servers {
             postgres,
             redis,
             anvil,
-            kafka: KafkaBroker::start().context("starting the Kafka broker")?,
+            kafka: Some(KafkaBroker::start().context("starting the Kafka broker")?),
             http: PortLease::take()?,
             grpc: PortLease::take()?,
             _sandbox: sandbox,
@@ -86,13 +86,27 @@ impl Servers {
         self.anvil.url()
     }
 
+    /// Ends the broker.
+    pub(super) fn stop_kafka(&mut self) {
+        self.kafka = None;
+    }
+
+    /// Kills the EVM node.
+    pub(super) async fn kill_node(&self) -> anyhow::Result<()> {
+        Ok(self.anvil.kill().await?)
+    }
+
     /// What the reconciler is told: the exchange's database as the read-only role.
     pub(super) fn endpoints(&self) -> Endpoints {
         Endpoints {
             jobs_database: self.jobs_url(),
             exchange_database: self.exchange_url_as(READ_ONLY_ROLE, READ_ONLY_PASSWORD),
             redis: self.redis.url(),
-            kafka: self.kafka.bootstrap_servers().to_owned(),
+            kafka: self
+                .kafka
+                .as_ref()
+                .map_or("", KafkaBroker::bootstrap_servers)
+                .to_owned(),
             rpc: self.anvil_url(),
             http_port: self.http.port(),
             grpc_port: self.grpc.port(),

@@ -58,7 +58,8 @@ pub(super) async fn health(State(state): State<HttpState>, request: Request) -> 
     }
 }
 
-/// Prometheus' text format; has a token of its own.
+/// Prometheus' text format; has a token of its own. Asks the dependencies first, so that `dependency_up` is as new as the
+/// scrape.
 pub(super) async fn metrics(State(state): State<HttpState>, request: Request) -> Response {
     let authorization = request
         .headers()
@@ -67,6 +68,7 @@ pub(super) async fn metrics(State(state): State<HttpState>, request: Request) ->
     if !state.auth.may_read_metrics(authorization) {
         return ApiError::Unauthenticated.into_response();
     }
+    state.health.report().await;
     let text = state
         .metrics
         .as_ref()

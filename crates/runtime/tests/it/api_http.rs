@@ -266,7 +266,7 @@ async fn probes_need_no_token_and_details_and_metrics_do() {
         .iter()
         .filter_map(|check| check["name"].as_str())
         .collect();
-    assert_eq!(names, ["jobs", "redis"]);
+    assert_eq!(names, ["database.jobs", "redis"]);
     assert_eq!(
         answer(node.request(Method::GET, "/metrics", VIEWER)).await.0,
         StatusCode::UNAUTHORIZED

@@ -18,6 +18,12 @@ pub fn disposal_refused(job: &str, table: &str, reason: &'static str) {
     .increment(1);
 }
 
+/// `disposal_refusals`: refusals of the job's newest run to destroy data of a table.
+pub fn disposal_refusals(job: &str, table: &str, count: u64) {
+    metrics::gauge!("disposal_refusals", "job" => job.to_owned(), "table" => table.to_owned())
+        .set(as_gauge(count));
+}
+
 /// `disposal_units_open`: partitions and months of rows that are on their way out, by how far they are.
 pub fn disposal_units_open(source: &'static str, table: &str, state: &'static str, count: u64) {
     metrics::gauge!("disposal_units_open", "source" => source, "table" => table.to_owned(), "state" => state)

@@ -1,8 +1,9 @@
 //! Gauges of what is on its way, in every replica every minute.
 
 use eidos_disposal::gauges;
-use eidos_runtime::{JobError, Observation};
+use eidos_runtime::{Job, JobError, Observation};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::recover::sources_of;
 use super::report::TableReport;
@@ -14,6 +15,22 @@ use crate::jobs::data_cleanup::DataCleanup;
 struct Last {
     tables: Vec<TableReport>,
     without_rule: Vec<Forgotten>,
+    candles: Vec<Candles>,
+}
+
+/// What the gauges need of the report of one interval.
+#[derive(Deserialize)]
+struct Candles {
+    table: String,
+    kept: Vec<IgnoredAny>,
+}
+
+impl Last {
+    /// Groups of candles of `table` that stay because nothing proves them.
+    fn kept(&self, table: &str) -> u64 {
+        let of_table = self.candles.iter().filter(|candles| candles.table == table);
+        of_table.map(|candles| candles.kept.len() as u64).sum()
+    }
 }
 
 /// Sets them from what is true now, and those that only a run can know as the last run knew them, whichever replica that
@@ -29,7 +46,9 @@ pub(crate) async fn observe(job: &DataCleanup, seen: &Observation<'_>) -> Result
         gauges::open_units(seen.jobs_db(), source, tables.map(|(_, table)| table.as_str())).await?;
     }
     if let Some(last) = seen.last_report::<Last>().await? {
-        last.tables.iter().for_each(TableReport::publish);
+        for table in &last.tables {
+            table.publish(DataCleanup::NAME, last.kept(&table.table));
+        }
         without_rule::publish(&job.sources, &last.without_rule);
     }
     Ok(())

@@ -124,9 +124,10 @@ impl TableReport {
         }
     }
 
-    /// Sets its gauge.
-    pub(super) fn publish(&self) {
+    /// Sets its gauges. `kept`: candles of it whose coarser ones are not proved.
+    pub(super) fn publish(&self, job: &str, kept: u64) {
         metric::retention_approvals_waiting(&self.table, self.waiting_for_approval);
+        metric::disposal_refusals(job, &self.table, self.problems.len() as u64 + kept);
     }
 }
 

@@ -139,7 +139,7 @@ impl<'a> Aging<'a> {
         let Some(archive) = archive else { return Ok(true) };
         match disposal.recover(&table.rule.archive).await {
             Ok(recovered) => report.recovered.extend(recovered),
-            Err(error) => return Self::refusal(&archive.plain(), error, failures),
+            Err(error) => return Self::refusal(table, &archive.plain(), error, failures),
         }
         let control = self.ctx.jobs_db().control();
         let open = unit::list_open(control, table.rule.source, Some(&archive)).await?;
@@ -177,7 +177,7 @@ impl<'a> Aging<'a> {
     ) -> Result<bool, JobError> {
         let outcome = match outcome {
             Ok(outcome) => outcome,
-            Err(error) => return Self::refusal(object, error, failures),
+            Err(error) => return Self::refusal(table, object, error, failures),
         };
         let rest = match outcome.waiting {
             Some(Waiting::Until(ms)) => format!(
@@ -200,11 +200,16 @@ impl<'a> Aging<'a> {
 
     /// Nothing was removed. The run goes on unless it may not; months that would meet the same store are not frozen
     /// for nothing.
-    fn refusal(object: &str, error: DisposalError, failures: &mut Failures) -> Result<bool, JobError> {
+    fn refusal(
+        table: &Surveyed,
+        object: &str,
+        error: DisposalError,
+        failures: &mut Failures,
+    ) -> Result<bool, JobError> {
         if error.ends_the_run() {
             return Err(error.into());
         }
-        failures.add(format!("{object}: {error}"));
+        failures.add(table.rule.archive.as_str(), format!("{object}: {error}"));
         Ok(!error.is_about_the_store())
     }
 }

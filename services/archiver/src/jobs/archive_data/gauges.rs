@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono::{DateTime, Days, Utc};
+use chrono::Days;
 use eidos_disposal::gauges;
-use eidos_runtime::{JobError, Observation};
+use eidos_runtime::{Job, JobError, Observation};
 use eidos_telemetry::metric;
 use serde::Deserialize;
 
@@ -17,13 +17,15 @@ use super::report::TableReport;
 struct Last {
     tables: Vec<TableReport>,
     waiting_for_approval: BTreeMap<String, u64>,
+    #[serde(default)]
+    refused: BTreeMap<String, u64>,
 }
 
 /// Sets them from what is true now, and those that only a run can know as the last run knew them, whichever replica that
 /// was in. What waits for a run that does not come grows older all the same.
 pub(super) async fn observe(job: &ArchiveData, seen: &Observation<'_>) -> Result<(), JobError> {
     if let Some(last) = seen.last_report::<Last>().await? {
-        of_report(job, &last, seen.now());
+        of_report(job, &last, seen);
     }
     let source = job.rules[0].source;
     gauges::quarantine(source, &job.pool).await?;
@@ -31,7 +33,8 @@ pub(super) async fn observe(job: &ArchiveData, seen: &Observation<'_>) -> Result
     Ok(gauges::open_units(seen.jobs_db(), source, archives).await?)
 }
 
-fn of_report(job: &ArchiveData, last: &Last, now: DateTime<Utc>) {
+fn of_report(job: &ArchiveData, last: &Last, seen: &Observation<'_>) {
+    let now = seen.now();
     let retention = Days::new(u64::from(job.options.retention_days));
     let due_ms = now.checked_sub_days(retention).unwrap_or(now).timestamp_millis();
     for table in &last.tables {
@@ -45,5 +48,9 @@ fn of_report(job: &ArchiveData, last: &Last, now: DateTime<Utc>) {
         let archive = rule.archive.as_str();
         let waiting = last.waiting_for_approval.get(archive).copied();
         metric::retention_approvals_waiting(archive, waiting.unwrap_or_default());
+        for table in [rule.table.as_str(), archive] {
+            let refused = last.refused.get(table).copied();
+            metric::disposal_refusals(ArchiveData::NAME, table, refused.unwrap_or_default());
+        }
     }
 }

@@ -135,7 +135,7 @@ impl ArchiveData {
             let movement = moves::Mover::new(self, ctx, fence, table, mandate).await?;
             let done = movement.carry_out(&mut allowance).await?;
             if !done.conflicts.is_empty() {
-                failures.add(format!(
+                failures.add(table.rule.table.as_str(), format!(
                     "{}: the archive holds other content under {} {:?}; these rows stay, see docs/runbooks/archive-data.md",
                     done.table,
                     table.rule.id.as_str(),
@@ -189,7 +189,7 @@ impl ArchiveData {
 
 /// What went wrong without ending the run: told at its end, with a non-zero exit.
 #[derive(Debug, Default)]
-pub(crate) struct Failures(Vec<String>);
+pub(crate) struct Failures(Vec<(String, String)>);
 
 /// The run did what it could, and something must be looked at.
 #[derive(Debug, thiserror::Error)]
@@ -197,19 +197,23 @@ pub(crate) struct Failures(Vec<String>);
 struct Incomplete(String);
 
 impl Failures {
-    pub(crate) fn add(&mut self, what: String) {
-        tracing::error!(what, "the run goes on and will end as failed");
-        self.0.push(what);
+    pub(crate) fn add(&mut self, table: &str, what: String) {
+        tracing::error!(table, what, "the run goes on and will end as failed");
+        self.0.push((table.to_owned(), what));
     }
 
-    fn into_result(self, report: Report) -> Result<Report, JobError> {
+    fn into_result(self, mut report: Report) -> Result<Report, JobError> {
         if self.0.is_empty() {
             return Ok(report);
         }
+        for (table, _) in &self.0 {
+            *report.refused.entry(table.clone()).or_default() += 1;
+        }
+        let problems: Vec<String> = self.0.into_iter().map(|(_, what)| what).collect();
         let moved: u64 = report.tables.iter().map(|table| table.moved).sum();
         let error = JobError::fail(Incomplete(format!(
             "{} ({moved} other rows were moved)",
-            self.0.join("; ")
+            problems.join("; ")
         )));
         Err(error.with_report(&report, report::render(&report)))
     }

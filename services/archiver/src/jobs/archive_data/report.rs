@@ -116,6 +116,8 @@ pub struct Report {
     pub waiting_for_approval: BTreeMap<String, u64>,
     /// What an earlier, interrupted run had left, and what became of it.
     pub recovered: Vec<Recovered>,
+    /// What was refused, per table; the error names each. Tables without a refusal are left out.
+    pub refused: BTreeMap<String, u64>,
 }
 
 impl Report {
@@ -129,6 +131,7 @@ impl Report {
             aged: Vec::new(),
             waiting_for_approval: BTreeMap::new(),
             recovered: Vec::new(),
+            refused: BTreeMap::new(),
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod confirm;
 pub mod cut;
 pub mod fault;
 pub mod finish;
+mod gauges;
 pub mod pages;
 mod params;
 pub mod report;
@@ -28,7 +29,6 @@ use eidos_runtime::{Job, JobContext, JobError, Observation};
 use eidos_settings::CronLine;
 use eidos_telemetry::metric;
 use eidos_types::{Address, SlotRange};
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use tokio::time::Instant;
@@ -127,12 +127,7 @@ impl Job for Reconciliation {
     }
 
     async fn observe(&self, seen: &Observation<'_>) -> Result<(), JobError> {
-        // Before the first run nothing is known, and no break is not the same as none.
-        if seen.last_report::<IgnoredAny>().await?.is_some() {
-            let observed = self.gauges_of_breaks(seen.jobs_db()).await;
-            observed.map_err(JobError::retry)?;
-        }
-        Ok(())
+        gauges::observe(self, seen).await
     }
 
     fn render(&self, report: &Report) -> String {

@@ -1,0 +1,111 @@
+//! What is asked of Prometheus' HTTP API.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use eidos_sandbox::Prometheus;
+use serde_json::Value;
+
+/// Between two looks.
+const POLL: Duration = Duration::from_millis(500);
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// One Prometheus.
+pub(super) struct Api {
+    base: String,
+    http: reqwest::Client,
+}
+
+impl Api {
+    pub(super) fn new(prometheus: &Prometheus) -> anyhow::Result<Self> {
+        Ok(Self {
+            base: prometheus.url(),
+            http: reqwest::Client::builder().timeout(ANSWER_WITHIN).build()?,
+        })
+    }
+
+    async fn get(&self, path: &str, query: &[(&str, &str)]) -> anyhow::Result<Value> {
+        let mut url = reqwest::Url::parse(&format!("{}/api/v1/{path}", self.base))?;
+        url.query_pairs_mut().extend_pairs(query);
+        let text = self.http.get(url).send().await?.text().await?;
+        let answer: Value = serde_json::from_str(&text).with_context(|| format!("{path}: {text}"))?;
+        if answer["status"] != "success" {
+            bail!("{path} {query:?}: {}", answer["error"]);
+        }
+        Ok(answer["data"].clone())
+    }
+
+    /// Names of the alerts that fire now.
+    async fn firing(&self) -> anyhow::Result<BTreeSet<String>> {
+        let data = self.get("alerts", &[]).await?;
+        let alerts = data["alerts"].as_array().cloned().unwrap_or_default();
+        Ok(alerts
+            .iter()
+            .filter(|alert| alert["state"] == "firing")
+            .filter_map(|alert| alert["labels"]["alertname"].as_str().map(str::to_owned))
+            .collect())
+    }
+
+    /// Waits until `alert` fires; false if it did not in time.
+    pub(super) async fn wait_for_alert(&self, alert: &str, within: Duration) -> anyhow::Result<bool> {
+        let started = Instant::now();
+        while started.elapsed() < within {
+            if self.firing().await?.contains(alert) {
+                return Ok(true);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(false)
+    }
+
+    /// Waits until nothing has fired for `lasting`; returns what still fires after `within`.
+    pub(super) async fn wait_for_calm(
+        &self,
+        lasting: Duration,
+        within: Duration,
+    ) -> anyhow::Result<BTreeSet<String>> {
+        let started = Instant::now();
+        let mut calm_since = Instant::now();
+        loop {
+            let firing = self.firing().await?;
+            if !firing.is_empty() {
+                if started.elapsed() > within {
+                    return Ok(firing);
+                }
+                calm_since = Instant::now();
+            } else if calm_since.elapsed() >= lasting {
+                return Ok(firing);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Waits until so many services were scraped.
+    pub(super) async fn wait_for_targets(&self, count: usize, within: Duration) -> anyhow::Result<()> {
+        let started = Instant::now();
+        loop {
+            let data = self.get("query", &[("query", "up == 1")]).await?;
+            let up = data["result"].as_array().map_or(0, Vec::len);
+            if up == count {
+                return Ok(());
+            }
+            if started.elapsed() > within {
+                bail!(
+                    "{up} of {count} services are scraped after {} s",
+                    within.as_secs()
+                );
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Whether an expression has a sample that is a number, an explained 0 among them.
+    pub(super) async fn has_value(&self, expression: &str) -> anyhow::Result<bool> {
+        let data = self.get("query", &[("query", expression)]).await?;
+        let samples = data["result"].as_array().cloned().unwrap_or_default();
+        Ok(samples
+            .iter()
+            .any(|sample| sample["value"][1].as_str().is_some_and(|value| value != "NaN")))
+    }
+}

@@ -1,0 +1,297 @@
+//! A world, three services over it and a Prometheus that watches them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use eidos_sandbox::{
+    ManagedProcess, PortLease, ProcessSpec, Prometheus, PrometheusOptions, ScrapeTarget, Signal,
+};
+use sqlx::PgPool;
+use tokio::net::TcpStream;
+
+use super::rules::{self, Scale};
+use crate::history::{self, HistoryManifest, HistoryPlan, HistoryTrap};
+use crate::neighbours;
+use crate::quickstart::all::Stage;
+use crate::quickstart::config::{API_TOKENS, recon_config};
+use crate::quickstart::programs::{Programs, sibling};
+use crate::quickstart::servers::Servers;
+use crate::quickstart::{say, write_private};
+use crate::world::{World, WorldOptions};
+
+const WALLETS: usize = 32;
+const ROWS_PER_MONTH: u64 = 20;
+const START_WITHIN: Duration = Duration::from_secs(60);
+const DRAIN_WITHIN: Duration = Duration::from_secs(40);
+
+/// One service of the suite.
+struct Service {
+    name: &'static str,
+    config: PathBuf,
+    http: PortLease,
+    grpc: PortLease,
+    running: Option<ManagedProcess>,
+}
+
+/// Everything that can be broken.
+pub(super) struct Rig {
+    dir: PathBuf,
+    servers: Servers,
+    programs: Programs,
+    stage: Stage,
+    manifest: HistoryManifest,
+    world: World,
+    services: BTreeMap<&'static str, Service>,
+}
+
+impl Rig {
+    /// A world without faults; no job has run yet.
+    pub(super) async fn build(dir: &Path, seed: u64) -> anyhow::Result<Self> {
+        let dir = dir.join("alerts");
+        std::fs::create_dir_all(&dir)?;
+        let programs = Programs::beside_this_one()?;
+        let servers = Servers::start(&dir).await?;
+        programs.migrate(&servers.jobs_url()).await?;
+        let exchange = PgPool::connect(&servers.exchange_url()).await?;
+        let world = World::build(seed, &servers.anvil_url(), exchange, WorldOptions::clean(WALLETS)).await?;
+        let recon = dir.join("recon-svc.yaml");
+        write_private(&recon, &recon_config(&world, &servers.endpoints()))?;
+        let slot_ms = crate::world::now_ms() / 1_000 * 1_000;
+        let stage = Stage::build(&servers, &dir, slot_ms).await?;
+        let mut plan = HistoryPlan::complete(seed, slot_ms, ROWS_PER_MONTH);
+        // The month that `restore` brings back is the one of this trap; the others are troubles.
+        plan.traps.retain(|trap| *trap == HistoryTrap::HugeJson);
+        plan.with_facts = false;
+        let manifest = history::fill(&stage.exchange, Some(&stage.jobs), &plan).await?;
+        neighbours::install_disposal(&stage.exchange, &stage.jobs).await?;
+        let mut services = BTreeMap::new();
+        for (name, config) in [
+            ("recon-svc", recon),
+            ("retention-manager", dir.join("retention-manager.yaml")),
+            ("archiver", dir.join("archiver.yaml")),
+        ] {
+            let service = Service {
+                name,
+                config,
+                http: PortLease::take()?,
+                grpc: PortLease::take()?,
+                running: None,
+            };
+            services.insert(name, service);
+        }
+        Ok(Self {
+            dir,
+            servers,
+            programs,
+            stage,
+            manifest,
+            world,
+            services,
+        })
+    }
+
+    /// Runs every job once through its own program, as an operator would.
+    pub(super) async fn run_every_job(&mut self) -> anyhow::Result<()> {
+        self.reconcile(&["--full"]).await?;
+        self.reconcile(&[]).await?;
+        self.stage.run_jobs(&self.manifest).await?;
+        let wrong: Vec<&str> = self
+            .stage
+            .ran
+            .iter()
+            .filter(|ran| !ran.as_expected)
+            .map(|ran| ran.job.as_str())
+            .collect();
+        if !wrong.is_empty() {
+            bail!("jobs ended otherwise than they had to: {}", wrong.join(", "));
+        }
+        Ok(())
+    }
+
+    /// `recon-svc run reconciliation` in a terminal.
+    pub(super) async fn reconcile(&self, flags: &[&str]) -> anyhow::Result<()> {
+        let config = &self.service("recon-svc")?.config;
+        self.programs.reconcile(config, flags).await.map(drop)
+    }
+
+    /// A run of a job of retention-manager or archiver in a terminal; how it ends is the caller's to judge.
+    pub(super) async fn run_job(&mut self, service: &str, args: &[&str]) -> anyhow::Result<()> {
+        let service = self.service(service)?;
+        let program = sibling(service.name)?;
+        let config = service.config.clone();
+        let mut command = tokio::process::Command::new(program);
+        command.args(args).env("EIDOS_CONFIG", config).kill_on_drop(true);
+        command
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null());
+        tokio::time::timeout(Duration::from_mins(5), command.status()).await??;
+        Ok(())
+    }
+
+    /// Asks the running recon-svc for a full reconciliation.
+    pub(super) async fn trigger_full_reconciliation(&self) -> anyhow::Result<()> {
+        let [_, (_, operator), _] = API_TOKENS;
+        let base = format!("http://127.0.0.1:{}", self.service("recon-svc")?.http.port());
+        let answer = reqwest::Client::new()
+            .post(format!("{base}/v1/jobs/reconciliation/trigger"))
+            .json(&serde_json::json!({ "params": { "mode": "full" } }))
+            .bearer_auth(operator)
+            .header("Idempotency-Key", format!("alerts-{}", uuid::Uuid::now_v7()))
+            .timeout(Duration::from_secs(10))
+            .send()
+            .await?;
+        answer.error_for_status().map(drop).context("trigger")
+    }
+
+    /// Starts those services that do not run, with looks at the database each second.
+    pub(super) async fn serve(&mut self) -> anyhow::Result<()> {
+        for service in self
+            .services
+            .values_mut()
+            .filter(|service| service.running.is_none())
+        {
+            service.start(&self.dir, &[]).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts `service` anew with a clock that is behind.
+    pub(super) async fn restart_with_slow_clock(&mut self, service: &str) -> anyhow::Result<()> {
+        let library = faketime()?;
+        let dir = self.dir.clone();
+        let service = self.service_mut(service)?;
+        service.stop().await?;
+        service
+            .start(&dir, &[("LD_PRELOAD", &library), ("FAKETIME", "-120s")])
+            .await
+    }
+
+    /// Starts `service` anew, so that it forgets what only its process knew.
+    pub(super) async fn restart(&mut self, service: &str) -> anyhow::Result<()> {
+        let dir = self.dir.clone();
+        let service = self.service_mut(service)?;
+        service.stop().await?;
+        service.start(&dir, &[]).await
+    }
+
+    pub(super) async fn stop_serving(&mut self) -> anyhow::Result<()> {
+        for service in self.services.values_mut() {
+            service.stop().await?;
+        }
+        Ok(())
+    }
+
+    /// SIGKILL.
+    pub(super) fn kill(&mut self, service: &str) -> anyhow::Result<()> {
+        if let Some(process) = self.service_mut(service)?.running.take() {
+            process.kill()?;
+        }
+        Ok(())
+    }
+
+    /// A Prometheus without history over all services and the chart's rules.
+    pub(super) async fn prometheus(&self, scale: Scale) -> anyhow::Result<Prometheus> {
+        let options = PrometheusOptions {
+            targets: self
+                .services
+                .values()
+                .map(|service| ScrapeTarget {
+                    service: service.name.to_owned(),
+                    address: format!("127.0.0.1:{}", service.http.port()),
+                })
+                .collect(),
+            rule_files: rules::write(&self.dir.join(format!("rules-{scale:?}").to_lowercase()), scale)?,
+        };
+        Ok(Prometheus::start(&options).await?)
+    }
+
+    pub(super) fn service_count(&self) -> usize {
+        self.services.len()
+    }
+
+    pub(super) const fn jobs(&self) -> &PgPool {
+        &self.stage.jobs
+    }
+
+    pub(super) const fn exchange(&self) -> &PgPool {
+        &self.stage.exchange
+    }
+
+    pub(super) const fn world(&self) -> &World {
+        &self.world
+    }
+
+    pub(super) const fn servers_mut(&mut self) -> &mut Servers {
+        &mut self.servers
+    }
+
+    /// Where exports are.
+    pub(super) fn archive(&self) -> PathBuf {
+        self.dir.join("quickstart-archive")
+    }
+
+    /// Sets a trap of the history after the fact.
+    pub(super) async fn set_trap(&mut self, trap: HistoryTrap) -> anyhow::Result<()> {
+        let (exchange, jobs) = (self.stage.exchange.clone(), self.stage.jobs.clone());
+        history::set_trap(&exchange, Some(&jobs), &mut self.manifest, trap).await?;
+        neighbours::install_disposal(&exchange, &jobs).await
+    }
+
+    fn service(&self, name: &str) -> anyhow::Result<&Service> {
+        self.services
+            .get(name)
+            .with_context(|| format!("no service {name}"))
+    }
+
+    fn service_mut(&mut self, name: &str) -> anyhow::Result<&mut Service> {
+        self.services
+            .get_mut(name)
+            .with_context(|| format!("no service {name}"))
+    }
+}
+
+impl Service {
+    async fn start(&mut self, dir: &Path, env: &[(&str, &str)]) -> anyhow::Result<()> {
+        let port = self.http.port();
+        let log = dir.join(format!("{}.log", self.name));
+        let mut spec = ProcessSpec::new(self.name, sibling(self.name)?, log)
+            .arg("serve")
+            .env("EIDOS_CONFIG", &self.config)
+            .env("EIDOS__SERVICE__HTTP_PORT", port.to_string())
+            .env("EIDOS__SERVICE__GRPC_PORT", self.grpc.port().to_string())
+            .env("EIDOS__SCHEDULER__OBSERVE_INTERVAL", "1s");
+        for (name, value) in env {
+            spec = spec.env(name, value);
+        }
+        let process = ManagedProcess::spawn(&spec)?;
+        let listening = || async move { TcpStream::connect(("127.0.0.1", port)).await.is_ok() };
+        process.wait_ready(START_WITHIN, listening).await?;
+        self.running = Some(process);
+        Ok(())
+    }
+
+    async fn stop(&mut self) -> anyhow::Result<()> {
+        let Some(process) = self.running.take() else {
+            return Ok(());
+        };
+        process.signal(Signal::Terminate)?;
+        if process.wait_exit(DRAIN_WITHIN).await.is_err() {
+            say(&format!("  {} did not end by itself and is killed", self.name));
+            process.kill()?;
+        }
+        Ok(())
+    }
+}
+
+/// The library that gives a process another clock (Debian package libfaketime).
+fn faketime() -> anyhow::Result<String> {
+    for folder in std::fs::read_dir("/usr/lib")? {
+        let library = folder?.path().join("faketime/libfaketimeMT.so.1");
+        if library.exists() {
+            return Ok(library.display().to_string());
+        }
+    }
+    bail!("libfaketimeMT.so.1 is missing: install the Debian package libfaketime")
+}

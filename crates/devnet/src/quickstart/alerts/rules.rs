@@ -1,0 +1,141 @@
+//! The chart's rules and panels, made ready for a world of minutes.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use eidos_sandbox::workspace_root;
+use serde_json::Value;
+
+/// How large the thresholds are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scale {
+    /// As the chart has them.
+    Real,
+    /// Lowered where a small world cannot reach them.
+    Small,
+}
+
+/// Thresholds and windows that a world of minutes cannot reach, and what stands for them there.
+const SMALLER: [(&str, &str); 5] = [
+    // 500 GB in quarantine.
+    ("500e9", "1"),
+    // More than 100 dollars of ignored differences.
+    (
+        "token=~\"USDC|USDT|DAI\"}) > 100",
+        "token=~\"USDC|USDT|DAI\"}) > 0",
+    ),
+    // Two periods without any success.
+    (
+        "> 2 * max by (job) (job_schedule_period_seconds)\n    unless",
+        "> 0 * max by (job) (job_schedule_period_seconds)\n    unless",
+    ),
+    // Requests to the node of the last minutes.
+    (
+        "chain_rpc_requests_total{outcome!=\"ok\"}[10m]",
+        "chain_rpc_requests_total{outcome!=\"ok\"}[20s]",
+    ),
+    ("chain_rpc_requests_total[10m]", "chain_rpc_requests_total[20s]"),
+];
+
+fn chart() -> anyhow::Result<PathBuf> {
+    let root = workspace_root().context("the workspace with helm/eidos-backoffice is not here")?;
+    Ok(root.join("helm/eidos-backoffice"))
+}
+
+/// The rule files of every service: those of `rules/` and of its folders, not their tests.
+fn files() -> anyhow::Result<Vec<PathBuf>> {
+    let rules = chart()?.join("rules");
+    let mut found = yaml_files(&rules)?;
+    for entry in std::fs::read_dir(&rules)? {
+        let path = entry?.path();
+        if path.is_dir() && !path.ends_with("tests") {
+            found.extend(yaml_files(&path)?);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn yaml_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "yaml") {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+/// The names of all alerts of the chart.
+pub(super) fn names() -> anyhow::Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    for file in files()? {
+        let text = std::fs::read_to_string(&file)?;
+        names.extend(
+            text.lines()
+                .filter_map(|line| line.trim().strip_prefix("- alert: "))
+                .map(str::to_owned),
+        );
+    }
+    Ok(names)
+}
+
+/// Writes the rules into `dir` without `for`, in `scale`, and returns the files.
+pub(super) fn write(dir: &Path, scale: Scale) -> anyhow::Result<Vec<PathBuf>> {
+    std::fs::create_dir_all(dir)?;
+    let mut written = Vec::new();
+    let mut unused: BTreeSet<&str> = SMALLER.iter().map(|(from, _)| *from).collect();
+    for (index, file) in files()?.iter().enumerate() {
+        let text = std::fs::read_to_string(file)?;
+        let mut text = text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("for: "))
+            .collect::<Vec<_>>()
+            .join("\n");
+        if scale == Scale::Small {
+            for (from, to) in SMALLER {
+                // Expressions are indented by the file's own depth; the table has that of the first line.
+                let (from_deep, to_deep) = (deepened(from), deepened(to));
+                if text.contains(&from_deep) {
+                    unused.remove(from);
+                    text = text.replace(&from_deep, &to_deep);
+                }
+            }
+        }
+        let path = dir.join(format!("{index}.yaml"));
+        std::fs::write(&path, text)?;
+        written.push(std::path::absolute(path)?);
+    }
+    if scale == Scale::Small {
+        anyhow::ensure!(
+            unused.is_empty(),
+            "no rule has the thresholds {unused:?} any more: correct SMALLER"
+        );
+    }
+    Ok(written)
+}
+
+fn deepened(text: &str) -> String {
+    text.replace("\n    ", "\n            ")
+}
+
+/// Every expression of every panel, with the panel's place; variables match everything.
+pub(super) fn panels() -> anyhow::Result<Vec<(String, String)>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(chart()?.join("dashboards"))? {
+        let path = entry?.path();
+        let board: Value = serde_json::from_str(&std::fs::read_to_string(&path)?)?;
+        for panel in board["panels"].as_array().into_iter().flatten() {
+            for target in panel["targets"].as_array().into_iter().flatten() {
+                let expression = target["expr"].as_str().unwrap_or_default();
+                let expression = expression.replace("$job", ".*").replace("$token", ".*");
+                let place = format!("{} of {}", panel["title"], board["title"]);
+                found.push((place, expression));
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}

@@ -1,0 +1,279 @@
+//! What is broken, and which alerts must tell.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use sqlx::AssertSqlSafe;
+
+use super::rig::Rig;
+use crate::history::HistoryTrap;
+
+/// One cause, and the alerts that it makes fire.
+pub(super) struct Trouble {
+    pub(super) what: &'static str,
+    pub(super) cause: Cause,
+    pub(super) alerts: &'static [&'static str],
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Cause {
+    /// Statements in the jobs database: what a process that is gone, or a person, left there.
+    Jobs(&'static [&'static str]),
+    KafkaGoneAndBooksWrong,
+    IndexerBehind,
+    EpochRaisedDuringARun,
+    PartitionsGone,
+    TrapsOfTheHistory,
+    ExportDamaged,
+    NeverSucceeded,
+    SlowClock,
+    NodeGone,
+    ServiceKilled,
+}
+
+/// They fire while no job has ever run.
+pub(super) const BEFORE_THE_FIRST_RUN: &[&str] = &["ReconciliationDataMissing"];
+
+/// In this order: what is broken first must not keep a later cause from being seen.
+pub(super) const TROUBLES: &[Trouble] = &[
+    Trouble {
+        what: "runs that failed, timed out, lost their lease, died, were skipped; a pause; an old success",
+        cause: Cause::Jobs(&[
+            "INSERT INTO eidos_jobs_executions (job_name, status, started_at, finished_at, created_at, execution_id, slot_ms, \
+                 trigger, epoch, failure_kind, error_message) \
+             SELECT 'partition-manage', 'failed', now_ms, now_ms, now_ms, gen_random_uuid(), now_ms + nr, 'schedule', 1, kind, \
+                 'planted' \
+             FROM (SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms) AS clock, \
+                 unnest(ARRAY['error', 'timeout', 'lease_lost', 'orphaned']) WITH ORDINALITY AS kinds (kind, nr)",
+            "INSERT INTO eidos_jobs_executions (job_name, status, started_at, created_at, execution_id, slot_ms, trigger, epoch, \
+                 error_message) \
+             SELECT 'partition-manage', 'skipped', now_ms, now_ms, gen_random_uuid(), now_ms, 'schedule', 0, 'planted' \
+             FROM (SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms) AS clock",
+            "UPDATE eidos_jobs_state SET paused = TRUE, paused_by = 'a person', paused_reason = 'planted', paused_at = 0 \
+             WHERE job_name = 'archive-data'",
+            "UPDATE eidos_jobs_executions SET started_at = started_at - 90::bigint * 86400000, \
+                 finished_at = finished_at - 90::bigint * 86400000 WHERE job_name = 'verify-archive'",
+        ]),
+        alerts: &[
+            "JobExecutionFailed",
+            "JobExecutionTimeout",
+            "JobLeaseLost",
+            "JobOrphanClosed",
+            "JobSlotsMissed",
+            "JobPaused",
+            "JobNotExecuted",
+        ],
+    },
+    Trouble {
+        what: "Kafka is gone while balances of the books are wrong by much, by little and by dust",
+        cause: Cause::KafkaGoneAndBooksWrong,
+        alerts: &[
+            "ReconciliationMismatch",
+            "ReconciliationDifferences",
+            "ReconciliationDust",
+            "OperationPaused",
+            "EventsNotPublished",
+        ],
+    },
+    Trouble {
+        what: "the indexer stands still while the chain goes on; the last complete run is long ago",
+        cause: Cause::IndexerBehind,
+        alerts: &["IndexerLag", "ReconciliationCoverage"],
+    },
+    Trouble {
+        what: "a newer run takes over while one is running",
+        cause: Cause::EpochRaisedDuringARun,
+        alerts: &["JobFencedWrites"],
+    },
+    Trouble {
+        what: "units half way, months that wait for a person, rows that are late",
+        cause: Cause::Jobs(&[
+            "UPDATE eidos_jobs_disposal_units SET state = 'verified' WHERE unit_id = \
+                 (SELECT unit_id FROM eidos_jobs_disposal_units WHERE state = 'quarantined' AND source = 'risk' LIMIT 1)",
+            "UPDATE eidos_jobs_executions SET result = jsonb_set(jsonb_set(result, '{tables,0,oldest_left_ms}', '0'), \
+                 '{waiting_for_approval}', '{\"eidos_trading_orders_archive\": 2}') \
+             WHERE job_name = 'archive-data' AND result IS NOT NULL",
+        ]),
+        alerts: &[
+            "QuarantineLarge",
+            "DisposalUnitStuck",
+            "ApprovalWaiting",
+            "ArchiveFallingBehind",
+        ],
+    },
+    Trouble {
+        what: "next month's partitions are gone",
+        cause: Cause::PartitionsGone,
+        alerts: &["PartitionsRunningOut"],
+    },
+    Trouble {
+        what: "a name that is taken, rows in a default partition, a table without a rule, a value no archive can hold",
+        cause: Cause::TrapsOfTheHistory,
+        alerts: &[
+            "PartitionGap",
+            "DefaultPartitionRows",
+            "TablesWithoutRule",
+            "DisposalRefused",
+        ],
+    },
+    Trouble {
+        what: "an export is damaged",
+        cause: Cause::ExportDamaged,
+        alerts: &["ArchiveRot"],
+    },
+    Trouble {
+        what: "a job has no success at all",
+        cause: Cause::NeverSucceeded,
+        alerts: &["JobNeverSucceeded"],
+    },
+    Trouble {
+        what: "a replica whose clock is two minutes behind",
+        cause: Cause::SlowClock,
+        alerts: &["ServiceLoopStuck"],
+    },
+    Trouble {
+        what: "the node is gone",
+        cause: Cause::NodeGone,
+        alerts: &["ServiceNotReady", "ChainRpcFailing"],
+    },
+    Trouble {
+        what: "a service is killed",
+        cause: Cause::ServiceKilled,
+        alerts: &["ServiceDown", "ServiceGone", "JobSeriesAbsent"],
+    },
+];
+
+/// Breaks it.
+pub(super) async fn cause(rig: &mut Rig, cause: Cause) -> anyhow::Result<()> {
+    match cause {
+        Cause::Jobs(statements) => {
+            for statement in statements {
+                let done = sqlx::query(*statement).execute(rig.jobs()).await?;
+                anyhow::ensure!(done.rows_affected() > 0, "changed nothing: {statement}");
+            }
+            Ok(())
+        }
+        Cause::KafkaGoneAndBooksWrong => kafka_gone_and_books_wrong(rig).await,
+        Cause::IndexerBehind => indexer_behind(rig).await,
+        Cause::EpochRaisedDuringARun => epoch_raised_during_a_run(rig).await,
+        Cause::PartitionsGone => partitions_gone(rig).await,
+        Cause::TrapsOfTheHistory => traps_of_the_history(rig).await,
+        Cause::ExportDamaged => export_damaged(rig).await,
+        Cause::NeverSucceeded => {
+            sqlx::query("DELETE FROM eidos_jobs_executions WHERE job_name = 'archive-data'")
+                .execute(rig.jobs())
+                .await?;
+            rig.restart("archiver").await
+        }
+        Cause::SlowClock => rig.restart_with_slow_clock("archiver").await,
+        Cause::NodeGone => rig.servers_mut().kill_node().await,
+        Cause::ServiceKilled => rig.kill("archiver"),
+    }
+}
+
+/// The service itself publishes, so it must be the one that runs.
+async fn kafka_gone_and_books_wrong(rig: &mut Rig) -> anyhow::Result<()> {
+    rig.servers_mut().stop_kafka();
+    for (offset, by) in [(0, "5000"), (1, "50"), (2, "0.005")] {
+        sqlx::query(
+            "UPDATE eidos_trading_balances SET settled_available = settled_available + $2::numeric WHERE id = \
+                 (SELECT id FROM eidos_trading_balances WHERE token = 'USDC' AND settled_available > 200 \
+                  ORDER BY id OFFSET $1 LIMIT 1)",
+        )
+        .bind(offset)
+        .bind(by)
+        .execute(rig.exchange())
+        .await?;
+    }
+    rig.trigger_full_reconciliation().await
+}
+
+async fn indexer_behind(rig: &mut Rig) -> anyhow::Result<()> {
+    rig.world().mine_blocks(800).await?;
+    rig.reconcile(&["--full"]).await?;
+    // Later runs of the hour must not make it young again, so it is made old last.
+    sqlx::query(
+        "UPDATE eidos_jobs_checkpoints SET value = jsonb_set(value, '{at}', '\"2020-01-01T00:00:00Z\"') \
+         WHERE checkpoint_key = 'done/full'",
+    )
+    .execute(rig.jobs())
+    .await?;
+    Ok(())
+}
+
+/// Raises the epoch, as the claim of another replica would, until the run that goes on has met it.
+async fn epoch_raised_during_a_run(rig: &mut Rig) -> anyhow::Result<()> {
+    rig.trigger_full_reconciliation().await?;
+    for _round in 0..200 {
+        let raised = sqlx::query(
+            "UPDATE eidos_jobs_state SET epoch = epoch + 1 WHERE job_name = 'reconciliation' AND EXISTS \
+                 (SELECT FROM eidos_jobs_executions WHERE job_name = 'reconciliation' AND status = 'running')",
+        )
+        .execute(rig.jobs())
+        .await?;
+        if raised.rows_affected() > 0 {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    anyhow::bail!("the triggered run was never seen running")
+}
+
+async fn partitions_gone(rig: &mut Rig) -> anyhow::Result<()> {
+    let future: Vec<String> = sqlx::query_scalar(
+        "SELECT child.oid::regclass::text FROM pg_inherits JOIN pg_class AS child ON child.oid = inhrelid \
+         WHERE inhparent = 'eidos_risk_events'::regclass \
+           AND child.relname > 'eidos_risk_events_' || to_char(now() AT TIME ZONE 'UTC', 'YYYY_MM')",
+    )
+    .fetch_all(rig.exchange())
+    .await?;
+    anyhow::ensure!(!future.is_empty(), "eidos_risk_events has no partition ahead");
+    for partition in future {
+        sqlx::query(AssertSqlSafe(format!("DROP TABLE {partition}")))
+            .execute(rig.exchange())
+            .await?;
+    }
+    Ok(())
+}
+
+async fn traps_of_the_history(rig: &mut Rig) -> anyhow::Result<()> {
+    for trap in [HistoryTrap::NanNumeric, HistoryTrap::Namesake] {
+        rig.set_trap(trap).await?;
+    }
+    for statement in [
+        "CREATE TABLE eidos_planted (id BIGINT)",
+        "CREATE TABLE eidos_risk_audit_logs_default PARTITION OF eidos_risk_audit_logs DEFAULT",
+        "INSERT INTO eidos_risk_audit_logs SELECT (jsonb_populate_record(sample, '{\"created_at\": 4000000000000}')).* \
+         FROM (SELECT * FROM eidos_risk_audit_logs LIMIT 1) AS sample",
+    ] {
+        sqlx::query(statement)
+            .execute(rig.exchange())
+            .await
+            .context(statement)?;
+    }
+    rig.run_job("retention-manager", &["run", "partition-manage"])
+        .await?;
+    rig.run_job("retention-manager", &["run", "data-cleanup"]).await
+}
+
+/// One byte of the first part that is found.
+async fn export_damaged(rig: &mut Rig) -> anyhow::Result<()> {
+    let mut folders = vec![rig.archive()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "parquet") {
+                let mut bytes = std::fs::read(&path)?;
+                let middle = bytes.len() / 2;
+                if let Some(byte) = bytes.get_mut(middle) {
+                    *byte ^= 0xff;
+                }
+                std::fs::write(&path, bytes)?;
+                return rig.run_job("archiver", &["verify"]).await;
+            }
+        }
+    }
+    anyhow::bail!("there is no export below {}", rig.archive().display())
+}
