@@ -1,6 +1,7 @@
 """ClickHouse, in this process as chdb, over the exports: clickhouse_reader.py INDEX"""
 
 import json
+import struct
 
 import chdb
 
@@ -16,8 +17,8 @@ def one(text):
 
 
 def scan(*tables):
-    names = ",".join(file for table in tables for file in files(table))
-    return f"file('{{{names}}}', Parquet)"
+    names = ", ".join(f"'{file}'" for table in tables for file in files(table))
+    return f"file([{names}], Parquet)"
 
 
 def columns_of(table):
@@ -34,7 +35,7 @@ def columns_of(table):
             return f"lower(hex({name}))"
         return f"toString({name})"
 
-    order = "at, id" if table.startswith("months") else "id"
+    order = "moment, id" if table.startswith("months") else "id"
     picked = ", ".join(shown(name, kind) for name, kind in kinds(table).items())
     rows = query(f"SELECT {picked} FROM {scan(table)} ORDER BY {order}")
 
@@ -58,8 +59,6 @@ def columns_of(table):
 
 
 def bytes_as(form, raw):
-    import struct
-
     return struct.unpack(form, raw)[0]
 
 

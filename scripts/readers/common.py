@@ -3,15 +3,13 @@
 import datetime
 import decimal
 import json
+import re
 import struct
 import sys
-import traceback
 
 INDEX = json.load(open(sys.argv[1]))
 TABLES = INDEX["tables"]
 EPOCH_DAY = datetime.date(1970, 1, 1)
-# The answers to the questions of `questions.json` need a wallet that is in the export.
-WALLET = TABLES["trades"]["columns"]["wallet"]["values"] if "trades" in TABLES else []
 # Compared column by column; `far` holds days that many programs do not know.
 COMPARED = ["every_type", "trades", "whales", "floats", "months_1", "months_2", "far"]
 
@@ -60,10 +58,8 @@ def plain(value):
     """A number without an exponent and without zeros at its end."""
     if isinstance(value, float):
         return f"{value!r} (a float)"
-    if isinstance(value, decimal.Decimal):
-        text = format(value, "f")
-        return text.rstrip("0").rstrip(".") if "." in text else text
-    return str(value)
+    text = format(value, "f") if isinstance(value, decimal.Decimal) else str(value)
+    return text.rstrip("0").rstrip(".") if re.fullmatch(r"-?\d+\.\d+", text) else text
 
 
 def tried(action):
@@ -134,6 +130,3 @@ def wallet():
     digits = hashlib.md5(b"17").hexdigest() * 2
     return "0x" + digits[:40]
 
-
-def trace():
-    traceback.print_exc(file=sys.stderr)

@@ -44,7 +44,7 @@ def columns_of(table):
             return f"arrow_cast({name}, 'Int32') AS {name}"
         return f"arrow_cast({name}, 'Int64') AS {name}" if kind.startswith("timestamp") else name
 
-    order = "at, id" if table.startswith("months") else "id"
+    order = "moment, id" if table.startswith("months") else "id"
     picked = ", ".join(shown(name, kind) for name, kind in kinds(table).items())
     read = rows(f"SELECT {picked} FROM {table} ORDER BY {order}")
     return {name: read[name].to_pylist() for name in kinds(table)}

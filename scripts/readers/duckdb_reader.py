@@ -23,7 +23,7 @@ def columns_of(table):
             return f"({name} - DATE '1970-01-01') AS {name}"
         return f"epoch_us({name}) AS {name}" if kind.startswith("timestamp") else name
 
-    order = "at, id" if table.startswith("months") else "id"
+    order = "moment, id" if table.startswith("months") else "id"
     picked = ", ".join(shown(name, kind) for name, kind in kinds(table).items())
     rows = db.execute(f"SELECT {picked} FROM {scan(table)} ORDER BY {order}").fetchall()
     return {name: [row[place] for row in rows] for place, name in enumerate(kinds(table))}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import sys
 
 import pyarrow.compute as pc
@@ -12,31 +13,27 @@ from common import files, months, plain, tried
 FOLDER = sys.argv[2]
 
 
-def delta(table, folder):
-    """A log of its own, which names the files by their whole path."""
-    from deltalake import DeltaTable
-    from deltalake.transaction import AddAction, create_table_with_add_actions
+def with_delta():
+    """A log in the table's folder, which names the parts by their paths below it."""
     import deltalake
+    from deltalake.transaction import AddAction, create_table_with_add_actions
 
-    schema = deltalake.Schema.from_arrow(pq.read_schema(files(table)[0]).remove_metadata())
+    parts = [pathlib.Path(file) for file in files("trades")]
+    folder = parts[0].parents[2]
+    schema = deltalake.Schema.from_arrow(pq.read_schema(parts[0]).remove_metadata())
     actions = [
         AddAction(
-            path="file://" + os.path.abspath(file),
-            size=os.path.getsize(file),
+            path=str(part.relative_to(folder)),
+            size=part.stat().st_size,
             partition_values={},
-            modification_time=int(os.path.getmtime(file) * 1000),
+            modification_time=int(part.stat().st_mtime * 1000),
             data_change=True,
-            stats=json.dumps({"numRecords": pq.read_metadata(file).num_rows}),
+            stats=json.dumps({"numRecords": pq.read_metadata(part).num_rows}),
         )
-        for file in files(table)
+        for part in parts
     ]
-    create_table_with_add_actions(folder, schema, actions, mode="error")
-    return DeltaTable(folder)
-
-
-def with_delta():
-    lake = delta("trades", f"{FOLDER}/delta_trades")
-    read = lake.to_pyarrow_table()
+    create_table_with_add_actions(str(folder), schema, actions, mode="error")
+    read = deltalake.DeltaTable(str(folder)).to_pyarrow_table()
     return f"{read.num_rows} {plain(pc.sum(read['fee']).as_py())}"
 
 

@@ -32,7 +32,7 @@ CREATE TABLE trades (id bigint PRIMARY KEY, wallet varchar(42) NOT NULL, tx_hash
     price numeric(36,18) NOT NULL, amount numeric(36,18) NOT NULL, fee numeric(36,18) NOT NULL, filled_by bigint);
 INSERT INTO trades SELECT i, '0x' || substr(md5((i * 7919 % 500)::text) || md5((i * 7919 % 500)::text), 1, 40),
     '0x' || md5(i::text) || md5((i + 7)::text), 60000 + (i * 31 % 100000) * 0.00000001, 0.001 + (i % 977) * 0.00000001,
-    0.1 + (i % 1000) * 0.000000000000000001, CASE WHEN i % 3 > 0 THEN 9007199254740993 + i END
+    0.1 + (i % 1000) * 0.000000000000000001, CASE WHEN i % 40 = 1 THEN 9007199254740993 + i END
 FROM generate_series(1, 20000) AS i;
 
 -- A sum of more than 38 digits.
@@ -48,7 +48,7 @@ CREATE TABLE far (id bigint PRIMARY KEY, day date);
 INSERT INTO far VALUES (1, '2024-02-29'), (2, '10000-01-01'), (3, '0044-03-15 BC');
 
 -- Two months of one table: between them a column was dropped, then one was added, so positions move and numbers do not.
-CREATE TABLE months (id bigint NOT NULL, at bigint NOT NULL, gone text, amount numeric(36,18), note text, PRIMARY KEY (at, id))
-    PARTITION BY RANGE (at);
+CREATE TABLE months (id bigint NOT NULL, moment bigint NOT NULL, gone text, amount numeric(36,18), note text, PRIMARY KEY (moment, id))
+    PARTITION BY RANGE (moment);
 CREATE TABLE months_1 PARTITION OF months FOR VALUES FROM (0) TO (1000);
 INSERT INTO months_1 SELECT i, i, 'old ' || i, i * 1.5, 'note ' || i FROM generate_series(1, 600) AS i;

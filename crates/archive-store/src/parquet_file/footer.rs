@@ -55,7 +55,10 @@ fn footer_of(file: &mut [u8]) -> Option<&mut [u8]> {
     let (rest, magic) = file.split_at_mut_checked(rest)?;
     let (rest, length) = rest.split_last_chunk_mut::<4>()?;
     let start = rest.len().checked_sub(u32::from_le_bytes(*length) as usize)?;
-    (*magic == *MAGIC).then(|| rest.get_mut(start..))?
+    if *magic != *MAGIC {
+        return None;
+    }
+    rest.get_mut(start..)
 }
 
 /// Reads on from `at`; `None` where the bytes are not Thrift.

@@ -5,13 +5,13 @@
 //! choice is made by the bytes it is expected to save, and so is its limit, at which the writer gives it up.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::hash::{DefaultHasher, Hasher as _};
 
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::{
     ArrowPrimitiveType, Date32Type, Decimal128Type, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType,
 };
-use arrow_array::{Array, ArrayRef};
+use arrow_array::ArrayRef;
 
 use crate::column::Column;
 use crate::pg_type::PgType;

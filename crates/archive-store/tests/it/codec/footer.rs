@@ -201,8 +201,8 @@ fn trades() -> (Vec<Column>, Vec<EncodedPart>) {
     let columns = [
         column("t", "bigint"),
         column("order_id", "bigint"),
-        column("wallet", "varchar(42)"),
-        column("tx_hash", "varchar(66)"),
+        column("wallet", "character varying(42)"),
+        column("tx_hash", "character varying(66)"),
         column("fee", "numeric(36,18)"),
         column("price", "numeric(36,18)"),
         column("user_id", "bigint"),
