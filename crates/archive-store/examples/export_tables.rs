@@ -4,6 +4,7 @@
 //! `export_tables FOLDER SETUP.sql [LATER.sql QUESTIONS.json]` writes `FOLDER/index.json` with the parts of each table,
 //! the values of each column as text, and an answer to each question. Tables and partitions that `LATER.sql` makes are
 //! exported after it ran.
+#![expect(clippy::print_stdout, reason = "a program for people, which prints seconds")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -3,15 +3,20 @@
 //! A dictionary stores each value of a row group once and a number for each row. It pays where values repeat within a
 //! row group; where they do not, it costs the time of looking each value up and then the bytes of the numbers. So the
 //! choice is made by the bytes it is expected to save, and so is its limit, at which the writer gives it up.
+#![expect(
+    clippy::float_arithmetic,
+    clippy::cast_precision_loss,
+    reason = "estimates of sizes: no value of a row is computed with"
+)]
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hasher as _};
 
+use arrow_array::ArrayRef;
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::{
     ArrowPrimitiveType, Date32Type, Decimal128Type, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType,
 };
-use arrow_array::ArrayRef;
 
 use crate::column::Column;
 use crate::pg_type::PgType;
@@ -20,9 +25,9 @@ use crate::pg_type::PgType;
 const WORTH_SHARE: f64 = 0.1;
 /// The sample may have missed what repeats: a dictionary that pays may grow this many times larger than expected.
 const LIMIT_SLACK: f64 = 3.0;
-const MIN_LIMIT_BYTES: f64 = (128 << 10) as f64;
+const MIN_LIMIT_BYTES: f64 = 131_072.0;
 /// A reader holds a dictionary whole.
-const MAX_LIMIT_BYTES: f64 = (2 << 20) as f64;
+const MAX_LIMIT_BYTES: f64 = 2_097_152.0;
 /// Longer text is prose or a document: nobody looks it up as a whole.
 const MAX_LOOKUP_BYTES: f64 = 80.0;
 /// What zstd leaves of text, about: hexadecimal digits take half of their bytes.
@@ -168,17 +173,17 @@ impl Sample {
         }
         let distinct = self.distinct_of(group_rows);
         let plain = self.plain_bits * group_rows;
-        let value_bits = (self.plain_bits).max(8.0);
+        let value_bits = self.plain_bits.max(8.0);
         let numbers = distinct.log2().max(0.0).ceil() * group_rows;
         let saved = plain - (value_bits * distinct + numbers);
         let limit = (distinct * self.width * LIMIT_SLACK).clamp(MIN_LIMIT_BYTES, MAX_LIMIT_BYTES);
-        // The clamp has made it fit.
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            reason = "128 KiB to 2 MiB"
+            reason = "clamped to 128 KiB and 2 MiB"
         )]
-        (saved > plain * WORTH_SHARE && distinct * self.width < MAX_LIMIT_BYTES).then_some(limit as usize)
+        let limit_bytes = limit as usize;
+        (saved > plain * WORTH_SHARE && distinct * self.width < MAX_LIMIT_BYTES).then_some(limit_bytes)
     }
 
     /// Wallets, tokens, hashes and ids are text or uuid. Integers are looked up when they are ids; where they ascend,
