@@ -45,7 +45,7 @@ pub use error::{BoxError, StoreError};
 pub use folder::{TableFolder, UnitFolder};
 pub use manifest::{ExportRequest, Exported, MANIFEST_VERSION, Manifest, ManifestRef, Part, Verified};
 pub use part_reader::{PartReader, RowBlock, TimeWindow};
-pub use part_writer::{EncodedPart, ExportTotals, PartEncoder, PartOptions};
+pub use part_writer::{EncodedPart, ExportTotals, PartEncoder, PartFacts, PartOptions};
 pub use pg_type::{PgType, UnsupportedType};
 pub use pgcopy::{COPY_HEADER, COPY_TRAILER, CopyDigester};
 pub use segment::Segment;

@@ -8,12 +8,13 @@ use uuid::Uuid;
 
 use crate::column::{Column, KeyColumns};
 use crate::digest::ContentDigest;
-use crate::part_writer::ExportTotals;
+use crate::part_writer::{ExportTotals, PartFacts};
 use crate::segment::Segment;
 use crate::stats::ColumnStats;
 
-/// The version of the manifest this program writes and reads.
-pub const MANIFEST_VERSION: u32 = 1;
+/// The version of the manifest this program writes. It reads this one and all before it: version 1 has no
+/// `column_numbers`, `ordered_by` and `snapshot_lsn`.
+pub const MANIFEST_VERSION: u32 = 2;
 
 /// What is exported.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +31,14 @@ pub struct ExportRequest {
     pub unit_name: String,
     /// The columns of the COPY statement, in its order.
     pub columns: Vec<Column>,
+    /// The attribute number of each column in `table`, which is the parent of a partition: Parquet's field ids. They
+    /// stay when another column is dropped, positions do not. Empty: positions from 1.
+    pub column_numbers: Vec<i16>,
+    /// The columns that the COPY statement orders its rows by, ascending. Empty: rows are in no order.
+    pub ordered_by: Vec<String>,
+    /// A position in the write-ahead log, as PostgreSQL prints it: all rows were committed before it. `None`: the
+    /// server did not tell.
+    pub snapshot_lsn: Option<String>,
     /// The primary key, in its order.
     pub primary_key: Vec<String>,
     /// The column whose month decides.
@@ -53,6 +62,29 @@ impl ExportRequest {
         KeyColumns {
             time_column: self.time_column.clone(),
             primary_key: self.primary_key.clone(),
+        }
+    }
+
+    /// What each part says of itself, for readers that see the file and not the manifest.
+    pub(crate) fn part_facts(&self) -> PartFacts {
+        let (lower, upper) = self.bounds_ms;
+        let mut key_values = vec![
+            ("eidos.source", self.source.clone()),
+            ("eidos.table", format!("{}.{}", self.schema, self.table)),
+            ("eidos.unit", self.unit_name.clone()),
+            ("eidos.unit_id", self.unit_id.to_string()),
+            ("eidos.time_column", self.time_column.clone()),
+            ("eidos.lower_ms", lower.to_string()),
+            ("eidos.upper_ms", upper.to_string()),
+        ];
+        key_values.extend(self.snapshot_lsn.clone().map(|lsn| ("eidos.snapshot_lsn", lsn)));
+        PartFacts {
+            column_numbers: self.column_numbers.clone(),
+            ordered_by: self.ordered_by.clone(),
+            key_values: key_values
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), value))
+                .collect(),
         }
     }
 }
@@ -108,6 +140,15 @@ pub struct Manifest {
     pub primary_key: Vec<String>,
     /// As requested.
     pub columns: Vec<Column>,
+    /// As requested.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub column_numbers: Vec<i16>,
+    /// As requested.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ordered_by: Vec<String>,
+    /// As requested.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot_lsn: Option<String>,
     /// As requested.
     pub create_table: String,
     /// In the order of rows. None for a table without rows.
@@ -182,6 +223,9 @@ impl Manifest {
             time_column: request.time_column.clone(),
             primary_key: request.primary_key.clone(),
             columns: request.columns.clone(),
+            column_numbers: request.column_numbers.clone(),
+            ordered_by: request.ordered_by.clone(),
+            snapshot_lsn: request.snapshot_lsn.clone(),
             create_table: request.create_table.clone(),
             parts,
             column_stats: totals.column_stats,
@@ -207,15 +251,15 @@ impl Manifest {
     /// Reads the bytes of `manifest.json` and checks that it does not contradict itself.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
         let manifest: Self = serde_json::from_slice(bytes)
-            .map_err(|error| format!("it is no manifest of version {MANIFEST_VERSION}: {error}"))?;
+            .map_err(|error| format!("it is not a manifest of version 1 to {MANIFEST_VERSION}: {error}"))?;
         manifest.contradiction().map_or(Ok(manifest), Err)
     }
 
     /// What in it cannot be true at once.
     pub(crate) fn contradiction(&self) -> Option<String> {
-        if self.version != MANIFEST_VERSION {
+        if !(1..=MANIFEST_VERSION).contains(&self.version) {
             return Some(format!(
-                "it has version {} instead of {MANIFEST_VERSION}",
+                "it has version {}, this program reads 1 to {MANIFEST_VERSION}",
                 self.version
             ));
         }
@@ -242,4 +286,32 @@ fn sum(pieces: impl Iterator<Item = (u64, ContentDigest)>) -> (u64, ContentDiges
 /// SHA-256, hexadecimal.
 pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As version 1 of this program wrote it.
+    const VERSION_1: &str = r#"{"version": 1, "unit_id": "01900000-0000-7000-8000-000000000000", "source": "risk",
+        "schema": "public", "table": "eidos_risk_events", "unit_name": "eidos_risk_events_2024_01", "bounds_ms": [0, 1],
+        "format": "parquet", "created_at": "2026-11-20T00:00:00Z", "exporter": "data-cleanup/1", "rows": 0,
+        "content_digest": "DIGEST", "time_column": "created_at", "primary_key": ["id"],
+        "columns": [{"name": "id", "pg_type": "bigint", "nullable": false}], "create_table": "CREATE TABLE x ()",
+        "parts": [], "column_stats": [{"name": "id", "nulls": 0, "min": null, "max": null, "sum": null}],
+        "segment_rows": null, "segments": []}"#;
+
+    #[test]
+    fn a_manifest_of_version_1_is_read_and_one_of_the_future_is_refused() {
+        let old = VERSION_1.replace("DIGEST", &ContentDigest::ZERO.to_string());
+        let manifest = Manifest::from_bytes(old.as_bytes()).unwrap();
+        assert_eq!((manifest.version, manifest.column_numbers.len()), (1, 0));
+        assert_eq!((manifest.ordered_by.len(), manifest.snapshot_lsn), (0, None));
+        let future = old.replace("\"version\": 1", "\"version\": 3");
+        let refused = Manifest::from_bytes(future.as_bytes()).unwrap_err();
+        assert!(
+            refused.contains("version 3") && refused.contains("1 to 2"),
+            "{refused}"
+        );
+    }
 }

@@ -1,5 +1,6 @@
 //! [`PartEncoder`]: a COPY BINARY stream in, finished parts out.
 
+mod order;
 mod rows;
 mod worker;
 
@@ -12,6 +13,8 @@ use eidos_settings::ArchiveFormat;
 use crate::codec_error::CodecError;
 use crate::column::{Column, KeyColumns};
 use crate::digest::ContentDigest;
+use crate::parquet_file::FileShape;
+pub(crate) use crate::part_writer::order::stated_order;
 use crate::part_writer::rows::RowCollector;
 use crate::part_writer::worker::Worker;
 use crate::pgcopy::scanner::CopyScanner;
@@ -32,6 +35,17 @@ pub struct PartOptions {
     pub zstd_level: i32,
     /// Rows of one [`Segment`]; `None` makes none.
     pub segment_rows: Option<u32>,
+}
+
+/// What a Parquet file says of itself beside its rows. CSV says nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PartFacts {
+    /// Parquet's field ids, one for each column. Empty: positions from 1.
+    pub column_numbers: Vec<i16>,
+    /// The columns that the stream is ordered by, ascending as PostgreSQL orders them. Empty: it is in no order.
+    pub ordered_by: Vec<String>,
+    /// Keys and values of the footer, in this order.
+    pub key_values: Vec<(String, String)>,
 }
 
 /// One finished object.
@@ -91,12 +105,22 @@ impl PartEncoder {
     /// # Errors
     /// [`CodecError::Setup`] for options or columns that cannot work.
     #[expect(clippy::needless_pass_by_value, reason = "one key belongs to one export")]
-    pub fn new(columns: Vec<Column>, key: KeyColumns, options: PartOptions) -> Result<Self, CodecError> {
+    pub fn new(
+        columns: Vec<Column>,
+        key: KeyColumns,
+        options: PartOptions,
+        facts: PartFacts,
+    ) -> Result<Self, CodecError> {
         options.check()?;
-        check_columns(&columns)?;
+        check_columns(&columns, &facts)?;
         let scanner = CopyScanner::new(columns.len());
-        let rows = RowCollector::new(columns.clone(), &key, &options)?;
-        let worker = Worker::start(rows.builder().schema().clone(), columns, options)?;
+        let rows = RowCollector::new(columns.clone(), &key, &options, &facts)?;
+        let worker = Worker::start(FileShape {
+            schema: rows.builder().schema().clone(),
+            columns,
+            options,
+            facts,
+        })?;
         Ok(Self {
             scanner,
             rows,
@@ -173,7 +197,14 @@ impl PartOptions {
     }
 }
 
-fn check_columns(columns: &[Column]) -> Result<(), CodecError> {
+fn check_columns(columns: &[Column], facts: &PartFacts) -> Result<(), CodecError> {
+    let numbers = facts.column_numbers.len();
+    if numbers != 0 && numbers != columns.len() {
+        let columns = columns.len();
+        return Err(CodecError::Setup(format!(
+            "there are {numbers} numbers for {columns} columns"
+        )));
+    }
     if columns.is_empty() {
         return Err(CodecError::Setup(
             "a table without columns has nothing to archive".to_owned(),

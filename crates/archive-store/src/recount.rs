@@ -53,7 +53,7 @@ impl Recount {
                 digest: ContentDigest::ZERO,
                 segments: SegmentCutter::new(manifest.segment_rows),
                 stats: StatsCollector::new(&columns),
-                builder: BatchBuilder::new(&columns, manifest.format == ArchiveFormat::Csv),
+                builder: BatchBuilder::new(&columns, &[], manifest.format == ArchiveFormat::Csv),
                 batch_rows: 0,
                 batch_bytes: 0,
                 columns,

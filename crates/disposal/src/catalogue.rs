@@ -116,6 +116,8 @@ pub struct TableShape {
 pub struct ColumnShape {
     /// Its name, unquoted.
     pub name: String,
+    /// Its attribute number, which it keeps when others are dropped. A partition may have others than its parent.
+    pub number: i16,
     /// Its type as a declaration, such as `numeric(36,18)`.
     pub declaration: String,
     /// Whether it may be NULL.
@@ -248,6 +250,28 @@ impl TableShape {
                 unsupported.join(", ")
             ),
         ))
+    }
+
+    /// The attribute numbers that these columns have in `parent` (or in the table itself): one for each, in order.
+    ///
+    /// # Errors
+    /// [`DisposalError::Refused`] names a column that the parent does not have.
+    pub fn column_numbers_in(&self, parent: &Self) -> Result<Vec<i16>, DisposalError> {
+        let number = |column: &ColumnShape| {
+            let there = parent.column(&column.name).map(|there| there.number);
+            there.ok_or_else(|| {
+                DisposalError::refused(
+                    "columns",
+                    format!(
+                        "{} has the column {}, {} does not; make their columns equal",
+                        self.relation.plain(),
+                        column.name,
+                        parent.relation.plain()
+                    ),
+                )
+            })
+        };
+        self.columns.iter().map(number).collect()
     }
 
     /// A column by name.

@@ -20,6 +20,9 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 use crate::unit::Evidence;
 use crate::{DisposalError, settings::DisposalSettings};
 
+const WAL_POSITION: &str = "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() \
+                            ELSE pg_current_wal_lsn() END::text";
+
 /// How long a read whose chunks are all there already keeps its thread.
 const LONGEST_TURN: Duration = Duration::from_millis(20);
 
@@ -61,6 +64,32 @@ impl LongRead {
             .await
             .map_err(DisposalError::sql("begin a long read"))?;
         Ok(Self { conn })
+    }
+
+    /// A position in the write-ahead log that all rows of this read were committed before. Asked before anything else
+    /// it fixes the snapshot. `None`: this server does not tell, as some managed ones do not.
+    ///
+    /// # Errors
+    /// [`DisposalError::Sql`].
+    pub async fn wal_position(&mut self) -> Result<Option<String>, DisposalError> {
+        let asking = || DisposalError::sql("ask for the position in the write-ahead log");
+        // A refusal would otherwise end the transaction.
+        self.execute("SAVEPOINT wal_position").await.map_err(asking())?;
+        match sqlx::query_scalar(WAL_POSITION).fetch_one(&mut self.conn).await {
+            Ok(position) => Ok(Some(position)),
+            Err(sqlx::Error::Database(_)) => {
+                let back = self.execute("ROLLBACK TO SAVEPOINT wal_position").await;
+                back.map(|()| None).map_err(asking())
+            }
+            Err(error) => Err(asking()(error)),
+        }
+    }
+
+    async fn execute(&mut self, statement: &'static str) -> Result<(), sqlx::Error> {
+        sqlx::raw_sql(statement)
+            .execute(&mut self.conn)
+            .await
+            .map(|_done| ())
     }
 
     /// The connection, for further reads in the same snapshot.

@@ -35,10 +35,10 @@ pub(crate) struct BatchBuilder {
 }
 
 impl BatchBuilder {
-    /// `canonical_nan` refuses a NaN whose bits the word NaN does not give back.
-    pub(crate) fn new(columns: &[Column], canonical_nan: bool) -> Self {
+    /// `numbers` are the fields' ids, see [`schema::arrow_schema`]. `canonical_nan` refuses a NaN whose bits the word NaN does not give back.
+    pub(crate) fn new(columns: &[Column], numbers: &[i16], canonical_nan: bool) -> Self {
         Self {
-            schema: schema::arrow_schema(columns),
+            schema: schema::arrow_schema(columns, numbers),
             columns: columns
                 .iter()
                 .map(|column| ColumnBuilder::new(column, canonical_nan))

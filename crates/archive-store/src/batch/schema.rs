@@ -12,11 +12,15 @@ use crate::pg_type::PgType;
 /// Where a field keeps its PostgreSQL declaration.
 pub(crate) const PG_TYPE_KEY: &str = "eidos.pg_type";
 
-/// One field for each column, with its declaration and its position (from 1) as Parquet's field id.
-pub(crate) fn arrow_schema(columns: &[Column]) -> SchemaRef {
+/// One field for each column, with its declaration and Parquet's field id: its number, or its position (from 1) where
+/// there is no number.
+pub(crate) fn arrow_schema(columns: &[Column], numbers: &[i16]) -> SchemaRef {
     let fields = columns.iter().enumerate().map(|(index, column)| {
+        let id = numbers
+            .get(index)
+            .map_or(index + 1, |number| usize::from(number.unsigned_abs()));
         Field::new(&column.name, data_type(column.pg_type), column.nullable).with_metadata(HashMap::from([
-            (PARQUET_FIELD_ID_META_KEY.to_owned(), (index + 1).to_string()),
+            (PARQUET_FIELD_ID_META_KEY.to_owned(), id.to_string()),
             (PG_TYPE_KEY.to_owned(), column.pg_type.declaration()),
         ]))
     });

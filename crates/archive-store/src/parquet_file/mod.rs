@@ -1,7 +1,9 @@
 //! Parts as Parquet files.
 
+mod footer;
+mod layout;
 mod reader;
 mod writer;
 
 pub(crate) use reader::ParquetRows;
-pub(crate) use writer::ParquetPart;
+pub(crate) use writer::{FileShape, ParquetPart};

@@ -31,7 +31,7 @@ impl ParquetRows {
     pub(crate) fn open(columns: &[Column], part: Bytes) -> Result<Self, CodecError> {
         let metadata = ArrowReaderMetadata::load(&part, ArrowReaderOptions::new())
             .map_err(|error| CodecError::Part(error.to_string()))?;
-        check_schema(&arrow_schema(columns), metadata.schema())?;
+        check_schema(&arrow_schema(columns, &[]), metadata.schema())?;
         Ok(Self {
             part,
             metadata,

@@ -4,8 +4,9 @@ use crate::batch::{BatchBuilder, Refused};
 use crate::codec_error::{CodecError, ValueError};
 use crate::column::{Column, KeyColumns};
 use crate::digest::ContentDigest;
+use crate::part_writer::order::OrderCheck;
 use crate::part_writer::worker::Batch;
-use crate::part_writer::{ExportTotals, PartOptions};
+use crate::part_writer::{ExportTotals, PartFacts, PartOptions};
 use crate::pgcopy::scanner::Tuple;
 use crate::segment::{RawKey, SegmentCutter};
 use crate::stats::StatsCollector;
@@ -31,6 +32,7 @@ pub(super) struct RowCollector {
     digest: ContentDigest,
     segments: SegmentCutter,
     stats: StatsCollector,
+    order: OrderCheck,
 }
 
 impl RowCollector {
@@ -38,11 +40,12 @@ impl RowCollector {
         columns: Vec<Column>,
         key: &KeyColumns,
         options: &PartOptions,
+        facts: &PartFacts,
     ) -> Result<Self, CodecError> {
         let canonical_nan = options.format == eidos_settings::ArchiveFormat::Csv;
         Ok(Self {
             key: key.positions(&columns)?,
-            builder: BatchBuilder::new(&columns, canonical_nan),
+            builder: BatchBuilder::new(&columns, &facts.column_numbers, canonical_nan),
             max_rows: MAX_BATCH_ROWS.min(options.row_group_rows),
             max_bytes: (options.part_bytes / 8).clamp(MIN_BATCH_BYTES, MAX_BATCH_BYTES),
             batch_rows: 0,
@@ -52,6 +55,7 @@ impl RowCollector {
             digest: ContentDigest::ZERO,
             segments: SegmentCutter::new(options.segment_rows),
             stats: StatsCollector::new(&columns),
+            order: OrderCheck::new(&columns, &facts.ordered_by)?,
             columns,
         })
     }
@@ -62,6 +66,7 @@ impl RowCollector {
 
     /// Takes one row; returns a batch when it is full.
     pub(super) fn take(&mut self, tuple: &Tuple<'_>) -> Result<Option<Batch>, CodecError> {
+        self.order.take(tuple)?;
         self.builder
             .append(tuple)
             .map_err(|refused| self.refusal(tuple, refused))?;

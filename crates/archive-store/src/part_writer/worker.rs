@@ -4,16 +4,14 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
 use arrow_array::RecordBatch;
-use arrow_schema::SchemaRef;
 use eidos_settings::ArchiveFormat;
 use sha2::{Digest as _, Sha256};
 
 use crate::codec_error::CodecError;
-use crate::column::Column;
 use crate::csv::CsvPart;
 use crate::digest::ContentDigest;
-use crate::parquet_file::ParquetPart;
-use crate::part_writer::{EncodedPart, PartOptions};
+use crate::parquet_file::{FileShape, ParquetPart};
+use crate::part_writer::EncodedPart;
 
 /// Batches that wait for the encoder; with the one being filled and the one being encoded that makes three.
 const WAITING_BATCHES: usize = 1;
@@ -44,17 +42,11 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn start(
-        schema: SchemaRef,
-        columns: Vec<Column>,
-        options: PartOptions,
-    ) -> Result<Self, CodecError> {
+    pub(super) fn start(shape: FileShape) -> Result<Self, CodecError> {
         let (batches, incoming) = sync_channel(WAITING_BATCHES);
         let (finished, parts) = channel();
         let encoder = Encoder {
-            schema,
-            columns,
-            options,
+            shape,
             open: None,
             finished,
         };
@@ -104,9 +96,7 @@ fn outcome(thread: JoinHandle<Result<(), CodecError>>) -> Result<(), CodecError>
 
 #[derive(Debug)]
 struct Encoder {
-    schema: SchemaRef,
-    columns: Vec<Column>,
-    options: PartOptions,
+    shape: FileShape,
     open: Option<OpenPart>,
     finished: Sender<EncodedPart>,
 }
@@ -139,7 +129,7 @@ impl Encoder {
         let open = match self.open.take() {
             Some(open) => open,
             None => OpenPart {
-                file: self.new_file()?,
+                file: self.new_file(batch)?,
                 rows: 0,
                 digest: ContentDigest::ZERO,
             },
@@ -155,21 +145,21 @@ impl Encoder {
             PartFile::Parquet(file) => file.size(),
             PartFile::Csv(file) => file.size(),
         };
-        if size >= self.options.part_bytes {
+        if size >= self.shape.options.part_bytes {
             self.close()
         } else {
             Ok(())
         }
     }
 
-    fn new_file(&self) -> Result<PartFile, CodecError> {
-        Ok(match self.options.format {
-            ArchiveFormat::Parquet => PartFile::Parquet(Box::new(ParquetPart::new(
-                &self.schema,
-                &self.columns,
-                &self.options,
-            )?)),
-            ArchiveFormat::Csv => PartFile::Csv(CsvPart::new(&self.columns, &self.options)),
+    fn new_file(&self, first: &Batch) -> Result<PartFile, CodecError> {
+        let shape = &self.shape;
+        Ok(match shape.options.format {
+            ArchiveFormat::Parquet => {
+                let file = ParquetPart::new(shape, &first.rows, first.copy_bytes)?;
+                PartFile::Parquet(Box::new(file))
+            }
+            ArchiveFormat::Csv => PartFile::Csv(CsvPart::new(&shape.columns, &shape.options)),
         })
     }
 
@@ -178,7 +168,7 @@ impl Encoder {
             return Ok(());
         };
         let bytes = match file {
-            PartFile::Parquet(file) => file.finish()?,
+            PartFile::Parquet(file) => file.finish(&digest)?,
             PartFile::Csv(file) => file.finish(),
         };
         let sha256 = Sha256::digest(&bytes).into();

@@ -104,7 +104,12 @@ impl Course<'_> {
             zstd_level: settings.zstd_level,
             segment_rows: request.segment_rows,
         };
-        let encoder = PartEncoder::new(request.columns.clone(), request.key_columns(), options)?;
+        let encoder = PartEncoder::new(
+            request.columns.clone(),
+            request.key_columns(),
+            options,
+            request.part_facts(),
+        )?;
         let (chunks, chunks_in) = mpsc::channel(CHUNKS_WAITING);
         let (ready, ready_in) = mpsc::channel(1);
         let thread = tokio::task::spawn_blocking(move || encode(encoder, chunks_in, &ready));

@@ -2,6 +2,7 @@
 
 mod corrupt;
 mod digest;
+mod footer;
 mod postgres;
 mod refused;
 mod round_trip;
@@ -11,7 +12,7 @@ mod types;
 use bytes::Bytes;
 use eidos_archive_store::{
     ArchiveFormat, COPY_HEADER, COPY_TRAILER, CodecError, Column, ContentDigest, CopyDigester, EncodedPart,
-    ExportTotals, KeyColumns, PartEncoder, PartOptions, PartReader, TimeWindow,
+    ExportTotals, KeyColumns, PartEncoder, PartFacts, PartOptions, PartReader, TimeWindow,
 };
 
 /// Both formats.
@@ -61,7 +62,7 @@ fn export(
     stream: &[u8],
     piece: usize,
 ) -> Result<(Vec<EncodedPart>, ExportTotals), CodecError> {
-    let mut encoder = PartEncoder::new(columns.to_vec(), key_of(columns), options)?;
+    let mut encoder = PartEncoder::new(columns.to_vec(), key_of(columns), options, PartFacts::default())?;
     let mut parts = Vec::new();
     for chunk in stream.chunks(piece) {
         parts.extend(encoder.push(chunk)?);

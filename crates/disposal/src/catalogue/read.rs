@@ -246,6 +246,7 @@ async fn columns(conn: &mut PgConnection, oid: u32) -> Result<Vec<ColumnShape>, 
         .map(|row| {
             Ok(ColumnShape {
                 name: column(row, "name")?,
+                number: column(row, "number")?,
                 declaration: column(row, "declaration")?,
                 nullable: column(row, "nullable")?,
                 generated: column(row, "generated")?,

@@ -24,7 +24,7 @@ pub(super) const TABLE: &str = "\
     WHERE c.oid = $1::bigint::oid";
 
 pub(super) const COLUMNS: &str = "\
-    SELECT a.attname::text AS name, format_type(a.atttypid, a.atttypmod) AS declaration, NOT a.attnotnull AS nullable, \
+    SELECT a.attname::text AS name, a.attnum AS number, format_type(a.atttypid, a.atttypmod) AS declaration, NOT a.attnotnull AS nullable, \
            a.attgenerated <> '' AS generated, a.attidentity <> '' AS identity, \
            pg_get_expr(d.adbin, d.adrelid) AS default_expression \
     FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \

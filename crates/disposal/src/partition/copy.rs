@@ -5,7 +5,7 @@ use eidos_telemetry::metric;
 
 use super::{PartitionDisposal, checks};
 use crate::DisposalError;
-use crate::catalogue;
+use crate::catalogue::{self, TableShape, quoted};
 use crate::destination;
 use crate::export::{LongRead, export_verified};
 use crate::unit::{Change, Unit, UnitState};
@@ -27,6 +27,7 @@ impl PartitionDisposal<'_> {
     pub(super) async fn export(&self, unit: &Unit) -> Result<Unit, DisposalError> {
         let store = self.store()?;
         let mut read = LongRead::open(self.pool(), self.settings).await?;
+        let snapshot_lsn = read.wal_position().await?;
         // In the snapshot that is copied. A column added after it is found under the locks of the quarantine.
         let own = self.unchanged(read.conn(), unit).await?;
         let found = catalogue::find(read.conn(), unit.table_oid).await?;
@@ -37,6 +38,7 @@ impl PartitionDisposal<'_> {
                 "was thawed or detached while it was to be exported",
             ));
         }
+        let parent = self.parent(&mut read, unit).await?;
         let request = ExportRequest {
             unit_id: unit.unit_id,
             source: unit.source.as_str().to_owned(),
@@ -44,8 +46,11 @@ impl PartitionDisposal<'_> {
             table: unit.table.name.clone(),
             unit_name: unit.unit_name.clone(),
             columns: own.archive_columns()?,
+            column_numbers: own.column_numbers_in(&parent)?,
+            ordered_by: own.primary_key.clone(),
+            snapshot_lsn,
             primary_key: own.primary_key.clone(),
-            time_column: self.key_column(&mut read, unit).await?,
+            time_column: key_column(&parent).ok_or_else(|| super::begin::removed(unit))?,
             bounds_ms: (unit.lower_ms, unit.upper_ms),
             create_table: own.create_table_sql(&own.relation),
             format: unit.format.unwrap_or_default(),
@@ -53,7 +58,7 @@ impl PartitionDisposal<'_> {
             created_at: self.ctx.clock().now(),
             exporter: format!("{}/{}", self.ctx.job(), self.ctx.execution_id()),
         };
-        let select = format!("SELECT {} FROM ONLY {}", own.column_list(), own.relation);
+        let select = in_key_order(&own);
         let exported = export_verified(self.ctx, &mut read, store, &request, &select).await;
         read.close().await;
         let (evidence, _exported) = match exported {
@@ -88,15 +93,29 @@ impl PartitionDisposal<'_> {
         Ok(verified)
     }
 
-    async fn key_column(&self, read: &mut LongRead, unit: &Unit) -> Result<String, DisposalError> {
+    async fn parent(&self, read: &mut LongRead, unit: &Unit) -> Result<TableShape, DisposalError> {
         let found = catalogue::find(read.conn(), unit.table_oid).await?;
         let parent = match found.and_then(|found| found.parent) {
             Some(parent) => catalogue::read_by_oid(read.conn(), parent).await?,
             None => None,
         };
-        parent
-            .and_then(|parent| parent.partitioning)
-            .map(|layout| layout.key_column)
-            .ok_or_else(|| super::begin::removed(unit))
+        parent.ok_or_else(|| super::begin::removed(unit))
     }
+}
+
+fn key_column(parent: &TableShape) -> Option<String> {
+    let layout = parent.partitioning.as_ref()?;
+    Some(layout.key_column.clone())
+}
+
+/// All rows in the order of the primary key, so that readers of the export skip what they do not look for. There is
+/// an index for it.
+fn in_key_order(own: &TableShape) -> String {
+    let key: Vec<String> = own.primary_key.iter().map(|column| quoted(column)).collect();
+    let order = if key.is_empty() {
+        String::new()
+    } else {
+        format!(" ORDER BY {}", key.join(", "))
+    };
+    format!("SELECT {} FROM ONLY {}{order}", own.column_list(), own.relation)
 }

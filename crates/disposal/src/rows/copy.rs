@@ -5,7 +5,7 @@ use eidos_telemetry::metric;
 use serde_json::json;
 
 use super::RowDisposal;
-use super::predicate::{eligible_of, key_list};
+use super::predicate::{eligible_of, key_columns, key_list};
 use crate::DisposalError;
 use crate::catalogue::TableShape;
 use crate::destination;
@@ -24,6 +24,7 @@ impl RowDisposal<'_> {
     pub(super) async fn export(&self, unit: &Unit, shape: &TableShape) -> Result<Unit, DisposalError> {
         let store = self.store()?;
         let mut read = LongRead::open(self.foreign.pool(), self.settings).await?;
+        let snapshot_lsn = read.wal_position().await?;
         let request = ExportRequest {
             unit_id: unit.unit_id,
             source: unit.source.as_str().to_owned(),
@@ -31,6 +32,9 @@ impl RowDisposal<'_> {
             table: unit.table.name.clone(),
             unit_name: unit.unit_name.clone(),
             columns: shape.archive_columns()?,
+            column_numbers: shape.column_numbers_in(shape)?,
+            ordered_by: key_columns(shape, self.rule),
+            snapshot_lsn,
             primary_key: shape.primary_key.clone(),
             time_column: self.rule.time_column.clone(),
             bounds_ms: (unit.lower_ms, unit.upper_ms),

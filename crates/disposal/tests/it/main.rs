@@ -11,6 +11,7 @@ mod holds;
 mod partition;
 mod partition_corrupt;
 mod partition_crash;
+mod partition_export;
 mod partition_freeze;
 mod partition_locks;
 mod partition_refused;

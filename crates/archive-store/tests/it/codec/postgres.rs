@@ -2,7 +2,7 @@
 
 use eidos_archive_store::{
     ArchiveFormat, COPY_HEADER, COPY_TRAILER, Column, CopyDigester, EncodedPart, ExportTotals, KeyColumns,
-    PartEncoder, PartOptions, PartReader, TimeWindow,
+    PartEncoder, PartFacts, PartOptions, PartReader, TimeWindow,
 };
 use eidos_testkit::TestDb;
 use futures::StreamExt as _;
@@ -105,7 +105,7 @@ fn encode(columns: &[Column], options: PartOptions, stream: &[u8]) -> (Vec<Encod
         time_column: "id".to_owned(),
         primary_key: vec!["id".to_owned()],
     };
-    let mut encoder = PartEncoder::new(columns.to_vec(), key, options).unwrap();
+    let mut encoder = PartEncoder::new(columns.to_vec(), key, options, PartFacts::default()).unwrap();
     let mut parts = Vec::new();
     for chunk in stream.chunks(8000) {
         parts.extend(encoder.push(chunk).unwrap());
@@ -316,7 +316,13 @@ async fn what_has_no_place_in_an_archive_is_refused() {
             time_column: "id".to_owned(),
             primary_key: vec!["id".to_owned()],
         };
-        let mut encoder = PartEncoder::new(columns, key, options(ArchiveFormat::Parquet)).unwrap();
+        let mut encoder = PartEncoder::new(
+            columns,
+            key,
+            options(ArchiveFormat::Parquet),
+            PartFacts::default(),
+        )
+        .unwrap();
         let error = encoder.push(&sent).unwrap_err().to_string();
         assert!(
             error.starts_with("column v of the row (id=42): ") && error.contains(says),

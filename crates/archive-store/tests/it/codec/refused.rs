@@ -1,7 +1,8 @@
 //! Values that would not come back are refused, with their column, their row and what to do.
 
 use eidos_archive_store::{
-    ArchiveFormat, CodecError, Column, EncodedPart, ExportTotals, KeyColumns, PartEncoder, PartOptions,
+    ArchiveFormat, CodecError, Column, EncodedPart, ExportTotals, KeyColumns, PartEncoder, PartFacts,
+    PartOptions,
 };
 
 use super::rows::{Field, numeric, tuple};
@@ -248,7 +249,7 @@ fn options_that_cannot_work() {
         (Vec::new(), key, good),
     ];
     for (columns, key, options) in cases {
-        let error = PartEncoder::new(columns, key, options).unwrap_err();
+        let error = PartEncoder::new(columns, key, options, PartFacts::default()).unwrap_err();
         assert!(matches!(error, CodecError::Setup(_)), "{error}");
     }
 }
@@ -261,7 +262,13 @@ fn a_failed_export_stays_failed() {
         time_column: "time".to_owned(),
         primary_key: vec!["id".to_owned()],
     };
-    let mut encoder = PartEncoder::new(columns, key, options(ArchiveFormat::Parquet)).unwrap();
+    let mut encoder = PartEncoder::new(
+        columns,
+        key,
+        options(ArchiveFormat::Parquet),
+        PartFacts::default(),
+    )
+    .unwrap();
     let row = tuple(&[Some(vec![0; 8]), Some(vec![0; 3])]);
     assert!(encoder.push(&stream_of(&[row])).is_err());
     assert!(encoder.push(b"").is_err());

@@ -73,6 +73,9 @@ async fn export(job: &Job) -> anyhow::Result<()> {
         table: job.table.clone(),
         unit_name: job.table.clone(),
         columns,
+        column_numbers: shape.column_numbers_in(&shape)?,
+        ordered_by: shape.primary_key.clone(),
+        snapshot_lsn: None,
         primary_key: shape.primary_key.clone(),
         time_column: "created_at".to_owned(),
         bounds_ms: (MONTH_MS, NEXT_MONTH_MS),
@@ -83,8 +86,9 @@ async fn export(job: &Job) -> anyhow::Result<()> {
         exporter: "bench".to_owned(),
     };
     let copy = format!(
-        "COPY (SELECT {} FROM ONLY {table}) TO STDOUT (FORMAT binary)",
-        names.join(", ")
+        "COPY (SELECT {} FROM ONLY {table} ORDER BY {}) TO STDOUT (FORMAT binary)",
+        names.join(", "),
+        shape.primary_key.join(", ")
     );
     let rows = connection.copy_out_raw(&copy).await?;
     let never = CancellationToken::new();

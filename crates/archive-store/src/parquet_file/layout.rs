@@ -1,0 +1,210 @@
+//! How each column is stored, judged by the first rows of a file.
+//!
+//! A dictionary stores each value of a row group once and a number for each row. It pays where values repeat within a
+//! row group; where they do not, it costs the time of looking each value up and then the bytes of the numbers. So the
+//! choice is made by the bytes it is expected to save, and so is its limit, at which the writer gives it up.
+#![expect(
+    clippy::float_arithmetic,
+    clippy::cast_precision_loss,
+    reason = "estimates of sizes: no value of a row is computed with"
+)]
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hasher as _};
+
+use arrow_array::ArrayRef;
+use arrow_array::cast::AsArray as _;
+use arrow_array::types::{
+    ArrowPrimitiveType, Date32Type, Decimal128Type, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType,
+};
+
+use crate::column::Column;
+use crate::pg_type::PgType;
+
+/// A dictionary must save this share of a column's bytes to be worth its time.
+const WORTH_SHARE: f64 = 0.1;
+/// The sample may have missed what repeats: a dictionary that pays may grow this many times larger than expected.
+const LIMIT_SLACK: f64 = 3.0;
+const MIN_LIMIT_BYTES: f64 = 131_072.0;
+/// A reader holds a dictionary whole.
+const MAX_LIMIT_BYTES: f64 = 2_097_152.0;
+/// Longer text is prose or a document: nobody looks it up as a whole.
+const MAX_LOOKUP_BYTES: f64 = 80.0;
+/// What zstd leaves of text, about: hexadecimal digits take half of their bytes.
+const TEXT_LEFT: f64 = 0.5;
+
+/// How one column is stored.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct ColumnLayout {
+    /// Bytes at which the dictionary of a row group is given up. `None`: no dictionary.
+    pub(super) dictionary_limit: Option<usize>,
+    /// Whether single values are looked up in it.
+    pub(super) bloom_filter: bool,
+}
+
+/// Judges a column by a sample of its values, for row groups of `group_rows`.
+pub(super) fn layout(column: &Column, sample: &ArrayRef, group_rows: usize) -> ColumnLayout {
+    let Some(seen) = Sample::of(column.pg_type, sample) else {
+        return ColumnLayout {
+            dictionary_limit: None,
+            bloom_filter: false,
+        };
+    };
+    ColumnLayout {
+        dictionary_limit: seen.dictionary_limit(group_rows as f64),
+        bloom_filter: seen.bloom_filter(column),
+    }
+}
+
+/// What is known of a column's values.
+struct Sample {
+    values: f64,
+    /// Different ones among them.
+    distinct: f64,
+    /// Those seen once, and those seen twice.
+    once: f64,
+    twice: f64,
+    /// Bytes of one value in a dictionary.
+    width: f64,
+    /// Bits that one value takes without a dictionary, about, once compressed.
+    plain_bits: f64,
+    /// Whether none is smaller than the one before. Not asked of text.
+    ascending: bool,
+}
+
+impl Sample {
+    /// `None`: the type has no dictionary and is not looked up. Floats never go through a dictionary: it compares them as
+    /// numbers, to which -0 is 0, and their bits must come back.
+    fn of(pg_type: PgType, array: &ArrayRef) -> Option<Self> {
+        match pg_type {
+            PgType::Bool | PgType::Float4 | PgType::Float8 | PgType::Bytea | PgType::Json | PgType::Jsonb => {
+                None
+            }
+            PgType::Int2 => Some(Self::of_numbers::<Int16Type>(array, 2)),
+            PgType::Int4 => Some(Self::of_numbers::<Int32Type>(array, 4)),
+            PgType::Date => Some(Self::of_numbers::<Date32Type>(array, 4)),
+            PgType::Int8 => Some(Self::of_deltas::<Int64Type>(array)),
+            PgType::Timestamp | PgType::Timestamptz => {
+                Some(Self::of_deltas::<TimestampMicrosecondType>(array))
+            }
+            PgType::Numeric { .. } => Some(Self::of_numbers::<Decimal128Type>(array, 16)),
+            PgType::Varchar(_) | PgType::Char(_) | PgType::Text => {
+                let text = array.as_string_opt::<i32>()?;
+                let values = || text.iter().flatten().map(str::as_bytes);
+                let bytes: usize = values().map(<[u8]>::len).sum();
+                let mut seen = Self::count(values());
+                seen.width = bytes as f64 / seen.values.max(1.0) + 4.0;
+                seen.plain_bits = seen.width * 8.0 * TEXT_LEFT;
+                Some(seen)
+            }
+            PgType::Uuid => {
+                let ids = array.as_fixed_size_binary_opt()?;
+                let mut seen = Self::count(ids.iter().flatten());
+                (seen.width, seen.plain_bits) = (16.0, 128.0);
+                Some(seen)
+            }
+        }
+    }
+
+    /// Stored in full: what compression leaves is about the bytes that differ from zero, and one.
+    fn of_numbers<T: ArrowPrimitiveType<Native: Into<i128>>>(array: &ArrayRef, width: u8) -> Self {
+        let numbers = numbers::<T>(array);
+        let mut seen = Self::count(numbers.iter());
+        let bits: u32 = numbers
+            .iter()
+            .map(|number| bits_of(number.unsigned_abs()) + 8)
+            .sum();
+        seen.width = f64::from(width);
+        seen.plain_bits = f64::from(bits) / seen.values.max(1.0);
+        seen.ascending = numbers.is_sorted();
+        seen
+    }
+
+    /// Stored as differences in blocks of 32, all of a block as wide as its widest.
+    fn of_deltas<T: ArrowPrimitiveType<Native: Into<i128>>>(array: &ArrayRef) -> Self {
+        let mut seen = Self::of_numbers::<T>(array, 8);
+        let deltas: Vec<i128> = numbers::<T>(array)
+            .windows(2)
+            .map(|pair| pair.last().unwrap_or(&0) - pair.first().unwrap_or(&0))
+            .collect();
+        let block_bits = |block: &[i128]| {
+            let (least, most) = (block.iter().min(), block.iter().max());
+            let widest = most.unwrap_or(&0) - least.unwrap_or(&0);
+            f64::from(bits_of(widest.unsigned_abs())) * block.len() as f64
+        };
+        let bits: f64 = deltas.chunks(32).map(block_bits).sum();
+        seen.plain_bits = bits / seen.values.max(1.0);
+        seen
+    }
+
+    fn count<V: std::hash::Hash>(values: impl Iterator<Item = V>) -> Self {
+        let mut counts: HashMap<u64, u32> = HashMap::new();
+        let mut total = 0.0;
+        for value in values {
+            let mut hasher = DefaultHasher::new();
+            value.hash(&mut hasher);
+            *counts.entry(hasher.finish()).or_default() += 1;
+            total += 1.0;
+        }
+        let times = |wanted: u32| counts.values().filter(|count| **count == wanted).count() as f64;
+        Self {
+            values: total,
+            distinct: counts.len() as f64,
+            once: times(1),
+            twice: times(2),
+            width: 0.0,
+            plain_bits: 0.0,
+            ascending: false,
+        }
+    }
+
+    /// How many different values a row group has, about. The estimate of a population from how often its members were
+    /// seen (Chao 1984), then what a row group draws from it.
+    fn distinct_of(&self, rows: f64) -> f64 {
+        let unseen = self.once * (self.once - 1.0).max(0.0) / (2.0 * (self.twice + 1.0));
+        let all = (self.distinct + unseen).max(1.0);
+        let drawn = all * (1.0 - (-rows / all).exp());
+        drawn.max(self.distinct.min(rows))
+    }
+
+    fn dictionary_limit(&self, group_rows: f64) -> Option<usize> {
+        if self.values < 1.0 {
+            return None;
+        }
+        let distinct = self.distinct_of(group_rows);
+        let plain = self.plain_bits * group_rows;
+        let value_bits = self.plain_bits.max(8.0);
+        let numbers = distinct.log2().max(0.0).ceil() * group_rows;
+        let saved = plain - (value_bits * distinct + numbers);
+        let limit = (distinct * self.width * LIMIT_SLACK).clamp(MIN_LIMIT_BYTES, MAX_LIMIT_BYTES);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "clamped to 128 KiB and 2 MiB"
+        )]
+        let limit_bytes = limit as usize;
+        (saved > plain * WORTH_SHARE && distinct * self.width < MAX_LIMIT_BYTES).then_some(limit_bytes)
+    }
+
+    /// Wallets, tokens, hashes and ids are text or uuid. Integers are looked up when they are ids; where they ascend,
+    /// minimum and maximum say as much.
+    fn bloom_filter(&self, column: &Column) -> bool {
+        match column.pg_type {
+            PgType::Varchar(_) | PgType::Char(_) | PgType::Text => self.width <= MAX_LOOKUP_BYTES,
+            PgType::Uuid => true,
+            PgType::Int4 | PgType::Int8 => {
+                (column.name == "id" || column.name.ends_with("_id")) && !self.ascending
+            }
+            _ => false,
+        }
+    }
+}
+
+fn numbers<T: ArrowPrimitiveType<Native: Into<i128>>>(array: &ArrayRef) -> Vec<i128> {
+    let array = array.as_primitive_opt::<T>();
+    array.into_iter().flatten().flatten().map(Into::into).collect()
+}
+
+const fn bits_of(number: u128) -> u32 {
+    u128::BITS - number.leading_zeros()
+}
