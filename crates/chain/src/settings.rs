@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ChainError, Finality};
 
+mod checksum;
 mod limits;
 
 pub use limits::{BulkSettings, LogSettings, RpcSettings};
@@ -21,12 +22,13 @@ pub struct ChainSettings {
     /// The chain id the node must answer with.
     pub chain_id: u64,
     /// The Vault.
+    #[serde(deserialize_with = "checksum::address")]
     pub vault: Address,
     /// The Settlement contract; without it batches and fees cannot be read.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "checksum::optional")]
     pub settlement: Option<Address>,
     /// The fee recipient; read from the Settlement contract if absent, compared with it if present.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "checksum::optional")]
     pub fee_recipient: Option<Address>,
     /// Which views the Vault offers.
     #[serde(default)]
@@ -66,6 +68,7 @@ pub struct TokenSettings {
     /// The symbol the books use.
     pub symbol: String,
     /// The contract; zero is the native coin.
+    #[serde(deserialize_with = "checksum::address")]
     pub address: Address,
     /// Decimals, 0 to 77; 18 for the native coin.
     pub decimals: u8,
@@ -74,7 +77,7 @@ pub struct TokenSettings {
 /// A setting that cannot work, found without asking the node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingsProblem {
-    /// The key below the section, as `tokens[1].decimals`.
+    /// The key below the section, as `tokens.1.decimals`.
     pub key: String,
     /// The value (never a credential).
     pub value: String,
@@ -137,9 +140,28 @@ impl ChainSettings {
                 "set the Vault's address",
             );
         }
+        self.contract_problems(&mut refuse);
         self.limit_problems(&mut refuse);
         self.token_problems(&mut refuse);
         problems
+    }
+
+    /// One address in two places: the second is a slip of the clipboard.
+    fn contract_problems(&self, refuse: &mut impl FnMut(&str, String, &str, &str)) {
+        let vault = (self.vault != Address::ZERO).then_some(self.vault);
+        if let Some(settlement) = self.settlement {
+            if settlement == Address::ZERO {
+                let fix = "set the Settlement contract's address, or null";
+                refuse("settlement", settlement.to_string(), "is the zero address", fix);
+            } else if Some(settlement) == vault {
+                refuse(
+                    "settlement",
+                    settlement.to_string(),
+                    "is also chain.vault",
+                    "they are two contracts: set the Settlement contract's own address",
+                );
+            }
+        }
     }
 
     fn limit_problems(&self, refuse: &mut impl FnMut(&str, String, &str, &str)) {
@@ -200,7 +222,7 @@ impl ChainSettings {
 
     fn token_problems(&self, refuse: &mut impl FnMut(&str, String, &str, &str)) {
         for (index, token) in self.tokens.iter().enumerate() {
-            let key = |field: &str| format!("tokens[{index}].{field}");
+            let key = |field: &str| format!("tokens.{index}.{field}");
             let earlier = &self.tokens[..index];
             if token.symbol.is_empty() || earlier.iter().any(|other| other.symbol == token.symbol) {
                 refuse(
@@ -295,6 +317,18 @@ mod tests {
     }
 
     #[test]
+    fn one_address_for_two_contracts_is_refused_by_name() {
+        let mut broken = settings();
+        broken.settlement = Some(broken.vault);
+        let found: Vec<_> = broken
+            .problems()
+            .into_iter()
+            .map(|problem| format!("{} {}", problem.key, problem.reason))
+            .collect();
+        assert_eq!(found, ["settlement is also chain.vault"]);
+    }
+
+    #[test]
     fn every_problem_is_reported_at_once() {
         let mut broken = settings();
         broken.rpc_url = SecretString::from("ws://node");
@@ -315,9 +349,9 @@ mod tests {
                 "chain_id",
                 "rpc.parallel_requests",
                 "bulk.rungs",
-                "tokens[0].decimals",
-                "tokens[1].symbol",
-                "tokens[1].decimals"
+                "tokens.0.decimals",
+                "tokens.1.symbol",
+                "tokens.1.decimals"
             ]
         );
     }

@@ -157,7 +157,7 @@ impl ChainReader {
                 let found = self.decimals_on_chain(head, index, token).await?;
                 if found != token.decimals {
                     return Err(refused(
-                        &format!("tokens[{index}].decimals"),
+                        &format!("tokens.{index}.decimals"),
                         token.decimals,
                         format!(
                             "the contract of {} at {} has {found}",
@@ -181,7 +181,7 @@ impl ChainReader {
         let not_a_token = |reason: &str| {
             let fix = "set the token contract's address";
             refused(
-                &format!("tokens[{index}].address"),
+                &format!("tokens.{index}.address"),
                 token.address,
                 format!("{}: {reason}", token.symbol),
                 fix,

@@ -75,6 +75,8 @@ pub struct RedisSettings {
     pub connect_timeout: Duration,
     /// Limit of one command.
     pub response_timeout: Duration,
+    /// Path of the certificate (PEM) of the authority an encrypted connection trusts; `None`: the public ones.
+    pub ca_cert: Option<String>,
 }
 
 impl RedisSettings {
@@ -88,6 +90,7 @@ impl RedisSettings {
             lock_prefix: "eidos:job:lock".to_owned(),
             connect_timeout: Duration::from_secs(1),
             response_timeout: Duration::from_millis(500),
+            ca_cert: None,
         }
     }
 }
@@ -177,6 +180,14 @@ pub enum LeaseError {
     /// The URL does not parse. It is not shown: it may hold a password.
     #[error("redis.url is not a Redis URL: {0}")]
     Url(#[source] redis::RedisError),
+    /// The certificate of the authority cannot be used.
+    #[error("security.redis.ca_cert {path} cannot be used: {reason}; give the path of a readable PEM file")]
+    Authority {
+        /// Path of the file.
+        path: String,
+        /// Why.
+        reason: String,
+    },
     /// No connection at start.
     #[error(
         "cannot connect to Redis at {target}: {cause}; check redis.url and that the server accepts connections"

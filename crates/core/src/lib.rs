@@ -19,6 +19,7 @@ pub mod ident;
 pub mod lease;
 pub mod migrations;
 mod observe;
+pub mod redis_client;
 mod sections;
 pub mod slot;
 pub mod sql;

@@ -29,6 +29,7 @@ impl From<&RedisSection> for RedisSettings {
             lock_prefix: section.lock_prefix.clone(),
             connect_timeout: section.connect_timeout,
             response_timeout: section.response_timeout,
+            ca_cert: section.ca_cert.clone(),
         }
     }
 }

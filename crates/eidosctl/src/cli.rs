@@ -82,6 +82,11 @@ pub enum Command {
     Breaks(Breaks),
     /// Pauses of money-moving operations: list them, or lift one.
     Pauses(Pauses),
+    /// Print the completion script of a shell, as for: `source <(eidosctl completions bash)`.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
 }
 
 /// `migrate`
@@ -113,7 +118,7 @@ pub struct Trigger {
     /// Change nothing; report what would be done.
     #[arg(long)]
     pub dry_run: bool,
-    /// Wait for the end; exit 1 if the run fails.
+    /// Wait for the end, further attempts of a failed run included; exit 1 if the last one fails.
     #[arg(long)]
     pub wait: bool,
     /// How long to wait, such as `30m`.

@@ -19,6 +19,8 @@ pub(crate) enum Show {
     DurationMs,
     /// Text that may be long: its first line, cut.
     Brief,
+    /// An exact decimal number, without the zeros at its end.
+    Amount,
 }
 
 /// One column of a table (or line of a record): its title, the field (a JSON pointer without the first slash) and
@@ -41,31 +43,132 @@ pub(crate) fn print(
     }
 }
 
+/// What a table can do without when the terminal is too narrow, the least useful first. JSON and a single record always
+/// have everything.
+const DISPENSABLE: [&str; 12] = [
+    "DIMENSION",
+    "DIRECTION",
+    "FIRST SEEN",
+    "TRIGGER",
+    "BOOKS",
+    "CHAIN",
+    "ENABLED",
+    "LAST SLOT",
+    "LAST SEEN",
+    "STARTED",
+    "PAUSED BY",
+    "NEXT SLOT",
+];
+/// Narrower terminals are treated as this wide.
+const NARROWEST: usize = 80;
+/// Wider lines are hard to read.
+const WIDEST: usize = 200;
+
+/// The width of standard output: `COLUMNS`, else that of the terminal, from 80 to 200 columns; `None` if it is neither.
+pub(crate) fn terminal_width() -> Option<usize> {
+    let told = std::env::var("COLUMNS")
+        .ok()
+        .and_then(|columns| columns.parse().ok());
+    let of_terminal = || {
+        let (width, _height) = terminal_size::terminal_size_of(std::io::stdout())?;
+        Some(usize::from(width.0))
+    };
+    told.or_else(of_terminal)
+        .map(|width| width.clamp(NARROWEST, WIDEST))
+}
+
 /// A list as a table, with a line when it is empty and one when there is more.
 pub(crate) fn list(out: &mut dyn Write, answer: &Value, columns: &[Column], nothing: &str) -> io::Result<()> {
+    list_within(out, answer, columns, nothing, terminal_width())
+}
+
+fn list_within(
+    out: &mut dyn Write,
+    answer: &Value,
+    columns: &[Column],
+    nothing: &str,
+    width: Option<usize>,
+) -> io::Result<()> {
     let rows = items(answer);
     if rows.is_empty() {
         return writeln!(out, "{nothing}");
     }
+    let (columns, left_out) = fitting(rows, columns, width);
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Disabled)
         .set_header(columns.iter().map(|(title, ..)| *title));
+    if let Some(width) = width.and_then(|width| u16::try_from(width).ok()) {
+        // What is still too wide is broken inside its cells.
+        table
+            .set_content_arrangement(ContentArrangement::Dynamic)
+            .set_width(width);
+    }
+    let is_narrow = width.is_some_and(|width| width_of(rows, &columns) > width);
     for row in rows {
-        table.add_row(
-            columns
-                .iter()
-                .map(|(_, field, show)| field_text(row, field, *show)),
-        );
+        table.add_row(columns.iter().map(|(_, field, show)| {
+            let text = field_text(row, field, *show);
+            if is_narrow { ends_of_address(text) } else { text }
+        }));
     }
     for line in table.lines() {
         writeln!(out, "{}", line.trim_end())?;
+    }
+    if !left_out.is_empty() {
+        let titles = left_out.join(", ").to_lowercase();
+        writeln!(
+            out,
+            "... not shown for want of width: {titles} (--format json has everything)"
+        )?;
     }
     if answer.pointer("/pagination/has_next") == Some(&Value::Bool(true)) {
         writeln!(out, "... there are more; raise --limit")?;
     }
     Ok(())
+}
+
+/// The width of a table that breaks no cell: one space on either side of each.
+fn width_of(rows: &[Value], columns: &[Column]) -> usize {
+    let of_column = |(title, field, show): &Column| {
+        let cells = rows
+            .iter()
+            .map(|row| field_text(row, field, *show).chars().count());
+        cells.max().unwrap_or_default().max(title.len()) + 2
+    };
+    columns.iter().map(of_column).sum()
+}
+
+/// `0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed` as `0x5aaeb6…1beaed`; other text as it is.
+fn ends_of_address(text: String) -> String {
+    let is_address = text.len() == 42
+        && text
+            .strip_prefix("0x")
+            .is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    if is_address {
+        format!("{}…{}", &text[..8], &text[36..])
+    } else {
+        text
+    }
+}
+
+/// The columns that fit into `width`, and the titles of those that were left out.
+fn fitting(rows: &[Value], columns: &[Column], width: Option<usize>) -> (Vec<Column>, Vec<&'static str>) {
+    let (mut kept, mut left_out) = (columns.to_vec(), Vec::new());
+    let Some(width) = width else {
+        return (kept, left_out);
+    };
+    for title in DISPENSABLE {
+        if width_of(rows, &kept) <= width {
+            break;
+        }
+        let before = kept.len();
+        kept.retain(|(known, ..)| *known != title);
+        if kept.len() < before {
+            left_out.push(title);
+        }
+    }
+    (kept, left_out)
 }
 
 /// One object as lines `name: value`; fields without a value are left out.
@@ -122,6 +225,7 @@ pub(crate) fn field_text(row: &Value, field: &str, show: Show) -> String {
             |ms| humantime::format_duration(std::time::Duration::from_millis(ms)).to_string(),
         ),
         (Show::Brief, value) => brief(&plain(value)),
+        (Show::Amount, value) => without_zeros(&plain(value)).to_owned(),
         (Show::Text, value) => plain(value),
     }
 }
@@ -142,6 +246,21 @@ fn plain(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Array(values) => values.iter().map(plain).collect::<Vec<_>>().join(", "),
         other => other.to_string(),
+    }
+}
+
+/// `12.500000` as `12.5`, `3.000` as `3`. What is no decimal number stays as it is.
+fn without_zeros(text: &str) -> &str {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let is_decimal = digits.split_once('.').is_some_and(|(whole, fraction)| {
+        [whole, fraction]
+            .iter()
+            .all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
+    });
+    if is_decimal {
+        text.trim_end_matches('0').trim_end_matches('.')
+    } else {
+        text
     }
 }
 
@@ -187,6 +306,54 @@ mod tests {
         );
         assert_eq!(lines[2], ["x", "2026-01-01T00:00:01Z", "-", "no", "first…"]);
         assert!(text.ends_with("raise --limit\n"), "{text}");
+    }
+
+    #[test]
+    fn a_table_fits_80_to_200_columns_and_says_what_it_leaves_out() {
+        let row = |token: &str| {
+            json!({
+                "id": "0199f5a0-0000-7000-8000-000000000001", "severity": "critical", "direction": "shortfall",
+                "wallet": "0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed", "token": token, "diff": "-100.500000000000000000",
+                "first": "2026-01-01T00:00:00Z", "books": "123456789.000000000000000000", "cause": "no price",
+            })
+        };
+        let columns: &[Column] = &[
+            ("BREAK", "id", Show::Text),
+            ("SEVERITY", "severity", Show::Text),
+            ("DIRECTION", "direction", Show::Text),
+            ("WALLET", "wallet", Show::Text),
+            ("TOKEN", "token", Show::Text),
+            ("BOOKS", "books", Show::Amount),
+            ("DIFFERENCE", "diff", Show::Amount),
+            ("FIRST SEEN", "first", Show::Instant),
+            ("CAUSE", "cause", Show::Text),
+        ];
+        let answer = json!([row("USDC"), row("WBTC")]);
+        for width in [80, 100, 120, 160, 200] {
+            let mut out = Vec::new();
+            list_within(&mut out, &answer, columns, "none", Some(width)).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            for line in text.lines() {
+                assert!(line.chars().count() <= width, "{width}: {line}\n{text}");
+            }
+            assert!(text.contains("-100.5") && !text.contains("-100.50"), "{text}");
+            assert_eq!(text.contains("not shown"), width < 200, "{width}: {text}");
+        }
+    }
+
+    #[test]
+    fn amounts_have_no_zeros_at_their_end() {
+        for (text, shown) in [
+            ("12.500000000000000000", "12.5"),
+            ("-3.000", "-3"),
+            ("0.000000000000000000", "0"),
+            ("100", "100"),
+            ("1e10", "1e10"),
+            ("1.2.0", "1.2.0"),
+            ("-", "-"),
+        ] {
+            assert_eq!(without_zeros(text), shown);
+        }
     }
 
     #[test]

@@ -17,6 +17,8 @@ use crate::{ServiceDefinition, tables};
 
 /// Another run holds the lease (`EX_TEMPFAIL`): the same command may succeed later.
 const EXIT_BUSY: u8 = 75;
+/// A mistake on the command line: clap's own code for usage.
+const EXIT_USAGE: u8 = 2;
 /// How often progress is shown in the foreground.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// How long threads that do not end may hold the process back.
@@ -42,6 +44,9 @@ pub fn main<S: ServiceSettings>(definition: ServiceDefinition<S>) -> ExitCode {
             return ExitCode::from(u8::try_from(shown.exit_code()).unwrap_or(1));
         }
     };
+    if let Action::Completions(shell) = arguments.action {
+        return completions(&definition, shell);
+    }
     let settings = match load::<S>(&arguments) {
         Ok(settings) => Arc::new(settings),
         Err(errors) => {
@@ -60,6 +65,21 @@ pub fn main<S: ServiceSettings>(definition: ServiceDefinition<S>) -> ExitCode {
     // A run that cannot be stopped sits in a thread: it must not keep the process.
     runtime.shutdown_timeout(RUNTIME_CLOSE);
     code
+}
+
+fn completions<S: ServiceSettings>(
+    definition: &ServiceDefinition<S>,
+    shell: clap_complete::Shell,
+) -> ExitCode {
+    let mut command = cli::command(
+        definition.name,
+        definition.about,
+        env!("CARGO_PKG_VERSION"),
+        definition.commands,
+    );
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command, definition.name, &mut script);
+    say(&String::from_utf8_lossy(&script))
 }
 
 fn load<S: ServiceSettings>(arguments: &Arguments) -> Result<Effective<S>, eidos_settings::SettingsErrors> {
@@ -92,7 +112,8 @@ async fn act<S: ServiceSettings>(
         Action::Serve => serve(service).await,
         Action::Run(args) => run(&service, args).await,
         Action::Jobs => say(&tables::jobs(&service)),
-        Action::CheckConfig => ExitCode::SUCCESS,
+        // Answered before the settings were needed.
+        Action::CheckConfig | Action::Completions(_) => ExitCode::SUCCESS,
     }
 }
 
@@ -119,6 +140,7 @@ fn start_telemetry(
 }
 
 async fn serve(service: Service) -> ExitCode {
+    crate::terminal::render_for_any();
     let started = async {
         let metrics = eidos_telemetry::install_metrics()?;
         let signals = Signals::listen()?;
@@ -158,10 +180,17 @@ async fn run(service: &Service, args: RunArgs) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return fail(&error),
     };
+    let params = match service.understood(&args.job, args.params, &args.typed) {
+        Ok(params) => params,
+        Err(error) => {
+            complain(&error.to_string());
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
     let request = RunRequest {
         job: args.job,
-        slot: args.slot.map(eidos_types::Slot::at),
-        params: args.params,
+        slot: args.slot,
+        params,
         dry_run: args.dry_run,
         requested_by: Some(operating_user()),
     };
@@ -208,10 +237,9 @@ async fn run(service: &Service, args: RunArgs) -> ExitCode {
             ));
             ExitCode::from(EXIT_BUSY)
         }
-        // A mistake on the command line: clap's own code for usage.
         Err(error) if error.is::<BadRunRequest>() => {
             complain(&error.to_string());
-            ExitCode::from(2)
+            ExitCode::from(EXIT_USAGE)
         }
         Err(error) => fail(&error),
     }

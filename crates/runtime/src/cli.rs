@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use chrono::{DateTime, Utc};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use eidos_types::{Instant, Slot};
 use serde_json::{Map, Value};
 
 use crate::JobCommand;
@@ -19,16 +19,20 @@ pub(crate) enum Action {
     CheckConfig,
     /// List the jobs.
     Jobs,
+    /// Print what a shell needs to complete this command line.
+    Completions(clap_complete::Shell),
 }
 
 /// Arguments of `run`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RunArgs {
     pub(crate) job: String,
-    pub(crate) slot: Option<DateTime<Utc>>,
+    pub(crate) slot: Option<Slot>,
     pub(crate) dry_run: bool,
     pub(crate) format: Format,
     pub(crate) params: Value,
+    /// Those parameters whose text was read as JSON, as they were typed.
+    pub(crate) typed: Vec<(String, String)>,
 }
 
 /// How `run` prints the report.
@@ -72,6 +76,15 @@ pub(crate) fn command(
             Command::new("check-config").about("Show the effective settings and where each comes from"),
         )
         .subcommand(Command::new("jobs").about("List the jobs with their schedule and limits"))
+        .subcommand(
+            Command::new("completions")
+                .about("Print the completion script of a shell, as for: source <(… completions bash)")
+                .arg(
+                    Arg::new("shell")
+                        .required(true)
+                        .value_parser(value_parser!(clap_complete::Shell)),
+                ),
+        )
         .subcommands(commands.iter().map(job_command))
 }
 
@@ -120,8 +133,8 @@ fn run_options(command: Command) -> Command {
             Arg::new("slot")
                 .long("slot")
                 .value_name("TIME")
-                .value_parser(value_parser!(DateTime<Utc>))
-                .help("The scheduled instant to work for (RFC 3339); now unless told"),
+                .value_parser(value_parser!(Instant))
+                .help("The scheduled instant to work for (RFC 3339 or epoch milliseconds); now unless told"),
         )
         .arg(
             Arg::new("format")
@@ -160,6 +173,12 @@ pub(crate) fn parse(
         ),
         Some(("check-config", _)) => Action::CheckConfig,
         Some(("jobs", _)) => Action::Jobs,
+        Some(("completions", matches)) => Action::Completions(
+            matches
+                .get_one("shell")
+                .copied()
+                .unwrap_or(clap_complete::Shell::Bash),
+        ),
         Some((name, matches)) if name != "serve" => Action::Run(
             run_args(matches, commands.iter().find(|command| command.name == name))
                 .map_err(|problem| for_errors.error(clap::error::ErrorKind::InvalidValue, problem))?,
@@ -208,7 +227,7 @@ fn own_flags_first(
 /// What was asked for by `run`, or by a command of the service.
 fn run_args(matches: &ArgMatches, command: Option<&JobCommand>) -> Result<RunArgs, String> {
     let flags: Vec<&String> = matches.get_many("params").into_iter().flatten().collect();
-    let params = params(&flags)?;
+    let (params, typed) = params(&flags)?;
     for required in command.map_or(&[][..], |command| command.required) {
         if params.get(required).is_none() {
             return Err(format!("--{required} is missing: write --{required} VALUE"));
@@ -216,41 +235,51 @@ fn run_args(matches: &ArgMatches, command: Option<&JobCommand>) -> Result<RunArg
     }
     Ok(RunArgs {
         job: matches.get_one::<String>("job").cloned().unwrap_or_default(),
-        slot: matches.get_one("slot").copied(),
+        slot: matches.get_one("slot").copied().map(Instant::slot),
         dry_run: command.map_or_else(|| matches.get_flag("dry-run"), |command| command.dry_run),
         format: matches.get_one("format").copied().unwrap_or(Format::Table),
         params,
+        typed,
     })
 }
 
 /// `--full --batch-size=50 --token USDC` as `{"full": true, "batch_size": 50, "token": "USDC"}`.
-fn params(flags: &[&String]) -> Result<Value, String> {
-    let mut object = Map::new();
+fn params(flags: &[&String]) -> Result<(Value, Vec<(String, String)>), String> {
+    let (mut object, mut typed) = (Map::new(), Vec::new());
     let mut flags = flags.iter().peekable();
     while let Some(flag) = flags.next() {
         let body = flag
             .strip_prefix("--")
             .filter(|body| !body.is_empty())
             .ok_or_else(|| format!("'{flag}' is not a parameter: write --key, --key=value or --key value"))?;
-        let read = |text: &str| {
-            serde_json::from_str(text).unwrap_or_else(|_plain_text| Value::String(text.to_owned()))
+        let (key, text) = match body.split_once('=') {
+            Some((key, text)) => (key, Some(text)),
+            None => (
+                body,
+                flags
+                    .next_if(|next| !next.starts_with("--"))
+                    .map(|text| text.as_str()),
+            ),
         };
-        let (key, value) = match body.split_once('=') {
-            Some((key, text)) => (key, read(text)),
-            None => match flags.next_if(|next| !next.starts_with("--")) {
-                Some(text) => (body, read(text)),
-                None => (body, Value::Bool(true)),
+        let name = key.replace('-', "_");
+        let value = match text {
+            None => Value::Bool(true),
+            Some(text) => match serde_json::from_str(text) {
+                Ok(value) => {
+                    typed.push((name.clone(), text.to_owned()));
+                    value
+                }
+                Err(_plain_text) => Value::from(text),
             },
         };
-        if object.insert(key.replace('-', "_"), value).is_some() {
+        if object.insert(name, value).is_some() {
             return Err(format!("--{key} is given twice"));
         }
     }
-    Ok(if object.is_empty() {
-        Value::Null
-    } else {
-        Value::Object(object)
-    })
+    if object.is_empty() {
+        return Ok((Value::Null, typed));
+    }
+    Ok((Value::Object(object), typed))
 }
 
 #[cfg(test)]
@@ -312,7 +341,7 @@ mod tests {
         let args = run("svc run --format=json reconciliation");
         assert_eq!((args.job.as_str(), args.params), ("reconciliation", Value::Null));
         let args = run("svc run reconciliation --slot 2026-01-01T10:00:00Z --full");
-        assert_eq!(args.slot.unwrap().to_rfc3339(), "2026-01-01T10:00:00+00:00");
+        assert_eq!(args.slot.unwrap().to_string(), "2026-01-01T10:00:00Z");
     }
 
     #[test]
@@ -329,6 +358,25 @@ mod tests {
     }
 
     #[test]
+    fn every_shell_gets_a_script_that_knows_the_commands() {
+        for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+            let Action::Completions(shell) = parsed(&format!("svc completions {shell}")).unwrap().action
+            else {
+                panic!("{shell}");
+            };
+            let mut script = Vec::new();
+            let mut command = command("test-svc", "test", "0", COMMANDS);
+            clap_complete::generate(shell, &mut command, "test-svc", &mut script);
+            let script = String::from_utf8(script).unwrap();
+            assert!(
+                script.contains("check-config") && script.contains("apply"),
+                "{shell}: {script}"
+            );
+        }
+        assert!(parsed("svc completions").is_err());
+    }
+
+    #[test]
     fn mistakes_are_refused() {
         for line in [
             "svc run",
@@ -337,6 +385,7 @@ mod tests {
             "svc run a b",
             "svc run a --full --full",
             "svc run a --slot noon",
+            "svc run a --slot 1767261600",
             "svc start",
         ] {
             assert!(parsed(line).is_err(), "{line}");

@@ -22,6 +22,8 @@ pub struct ServiceDefinition<S: ServiceSettings> {
     /// Further HTTP routes below `/v1`. The runtime authenticates them: `GET` needs the role viewer, everything else
     /// operator; handlers find the [`crate::Caller`] in the request's extensions.
     pub routes: Option<fn(&ServiceDeps<S>) -> Router>,
+    /// The description of `routes`: an `OpenAPI` document with `paths` and `components.schemas`, as JSON text.
+    pub openapi: Option<&'static str>,
     /// Names for runs that people start by hand, such as `plan` for a dry run.
     pub commands: &'static [JobCommand],
 }

@@ -8,10 +8,11 @@ use eidos_core::execution::Trigger;
 use eidos_types::{ExecutionId, Slot};
 use serde_json::Value;
 
-use crate::CancelReason;
+use crate::registry::RegisteredJob;
 use crate::schedule::has_come;
 use crate::service::Service;
 use crate::work::{Again, Ticked, Work, only};
+use crate::{CancelReason, params};
 
 /// What to run.
 #[derive(Debug, Clone, Default)]
@@ -69,14 +70,7 @@ impl Service {
     /// # Errors
     /// [`BadRunRequest`] before anything is written; otherwise what the database or Redis said.
     pub async fn run_job(&self, request: RunRequest) -> anyhow::Result<Foreground> {
-        let job = Arc::clone(self.registry.get(&request.job).ok_or_else(|| {
-            let known: Vec<&str> = self.registry.iter().map(|job| job.name.as_str()).collect();
-            BadRunRequest(format!(
-                "there is no job '{}'; this service has: {}",
-                request.job,
-                known.join(", ")
-            ))
-        })?);
+        let job = Arc::clone(self.job(&request.job)?);
         job.entry
             .check_params(&request.params)
             .map_err(|problem| BadRunRequest(format!("parameters of {}: {problem}", request.job)))?;
@@ -110,6 +104,31 @@ impl Service {
                 },
             }),
         }
+    }
+
+    /// The parameters of a command line as the job understands them; `typed` are those that were read as JSON.
+    ///
+    /// # Errors
+    /// [`BadRunRequest`], with what the job says.
+    pub(crate) fn understood(
+        &self,
+        job: &str,
+        params: Value,
+        typed: &[(String, String)],
+    ) -> Result<Value, BadRunRequest> {
+        let entry = &self.job(job)?.entry;
+        params::understood(params, typed, |params| entry.check_params(params))
+            .map_err(|problem| BadRunRequest(format!("parameters of {job}: {problem}")))
+    }
+
+    fn job(&self, name: &str) -> Result<&Arc<RegisteredJob>, BadRunRequest> {
+        self.registry.get(name).ok_or_else(|| {
+            let known: Vec<&str> = self.registry.iter().map(|job| job.name.as_str()).collect();
+            BadRunRequest(format!(
+                "there is no job '{name}'; this service has: {}",
+                known.join(", ")
+            ))
+        })
     }
 
     /// Asks whatever runs in the foreground to stop.

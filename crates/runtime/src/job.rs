@@ -69,6 +69,33 @@ pub(crate) struct RunReport {
     pub(crate) rendered: String,
 }
 
+/// Beside the keys of a stored report: what the job printed. A later release, or another service, need not know the
+/// report's type to show it.
+const RENDERED: &str = "_rendered";
+/// Longer texts are not stored, bytes: the report itself has everything.
+const MAX_RENDERED_BYTES: usize = 256 * 1024;
+
+impl RunReport {
+    /// The report as it is stored with the execution.
+    pub(crate) fn stored(&self) -> Value {
+        let mut json = self.json.clone();
+        if let Value::Object(keys) = &mut json
+            && self.rendered.len() <= MAX_RENDERED_BYTES
+        {
+            keys.insert(RENDERED.to_owned(), Value::String(self.rendered.clone()));
+        }
+        json
+    }
+}
+
+/// Takes what the job printed out of a stored report.
+pub(crate) fn take_rendered(stored: &mut Value) -> Option<String> {
+    match stored.as_object_mut()?.remove(RENDERED)? {
+        Value::String(text) => Some(text),
+        _ => None,
+    }
+}
+
 /// A job of any type, ready to be scheduled.
 #[derive(Clone)]
 pub struct JobEntry {

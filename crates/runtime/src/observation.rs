@@ -11,6 +11,7 @@ use eidos_types::{JobName, SharedClock};
 use serde::de::DeserializeOwned;
 
 use crate::error::chain;
+use crate::job::take_rendered;
 use crate::registry::Registry;
 use crate::{JobError, observe};
 
@@ -45,7 +46,8 @@ impl Observation<'_> {
     /// When the database does not answer.
     pub async fn last_report<T: DeserializeOwned>(&self) -> Result<Option<T>, JobError> {
         let report = execution::last_report(self.db.read(), self.job).await?;
-        Ok(report.and_then(|report| {
+        Ok(report.and_then(|mut report| {
+            take_rendered(&mut report);
             T::deserialize(report)
                 .inspect_err(
                     |error| tracing::debug!(job = %self.job, %error, "the last report has another shape"),

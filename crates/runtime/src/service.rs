@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use axum::Router;
 use eidos_core::lease::LeaseClient;
 use eidos_core::{db, migrations, state};
 use eidos_settings::{Effective, ServiceSettings, SourceName, SuiteSettings};
@@ -24,7 +23,7 @@ use crate::definition::answers;
 use crate::dispatcher::Dispatcher;
 use crate::grpc::{self, JobsGrpc};
 use crate::health::Severity;
-use crate::http::{HttpState, router};
+use crate::http::{HttpState, Limits, ServiceRoutes, router};
 use crate::registry::Registry;
 use crate::runner::Runner;
 use crate::running::Running;
@@ -33,12 +32,15 @@ use crate::{CancelReason, HealthRegistry, ServiceDefinition, ServiceDeps, observ
 /// How long the servers may take to finish their last answers.
 const SERVERS_CLOSE: Duration = Duration::from_secs(5);
 
+/// A connection of HTTP ends after this long, so that clients find the other replicas again.
+const CONNECTION_MAX_AGE: Duration = Duration::from_mins(10);
+
 /// A service whose dependencies answered and whose jobs are built. Nothing runs yet.
 pub struct Service {
     pub(crate) suite: SuiteSettings,
     pub(crate) runner: Runner,
     pub(crate) registry: Arc<Registry>,
-    routes: Option<Router>,
+    routes: ServiceRoutes,
     metrics: Option<MetricsHandle>,
 }
 
@@ -107,7 +109,10 @@ impl Service {
             stopping: CancellationToken::new(),
             running: Running::default(),
         };
-        let routes = definition.routes.map(|routes| routes(&deps));
+        let routes = ServiceRoutes {
+            router: definition.routes.map(|routes| routes(&deps)),
+            document: definition.openapi,
+        };
         Ok(Self {
             suite,
             runner,
@@ -128,7 +133,7 @@ impl Service {
     ///
     /// # Errors
     /// A port that is taken, or a database that went away.
-    pub async fn serve(self) -> anyhow::Result<Serving> {
+    pub async fn serve(mut self) -> anyhow::Result<Serving> {
         let section = &self.suite.service;
         let http = bind("service.http_port", &section.http_host, section.http_port).await?;
         let grpc = bind("service.grpc_port", &section.grpc_host, section.grpc_port).await?;
@@ -137,6 +142,7 @@ impl Service {
         observe::load_at_start(&self.registry, &self.runner.jobs_db, &*self.runner.clock).await?;
 
         let wake = Arc::new(Notify::new());
+        let routes = std::mem::take(&mut self.routes);
         let api = Api {
             registry: Arc::clone(&self.registry),
             db: self.runner.jobs_db.clone(),
@@ -144,7 +150,7 @@ impl Service {
             running: self.runner.running.clone(),
             wake: Arc::clone(&wake),
         };
-        let servers = self.start_servers(api, http, grpc);
+        let servers = self.start_servers(api, routes, http, grpc);
         let tasks = TaskTracker::new();
         let observed = observation::repeat(
             Arc::clone(&self.registry),
@@ -186,7 +192,13 @@ impl Service {
         Ok(())
     }
 
-    fn start_servers(&self, api: Api, http: TcpListener, grpc: TcpListener) -> Servers {
+    fn start_servers(
+        &self,
+        api: Api,
+        routes: ServiceRoutes,
+        http: TcpListener,
+        grpc: TcpListener,
+    ) -> Servers {
         let auth = Arc::new(Authenticator::new(&self.suite.auth));
         let stop = CancellationToken::new();
         let state = HttpState {
@@ -195,11 +207,16 @@ impl Service {
             health: self.runner.health.clone(),
             metrics: self.metrics.clone(),
         };
-        let routes = router(state, self.routes.clone(), self.suite.service.api_docs_exposed());
+        let routes = router(state, routes, self.suite.service.api_docs_exposed());
+        let limits = Limits {
+            connections: self.suite.service.http_max_connections as usize,
+            head_timeout: self.suite.service.http_idle_timeout,
+            max_age: CONNECTION_MAX_AGE,
+        };
         let http_stop = stop.clone();
         let http = tokio::spawn(async move {
-            let shutdown = http_stop.cancelled_owned();
-            Ok(axum::serve(http, routes).with_graceful_shutdown(shutdown).await?)
+            crate::http::serve(http, routes, limits, http_stop).await;
+            Ok(())
         });
         let (health, suite, grpc_stop) = (self.runner.health.clone(), self.suite.clone(), stop.clone());
         let grpc = tokio::spawn(async move {

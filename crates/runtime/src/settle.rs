@@ -12,6 +12,7 @@ use eidos_telemetry::metric;
 use eidos_types::Slot;
 
 use crate::error::chain;
+use crate::job::RunReport;
 use crate::observe;
 use crate::progress::Progress;
 use crate::registry::RegisteredJob;
@@ -37,12 +38,12 @@ impl Runner {
     ) {
         let outcome = match &ended.outcome {
             Ok(report) => Outcome::Success {
-                report: report.json.clone(),
+                report: report.stored(),
             },
             Err(failure) => Outcome::Failed {
                 kind: failure.kind,
                 message: failure.message.clone(),
-                report: failure.report.as_ref().map(|report| report.json.clone()),
+                report: failure.report.as_ref().map(RunReport::stored),
             },
         };
         let replaced = self.finish(job, opened, &outcome, progress).await;

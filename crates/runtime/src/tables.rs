@@ -34,7 +34,7 @@ pub(crate) fn jobs(service: &Service) -> String {
             section.pool.clone(),
         ]);
     }
-    table.to_string()
+    crate::terminal::fit(&mut table).to_string()
 }
 
 /// `1200 of 5000 (24 %)`.

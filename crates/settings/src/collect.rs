@@ -1,8 +1,11 @@
 //! All errors of a tree in one go.
 //!
-//! Serde stops at the first error. So: read; on an error note its path, put the default there (or remove the key,
-//! or the entry that cannot be without it), and read again. Every round removes one mistake, so the number of
-//! rounds is bounded by the number of values.
+//! Serde stops at the first error. So: read; on an error note its path, put the default there (or a value that fits the
+//! type, or remove the key, or the entry that cannot be without it), and read again. Every round removes one mistake,
+//! so the number of rounds is bounded by the number of values. What was replaced is marked: nothing that follows from
+//! it is reported, everything else is.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
@@ -22,6 +25,7 @@ pub(crate) fn collect<T: DeserializeOwned>(
     prefix: &str,
     problems: &mut Problems,
 ) -> Option<T> {
+    let mut stood_in = BTreeSet::new();
     for _ in 0..MAX_ROUNDS {
         let error = match serde_path_to_error::deserialize::<_, T>(&*tree) {
             Ok(value) => return Some(value),
@@ -29,7 +33,16 @@ pub(crate) fn collect<T: DeserializeOwned>(
         };
         let path = steps(error.path());
         report(tree, &path, error.inner(), prefix, problems);
-        if !repair(tree, defaults, &path, error.inner(), prefix, problems) {
+        let repaired = repair(
+            tree,
+            defaults,
+            &path,
+            error.inner(),
+            prefix,
+            problems,
+            &mut stood_in,
+        );
+        if !repaired {
             return None;
         }
     }
@@ -98,7 +111,7 @@ fn report(tree: &Tree, path: &[String], error: &ReadError, prefix: &str, problem
     };
     // Free text of an error may repeat the value.
     let reason = match error {
-        ReadError::Other(_) if secret::is_secret_key(&key) => "cannot be used".to_owned(),
+        ReadError::Other(_) if secret::may_hold_secret(&key) => "cannot be used".to_owned(),
         _ => reason,
     };
     let value = match error {
@@ -124,7 +137,11 @@ fn shown_node(key: &str, node: &Node) -> Option<String> {
         Node::Text(text) => text.clone(),
         Node::Null | Node::List(_) | Node::Table(_) => return None,
     };
-    Some(secret::shown(key, &text))
+    Some(if secret::may_hold_secret(key) {
+        secret::MASK.to_owned()
+    } else {
+        secret::shown(key, &text)
+    })
 }
 
 fn nearest_key(path: &[String], known: &[String]) -> Option<String> {
@@ -158,22 +175,33 @@ fn repair(
     error: &ReadError,
     prefix: &str,
     problems: &mut Problems,
+    stood_in: &mut BTreeSet<(String, String)>,
 ) -> bool {
     if let ReadError::UnknownKey { .. } = error {
         return tree.remove(path);
     }
     let mut path = path.to_vec();
     if let ReadError::MissingKey { name } = error {
-        problems.mark_replaced(&key_of(
-            prefix,
-            &[path.as_slice(), &[(*name).to_owned()]].concat(),
-        ));
-        if let Some(default) = defaults.at(&path).and_then(|parent| parent.child(name)).cloned()
-            && let Some(entries) = tree.at_mut(&path).and_then(Tree::table_mut)
-        {
-            entries.insert((*name).to_owned(), default);
+        let missing = [path.as_slice(), &[(*name).to_owned()]].concat();
+        problems.mark_replaced(&key_of(prefix, &missing));
+        let default = defaults.at(&missing).cloned();
+        // Without a default, the next round says which type is expected.
+        let value = default.or_else(|| {
+            let first = stood_in.insert((key_of(prefix, &missing), "nothing".to_owned()));
+            first.then(|| Tree::new(Node::Null, Origin::Default))
+        });
+        if let (Some(value), Some(entries)) = (value, tree.at_mut(&path).and_then(Tree::table_mut)) {
+            entries.insert((*name).to_owned(), value);
             return true;
         }
+    }
+    if let (None, Some(node)) = (defaults.at(&path), stand_in(error))
+        && let Some(current) = tree.at_mut(&path)
+        && stood_in.insert((key_of(prefix, &path), error.to_string()))
+    {
+        problems.mark_replaced(&key_of(prefix, &path));
+        current.node = node;
+        return true;
     }
     while !path.is_empty() {
         problems.mark_replaced(&key_of(prefix, &path));
@@ -183,7 +211,7 @@ fn repair(
             *current = default.clone();
             return true;
         }
-        if tree.remove(&path) {
+        if take_out(tree, &path, prefix, problems) {
             return true;
         }
         path.pop();
@@ -192,4 +220,37 @@ fn repair(
     let changed = tree.node != defaults.node;
     tree.clone_from(defaults);
     changed
+}
+
+/// A value of the type that was expected, for a key that has no default: with it, what stands beside the key can be
+/// read and checked.
+fn stand_in(error: &ReadError) -> Option<Node> {
+    match error {
+        ReadError::UnknownWord { known } => Some(Node::Text(known.first()?.clone())),
+        ReadError::WrongType { expected, .. } | ReadError::OutOfRange { expected } => {
+            Some(match expected.as_str() {
+                "true or false" => Node::Bool(false),
+                "a list" => Node::List(Vec::new()),
+                "a table of keys" => Node::Table(BTreeMap::new()),
+                number if number.contains("number") => Node::Int(0),
+                _ => Node::Text(String::new()),
+            })
+        }
+        _ => None,
+    }
+}
+
+/// Removes a key, or an entry of a list, whose followers then keep the numbers they were written with.
+fn take_out(tree: &mut Tree, path: &[String], prefix: &str, problems: &mut Problems) -> bool {
+    let Some((last, parents)) = path.split_last() else {
+        return false;
+    };
+    let is_list = tree
+        .at(parents)
+        .is_some_and(|parent| matches!(parent.node, Node::List(_)));
+    let removed = tree.remove(path);
+    if let (true, true, Ok(index)) = (removed, is_list, last.parse()) {
+        problems.mark_taken_out(&key_of(prefix, parents), index);
+    }
+    removed
 }

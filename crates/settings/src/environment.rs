@@ -4,6 +4,8 @@
 //! `EIDOS__JOBS__CLEANUP_ORDERS__TIMEOUT` is `jobs.cleanup-orders.timeout`. A number is an index of a list
 //! (`EIDOS__AUTH__TOKENS__0__TOKEN`). Lists are JSON or words between commas, tables are JSON objects.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::problem::Problems;
 use crate::tree::{Node, Origin, Tree};
 
@@ -27,6 +29,7 @@ pub(crate) fn overlay(variables: &[(String, String)], merged: &Tree, problems: &
     }
     // Shorter paths first: a table given whole is refined by its keys, whatever order the environment has.
     named.sort_by(|left, right| (left.1.len(), left.0).cmp(&(right.1.len(), right.0)));
+    refuse_repeated(&named, problems);
     let mut overlay = Tree::empty_table();
     for (name, steps, value) in named {
         let origin = Origin::Environment {
@@ -36,6 +39,29 @@ pub(crate) fn overlay(variables: &[(String, String)], merged: &Tree, problems: &
         set(&mut overlay, Some(merged), &steps, value);
     }
     overlay
+}
+
+/// Two spellings of one key: which of them counts would be decided by the alphabet.
+fn refuse_repeated(named: &[(&str, Vec<&str>, &str)], problems: &mut Problems) {
+    let mut names: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    for (name, steps, _) in named {
+        names.entry(normal(&steps.join("."))).or_default().insert(name);
+    }
+    for (key, names) in names.iter().filter(|(_, names)| names.len() > 1) {
+        problems.add(
+            key.as_str(),
+            format!(
+                "is set by more than one variable: {}",
+                names.iter().copied().collect::<Vec<_>>().join(", ")
+            ),
+            "keep one of them",
+        );
+    }
+}
+
+/// A key whatever its case, with `_` for hyphens.
+fn normal(key: &str) -> String {
+    key.to_ascii_lowercase().replace('-', "_")
 }
 
 fn strip_prefix(name: &str) -> Option<&str> {
@@ -89,7 +115,6 @@ fn set(overlay: &mut Tree, lower: Option<&Tree>, steps: &[&str], value: Tree) {
 
 /// The known key a step stands for; an unknown one as it would be written in a file.
 fn spelled<'a>(step: &str, lower: Option<&'a Tree>, siblings: impl Iterator<Item = &'a String>) -> String {
-    let normal = |key: &str| key.to_ascii_lowercase().replace('-', "_");
     let wanted = normal(step);
     let known: Vec<&String> = lower
         .and_then(Tree::table)

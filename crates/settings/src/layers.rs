@@ -1,11 +1,10 @@
 //! Merging: `config` does it, with the origin of each value carried along.
 
-use std::collections::BTreeMap;
-
 use config::{Config, ConfigError, Map, Source, Value, ValueKind};
 
 use crate::problem::{Problem, Problems};
 use crate::tree::{Node, Origin, Tree};
+use crate::yaml;
 
 /// One layer, as the `config` crate takes it.
 #[derive(Debug, Clone)]
@@ -43,33 +42,46 @@ pub(crate) fn merge(layers: &[&Tree]) -> Tree {
 
 /// Parses the YAML of a layer. An empty text is an empty layer.
 pub(crate) fn parse_yaml(text: &str, origin: &Origin, name: &str, problems: &mut Problems) -> Tree {
-    match serde_norway::from_str::<serde_norway::Value>(text) {
-        Ok(serde_norway::Value::Null) => Tree::empty_table(),
-        Ok(value) => {
-            let tree = Tree::from_yaml(value, origin);
-            if tree.table().is_some() {
-                return tree;
-            }
-            problems.add(
-                name,
-                format!("should be a table of sections, not {}", tree.node.kind()),
-                "see docs/configuration.md",
-            );
-            Tree::empty_table()
-        }
+    let read = match yaml::read_yaml(text, origin) {
+        Ok(read) => read,
         Err(error) => {
             // Only the place is said: the parser's message may quote what stands there.
             let place = error.location().map_or_else(String::new, |at| {
                 format!(" at line {}, column {}", at.line(), at.column())
             });
-            let what = if error.to_string().contains("duplicate") {
-                "has a key twice"
-            } else {
-                "is not valid YAML"
-            };
-            problems.add(name, format!("{what}{place}"), "correct the file");
+            problems.add(name, format!("is not valid YAML{place}"), "correct the file");
+            return Tree::empty_table();
+        }
+    };
+    if !read.repeated.is_empty() {
+        let lines = yaml::lines_of_keys(text);
+        for key in &read.repeated {
+            let lines = lines.get(key).map(Vec::as_slice).unwrap_or_default();
+            problems.repeated(key, origin, &on_lines(lines));
+        }
+    }
+    match &read.tree.node {
+        Node::Null => Tree::empty_table(),
+        Node::Table(_) => read.tree,
+        other => {
+            problems.add(
+                name,
+                format!("should be a table of sections, not {}", other.kind()),
+                "see docs/configuration.md",
+            );
             Tree::empty_table()
         }
+    }
+}
+
+/// ", on lines 3 and 7".
+fn on_lines(lines: &[usize]) -> String {
+    let mut lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
+    lines.dedup();
+    match lines.split_last() {
+        Some((last, [])) => format!(", on line {last}"),
+        Some((last, others)) => format!(", on lines {} and {last}", others.join(", ")),
+        None => String::new(),
     }
 }
 
@@ -95,8 +107,8 @@ pub(crate) fn fit(tree: &mut Tree, defaults: &Tree, key: &str, problems: &mut Pr
         };
         if let Node::Text(text) = &entry.node {
             let parsed = match &default.node {
-                Node::List(_) => list_of(text, &entry.origin),
-                Node::Table(_) => table_of(text, &entry.origin),
+                Node::List(_) => list_of(text, &entry.origin, &path, problems),
+                Node::Table(_) => table_of(text, &entry.origin, &path, problems),
                 _ => continue,
             };
             match parsed {
@@ -120,21 +132,16 @@ pub(crate) fn fit(tree: &mut Tree, defaults: &Tree, key: &str, problems: &mut Pr
     }
 }
 
-fn list_of(text: &str, origin: &Origin) -> Result<Node, String> {
+fn list_of(text: &str, origin: &Origin, path: &str, problems: &mut Problems) -> Result<Node, String> {
     let text = text.trim();
     if text.starts_with('[') {
-        let items: Vec<serde_json::Value> = serde_json::from_str(text).map_err(|error| {
-            format!(
-                "should be a JSON list or words between commas (column {})",
-                error.column()
-            )
-        })?;
-        return Ok(Node::List(
-            items
-                .into_iter()
-                .map(|item| Tree::from_json(item, origin))
-                .collect(),
-        ));
+        return json_of(
+            text,
+            origin,
+            path,
+            "a JSON list or words between commas",
+            problems,
+        );
     }
     let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
     Ok(Node::List(
@@ -144,18 +151,25 @@ fn list_of(text: &str, origin: &Origin) -> Result<Node, String> {
     ))
 }
 
-fn table_of(text: &str, origin: &Origin) -> Result<Node, String> {
-    let entries: BTreeMap<String, serde_json::Value> =
-        serde_json::from_str(text.trim()).map_err(|error| {
-            format!(
-                "should be a table of keys, or a JSON object of them (column {})",
-                error.column()
-            )
-        })?;
-    Ok(Node::Table(
-        entries
-            .into_iter()
-            .map(|(key, value)| (key, Tree::from_json(value, origin)))
-            .collect(),
-    ))
+fn table_of(text: &str, origin: &Origin, path: &str, problems: &mut Problems) -> Result<Node, String> {
+    let expected = "a table of keys, or a JSON object of them";
+    match json_of(text.trim(), origin, path, expected, problems)? {
+        table @ Node::Table(_) => Ok(table),
+        other => Err(format!("should be {expected}, not {}", other.kind())),
+    }
+}
+
+fn json_of(
+    text: &str,
+    origin: &Origin,
+    path: &str,
+    expected: &str,
+    problems: &mut Problems,
+) -> Result<Node, String> {
+    let read = yaml::read_json(text, origin)
+        .map_err(|error| format!("should be {expected} (column {})", error.column()))?;
+    for key in &read.repeated {
+        problems.repeated(&format!("{path}.{key}"), origin, "");
+    }
+    Ok(read.tree.node)
 }

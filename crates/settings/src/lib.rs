@@ -40,6 +40,7 @@ mod suite;
 mod transport;
 mod tree;
 mod tree_de;
+mod yaml;
 
 pub use auth::{ApiToken, AuthSection, Role};
 pub use cron_line::{CronError, CronLine};

@@ -132,10 +132,11 @@ pub fn load<T: ServiceSettings>(input: &Input<'_>) -> Result<Effective<T>, Setti
     let shaped = shape(shaped, &shaped_defaults, &mut problems);
     let (mut suite_tree, mut service_tree) = split(&shaped, &shaped_defaults);
     let (suite_defaults, service_defaults) = split(&shaped_defaults, &shaped_defaults);
+    problems.job_defaults = shaped_defaults.child("jobs").cloned();
 
     let suite = collect::<SuiteSettings>(&mut suite_tree, &suite_defaults, "", &mut problems);
     let service = collect::<T>(&mut service_tree, &service_defaults, "", &mut problems);
-    let suite = suite.map(|suite| transport::apply(suite, &mut problems));
+    let suite = suite.map(transport::apply);
     if let Some(suite) = &suite {
         rules::check(suite, &mut problems);
         if let Some(service) = &service {
@@ -330,11 +331,19 @@ fn checked_option(
         _ => None,
     };
     let Some(node) = node else {
-        problems.add(
-            path,
-            format!("should be {}, not {}", default.node.kind(), value.node.kind()),
-            "correct the value",
-        );
+        let (reason, fix) = match &value.origin {
+            Origin::File {
+                unset: Some(name), ..
+            } => (
+                format!("has no value: it is made of the environment variable {name}, which is not set"),
+                format!("set {name} to {}", default.node.kind()),
+            ),
+            _ => (
+                format!("should be {}, not {}", default.node.kind(), value.node.kind()),
+                "correct the value".to_owned(),
+            ),
+        };
+        problems.add(path, reason, fix);
         problems.mark_replaced(path);
         return Some(default.clone());
     };
@@ -358,7 +367,8 @@ fn split(tree: &Tree, defaults: &Tree) -> (Tree, Tree) {
 }
 
 impl Problems {
-    /// Reads a job's own keys as `T`, reporting all that is wrong with them; `None` if they cannot be used.
+    /// Reads a job's own keys as `T`, reporting all that is wrong with them. What cannot be read is replaced by its
+    /// default, so that the rest can be checked too; `None` if even that does not help.
     pub fn job_options<T: DeserializeOwned>(&mut self, suite: &SuiteSettings, job: &str) -> Option<T> {
         let section = suite
             .jobs
@@ -367,8 +377,11 @@ impl Problems {
             .map(|(_, section)| section);
         let options = section.map_or_else(|| serde_json::json!({}), |section| section.options.clone());
         let mut tree = Tree::from_json(options, &Origin::Default);
-        let before = self.len();
-        let read = collect(&mut tree, &Tree::empty_table(), &format!("jobs.{job}"), self);
-        read.filter(|_| self.len() == before)
+        let defaults = self.job_defaults.as_ref();
+        let defaults = defaults
+            .and_then(|jobs| jobs.at(&[job, "options"]))
+            .cloned()
+            .unwrap_or_else(Tree::empty_table);
+        collect(&mut tree, &defaults, &format!("jobs.{job}"), self)
     }
 }

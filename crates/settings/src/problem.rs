@@ -1,9 +1,10 @@
 //! What is wrong with the settings: where, which value, why, and what to do.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::secret;
+use crate::tree::{Origin, Tree};
 
 /// One mistake.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +24,11 @@ pub struct Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.key)?;
-        if let Some(value) = &self.value {
+        if let Some(value) = self
+            .value
+            .as_deref()
+            .filter(|value| !is_quoted(&self.reason, value))
+        {
             write!(f, "'{value}' ")?;
         }
         f.write_str(&self.reason)?;
@@ -37,12 +42,25 @@ impl fmt::Display for Problem {
     }
 }
 
+/// Whether a reason already shows the value: many error texts begin with what they were given.
+fn is_quoted(reason: &str, value: &str) -> bool {
+    [('\'', '\''), ('"', '"'), ('`', '`')]
+        .iter()
+        .any(|(open, close)| reason.contains(&format!("{open}{value}{close}")))
+        || (value.len() > 3 && reason.contains(value))
+}
+
 /// Where checks report what they find. A check goes on after a problem, so that all of them are seen at once.
 #[derive(Debug, Default)]
 pub struct Problems {
     found: Vec<Problem>,
     /// Keys whose value was replaced after a problem: what the checks see there is not what was written.
     replaced: BTreeSet<String>,
+    /// Entries of lists that were taken out because they could not be read, by the list's key: their places as
+    /// written. What follows them is seen one place nearer to the front.
+    taken_out: BTreeMap<String, BTreeSet<usize>>,
+    /// The defaults of every job's own keys, which stand in for what cannot be read.
+    pub(crate) job_defaults: Option<Tree>,
 }
 
 impl Problems {
@@ -81,12 +99,39 @@ impl Problems {
         self.found.is_empty()
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.found.len()
+    /// Whether values that are only fit for a developer's machine must be refused: outside `dev`, and where the
+    /// environment itself could not be read.
+    pub fn is_strict(&self, suite: &crate::SuiteSettings) -> bool {
+        !suite.service.is_dev() || self.replaced.iter().any(|key| is_at_or_below("service.env", key))
+    }
+
+    /// Reports that a database is not configured although `why` needs it. In `dev` the start says so; elsewhere it is
+    /// refused with everything else.
+    pub fn needs_source(&mut self, suite: &crate::SuiteSettings, source: crate::SourceName, why: &str) {
+        let name = source.as_str().to_ascii_uppercase();
+        if self.is_strict(suite) && !suite.databases.contains_key(&source) {
+            self.add(
+                format!("databases.{source}.url"),
+                format!("is not set: {why}"),
+                format!("set it (EIDOS__DATABASES__{name}__URL)"),
+            );
+        }
+    }
+
+    /// Reports a key that one text writes more than once; `places` says where, with a leading separator.
+    pub(crate) fn repeated(&mut self, key: &str, origin: &Origin, places: &str) {
+        self.push(Problem {
+            key: key.to_owned(),
+            value: None,
+            origin: Some(origin.to_string()),
+            reason: format!("is written more than once{places}"),
+            fix: Some("keep one of them".to_owned()),
+        });
     }
 
     /// Records a problem, unless it only follows from a value that was reported and replaced.
-    pub(crate) fn push(&mut self, problem: Problem) {
+    pub(crate) fn push(&mut self, mut problem: Problem) {
+        problem.key = self.as_written(&problem.key);
         let follows = self.replaced.iter().any(|key| is_at_or_below(&problem.key, key));
         if !follows && !self.found.contains(&problem) {
             self.found.push(problem);
@@ -95,7 +140,35 @@ impl Problems {
 
     /// From now on, problems at or below `key` are consequences of one already reported.
     pub(crate) fn mark_replaced(&mut self, key: &str) {
-        self.replaced.insert(key.to_owned());
+        self.replaced.insert(self.as_written(key));
+    }
+
+    /// From now on, the list at `key` is without the entry that is at `index` now.
+    pub(crate) fn mark_taken_out(&mut self, key: &str, index: usize) {
+        let key = self.as_written(key);
+        let gone = self.taken_out.entry(key).or_default();
+        let written = place_as_written(gone, index);
+        gone.insert(written);
+    }
+
+    /// The key path with the list indexes of the file, whatever was taken out since.
+    fn as_written(&self, key: &str) -> String {
+        if self.taken_out.is_empty() {
+            return key.to_owned();
+        }
+        let mut written = String::new();
+        for step in key.split('.') {
+            let gone = self.taken_out.get(&written);
+            let index = gone.and_then(|gone| Some(place_as_written(gone, step.parse().ok()?)));
+            if !written.is_empty() {
+                written.push('.');
+            }
+            match index {
+                Some(index) => written.push_str(&index.to_string()),
+                None => written.push_str(step),
+            }
+        }
+        written
     }
 
     /// Fills in where each value was written.
@@ -112,6 +185,14 @@ impl Problems {
         self.found.sort_by(|left, right| left.key.cmp(&right.key));
         Err(SettingsErrors(self.found))
     }
+}
+
+/// The `index`-th place that is not gone.
+fn place_as_written(gone: &BTreeSet<usize>, index: usize) -> usize {
+    gone.iter().fold(
+        index,
+        |place, gone| if *gone <= place { place + 1 } else { place },
+    )
 }
 
 fn is_at_or_below(key: &str, ancestor: &str) -> bool {

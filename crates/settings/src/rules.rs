@@ -1,6 +1,7 @@
 //! What is refused although it is well-formed.
 
 mod fail_fast;
+mod files;
 mod sections;
 mod servers;
 
@@ -9,7 +10,7 @@ use crate::{Problems, SuiteSettings};
 /// Checks ranges, cross-references and, outside `dev`, weak settings.
 pub(crate) fn check(suite: &SuiteSettings, problems: &mut Problems) {
     sections::check(suite, problems);
-    if !suite.service.is_dev() {
+    if problems.is_strict(suite) {
         fail_fast::check(suite, problems);
     }
 }

@@ -130,14 +130,16 @@ fn mask_parameters(parameters: &str) -> String {
     shown.join("&")
 }
 
-/// Parts of key names whose values are never shown.
-const SECRET_WORDS: [&str; 12] = [
+/// Key names whose values are never shown, alone or behind another word (`metrics_token`).
+const SECRET_NAMES: [&str; 14] = [
     "password",
     "passwd",
     "passphrase",
     "secret",
+    "secrets",
     "token",
     "credential",
+    "credentials",
     "private_key",
     "api_key",
     "apikey",
@@ -146,18 +148,42 @@ const SECRET_WORDS: [&str; 12] = [
     "dsn",
 ];
 
-/// True if the value below `key` (a path such as `auth.tokens.0.token`) is a secret by its name.
+/// True if the value at `key` is a secret by the name of its last step (the list's name for an entry of a list).
 #[must_use]
 pub fn is_secret_key(key: &str) -> bool {
     let key = key.to_ascii_lowercase().replace('-', "_");
-    SECRET_WORDS.iter().any(|word| key.contains(word))
+    let name = last_name(&key);
+    // A list of webhooks is a list of secrets; the section `chain.tokens` is none.
+    let one = if name.ends_with("webhooks") {
+        "webhook"
+    } else {
+        name
+    };
+    SECRET_NAMES.iter().any(|secret| {
+        one.strip_suffix(secret)
+            .is_some_and(|before| before.is_empty() || before.ends_with('_'))
+    })
+}
+
+/// The last step that is no index of a list.
+fn last_name(key: &str) -> &str {
+    key.rsplit('.')
+        .find(|step| !step.bytes().all(|byte| byte.is_ascii_digit()))
+        .unwrap_or(key)
+}
+
+/// True if what stands at `key` may be a secret although it should be something else: `auth.tokens` written as text, or
+/// a token in the place of a role.
+#[must_use]
+pub fn may_hold_secret(key: &str) -> bool {
+    is_secret_key(key) || key == "auth" || key.starts_with("auth.")
 }
 
 /// The text as it may be shown for `key`: masked if the key names a secret or the text is a URL with credentials,
 /// cut to 80 characters.
 #[must_use]
 pub fn shown(key: &str, text: &str) -> String {
-    let name = key.rsplit('.').next().unwrap_or(key);
+    let name = last_name(key);
     if text == MASK || text.is_empty() {
         return text.to_owned();
     }

@@ -77,6 +77,10 @@ pub struct RedisSection {
     /// Limit of one command.
     #[serde(with = "duration_text")]
     pub response_timeout: Duration,
+    /// Path of the certificate (PEM) of the authority that the server's certificate is checked against, where the
+    /// connection is encrypted; `None`: the public authorities. Written as `security.redis.ca_cert`.
+    #[serde(skip)]
+    pub ca_cert: Option<String>,
 }
 
 /// Section `kafka`.

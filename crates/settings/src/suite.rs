@@ -38,6 +38,14 @@ pub struct SuiteSettings {
     pub security: SecuritySection,
 }
 
+impl SuiteSettings {
+    /// The value of one of a job's own keys, if it has one.
+    pub fn job_option(&self, job: &str, key: &str) -> Option<&serde_json::Value> {
+        let section = self.jobs.iter().find(|(name, _)| name.as_str() == job);
+        section.and_then(|(_, section)| section.options.get(key))
+    }
+}
+
 /// The deployment this process belongs to. Everything but `dev` refuses weak settings at start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -78,6 +86,11 @@ pub struct ServiceSection {
     pub http_host: String,
     /// Port of the HTTP server, 0 = a free one.
     pub http_port: u16,
+    /// Connections of HTTP at once, 1–100000; a few more are kept for probes.
+    pub http_max_connections: u32,
+    /// A connection that has not sent a whole request head for so long is closed, idle ones too.
+    #[serde(with = "duration_text")]
+    pub http_idle_timeout: Duration,
     /// Address the gRPC server binds.
     pub grpc_host: String,
     /// Port of the gRPC server, 0 = a free one.

@@ -2,10 +2,10 @@
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::{Problems, SslMode, SuiteSettings};
+use crate::{SslMode, SuiteSettings};
 
 /// Adds `sslmode` and the authority to database URLs, and TLS to the Redis URL, where `security` asks for it.
-pub(crate) fn apply(mut suite: SuiteSettings, problems: &mut Problems) -> SuiteSettings {
+pub(crate) fn apply(mut suite: SuiteSettings) -> SuiteSettings {
     if suite.security.postgres_tls() {
         let postgres = suite.security.postgres.clone();
         for database in suite.databases.values_mut() {
@@ -16,18 +16,15 @@ pub(crate) fn apply(mut suite: SuiteSettings, problems: &mut Problems) -> SuiteS
     }
     if suite.security.redis_tls() {
         let redis = &suite.security.redis;
-        if redis.ca_cert.is_some() {
-            problems.add(
-                "security.redis.ca_cert",
-                "is not supported: the Redis client trusts the public authorities only",
-                "unset it and use a certificate of a public authority",
-            );
-        }
         let url = suite.redis.url.expose_secret();
         if let Some(rest) = url.strip_prefix("redis://") {
             let insecure = if redis.skip_verify { "#insecure" } else { "" };
             suite.redis.url = SecretString::from(format!("rediss://{rest}{insecure}"));
         }
+    }
+    // The authority counts for every encrypted connection, also where the URL itself says rediss://.
+    if suite.redis.url.expose_secret().starts_with("rediss://") {
+        suite.redis.ca_cert.clone_from(&suite.security.redis.ca_cert);
     }
     suite
 }
@@ -45,12 +42,21 @@ fn with_sslmode(url: &str, mode: SslMode, authority: Option<&str>) -> SecretStri
 
 /// The `sslmode` a client reads from the URL: the last one counts.
 pub(crate) fn sslmode(url: &str) -> Option<String> {
+    parameter(url, &["sslmode", "ssl-mode"])
+}
+
+/// The path of the authority's certificate that a client reads from the URL.
+pub(crate) fn authority(url: &str) -> Option<String> {
+    parameter(url, &["sslrootcert", "ssl-root-cert", "ssl-ca"])
+}
+
+fn parameter(url: &str, names: &[&str]) -> Option<String> {
     let parameters = after_user_info(url).split_once('?')?.1;
     parameters
         .split('&')
         .filter_map(|parameter| parameter.split_once('='))
         .map(|(name, value)| (percent_decoded(name), percent_decoded(value)))
-        .filter(|(name, _)| name == "sslmode" || name == "ssl-mode")
+        .filter(|(name, _)| names.contains(&name.as_str()))
         .map(|(_, value)| value)
         .next_back()
 }

@@ -168,38 +168,6 @@ impl Tree {
         Value::new(Some(&self.origin.encode()), kind)
     }
 
-    /// From parsed YAML. Keys become text, tags are dropped.
-    pub(crate) fn from_yaml(value: serde_norway::Value, origin: &Origin) -> Self {
-        use serde_norway::Value as Yaml;
-        let node = match value {
-            Yaml::Null => Node::Null,
-            Yaml::Bool(flag) => Node::Bool(flag),
-            Yaml::Number(number) => number
-                .as_i64()
-                .map(i128::from)
-                .or_else(|| number.as_u64().map(i128::from))
-                .map_or_else(|| Node::Float(number.as_f64().unwrap_or(f64::NAN)), Node::Int),
-            Yaml::String(text) => Node::Text(text),
-            Yaml::Sequence(items) => Node::List(
-                items
-                    .into_iter()
-                    .map(|item| Self::from_yaml(item, origin))
-                    .collect(),
-            ),
-            Yaml::Mapping(entries) => Node::Table(
-                entries
-                    .into_iter()
-                    .map(|(key, value)| (key_text(&key), Self::from_yaml(value, origin)))
-                    .collect(),
-            ),
-            Yaml::Tagged(tagged) => return Self::from_yaml(tagged.value, origin),
-        };
-        Self {
-            node,
-            origin: origin.clone(),
-        }
-    }
-
     /// From JSON, as environment variables carry lists and tables.
     pub(crate) fn from_json(value: serde_json::Value, origin: &Origin) -> Self {
         use serde_json::Value as Json;
@@ -319,7 +287,8 @@ impl Tree {
     }
 }
 
-fn key_text(key: &serde_norway::Value) -> String {
+/// A key of a YAML table as text.
+pub(crate) fn key_text(key: &serde_norway::Value) -> String {
     use serde_norway::Value as Yaml;
     match key {
         Yaml::String(text) => text.clone(),

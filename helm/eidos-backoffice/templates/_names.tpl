@@ -48,31 +48,45 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
       "grpc_port" (int .service.ports.grpc)
       "shutdown_soft" (printf "%ds" (int .service.shutdown.softSeconds))
       "shutdown_grace" (printf "%ds" (int .service.shutdown.graceSeconds))) -}}
-{{- include "eidos.refuseSecrets" (dict "name" .name "settings" $merged) -}}
+{{- include "eidos.refuseSecrets" (dict "path" list "settings" $merged) -}}
 {{- mergeOverwrite $merged $chart | toYaml -}}
 {{- end -}}
 
-{{/* A ConfigMap is readable by everybody who may list it: credentials belong into secretEnv. */}}
+{{/*
+A ConfigMap is readable by everybody who may list it: credentials belong into secretEnv. Walks all settings, so that a
+section which is added later is covered: keys with the name of a secret (those of crates/settings/src/secret.rs), places
+that may hold one, and URLs with user info. A value that is not there (null, "", [], {}) is no secret.
+*/}}
 {{- define "eidos.refuseSecrets" -}}
-{{- $settings := .settings -}}
-{{- range $source, $database := (get $settings "databases" | default dict) -}}
-  {{- if or (hasKey $database "url") (hasKey $database "replica_url") -}}
-    {{- fail (printf "settings.databases.%s.url holds a password: set EIDOS__DATABASES__%s__URL through secretEnv" $source (upper $source)) -}}
+{{- $path := .path -}}
+{{- range $key, $value := .settings -}}
+  {{- if $value -}}
+    {{- $here := append $path $key -}}
+    {{- $name := join "." $here -}}
+    {{- $isPlace := regexMatch "^(auth[.]tokens|archive_store[.]options|redis[.]url|chain[.]rpc_urls?|databases[.][^.]+[.](replica_)?url)$" $name -}}
+    {{- $isSecret := regexMatch "(^|_)(password|passwd|passphrase|secrets?|token|credentials?|private_key|api_?key|access_key|webhooks?|webhook_urls?|dsn)$" (lower $key | replace "-" "_") -}}
+    {{- $hasUser := and (kindIs "string" $value) (regexMatch "://[^/]*@" $value) -}}
+    {{- if or $isPlace $isSecret $hasUser -}}
+      {{- fail (printf "settings.%s may hold a credential, and a ConfigMap is readable by everybody who may list it: set %s through secretEnv" $name (include "eidos.variable" $here)) -}}
+    {{- end -}}
+    {{- if kindIs "map" $value -}}
+      {{- include "eidos.refuseSecrets" (dict "path" $here "settings" $value) -}}
+    {{- else if kindIs "slice" $value -}}
+      {{- range $index, $item := $value -}}
+        {{- if kindIs "map" $item -}}
+          {{- include "eidos.refuseSecrets" (dict "path" (append $here (toString $index)) "settings" $item) -}}
+        {{- else if and (kindIs "string" $item) (regexMatch "://[^/]*@" $item) -}}
+          {{- fail (printf "settings.%s.%d may hold a credential, and a ConfigMap is readable by everybody who may list it: set %s through secretEnv" $name $index (include "eidos.variable" $here)) -}}
+        {{- end -}}
+      {{- end -}}
+    {{- end -}}
   {{- end -}}
 {{- end -}}
-{{- range $key := list "url" "password" -}}
-  {{- if hasKey (get $settings "redis" | default dict) $key -}}
-    {{- fail (printf "settings.redis.%s holds a password: set EIDOS__REDIS__%s through secretEnv" $key (upper $key)) -}}
-  {{- end -}}
 {{- end -}}
-{{- if hasKey (get $settings "chain" | default dict) "rpc_url" -}}
-  {{- fail "settings.chain.rpc_url may hold an API key: set EIDOS__CHAIN__RPC_URL through secretEnv" -}}
-{{- end -}}
-{{- range $key := list "tokens" "metrics_token" -}}
-  {{- if hasKey (get $settings "auth" | default dict) $key -}}
-    {{- fail (printf "settings.auth.%s holds tokens: set EIDOS__AUTH__%s through secretEnv" $key (upper $key)) -}}
-  {{- end -}}
-{{- end -}}
+
+{{/* The environment variable of a key path: EIDOS__ARCHIVE_STORE__SECRET_ACCESS_KEY. */}}
+{{- define "eidos.variable" -}}
+{{- printf "EIDOS__%s" (join "__" . | upper | replace "-" "_") -}}
 {{- end -}}
 
 {{/* Environment from existing secrets. */}}

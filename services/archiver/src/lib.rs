@@ -66,6 +66,7 @@ pub fn service() -> ServiceDefinition<ArchiverSettings> {
         about: "Moves finished orders and settled trades to archive tables, and brings exports back.",
         build: |deps| Box::pin(start::build(deps)),
         routes: None,
+        openapi: None,
         commands: COMMANDS,
     }
 }

@@ -71,6 +71,17 @@ impl ServiceSettings for ArchiverSettings {
         }
         self.disposal.problems(problems);
         self.archive_profile.validate(problems);
+        let source = self.archive_profile.source;
+        problems.needs_source(suite, source, "archive_profile.source names it");
+        let shared = suite.job_option("data-cleanup", "archive_storage");
+        let url = shared.and_then(serde_json::Value::as_str).unwrap_or_default();
+        if problems.is_strict(suite) && self.archive_store.clone().or_at(url).url.is_empty() {
+            problems.add(
+                "archive_store.url",
+                "is not set, nor is jobs.data-cleanup.archive_storage: expired months are exported there",
+                "name a store such as s3://bucket/prefix or file:///folder",
+            );
+        }
         if let Some(options) = problems.job_options::<ArchiveDataOptions>(suite, "archive-data") {
             options.validate(problems);
         }

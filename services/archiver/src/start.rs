@@ -67,13 +67,15 @@ pub(crate) async fn build(deps: ServiceDeps<ArchiverSettings>) -> anyhow::Result
 /// Exports go where `archive_store.url` says, and by default where data-cleanup's go.
 async fn open_store(deps: &ServiceDeps<ArchiverSettings>) -> anyhow::Result<ArchiveStore> {
     let suite = &deps.settings.suite;
-    let shared = suite
-        .jobs
-        .iter()
-        .find(|(name, _)| name.as_str() == "data-cleanup");
-    let shared = shared.and_then(|(_, section)| section.options.get("archive_storage"));
+    let shared = suite.job_option("data-cleanup", "archive_storage");
     let shared = shared.and_then(serde_json::Value::as_str).unwrap_or_default();
     let settings = deps.settings.service.archive_store.clone().or_at(shared);
+    if settings.url.is_empty() {
+        bail!(
+            "archive_store.url is not set, nor is jobs.data-cleanup.archive_storage: expired months are exported there; \
+             name a store such as s3://bucket/prefix or file:///folder"
+        );
+    }
     ArchiveStore::open(&settings, &suite.security)
         .await
         .context("archive_store.url (or jobs.data-cleanup.archive_storage)")

@@ -35,6 +35,7 @@ pub fn service() -> ServiceDefinition<ReconSettings> {
         about: "Proves that the chain and the books agree.",
         build: |deps| Box::pin(start::build(deps)),
         routes: Some(routes::routes),
+        openapi: Some(include_str!("../openapi.json")),
         commands: &[],
     }
 }

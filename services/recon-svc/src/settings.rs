@@ -175,10 +175,11 @@ impl ServiceSettings for ReconSettings {
     const DEFAULTS: &'static str = include_str!("../settings.default.yaml");
 
     fn validate(&self, suite: &SuiteSettings, problems: &mut Problems) {
+        self.validate_sources(suite, problems);
         for problem in self.chain.problems() {
             // The defaults name no Vault. In dev a file without one loads (the requirement's own example has none)
             // and the start refuses it, because there is no code at that address; elsewhere it is refused here.
-            if suite.service.is_dev() && self.chain.vault == Address::ZERO && problem.key == "vault" {
+            if !problems.is_strict(suite) && self.chain.vault == Address::ZERO && problem.key == "vault" {
                 continue;
             }
             problems.add_value(
@@ -198,6 +199,19 @@ impl ServiceSettings for ReconSettings {
 }
 
 impl ReconSettings {
+    fn validate_sources(&self, suite: &SuiteSettings, problems: &mut Problems) {
+        for (source, why) in [
+            (SourceName::Trading, "balances, orders and trades are read there"),
+            (SourceName::Chain, "what the indexer stored is read there"),
+            (SourceName::Admin, "the token table is read there"),
+        ] {
+            problems.needs_source(suite, source, why);
+        }
+        if let Some(table) = &self.reconciliation.price_table {
+            problems.needs_source(suite, table.database, "reconciliation.price_table is there");
+        }
+    }
+
     fn validate_rules(&self, problems: &mut Problems) {
         let rules = &self.reconciliation;
         let mut refuse = |key: &str, value: String, reason: &str, fix: &str| {

@@ -60,6 +60,7 @@ pub fn service() -> ServiceDefinition<RetentionSettings> {
         about: "Creates partitions ahead of time and removes expired data, never unproved.",
         build: |deps| Box::pin(start::build(deps)),
         routes: Some(routes::routes),
+        openapi: Some(include_str!("../openapi.json")),
         commands: &COMMANDS,
     }
 }

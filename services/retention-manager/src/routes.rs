@@ -16,7 +16,7 @@ use eidos_disposal::hold::{self, NewHold};
 use eidos_disposal::unit::UnitState;
 use eidos_runtime::{ApiError, Caller, ServiceDeps};
 use eidos_settings::SourceName;
-use eidos_types::SharedClock;
+use eidos_types::{Instant, SharedClock};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::{NoContext, Timestamp, Uuid};
@@ -83,10 +83,12 @@ struct HoldBody {
     source: SourceName,
     /// `table`, which is in the schema public, or `schema.table`.
     table: String,
-    /// The first instant it covers, epoch ms; absent: since ever.
-    from_ms: Option<i64>,
-    /// The first instant after, epoch ms; absent: for ever.
-    to_ms: Option<i64>,
+    /// The first instant it covers, epoch ms or RFC 3339; absent: since ever.
+    #[serde(alias = "from")]
+    from_ms: Option<Instant>,
+    /// The first instant after, epoch ms or RFC 3339; absent: for ever.
+    #[serde(alias = "to")]
+    to_ms: Option<Instant>,
     reason: String,
 }
 
@@ -103,8 +105,8 @@ async fn place_hold(
         hold_id: Uuid::new_v7(timestamp),
         source: body.source,
         table: relation(&body.table)?,
-        from_ms: body.from_ms,
-        to_ms: body.to_ms,
+        from_ms: body.from_ms.map(Instant::ms),
+        to_ms: body.to_ms.map(Instant::ms),
         reason: reason(&body.reason)?,
         placed_by: caller.name,
         placed_at: now,
@@ -209,7 +211,7 @@ fn unreadable(rejection: JsonRejection) -> ApiError {
 fn answered(error: DisposalError) -> ApiError {
     match error {
         DisposalError::Refused { what, .. } => ApiError::Invalid(what),
-        DisposalError::Core(error) => ApiError::Unavailable(error),
+        DisposalError::Core(error) => error.into(),
         DisposalError::Sql { what, source } => ApiError::sql(what)(source),
         other => ApiError::Conflict(other.to_string()),
     }

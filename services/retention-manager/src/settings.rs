@@ -63,10 +63,34 @@ impl ServiceSettings for RetentionSettings {
         let options = problems.job_options::<PartitionManageOptions>(suite, PartitionManage::NAME);
         if let Some(options) = options {
             options.problems(suite, problems);
+            for source in options.tables.iter().filter_map(|table| home(suite, table)) {
+                problems.needs_source(suite, source, "tables of jobs.partition-manage.tables are there");
+            }
         }
         let options = problems.job_options::<DataCleanupOptions>(suite, DataCleanup::NAME);
         if let Some(options) = options {
             rules::problems(&suite.data_retention, options.archive_before_cleanup, problems);
+            self.validate_places(suite, &options, problems);
+        }
+    }
+}
+
+impl RetentionSettings {
+    /// Where tables with a rule are, and where they are exported to.
+    fn validate_places(&self, suite: &SuiteSettings, options: &DataCleanupOptions, problems: &mut Problems) {
+        let days = self.disposal.quarantine_days;
+        let rules = rules::Rules::of(&suite.data_retention, options.archive_before_cleanup, days);
+        for source in rules.sources() {
+            problems.needs_source(suite, source, "tables of data_retention are there");
+        }
+        let store = self.archive_store.clone().or_at(&options.archive_storage);
+        if problems.is_strict(suite) && rules.archives() && store.url.is_empty() {
+            problems.add(
+                "archive_store.url",
+                "is not set, nor is jobs.data-cleanup.archive_storage: tables are exported there before they are \
+                 cleaned up",
+                "name a store such as s3://bucket/prefix or file:///folder",
+            );
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use eidos_archive_store::ArchiveStore;
 use eidos_runtime::{Job, JobEntry, ServiceDeps, Severity};
 use eidos_settings::{SourceName, SuiteSettings};
@@ -34,6 +34,12 @@ pub(crate) async fn build(deps: ServiceDeps<RetentionSettings>) -> anyhow::Resul
     let sources = Sources::connect(&deps, &needed).await?;
     let store = if rules.archives() {
         let place = settings.archive_store.clone().or_at(&cleanup.archive_storage);
+        if place.url.is_empty() {
+            bail!(
+                "archive_store.url is not set, nor is jobs.data-cleanup.archive_storage: tables are exported there \
+                 before they are cleaned up; name a store such as s3://bucket/prefix or file:///folder"
+            );
+        }
         let store = ArchiveStore::open(&place, &suite.security).await;
         let store = store.context("archive_store (tables are archived before they are cleaned up)")?;
         let watched = store.clone();

@@ -81,22 +81,22 @@ async fn each_wrong_setting_is_refused_by_name() {
         ),
         (
             changed(&|s| s.tokens[0].decimals = 18),
-            "tokens[0].decimals",
+            "tokens.0.decimals",
             "has 6",
         ),
         (
             changed(&|s| s.tokens[1].address = world.vault),
-            "tokens[1].address",
+            "tokens.1.address",
             "decimals()",
         ),
         (
             changed(&|s| s.tokens[1].address = Address::new([9; 20])),
-            "tokens[1].address",
+            "tokens.1.address",
             "no contract",
         ),
         (
             changed(&|s| s.tokens[2].decimals = 6),
-            "tokens[2].decimals",
+            "tokens.2.decimals",
             "native coin",
         ),
         (

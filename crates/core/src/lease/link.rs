@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo, RedisError, RedisResult};
-use secrecy::{ExposeSecret, SecretString};
+use redis::{AsyncConnectionConfig, Client, ConnectionAddr, RedisError, RedisResult};
 use tokio::sync::Mutex;
 
 use super::{LeaseError, RedisSettings};
+use crate::redis_client;
 
 /// A failed command: whether it may have been carried out.
 #[derive(Debug)]
@@ -48,31 +48,15 @@ struct Current {
 
 impl Link {
     pub(super) fn new(settings: &RedisSettings) -> Result<Self, LeaseError> {
-        // TLS needs a provider; whoever installed one before us wins.
-        let _already_installed = rustls::crypto::ring::default_provider().install_default();
-        let info = settings
-            .url
-            .expose_secret()
-            .into_connection_info()
-            .map_err(LeaseError::Url)?;
-        let target = match info.addr() {
+        let client = redis_client::open(settings)?;
+        let target = match client.get_connection_info().addr() {
             ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
                 format!("{host}:{port}")
             }
             other => other.to_string(),
         };
-        let mut login = info.redis_settings().clone();
-        if let (None, Some(username)) = (login.username(), &settings.username) {
-            login = login.set_username(username);
-        }
-        if let (None, Some(password)) = (
-            login.password(),
-            settings.password.as_ref().map(SecretString::expose_secret),
-        ) {
-            login = login.set_password(password);
-        }
         Ok(Self {
-            client: Client::open(info.set_redis_settings(login)).map_err(LeaseError::Url)?,
+            client,
             config: AsyncConnectionConfig::new()
                 .set_connection_timeout(Some(settings.connect_timeout))
                 .set_response_timeout(Some(settings.response_timeout)),

@@ -11,6 +11,7 @@ mod executions;
 mod fences;
 mod leases;
 mod leases_under_faults;
+mod redis_tls;
 mod roles;
 mod schema;
 mod triggers;

@@ -104,5 +104,13 @@ pub(super) fn print(out: &mut dyn Write, execution: &Value) -> io::Result<()> {
             if total == "-" { "an unknown total" } else { &total }
         )?;
     }
-    output::block(out, "report", execution.get("result"))
+    report(out, execution, execution.get("result"))
+}
+
+/// The report as the job itself printed it; as JSON where an earlier release stored no such text.
+pub(super) fn report(out: &mut dyn Write, execution: &Value, report: Option<&Value>) -> io::Result<()> {
+    match execution.get("rendered").and_then(Value::as_str) {
+        Some(text) => writeln!(out, "\n{}", text.trim_end()),
+        None => output::block(out, "report", report),
+    }
 }

@@ -59,7 +59,7 @@ pub(super) async fn report(
     output::print(out, format, &answer, |out, answer| {
         let execution = answer.get("execution").unwrap_or(&serde_json::Value::Null);
         output::record(out, execution, super::executions::SUMMARY)?;
-        output::block(out, "report", answer.get("report"))
+        super::executions::report(out, execution, answer.get("report"))
     })?;
     Ok(())
 }

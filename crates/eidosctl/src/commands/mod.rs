@@ -10,6 +10,7 @@ mod trigger;
 use std::io::Write;
 
 use anyhow::Result;
+use clap::CommandFactory as _;
 
 use crate::cli::{Cli, Command};
 use crate::client::Client;
@@ -20,9 +21,14 @@ pub(crate) async fn run(cli: Cli, out: &mut dyn Write) -> Result<()> {
     if let Command::Migrate(options) = cli.command {
         return migrate::run(&options, format, out).await;
     }
+    if let Command::Completions { shell } = cli.command {
+        clap_complete::generate(shell, &mut Cli::command(), "eidosctl", out);
+        return Ok(());
+    }
     let client = Client::new(&cli.common)?;
     match cli.command {
-        Command::Migrate(_) => Ok(()), // answered above: it needs no API
+        // Answered above: they need no API.
+        Command::Migrate(_) | Command::Completions { .. } => Ok(()),
         Command::Jobs => jobs::list(&client, format, out).await,
         Command::Pause(options) => jobs::set_paused(&client, &options, true, format, out).await,
         Command::Resume(options) => jobs::set_paused(&client, &options, false, format, out).await,

@@ -15,6 +15,10 @@ use crate::output::{self, Show};
 
 /// How often a run that is waited for is looked at.
 const POLL: Duration = Duration::from_secs(1);
+/// How long after its wait a further attempt may need to show up: lease, epoch, row.
+const RETRY_SLACK: Duration = Duration::from_secs(5);
+/// How many executions are looked through for a further attempt.
+const RECENT: u32 = 20;
 /// How many looks in a row may fail before waiting is given up: a service that restarts is back by then.
 const TOLERATED_FAILURES: u32 = 30;
 
@@ -30,7 +34,7 @@ pub(super) async fn run(
         .unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
     let mut body = json!({ "dry_run": options.dry_run });
     if !options.params.is_empty() {
-        body["params"] = options.params.iter().cloned().collect::<Map<_, _>>().into();
+        body["params"] = params(options)?.into();
     }
     let answer = client
         .post(&["jobs", options.job.as_str(), "trigger"])
@@ -58,42 +62,131 @@ pub(super) async fn run(
         .get("execution_id")
         .and_then(Value::as_str)
         .context("the service did not say which execution it requested")?;
-    let execution = wait(client, id, options.wait_timeout).await?;
+    let waiting = Waiting {
+        client,
+        job: options.job.as_str(),
+        key: &key,
+        timeout: options.wait_timeout,
+        deadline: Instant::now() + options.wait_timeout,
+    };
+    let execution = waiting.for_the_last_attempt(id).await?;
     output::print(out, format, &execution, executions::print)?;
-    verdict(id, options, &execution)
+    let id = output::field_text(&execution, "execution_id", Show::Text);
+    verdict(&id, options, &execution)
 }
 
-/// Looks at the execution until it has ended.
-async fn wait(client: &Client, id: &str, timeout: Duration) -> Result<Value> {
-    let deadline = Instant::now() + timeout;
-    let mut failures = 0;
-    loop {
-        let status = match executions::fetch(client, id).await {
-            Ok(execution) => {
-                failures = 0;
-                let status = output::field_text(&execution, "status", Show::Text);
-                if !matches!(status.as_str(), "pending" | "running") {
-                    return Ok(execution);
-                }
-                status
-            }
-            Err(error) => {
-                failures += 1;
-                if failures >= TOLERATED_FAILURES || !is_passing(&error) {
-                    return Err(error);
-                }
-                "out of sight".to_owned()
-            }
-        };
-        if Instant::now() + POLL > deadline {
-            return Err(Failure::StillRunning {
-                id: id.to_owned(),
-                status,
-                waited: timeout,
-            }
-            .into());
+/// The parameters as one object.
+fn params(options: &Trigger) -> Result<Map<String, Value>> {
+    let mut object = Map::new();
+    for (key, value) in &options.params {
+        if object.insert(key.clone(), value.clone()).is_some() {
+            return Err(Failure::Settings(format!("--param {key} is given twice; keep one of them")).into());
         }
-        tokio::time::sleep(POLL).await;
+    }
+    Ok(object)
+}
+
+/// Looking at a run until it has ended, and at the attempts that follow it.
+struct Waiting<'a> {
+    client: &'a Client,
+    job: &'a str,
+    key: &'a str,
+    timeout: Duration,
+    deadline: Instant,
+}
+
+impl Waiting<'_> {
+    /// The execution that nothing follows: one that did not fail, or after which no further attempt was made.
+    async fn for_the_last_attempt(&self, id: &str) -> Result<Value> {
+        let mut execution = self.for_the_end(id).await?;
+        while let Some(within) = self.time_until_retry(&execution).await? {
+            let Some(next) = self.next_attempt(&execution, within).await? else {
+                break;
+            };
+            execution = self.for_the_end(&next).await?;
+        }
+        Ok(execution)
+    }
+
+    /// Looks at one execution until it has ended.
+    async fn for_the_end(&self, id: &str) -> Result<Value> {
+        let mut failures = 0;
+        loop {
+            let status = match executions::fetch(self.client, id).await {
+                Ok(execution) => {
+                    failures = 0;
+                    let status = output::field_text(&execution, "status", Show::Text);
+                    if !matches!(status.as_str(), "pending" | "running") {
+                        return Ok(execution);
+                    }
+                    status
+                }
+                Err(error) => {
+                    failures += 1;
+                    if failures >= TOLERATED_FAILURES || !is_passing(&error) {
+                        return Err(error);
+                    }
+                    "out of sight".to_owned()
+                }
+            };
+            if Instant::now() + POLL > self.deadline {
+                return Err(Failure::StillRunning {
+                    id: id.to_owned(),
+                    status,
+                    waited: self.timeout,
+                }
+                .into());
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// How long a further attempt may keep us waiting; `None` if there is none after `execution`.
+    async fn time_until_retry(&self, execution: &Value) -> Result<Option<Duration>> {
+        if execution["status"] != "failed" || execution["failure_kind"] != "error" {
+            return Ok(None);
+        }
+        let job = self.client.get(&["jobs", self.job]).send().await?;
+        let number = |pointer: &str| job.pointer(pointer).and_then(Value::as_u64);
+        let attempt = execution["attempt"].as_u64().unwrap_or(1);
+        let (Some(most), Some(base_ms), Some(max_ms)) = (
+            number("/retry/max_attempts"),
+            number("/retry/base_ms"),
+            number("/retry/max_ms"),
+        ) else {
+            // A service of an earlier release does not say.
+            return Ok(None);
+        };
+        if attempt >= most {
+            return Ok(None);
+        }
+        let doublings = u32::try_from(attempt - 1).unwrap_or(u32::MAX).min(30);
+        let longest = Duration::from_millis(base_ms.saturating_mul(1 << doublings).min(max_ms));
+        Ok(Some(longest + RETRY_SLACK))
+    }
+
+    /// The attempt that follows `execution`; `None` if none begins in time: the failure was final.
+    async fn next_attempt(&self, execution: &Value, within: Duration) -> Result<Option<String>> {
+        let until = (Instant::now() + within).min(self.deadline);
+        let attempt = execution["attempt"].as_u64().unwrap_or(1);
+        loop {
+            let page = self
+                .client
+                .get(&["jobs", self.job, "executions"])
+                .query("page_size", Some(RECENT))
+                .send()
+                .await?;
+            let next = output::items(&page).iter().find(|other| {
+                other["idempotency_key"] == self.key && other["attempt"].as_u64() > Some(attempt)
+            });
+            if let Some(next) = next {
+                return Ok(next["execution_id"].as_str().map(ToOwned::to_owned));
+            }
+            if Instant::now() + POLL > until {
+                return Ok(None);
+            }
+            tokio::time::sleep(POLL).await;
+        }
     }
 }
 

@@ -234,6 +234,96 @@ async fn waiting_ends_with_the_run_and_its_verdict() {
 }
 
 #[tokio::test]
+async fn waiting_follows_the_attempts_of_a_run_that_is_tried_again() {
+    let execution = |id: &str, attempt: u32, status: &str| {
+        json!({
+            "execution_id": id, "job": "reconciliation", "status": status, "attempt": attempt, "idempotency_key": "k",
+            "failure_kind": if status == "failed" { json!("error") } else { Value::Null },
+            "error_message": if status == "failed" { json!("the node is busy") } else { Value::Null },
+            "rendered": "Reconciliation: chain and books agree\n",
+        })
+    };
+    let job = json!({ "job": "reconciliation", "retry": { "max_attempts": 3, "base_ms": 1, "max_ms": 1 } });
+    let service = Canned::start(vec![
+        Answer::Json(202, json!({ "execution_id": "e-1", "created": true })),
+        Answer::Json(200, execution("e-1", 1, "failed")),
+        Answer::Json(200, job.clone()),
+        Answer::Json(200, json!({ "executions": [execution("e-1", 1, "failed")] })),
+        Answer::Json(
+            200,
+            json!({ "executions": [execution("e-2", 2, "running"), execution("e-1", 1, "failed")] }),
+        ),
+        Answer::Json(200, execution("e-2", 2, "success")),
+    ])
+    .await;
+    let arguments = ["trigger", "reconciliation", "--wait", "--idempotency-key", "k"];
+    let ran = service.run(&arguments).await;
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(
+        ran.out.contains("e-2") && ran.out.contains("chain and books agree"),
+        "{}",
+        ran.out
+    );
+
+    // The last attempt decides, and no further one is waited for.
+    let service = Canned::start(vec![
+        Answer::Json(202, json!({ "execution_id": "e-3", "created": true })),
+        Answer::Json(200, execution("e-3", 3, "failed")),
+        Answer::Json(200, job),
+    ])
+    .await;
+    let ran = service.run(&arguments).await;
+    assert_eq!(ran.code, 1, "{}", ran.err);
+    assert!(
+        ran.err.contains("e-3") && ran.err.contains("the node is busy"),
+        "{}",
+        ran.err
+    );
+}
+
+#[tokio::test]
+async fn a_report_is_what_the_job_printed() {
+    let printed = "Reconciliation, balance, full: 2 breaks (1 critical)\n┌──────┐\n│ USDC │\n└──────┘\n";
+    let execution =
+        json!({ "execution_id": "e-1", "job": "reconciliation", "status": "success", "rendered": printed });
+    let answer = json!({ "execution": execution, "report": { "mode": "full" } });
+    let service = Canned::start(vec![Answer::Json(200, answer)]).await;
+    let ran = service.run(&["report", "reconciliation"]).await;
+    assert!(ran.code == 0 && ran.out.ends_with(printed), "{}", ran.out);
+    assert!(!ran.out.contains("\"mode\""), "{}", ran.out);
+}
+
+#[tokio::test]
+async fn a_parameter_given_twice_is_refused_before_anything_is_sent() {
+    let service = Canned::start(vec![Answer::Json(202, json!({}))]).await;
+    let ran = service
+        .run(&[
+            "trigger",
+            "reconciliation",
+            "--param",
+            "full=true",
+            "--param",
+            "full=false",
+        ])
+        .await;
+    assert_eq!(ran.code, 78, "{}", ran.err);
+    assert!(ran.err.contains("full is given twice"), "{}", ran.err);
+    assert!(service.requests.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn shells_get_their_completion_script_without_a_service() {
+    for shell in ["bash", "fish", "zsh"] {
+        let ran = eidosctl(&["completions", shell], &[]).await;
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        assert!(
+            ran.out.contains("executions") && ran.out.contains("pauses"),
+            "{shell}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn lists_ask_for_pages_and_say_when_there_is_more() {
     let page = json!({
         "executions": [{ "execution_id": "e-1", "status": "failed", "failure_kind": "timeout", "duration_ms": 1500 }],

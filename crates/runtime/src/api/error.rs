@@ -51,14 +51,31 @@ pub enum ApiError {
 
 impl From<CoreError> for ApiError {
     fn from(error: CoreError) -> Self {
-        Self::Unavailable(error)
+        match &error {
+            CoreError::Sql { cause, .. } if is_unstorable_text(cause) => {
+                Self::Malformed(UNSTORABLE.to_owned())
+            }
+            _ => Self::Unavailable(error),
+        }
     }
+}
+
+/// What a caller is told who sends U+0000.
+const UNSTORABLE: &str = "a text of the request holds the character NUL (U+0000), which the database cannot store or compare; leave it out";
+
+/// Whether the database refused a text for its characters: the request is wrong, the database is well. NUL is the only
+/// character of UTF-8 that PostgreSQL does not take, in text (22021) and in JSON (22P05).
+fn is_unstorable_text(error: &sqlx::Error) -> bool {
+    let code = error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| code == "22021" || code == "22P05")
 }
 
 impl ApiError {
     /// For `map_err` of a statement.
     pub fn sql(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
-        move |cause| Self::Unavailable(CoreError::Sql { doing, cause })
+        move |cause| CoreError::Sql { doing, cause }.into()
     }
 
     /// What the caller is told. Inner errors may name hosts and tables: they go to the log.

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::ApiError;
 use super::views::{ExecutionPage, ExecutionView, PageView, instant};
+use crate::job::take_rendered;
 use crate::sql;
 
 /// Most rows on one page (the contract of the gRPC interface).
@@ -99,8 +100,13 @@ pub(super) async fn page(
         .fetch_all(db.read())
         .await
         .map_err(ApiError::sql("list executions"))?;
+    let mut executions = views(&rows)?;
+    for execution in &mut executions {
+        // A list is for choosing one; what it printed comes with it alone.
+        execution.rendered = None;
+    }
     Ok(ExecutionPage {
-        executions: views(&rows)?,
+        executions,
         pagination: page.view(total),
     })
 }
@@ -145,6 +151,8 @@ fn view(row: &PgRow) -> Result<ExecutionView, ApiError> {
 
 fn decode(row: &PgRow) -> Result<ExecutionView, sqlx::Error> {
     let progress: Option<serde_json::Value> = row.try_get("progress")?;
+    let mut result: Option<serde_json::Value> = row.try_get("result")?;
+    let rendered = result.as_mut().and_then(take_rendered);
     Ok(ExecutionView {
         execution_id: row.try_get::<Uuid, _>("execution_id")?.to_string(),
         job: row.try_get("job_name")?,
@@ -160,7 +168,8 @@ fn decode(row: &PgRow) -> Result<ExecutionView, sqlx::Error> {
         dry_run: row.try_get("dry_run")?,
         progress: progress.and_then(|progress| serde_json::from_value(progress).ok()),
         params: row.try_get("params")?,
-        result: row.try_get("result")?,
+        result,
+        rendered,
         idempotency_key: row.try_get("idempotency_key")?,
         node: row
             .try_get::<Option<Uuid>, _>("node_id")?

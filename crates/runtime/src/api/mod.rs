@@ -23,7 +23,7 @@ pub(crate) use history::{ExecutionQuery, PageRequest};
 pub(crate) use reports::{RecordQuery, StatisticsQuery};
 pub(crate) use views::{
     Accepted, CancelView, ExecutionPage, ExecutionView, JobView, PageView, ProgressView, RecordView,
-    ReportView, StatisticView, TokenTotals,
+    ReportView, RetryView, StatisticView, TokenTotals,
 };
 
 use crate::CancelReason;
@@ -158,6 +158,13 @@ impl Api {
         caller.needs(Role::Viewer)?;
         if let Some(name) = &query.job {
             self.known(name)?;
+        }
+        if let (Some(from), Some(until)) = (query.from_ms, query.until_ms)
+            && from >= until
+        {
+            return Err(ApiError::Invalid(
+                "the range is empty: its beginning must be before its end".to_owned(),
+            ));
         }
         if let Some(status) = &query.status {
             status

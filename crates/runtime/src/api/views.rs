@@ -16,6 +16,8 @@ pub(crate) struct JobView {
     /// Five fields (minute first) or six (second first), in UTC.
     pub(crate) cron: String,
     pub(crate) timeout_ms: u64,
+    /// How often and after which waits a failed run is tried again.
+    pub(crate) retry: RetryView,
     pub(crate) pool: String,
     pub(crate) paused: bool,
     pub(crate) paused_by: Option<String>,
@@ -45,6 +47,11 @@ impl JobView {
             enabled: job.section.enabled,
             cron: job.section.cron.to_string(),
             timeout_ms: u64::try_from(job.section.timeout.as_millis()).unwrap_or(u64::MAX),
+            retry: RetryView {
+                max_attempts: job.section.retry.max_attempts,
+                base_ms: job.section.retry.base_ms,
+                max_ms: job.section.retry.max_ms,
+            },
             pool: job.section.pool.clone(),
             paused: pause.is_some(),
             paused_by: pause.map(|pause| pause.by.clone()),
@@ -64,6 +71,16 @@ impl JobView {
             last_execution,
         }
     }
+}
+
+/// When a failed run is tried again. The wait after attempt n is random, up to the smaller of `max_ms` and
+/// `base_ms · 2^(n−1)`.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+pub(crate) struct RetryView {
+    /// Attempts in all, the first one included.
+    pub(crate) max_attempts: u32,
+    pub(crate) base_ms: u64,
+    pub(crate) max_ms: u64,
 }
 
 /// One execution.
@@ -92,6 +109,9 @@ pub(crate) struct ExecutionView {
     pub(crate) params: Option<Value>,
     /// The job's report.
     pub(crate) result: Option<Value>,
+    /// What the job itself printed, for a terminal of 80 columns; not in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rendered: Option<String>,
     pub(crate) idempotency_key: Option<String>,
     pub(crate) node: Option<String>,
     pub(crate) cancel_requested_by: Option<String>,

@@ -2,6 +2,7 @@
 
 use eidos_proto::common::v1::{PaginationRequest, PaginationResponse};
 use eidos_proto::jobs::v1 as wire;
+use eidos_types::Instant;
 use serde_json::Value;
 use tonic::{Code, Status};
 
@@ -31,8 +32,18 @@ pub(super) fn given(text: String) -> Option<String> {
 }
 
 /// Zero is "not given".
-pub(super) fn given_ms(epoch_ms: i64) -> Option<i64> {
-    (epoch_ms != 0).then_some(epoch_ms)
+pub(super) fn given_instant(field: &str, epoch_ms: i64) -> Result<Option<Instant>, ApiError> {
+    if epoch_ms == 0 {
+        return Ok(None);
+    }
+    Instant::from_ms(epoch_ms)
+        .map(Some)
+        .map_err(|error| ApiError::Invalid(format!("{field}: {error}")))
+}
+
+/// As [`given_instant`], in epoch milliseconds.
+pub(super) fn given_ms(field: &str, epoch_ms: i64) -> Result<Option<i64>, ApiError> {
+    Ok(given_instant(field, epoch_ms)?.map(Instant::ms))
 }
 
 pub(super) fn page_request(pagination: Option<PaginationRequest>) -> Result<PageRequest, ApiError> {

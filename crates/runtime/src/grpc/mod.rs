@@ -24,6 +24,10 @@ const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often `grpc.health.v1` follows the readiness.
 const HEALTH_EVERY: Duration = Duration::from_secs(2);
+/// How often a silent peer is asked whether it is there.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+/// How long it may take to answer.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests of one connection that are worked on at once.
 const CONCURRENT_REQUESTS: usize = 64;
 
@@ -49,6 +53,9 @@ pub(crate) async fn serve(
     };
     let mut server = Server::builder()
         .timeout(REQUEST_TIMEOUT)
+        // A peer that went away without a word does not hold its connection.
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .concurrency_limit_per_connection(CONCURRENT_REQUESTS);
     if security.grpc_tls() {
         server = server.tls_config(tls(security).await?)?;

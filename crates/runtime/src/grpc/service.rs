@@ -14,13 +14,13 @@ use eidos_proto::jobs::v1::{
     TriggerJobResponse,
 };
 use eidos_telemetry::{metric, trace_context};
-use eidos_types::Slot;
+use eidos_types::Instant;
 use serde_json::Value;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 use tracing::Instrument;
 
-use super::convert::{self, given, given_ms};
+use super::convert::{self, given, given_instant, given_ms};
 use crate::Caller;
 use crate::api::{Api, ApiError, ExecutionQuery, RecordQuery, StatisticsQuery, TriggerInput};
 use crate::auth::Authenticator;
@@ -99,7 +99,7 @@ impl JobsService for JobsGrpc {
                 idempotency_key: given(request.idempotency_key),
                 params: params(&request.params_json)?,
                 dry_run: request.dry_run,
-                slot: slot(request.slot)?,
+                slot: given_instant("slot", request.slot)?.map(Instant::slot),
             };
             let accepted = self
                 .api
@@ -128,8 +128,8 @@ impl JobsService for JobsGrpc {
             let query = ExecutionQuery {
                 job: given(request.job_name),
                 status: given(request.status),
-                from_ms: given_ms(request.start_time),
-                until_ms: given_ms(request.end_time),
+                from_ms: given_ms("start_time", request.start_time)?,
+                until_ms: given_ms("end_time", request.end_time)?,
             };
             let page = convert::page_request(request.pagination)?;
             let found = self.api.executions(&caller, &query, page).await?;
@@ -148,8 +148,8 @@ impl JobsService for JobsGrpc {
         self.answer("GetReconciliationReport", request, async |caller, request| {
             let query = RecordQuery {
                 job_type: given(request.job_type.clone()),
-                from_ms: given_ms(request.start_time),
-                until_ms: given_ms(request.end_time),
+                from_ms: given_ms("start_time", request.start_time)?,
+                until_ms: given_ms("end_time", request.end_time)?,
                 ..RecordQuery::default()
             };
             let totals = self.api.reconciliation_totals(&caller, &query).await?;
@@ -176,8 +176,8 @@ impl JobsService for JobsGrpc {
                 job_type: given(request.job_type),
                 status: given(request.status),
                 wallet_address: given(request.wallet_address),
-                from_ms: given_ms(request.start_time),
-                until_ms: given_ms(request.end_time),
+                from_ms: given_ms("start_time", request.start_time)?,
+                until_ms: given_ms("end_time", request.end_time)?,
             };
             let page = convert::page_request(request.pagination)?;
             let found = self.api.reconciliation_records(&caller, &query, page).await?;
@@ -275,15 +275,6 @@ fn params(text: &str) -> Result<Option<Value>, ApiError> {
     parsed
         .map(Some)
         .map_err(|error| ApiError::Invalid(format!("params_json is not JSON: {error}")))
-}
-
-fn slot(epoch_ms: i64) -> Result<Option<Slot>, ApiError> {
-    if epoch_ms == 0 {
-        return Ok(None);
-    }
-    Slot::from_ms(epoch_ms)
-        .map(Some)
-        .ok_or_else(|| ApiError::Invalid(format!("slot {epoch_ms} is not a time in epoch milliseconds")))
 }
 
 fn date(field: &str, text: &str) -> Result<Option<NaiveDate>, ApiError> {

@@ -4,8 +4,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::{Extension, Json};
-use chrono::{DateTime, Utc};
-use eidos_types::Slot;
+use eidos_types::Instant;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -26,8 +25,9 @@ pub(super) struct TriggerBody {
     pub(super) params: Option<Value>,
     /// Change nothing and report what would be done.
     pub(super) dry_run: bool,
-    /// The scheduled instant to work for (backfill); now unless told.
-    pub(super) slot: Option<DateTime<Utc>>,
+    /// The scheduled instant to work for (backfill), RFC 3339 or epoch milliseconds; now unless told.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(super) slot: Option<Instant>,
 }
 
 /// Body of pause and resume.
@@ -45,10 +45,12 @@ pub(super) struct ReasonBody {
 pub(super) struct ListQuery {
     /// `pending`, `running`, `success`, `failed` or `skipped`.
     status: Option<String>,
-    /// Started at or after (RFC 3339).
-    from: Option<DateTime<Utc>>,
-    /// Started before (RFC 3339).
-    until: Option<DateTime<Utc>>,
+    /// Started at or after (RFC 3339 or epoch milliseconds).
+    #[param(value_type = Option<String>, format = DateTime)]
+    from: Option<Instant>,
+    /// Started before (RFC 3339 or epoch milliseconds).
+    #[param(value_type = Option<String>, format = DateTime)]
+    until: Option<Instant>,
     /// From 1.
     page: u32,
     /// 1 to 100, 20 unless told.
@@ -96,7 +98,7 @@ pub(super) async fn trigger(
         idempotency_key: idempotency_key(&headers)?,
         params: body.params,
         dry_run: body.dry_run,
-        slot: body.slot.map(Slot::at),
+        slot: body.slot.map(Instant::slot),
     };
     let accepted = state.api.trigger(&caller, &job, input, current_trace()).await?;
     Ok((StatusCode::ACCEPTED, Json(accepted)))
@@ -117,8 +119,8 @@ pub(super) async fn executions(
     let filter = ExecutionQuery {
         job: Some(job),
         status: query.status,
-        from_ms: query.from.map(|at| at.timestamp_millis()),
-        until_ms: query.until.map(|at| at.timestamp_millis()),
+        from_ms: query.from.map(Instant::ms),
+        until_ms: query.until.map(Instant::ms),
     };
     Ok(Json(state.api.executions(&caller, &filter, page).await?))
 }

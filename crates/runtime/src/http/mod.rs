@@ -5,6 +5,7 @@ mod middleware;
 mod openapi;
 mod probes;
 mod problem;
+mod server;
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use crate::auth::Authenticator;
 use crate::health::HealthRegistry;
 
 pub(crate) use problem::Problem;
+pub(crate) use server::{Limits, serve};
 
 /// Largest request body in bytes; parameters of a job are small.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -31,8 +33,17 @@ pub(crate) struct HttpState {
     pub(crate) metrics: Option<MetricsHandle>,
 }
 
-/// All routes. `service_routes` are the service's own, below `/v1`; they are authenticated like ours.
-pub(crate) fn router(state: HttpState, service_routes: Option<Router>, with_docs: bool) -> Router {
+/// What a service adds to the interface.
+#[derive(Debug, Default)]
+pub(crate) struct ServiceRoutes {
+    /// Its routes, below `/v1`; they are authenticated like ours.
+    pub(crate) router: Option<Router>,
+    /// Their description, an `OpenAPI` document.
+    pub(crate) document: Option<&'static str>,
+}
+
+/// All routes.
+pub(crate) fn router(state: HttpState, service: ServiceRoutes, with_docs: bool) -> Router {
     let mut v1 = Router::new()
         .route("/v1/jobs", get(jobs::list))
         .route("/v1/jobs/{job}", get(jobs::one))
@@ -43,7 +54,7 @@ pub(crate) fn router(state: HttpState, service_routes: Option<Router>, with_docs
         .route("/v1/jobs/{job}/resume", post(jobs::resume))
         .route("/v1/executions/{execution}", get(jobs::execution))
         .route("/v1/executions/{execution}/cancel", post(jobs::cancel));
-    if let Some(routes) = service_routes {
+    if let Some(routes) = service.router {
         let routes = routes.route_layer(axum::middleware::from_fn(middleware::role_by_method));
         v1 = v1.merge(routes.with_state(()));
     }
@@ -63,15 +74,16 @@ pub(crate) fn router(state: HttpState, service_routes: Option<Router>, with_docs
     .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY_BYTES))
     .layer(axum::middleware::from_fn(middleware::observe))
     .layer(Extension(Arc::clone(&state.auth)))
+    .layer(Extension(openapi::ServiceDocument(service.document)))
     .with_state(state)
 }
 
-/// The `OpenAPI` document as JSON text: what `/v1/openapi.json` answers and what is committed under `docs`.
+/// The `OpenAPI` document as JSON text: what `/v1/openapi.json` answers, with what a service adds.
 ///
 /// # Errors
-/// Never in practice: the document is built from constants.
-pub fn openapi_json() -> Result<String, serde_json::Error> {
-    openapi::json()
+/// If the service's part is not JSON.
+pub fn openapi_json(service: Option<&'static str>) -> Result<String, serde_json::Error> {
+    openapi::json(openapi::ServiceDocument(service))
 }
 
 type Answer<T> = Result<T, ApiError>;

@@ -10,6 +10,9 @@ use super::{HttpState, Problem, middleware};
 use crate::api::ApiError;
 
 /// Fails only when a restart would help.
+#[utoipa::path(get, path = "/live", tag = "probes",
+    responses((status = 200, description = "The process works.", body = Object),
+        (status = 503, body = Problem, description = "The process must be restarted.")))]
 pub(super) async fn live(State(state): State<HttpState>) -> Response {
     match state.health.unlive_because() {
         None => Json(json!({ "live": true })).into_response(),
@@ -18,6 +21,9 @@ pub(super) async fn live(State(state): State<HttpState>) -> Response {
 }
 
 /// Fails while the service should not be sent work.
+#[utoipa::path(get, path = "/ready", tag = "probes",
+    responses((status = 200, description = "The service may be sent work.", body = Object),
+        (status = 503, body = Problem, description = "It starts, stops, or what it needs does not answer.")))]
 pub(super) async fn ready(State(state): State<HttpState>) -> Response {
     let report = state.health.report().await;
     if report.ready {
@@ -40,6 +46,9 @@ pub(super) async fn ready(State(state): State<HttpState>) -> Response {
 }
 
 /// Every dependency and loop, for callers with a token; the verdict alone for others.
+#[utoipa::path(get, path = "/health", tag = "probes", security((), ("bearer" = [])),
+    responses((status = 200, description = "The service may be sent work.", body = Object),
+        (status = 503, body = Object, description = "It may not; the same answer says why.")))]
 pub(super) async fn health(State(state): State<HttpState>, request: Request) -> Response {
     let report = state.health.report().await;
     let status = if report.ready {
@@ -60,6 +69,9 @@ pub(super) async fn health(State(state): State<HttpState>, request: Request) -> 
 
 /// Prometheus' text format; has a token of its own. Asks the dependencies first, so that `dependency_up` is as new as the
 /// scrape.
+#[utoipa::path(get, path = "/metrics", tag = "probes", security((), ("bearer" = [])),
+    responses((status = 200, description = "Every metric.", content_type = "text/plain", body = String),
+        (status = 401, body = Problem, description = "auth.metrics_token is set and was not sent.")))]
 pub(super) async fn metrics(State(state): State<HttpState>, request: Request) -> Response {
     let authorization = request
         .headers()

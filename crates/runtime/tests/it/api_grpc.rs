@@ -12,6 +12,9 @@ use tonic::{Code, Request};
 
 use crate::harness::{OPERATOR, SOON, VIEWER, World};
 
+/// 2026-01-01T00:00:00Z, epoch ms.
+const AT_MS: i64 = 1_767_225_600_000;
+
 /// Status, wallet, token, difference, difference beyond NUMERIC(36,18), time in epoch ms.
 type Row = (
     &'static str,
@@ -286,19 +289,19 @@ async fn reconciliation_totals_are_exact_by_token_and_bounded_in_time() {
             "USDC",
             Some("-0.000000000000000001"),
             None,
-            1_000,
+            AT_MS + 1_000,
         ),
-        ("mismatched", "0xBB", "USDC", Some("2.5"), None, 2_000),
-        ("matched", "0xCC", "USDC", Some("0"), None, 2_000),
+        ("mismatched", "0xBB", "USDC", Some("2.5"), None, AT_MS + 2_000),
+        ("matched", "0xCC", "USDC", Some("0"), None, AT_MS + 2_000),
         (
             "mismatched",
             "0xAA",
             "WETH",
             None,
             Some("1000000000000000000000000000000"),
-            2_000,
+            AT_MS + 2_000,
         ),
-        ("mismatched", "0xAA", "USDC", Some("7"), None, 9_000),
+        ("mismatched", "0xAA", "USDC", Some("7"), None, AT_MS + 9_000),
     ];
     for (status, wallet, token, diff, exact, at_ms) in rows {
         sqlx::query(insert)
@@ -316,9 +319,22 @@ async fn reconciliation_totals_are_exact_by_token_and_bounded_in_time() {
     let mut client = node.grpc().await;
     let request = GetReconciliationReportRequest {
         job_type: "balance".to_owned(),
-        start_time: 1_000,
-        end_time: 9_000,
+        start_time: AT_MS + 1_000,
+        end_time: AT_MS + 9_000,
     };
+    let in_seconds = GetReconciliationReportRequest {
+        start_time: AT_MS / 1_000,
+        ..request.clone()
+    };
+    let refused = client
+        .get_reconciliation_report(with(VIEWER, in_seconds))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
+    assert!(
+        refused.message().contains("start_time") && refused.message().contains("seconds"),
+        "{refused}"
+    );
     let report = client
         .get_reconciliation_report(with(VIEWER, request))
         .await

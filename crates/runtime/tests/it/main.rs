@@ -12,6 +12,7 @@
 mod api_grpc;
 mod api_http;
 mod harness;
+mod http_server;
 mod observation;
 mod runs;
 mod scheduling;

@@ -41,6 +41,7 @@ pub(crate) fn definition() -> ServiceDefinition<SmallSettings> {
             }
             .boxed()
         },
+        openapi: None,
         routes: Some(|_deps| {
             axum::Router::new().route(
                 "/v1/things",

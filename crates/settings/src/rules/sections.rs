@@ -22,6 +22,7 @@ pub(crate) fn check(suite: &SuiteSettings, problems: &mut Problems) {
     telemetry(suite, problems);
     retention(suite, problems);
     security(suite, problems);
+    super::files::check(suite, problems);
 }
 
 pub(super) const MS: fn(u64) -> Duration = Duration::from_millis;
@@ -73,6 +74,18 @@ fn service(suite: &SuiteSettings, problems: &mut Problems) {
             "use two ports",
         );
     }
+    number(
+        "service.http_max_connections",
+        service.http_max_connections.into(),
+        1..=100_000,
+        problems,
+    );
+    duration(
+        "service.http_idle_timeout",
+        service.http_idle_timeout,
+        MS(100)..=SECONDS(600),
+        problems,
+    );
     duration(
         "service.shutdown_soft",
         service.shutdown_soft,

@@ -3,7 +3,7 @@
 use secrecy::ExposeSecret;
 
 use super::sections::{HOUR, MS, SECONDS, duration, not_blank, number};
-use crate::{Problems, SuiteSettings};
+use crate::{Problems, SourceName, SuiteSettings};
 
 /// Reports every wrong URL, limit and broker.
 pub(super) fn check(suite: &SuiteSettings, problems: &mut Problems) {
@@ -44,6 +44,13 @@ fn redis(suite: &SuiteSettings, problems: &mut Problems) {
 }
 
 fn databases(suite: &SuiteSettings, problems: &mut Problems) {
+    if !suite.databases.contains_key(&SourceName::Jobs) {
+        problems.add(
+            "databases.jobs.url",
+            "is not set: every service keeps its history there",
+            "set it (EIDOS__DATABASES__JOBS__URL)",
+        );
+    }
     for (source, database) in &suite.databases {
         let key = |rest: &str| format!("databases.{source}.{rest}");
         let urls = [

@@ -4,7 +4,7 @@ use std::time::Duration;
 use eidos_settings::{ArchiveFormat, Input, LockKind, SslMode, SuiteOnly, load};
 use secrecy::ExposeSecret;
 
-use crate::{Sample, at, file, load_sample, load_suite, variables};
+use crate::{Sample, at, file, load_sample, load_suite, pem, variables};
 
 const REQUIREMENT_6: &str = include_str!("../fixtures/requirement-6.yaml");
 
@@ -66,27 +66,31 @@ fn ruling_1_the_requirements_file_loads_as_it_stands() {
 
 #[test]
 fn the_requirements_file_takes_its_variables() {
+    let certificate = pem("CERTIFICATE");
+    let (key, path) = (pem("PRIVATE KEY"), certificate.path().display().to_string());
     let suite = load_suite(
         REQUIREMENT_6,
         &[
             ("TLS_ENABLED", "true"),
             ("PG_TLS_ENABLED", "true"),
-            ("PG_CA_CERT_PATH", "/etc/ca.pem"),
+            ("PG_CA_CERT_PATH", &path),
             ("REDIS_TLS_ENABLED", "true"),
+            ("REDIS_CA_CERT_PATH", &path),
             ("GRPC_TLS_ENABLED", "true"),
-            ("GRPC_CERT_PATH", "/etc/c.pem"),
-            ("GRPC_KEY_PATH", "/etc/k.pem"),
+            ("GRPC_CERT_PATH", &path),
+            ("GRPC_KEY_PATH", key.path().to_str().unwrap()),
         ],
     )
     .unwrap()
     .suite;
     assert!(suite.security.grpc_tls());
-    assert_eq!(suite.security.grpc.cert.as_deref(), Some("/etc/c.pem"));
+    assert_eq!(suite.security.grpc.cert.as_deref(), Some(path.as_str()));
+    assert_eq!(suite.redis.ca_cert.as_deref(), Some(path.as_str()));
     let url = suite.databases[&eidos_settings::SourceName::Jobs]
         .url
         .expose_secret();
     assert!(
-        url.ends_with("?sslmode=verify-full&sslrootcert=/etc/ca.pem"),
+        url.ends_with(&format!("?sslmode=verify-full&sslrootcert={path}")),
         "{url}"
     );
     assert!(suite.redis.url.expose_secret().starts_with("rediss://"));
@@ -203,7 +207,10 @@ fn unreadable_and_broken_files_are_problems_beside_the_others() {
     at(&errors, "service.http_port");
     for (text, what) in [
         ("a: [1", "not valid YAML"),
-        ("redis: {}\nredis: {}\n", "a key twice"),
+        (
+            "redis: {}\nredis: {}\n",
+            "redis: is written more than once, on lines 1 and 2",
+        ),
         ("- a\n- b\n", "table of sections"),
         ("just text", "table of sections"),
     ] {

@@ -6,6 +6,7 @@
     reason = "seconds compare with the requirement's tables"
 )]
 
+mod at_once;
 mod cron;
 mod environment;
 mod fail_fast;
@@ -134,6 +135,14 @@ pub(crate) fn load_suite(text: &str, env: &[(&str, &str)]) -> Result<Effective<S
         file: Some(&path),
         env: variables(env),
     })
+}
+
+/// A PEM file with one block. What it holds is not looked at when settings are read.
+pub(crate) fn pem(kind: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let text = format!("-----BEGIN {kind}-----\nAAAA\n-----END {kind}-----\n");
+    std::fs::write(file.path(), text).unwrap();
+    file
 }
 
 /// The problem at a key, which must be the only one there.

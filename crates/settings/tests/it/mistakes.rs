@@ -115,7 +115,6 @@ fn one_mistake_is_one_problem() {
         ("service: { version: 1.10 }", "service.version"),
         ("service: { http_port: 70000 }", "service.http_port"),
         ("service: { http_port: 1.5 }", "service.http_port"),
-        ("service: { env: pord }", "service.env"),
         ("service: { name: null }", "service.name"),
         ("service: { name: '${NOPE}' }", "service.name"),
         ("service: { name: 'a-${NOPE}' }", "service.name"),

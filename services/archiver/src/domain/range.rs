@@ -1,6 +1,6 @@
-//! Which stretch of time a person means: `2024-01..2024-03`, `2024-02`, or RFC 3339 instants.
+//! Which stretch of time a person means: `2024-01..2024-03`, `2024-02`, or instants (RFC 3339 or epoch milliseconds).
 
-use chrono::{DateTime, Utc};
+use eidos_types::Instant;
 
 use super::cutoff::Month;
 
@@ -68,22 +68,27 @@ impl Edge {
     }
 }
 
+/// A month, or whatever [`Instant`] reads. A month outside its window is refused like an instant outside of it.
 fn edge(text: &str) -> Result<Edge, String> {
-    if let Ok(instant) = DateTime::parse_from_rfc3339(text) {
-        return Ok(Edge::Instant(instant.timestamp_millis()));
+    let bytes = text.as_bytes();
+    let is_month = bytes.len() == "2024-01".len() && bytes.get(4) == Some(&b'-');
+    if is_month {
+        let first = format!("{text}-01T00:00:00Z");
+        let instant: Instant = first
+            .parse()
+            .map_err(|error| format!("'{text}' is no month: {error}"))?;
+        return Month::of_ms(instant.ms())
+            .map(Edge::Month)
+            .ok_or_else(|| format!("'{text}' is no month"));
     }
-    let first = format!("{text}-01T00:00:00Z");
-    first
-        .parse::<DateTime<Utc>>()
-        .ok()
-        .filter(|_| text.len() == "2024-01".len())
-        .and_then(|first| Month::of_ms(first.timestamp_millis()))
-        .map(Edge::Month)
-        .ok_or_else(|| format!("'{text}' is neither a month (2024-01) nor an instant (2024-01-15T00:00:00Z)"))
+    text.parse()
+        .map(|instant: Instant| Edge::Instant(instant.ms()))
+        .map_err(|error| format!("'{text}' is neither a month (2024-01) nor an instant: {error}"))
 }
 
 #[cfg(test)]
 mod tests {
+    use chrono::{DateTime, Utc};
     use proptest::prelude::*;
 
     use super::*;
@@ -103,6 +108,7 @@ mod tests {
         assert_eq!(leap.to_ms - leap.from_ms, 29 * 86_400_000);
         let exact = TimeRange::parse("2024-01-15T00:00:00+08:00..2024-01-16T00:00:00Z").unwrap();
         assert_eq!(exact.from_ms, ms("2024-01-14T16:00:00Z"));
+        assert_eq!(TimeRange::parse("1705248000000..2024-01-16T00:00:00Z"), Ok(exact));
         assert!(exact.overlaps(ms("2024-01-15T23:00:00Z"), ms("2024-02-01T00:00:00Z")));
         assert!(!exact.overlaps(exact.to_ms, exact.to_ms + 1));
     }
@@ -112,7 +118,12 @@ mod tests {
         for (text, says) in [
             ("", "neither a month"),
             ("2024", "neither a month"),
-            ("2024-13", "neither a month"),
+            ("2024-13", "is no month"),
+            ("1924-01", "years 2000 to 2199"),
+            (
+                "1705276800..1705363200",
+                "read as seconds it is 2024-01-15T00:00:00Z",
+            ),
             ("2024-1", "neither a month"),
             ("2024-03..2024-01", "earlier end first"),
             ("2024-01-15T00:00:00Z..2024-01-15T00:00:00Z", "earlier end first"),

@@ -6,6 +6,7 @@
     reason = "helpers of tests: a failure is the test's"
 )]
 
+mod check_config;
 mod crash;
 mod incremental;
 mod pauses;

@@ -235,7 +235,7 @@ impl Report {
         if is_empty {
             text.push_str(if self.dry_run { "" } else { "nothing to do" });
         } else if !(self.dry_run && self.candles.is_empty()) {
-            text.push_str(&table.to_string());
+            text.push_str(&eidos_runtime::terminal::fit(&mut table).to_string());
         }
         for line in self.lines() {
             text.push('\n');

@@ -48,7 +48,8 @@ pub struct DataCleanup {
 pub struct Params {
     /// Does what this plan says, or refuses: the digest of a dry run.
     pub plan: Option<String>,
-    /// Only these tables, named as in the rules.
+    /// Only these tables, named as in the rules: a list, or names between commas.
+    #[serde(deserialize_with = "eidos_runtime::params::words")]
     pub tables: Option<Vec<String>>,
 }
 

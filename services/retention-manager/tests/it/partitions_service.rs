@@ -290,6 +290,49 @@ async fn a_hold_that_would_protect_nothing_is_refused() {
     service.child.terminate();
 }
 
+/// Issue 8, 22: times in seconds were accepted, and the hold covered January 1970: nothing.
+#[tokio::test]
+async fn a_hold_with_times_in_another_unit_is_refused_with_the_reading_that_was_made() {
+    let stand = Stand::new("").await;
+    with_tables(&stand).await;
+    let service = Service::start(&stand).await;
+    let hold = |from: Value, to: Value| json!({"source": "risk", "table": "eidos_risk_events", "from_ms": from, "to_ms": to, "reason": "case 20"});
+    for (from, to, says) in [
+        (
+            json!(1_704_067_200),
+            json!(1_706_745_600),
+            "1970-01-20T17:21:07.200Z when read as epoch milliseconds",
+        ),
+        (
+            json!(1_704_067_200_000_000_i64),
+            Value::Null,
+            "read as microseconds it is 2024-01-01T00:00:00Z",
+        ),
+        (json!("2024-01-01"), Value::Null, "RFC 3339"),
+        (json!(0), Value::Null, "1970-01-01T00:00:00Z"),
+        (json!("0024-01-01T00:00:00Z"), Value::Null, "2000 to 2199"),
+    ] {
+        let (status, problem) = service.post(OPERATOR, "/v1/holds", &hold(from, to)).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
+        assert!(
+            problem["detail"].as_str().unwrap().contains(says),
+            "{says}: {problem}"
+        );
+    }
+    let (_, shown) = service.get("/v1/holds?all=true").await;
+    assert_eq!(shown["holds"], json!([]), "a refused hold changes nothing");
+
+    let written = hold(json!("2024-01-01T08:00:00+08:00"), json!(1_706_745_600_000_i64));
+    let (status, placed) = service.post(OPERATOR, "/v1/holds", &written).await;
+    assert_eq!(status, StatusCode::CREATED, "{placed}");
+    assert_eq!(placed["hold"]["from_ms"], 1_704_067_200_000_i64, "{placed}");
+    // NUL cannot be stored: the request is wrong, not the database.
+    let nul = json!({"source": "risk", "table": "eidos_risk_events", "reason": "case\u{0}21"});
+    let (status, problem) = service.post(OPERATOR, "/v1/holds", &nul).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{problem}");
+    service.child.terminate();
+}
+
 #[tokio::test]
 async fn holds_are_placed_by_operators_seen_by_everybody_and_lifted_not_deleted() {
     let stand = Stand::new("").await;
@@ -317,7 +360,7 @@ async fn holds_are_placed_by_operators_seen_by_everybody_and_lifted_not_deleted(
             StatusCode::UNPROCESSABLE_ENTITY,
         ),
         (
-            json!({"source": "risk", "table": "t", "reason": "x", "from_ms": 5, "to_ms": 5}),
+            json!({"source": "risk", "table": "t", "reason": "x", "from_ms": 1_704_067_200_000_i64, "to_ms": 1_704_067_200_000_i64}),
             StatusCode::UNPROCESSABLE_ENTITY,
         ),
         (

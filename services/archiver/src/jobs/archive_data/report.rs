@@ -162,7 +162,7 @@ pub(super) fn render(report: &Report) -> String {
             format!("{:?}", moved.ended).to_lowercase(),
         ]);
     }
-    let _ = write!(text, "\n{table}");
+    let _ = write!(text, "\n{}", eidos_runtime::terminal::fit(&mut table));
     for change in &report.archive_changes {
         let _ = write!(text, "\n{change}");
     }

@@ -10,7 +10,6 @@ use eidos_core::fence::Step;
 use eidos_runtime::{JobContext, JobError};
 use eidos_settings::RedisSection;
 use eidos_types::{BreakId, Clock};
-use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -108,7 +107,7 @@ impl Channels {
     pub fn new(rules: &ReconciliationSection, redis: &RedisSection, bus: Publisher) -> anyhow::Result<Self> {
         Ok(Self {
             bus,
-            redis: redis_client(redis)?,
+            redis: eidos_core::redis_client::open(&redis.into())?,
             http: reqwest::Client::builder()
                 .timeout(rules.webhook_timeout)
                 .build()?,
@@ -214,17 +213,4 @@ impl Channels {
         }
         Ok(())
     }
-}
-
-fn redis_client(section: &RedisSection) -> anyhow::Result<redis::Client> {
-    use redis::IntoConnectionInfo;
-    let info = section.url.expose_secret().into_connection_info()?;
-    let mut settings = info.redis_settings().clone();
-    if let Some(username) = &section.username {
-        settings = settings.set_username(username);
-    }
-    if let Some(password) = &section.password {
-        settings = settings.set_password(password.expose_secret());
-    }
-    Ok(redis::Client::open(info.set_redis_settings(settings))?)
 }

@@ -36,7 +36,8 @@ pub struct Params {
     pub mode: Mode,
     /// Short for `mode: full`.
     pub full: bool,
-    /// Only these wallets, whatever changed.
+    /// Only these wallets, whatever changed: a list, or addresses between commas.
+    #[serde(deserialize_with = "eidos_runtime::params::words")]
     pub wallets: Option<Vec<Address>>,
 }
 

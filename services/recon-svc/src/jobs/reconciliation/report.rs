@@ -289,7 +289,7 @@ fn tokens_table(report: &Report) -> String {
             shortened(&token.held),
         ]);
     }
-    table.to_string()
+    eidos_runtime::terminal::fit(&mut table).to_string()
 }
 
 fn breaks_table(report: &Report) -> String {
@@ -321,7 +321,7 @@ fn breaks_table(report: &Report) -> String {
             found.hint.cause.as_str().to_owned(),
         ]);
     }
-    table.to_string()
+    eidos_runtime::terminal::fit(&mut table).to_string()
 }
 
 /// A uint256 has up to 78 digits; the table shows the ends, the JSON all.

@@ -196,7 +196,7 @@ impl Report {
                 row.problems.len().to_string(),
             ]);
         }
-        let mut lines = vec![table.to_string()];
+        let mut lines = vec![eidos_runtime::terminal::fit(&mut table).to_string()];
         for row in &self.tables {
             let prefix = |line: String| format!("{} {}: {line}", row.source, row.table);
             lines.extend(row.lines(self.dry_run).into_iter().map(prefix));
