@@ -3,6 +3,7 @@
 use eidos_archive_store::{ContentDigest, CopyDigester};
 use eidos_disposal::DisposalError;
 use eidos_disposal::catalogue::quoted;
+use eidos_disposal::export::lift_transaction_timeout;
 use futures::TryStreamExt;
 use sqlx::{AssertSqlSafe, PgConnection};
 
@@ -25,7 +26,7 @@ impl Work<'_> {
             .execute(conn)
             .await
             .map_err(DisposalError::sql("set the statement timeout"))?;
-        Ok(())
+        lift_transaction_timeout(conn, self.disposal).await
     }
 
     /// What the export holds.
