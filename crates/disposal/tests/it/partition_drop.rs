@@ -8,6 +8,9 @@ use sqlx::AssertSqlSafe;
 
 use crate::stand::{Stand, TABLE};
 
+const DROP_WORKS: &str = "\
+    SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep' \
+      AND query LIKE 'DROP TABLE%'";
 const WITHIN: Duration = Duration::from_secs(30);
 
 /// Every DROP TABLE of this database takes so long, as one of 400 columns with defaults does.
@@ -31,22 +34,41 @@ async fn a_drop_s_own_work_is_not_taken_for_somebody_in_the_way() {
     assert_eq!(done.unit.state, UnitState::Dropped, "lock_timeout is 100 ms");
 }
 
+/// How often a table was read from one end to the other. The job's sessions are ended first: what they counted is there
+/// once they are gone.
+async fn scans(stand: &mut Stand, table: &str) -> i64 {
+    stand.foreign.close().await;
+    eventually("the job's sessions are gone", WITHIN, async || {
+        let left = stand
+            .count(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                 AND application_name = 'disposal-test'",
+            )
+            .await;
+        if left == 0 { Ok(()) } else { Err(left) }
+    })
+    .await;
+    stand.reconnect().await;
+    stand
+        .count(&format!(
+            "SELECT coalesce(sum(seq_scan), 0)::bigint FROM pg_stat_all_tables WHERE relid = '{table}'::regclass"
+        ))
+        .await
+}
+
 #[tokio::test]
 async fn rows_are_digested_once_however_often_the_drop_waits_for_a_reader() {
-    let stand = Stand::new().await;
+    let mut stand = Stand::new().await;
     let unit = stand.quarantined().await;
     let resting = unit.quarantine_table.clone().unwrap();
-    let scans = format!(
-        "SELECT coalesce(sum(seq_scan), 0)::bigint FROM pg_stat_all_tables WHERE schemaname || '.' || relname = '{resting}'"
-    );
+    let before = scans(&mut stand, &resting).await;
     let mut reader = stand.books.pool().begin().await.unwrap();
     sqlx::query(AssertSqlSafe(format!(
-        "SELECT FROM {resting} WHERE id = 1 AND created_at = 0"
+        "LOCK TABLE {resting} IN ACCESS SHARE MODE"
     )))
-    .fetch_all(&mut *reader)
+    .execute(&mut *reader)
     .await
     .unwrap();
-    let before = stand.count(&scans).await;
     let mut later = stand.later_run().await;
     later.settings.lock_attempts = 6;
     let busy = later.disposal().resume(unit).await.unwrap_err();
@@ -55,17 +77,9 @@ async fn rows_are_digested_once_however_often_the_drop_waits_for_a_reader() {
         "{busy}"
     );
     assert_eq!(stand.states().await, ["quarantined"], "taken back");
-    eventually("the digest is counted", WITHIN, async || {
-        let now = stand.count(&scans).await - before;
-        if now > 0 { Ok(()) } else { Err("not yet") }
-    })
-    .await;
-    // Every attempt's session has ended by now, and its counts with it.
-    assert_eq!(
-        stand.count(&scans).await - before,
-        1,
-        "one digest for six attempts"
-    );
+    drop(later);
+    let digests = scans(&mut stand, &resting).await - before;
+    assert_eq!(digests, 1, "one digest for six attempts");
     reader.commit().await.unwrap();
     let later = stand.later_run().await;
     let done = later.disposal().resume(stand.unit().await).await.unwrap();
@@ -81,10 +95,12 @@ async fn a_writer_that_comes_while_the_drop_waits_for_a_reader_does_not_get_in()
         .sql(&format!("ALTER TABLE {resting} DISABLE TRIGGER ALL"))
         .await;
     let mut reader = stand.books.pool().begin().await.unwrap();
-    sqlx::query(AssertSqlSafe(format!("SELECT FROM {resting} LIMIT 1")))
-        .fetch_all(&mut *reader)
-        .await
-        .unwrap();
+    sqlx::query(AssertSqlSafe(format!(
+        "LOCK TABLE {resting} IN ACCESS SHARE MODE"
+    )))
+    .execute(&mut *reader)
+    .await
+    .unwrap();
     let mut later = stand.later_run().await;
     (later.settings.lock_attempts, later.settings.lock_timeout) = (100, Duration::from_millis(300));
     let disposal = later.disposal();
@@ -92,7 +108,10 @@ async fn a_writer_that_comes_while_the_drop_waits_for_a_reader_does_not_get_in()
     let writing = async {
         eventually("the drop waits for the reader", WITHIN, async || {
             let waiting = stand
-                .count("SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'")
+                .count(
+                    "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock' \
+                         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+                )
                 .await;
             if waiting == 1 { Ok(()) } else { Err("nobody waits") }
         })
@@ -123,18 +142,14 @@ async fn a_drop_that_works_long_does_not_hold_the_tables_its_foreign_keys_name()
     let dropping = disposal.resume(unit);
     let traffic = async {
         eventually("the drop works", WITHIN, async || {
-            let working = stand
-                .count("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE 'DROP TABLE%'")
-                .await;
+            let working = stand.count(DROP_WORKS).await;
             if working == 1 { Ok(()) } else { Err("not yet") }
         })
         .await;
         stand
             .sql("SET lock_timeout = '500ms'; UPDATE actors SET seen = 1; SET lock_timeout = 0")
             .await;
-        stand
-            .count("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE 'DROP TABLE%'")
-            .await
+        stand.count(DROP_WORKS).await
     };
     let (outcome, still_working) = tokio::join!(dropping, traffic);
     assert_eq!(outcome.unwrap().unit.state, UnitState::Dropped);

@@ -1,33 +1,14 @@
 //! What newer servers, and the settings of roles and databases, change under our feet.
 
-use eidos_core::db::{DatabaseSettings, connect_foreign};
 use eidos_disposal::export::{LongRead, content_of, lift_transaction_timeout};
 use eidos_disposal::unit::UnitState;
 
-use crate::stand::{JANUARY, Stand, TABLE, refusal};
+use crate::stand::{JANUARY, Stand, TABLE};
 
 async fn server_version(stand: &Stand) -> i64 {
     stand
         .count("SELECT current_setting('server_version_num')::bigint / 10000")
         .await
-}
-
-/// A pool whose sessions have what was set for the database.
-async fn connected_again(stand: &mut Stand) {
-    stand.foreign = connect_foreign(
-        DatabaseSettings::new(stand.books.url().into()),
-        "disposal-test",
-        "risk",
-    )
-    .await
-    .unwrap();
-}
-
-async fn set_for_the_database(stand: &mut Stand, setting: &str) {
-    stand
-        .sql(&format!("ALTER DATABASE {} SET {setting}", stand.books.name()))
-        .await;
-    connected_again(stand).await;
 }
 
 /// January frozen, exported, quarantined and dropped.
@@ -85,7 +66,7 @@ async fn the_transaction_limit_of_a_role_does_not_end_what_is_long_by_its_nature
             .unwrap();
         return;
     }
-    set_for_the_database(&mut stand, "transaction_timeout = '2s'").await;
+    let login = stand.work_as("SUPERUSER", &["transaction_timeout = '2s'"]).await;
     let run = stand.run().await;
     let mut read = LongRead::open(&stand.foreign, &stand.settings).await.unwrap();
     let content = content_of(&run.ctx, &mut read, "SELECT pg_sleep(3)", 1)
@@ -105,6 +86,7 @@ async fn the_transaction_limit_of_a_role_does_not_end_what_is_long_by_its_nature
     let later = stand.later_run().await;
     let done = later.disposal().resume(unit).await.unwrap();
     assert_eq!(done.unit.state, UnitState::Dropped);
+    login.gone(&stand).await;
 }
 
 #[tokio::test]
@@ -112,7 +94,7 @@ async fn quote_all_identifiers_is_harmless() {
     let mut stand = Stand::new().await;
     let run = stand.run().await;
     let planned = stand.identity(&run, JANUARY).await;
-    set_for_the_database(&mut stand, "quote_all_identifiers = on").await;
+    let login = stand.work_as("SUPERUSER", &["quote_all_identifiers = on"]).await;
     let mut conn = stand.foreign.acquire().await.unwrap();
     let quoted = eidos_disposal::catalogue::read_by_oid(&mut conn, planned.table_oid)
         .await
@@ -126,12 +108,13 @@ async fn quote_all_identifiers_is_harmless() {
     );
     drop(conn);
     is_disposed_of(&stand).await;
+    login.gone(&stand).await;
 }
 
 #[tokio::test]
 async fn an_empty_search_path_is_harmless() {
     let mut stand = Stand::new().await;
-    set_for_the_database(&mut stand, "search_path = ''").await;
+    let login = stand.work_as("SUPERUSER", &["search_path = ''"]).await;
     let run = stand.run().await;
     assert_eq!(run.recover().await, []);
     let mut conn = stand.foreign.acquire().await.unwrap();
@@ -140,14 +123,6 @@ async fn an_empty_search_path_is_harmless() {
         .unwrap();
     assert_eq!(found.unwrap().relation.schema, "public");
     drop(conn);
-    let unit = stand.frozen().await;
-    assert_eq!(unit.state, UnitState::Frozen);
-    stand.hold().await;
-    let run = stand.run().await;
-    assert_eq!(refusal(stand.advance(&run).await), "hold");
-    stand.lift().await;
-    let unit = stand.quarantined().await;
-    let later = stand.later_run().await;
-    let done = later.disposal().resume(unit).await.unwrap();
-    assert_eq!(done.unit.state, UnitState::Dropped);
+    is_disposed_of(&stand).await;
+    login.gone(&stand).await;
 }

@@ -29,10 +29,10 @@ async fn is_as_before(stand: &Stand) {
             MONTHS[0]
         ))
         .await;
-    let ours = "SELECT count(*) FROM pg_constraint WHERE conname LIKE 'eidos%' AND conrelid::regclass::text LIKE '%2024_01%'";
+    let ours = "SELECT count(*) FROM pg_constraint WHERE conname = 'eidos_disposal_bounds'";
     assert_eq!(stand.count(ours).await, 0);
     let triggers = format!(
-        "SELECT count(*) FROM pg_trigger WHERE tgrelid = '{JANUARY}'::regclass AND tgname LIKE 'eidos%'"
+        "SELECT count(*) FROM pg_trigger WHERE tgrelid = '{JANUARY}'::regclass AND tgname LIKE 'eidos_jobs%'"
     );
     assert_eq!(stand.count(&triggers).await, 0);
     assert!(stand.objects().is_empty(), "{:?}", stand.objects());

@@ -75,7 +75,11 @@ async fn a_restore_that_would_fire_triggers_is_refused_by_their_names_and_the_pl
         ))
         .await;
     let side = json!({"table": ARCHIVE, "range": "2023-05"});
-    assert_eq!(stand.restore(side).await.unwrap().units[0].inserted, 100, "beside it nothing fires");
+    assert_eq!(
+        stand.restore(side).await.unwrap().units[0].inserted,
+        100,
+        "beside it nothing fires"
+    );
     assert_eq!(booked(&stand).await, 0);
 }
 
@@ -92,7 +96,10 @@ async fn a_restore_with_triggers_disabled_books_nothing_and_leaves_them_as_they_
     let report = stand.restore(into.clone()).await.unwrap();
     assert_eq!(report.units[0].inserted, 100);
     assert!(
-        report.notes.iter().any(|note| note.contains("trigger booking (book)")),
+        report
+            .notes
+            .iter()
+            .any(|note| note.contains("trigger booking (book)")),
         "{report:?}"
     );
     assert_eq!(booked(&stand).await, 0);
@@ -117,7 +124,8 @@ async fn a_restore_with_triggers_disabled_books_nothing_and_leaves_them_as_they_
         .await;
     assert_eq!(stand.restore(into.clone()).await.unwrap().units[0].inserted, 10);
     assert_eq!(booked(&stand).await, 0);
-    let always = format!("pg_trigger WHERE tgname = 'booking' AND tgenabled = 'A' AND tgrelid = '{MAY}'::regclass");
+    let always =
+        format!("pg_trigger WHERE tgname = 'booking' AND tgenabled = 'A' AND tgrelid = '{MAY}'::regclass");
     assert_eq!(stand.count(&always).await, 1);
     // Constraints are not triggers of people: they hold, and the refusal leaves everything as it was.
     stand
@@ -126,7 +134,10 @@ async fn a_restore_with_triggers_disabled_books_nothing_and_leaves_them_as_they_
         ))
         .await;
     let error = stand.restore(into).await.unwrap_err().to_string();
-    assert!(error.contains("known") && error.contains("--into side"), "{error}");
+    assert!(
+        error.contains("known") && error.contains("--into side"),
+        "{error}"
+    );
     assert_eq!(stand.count(&always).await, 1);
     assert_eq!(stand.count(MAY).await, 90);
 }
@@ -142,7 +153,11 @@ async fn while_triggers_are_disabled_other_months_are_written_to_and_this_one_wa
             "pg_locks WHERE granted AND mode = 'ShareRowExclusiveLock' AND relation = to_regclass('{MAY}')::oid"
         );
         eventually("the partition is locked", WITHIN, async || {
-            if stand.count(&locked).await == 1 { Ok(()) } else { Err("not yet") }
+            if stand.count(&locked).await == 1 {
+                Ok(())
+            } else {
+                Err("not yet")
+            }
         })
         .await;
         let parent = format!(
@@ -185,7 +200,10 @@ async fn a_partition_that_a_restore_makes_has_what_its_parent_has() {
     .fetch_one(stand.trading.pool())
     .await
     .unwrap();
-    assert_eq!((owned_by.as_str(), secured, identity.as_str()), (owner.as_str(), true, "i"));
+    assert_eq!(
+        (owned_by.as_str(), secured, identity.as_str()),
+        (owner.as_str(), true, "i")
+    );
     let mut session = stand.trading.pool().begin().await.unwrap();
     sqlx::raw_sql(sqlx::AssertSqlSafe(format!("SET LOCAL ROLE {reader}")))
         .execute(&mut *session)
@@ -198,10 +216,28 @@ async fn a_partition_that_a_restore_makes_has_what_its_parent_has() {
     assert_eq!(seen, 10, "by its own name it shows what its parent shows");
     session.rollback().await.unwrap();
     for (what, question) in [
-        ("a grant of a column", format!("pg_class WHERE oid = '{MAY}'::regclass AND has_column_privilege('{reader}', oid, 'wallet', 'UPDATE')")),
-        ("no other", format!("pg_class WHERE oid = '{MAY}'::regclass AND NOT has_column_privilege('{reader}', oid, 'amount', 'UPDATE')")),
-        ("storage", format!("pg_attribute WHERE attrelid = '{MAY}'::regclass AND attname = 'signature' AND attstorage = 'e' AND attcompression = 'p'")),
-        ("the index of its identity", format!("pg_index WHERE indrelid = '{MAY}'::regclass AND indisreplident")),
+        (
+            "a grant of a column",
+            format!(
+                "pg_class WHERE oid = '{MAY}'::regclass AND has_column_privilege('{reader}', oid, 'wallet', 'UPDATE')"
+            ),
+        ),
+        (
+            "no other",
+            format!(
+                "pg_class WHERE oid = '{MAY}'::regclass AND NOT has_column_privilege('{reader}', oid, 'amount', 'UPDATE')"
+            ),
+        ),
+        (
+            "storage",
+            format!(
+                "pg_attribute WHERE attrelid = '{MAY}'::regclass AND attname = 'signature' AND attstorage = 'e' AND attcompression = 'p'"
+            ),
+        ),
+        (
+            "the index of its identity",
+            format!("pg_index WHERE indrelid = '{MAY}'::regclass AND indisreplident"),
+        ),
     ] {
         assert_eq!(stand.count(&question).await, 1, "{what}");
     }

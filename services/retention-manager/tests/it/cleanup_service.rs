@@ -194,7 +194,11 @@ async fn a_person_takes_a_unit_back_from_the_command_line() {
     let undo = ["undo", "eidos_risk_events_2023_12", "--reason", "case 17"];
     let (status, child) = stand.command(&undo, &[]).run(WITHIN).await;
     assert!(status.success(), "{}\n{}", child.stdout(), child.stderr());
-    for told in ["was quarantined", "attached it to public.eidos_risk_events", "until hold"] {
+    for told in [
+        "was quarantined",
+        "attached it to public.eidos_risk_events",
+        "until hold",
+    ] {
         assert!(child.stdout().contains(told), "{told}\n{}", child.stdout());
     }
     assert_eq!(count(stand.books(), rows).await, 100);

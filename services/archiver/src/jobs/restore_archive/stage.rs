@@ -23,7 +23,7 @@ impl Work<'_> {
         set_lock_timeout(conn, self.disposal.lock_timeout).await?;
         sqlx::query("SELECT set_config('statement_timeout', $1, true)")
             .bind(self.disposal.statement_timeout.as_millis().to_string())
-            .execute(conn)
+            .execute(&mut *conn)
             .await
             .map_err(DisposalError::sql("set the statement timeout"))?;
         lift_transaction_timeout(conn, self.disposal).await
