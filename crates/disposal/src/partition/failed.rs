@@ -100,13 +100,11 @@ impl PartitionDisposal<'_> {
             return failure;
         }
         let failure = self.told(unit, failure).await;
-        match Box::pin(self.give_up(unit, &failure)).await {
-            Ok(()) => failure,
-            Err(error) => {
-                tracing::warn!(unit = %unit.unit_id, %error, "a unit that failed for good could not be given up");
-                failure
-            }
+        if let Err(error) = Box::pin(self.give_up(unit, &failure)).await {
+            // It is still open, and frozen: the next run meets the same failure, and gives it up.
+            tracing::warn!(unit = %unit.unit_id, %error, "a unit that failed for good could not be given up yet");
         }
+        failure
     }
 
     async fn give_up(&self, unit: &Unit, failure: &DisposalError) -> Result<(), DisposalError> {
@@ -136,15 +134,15 @@ impl PartitionDisposal<'_> {
             Some(row) => DisposalError::refused(
                 "unreadable",
                 format!(
-                    "{row} of {what} cannot be read: {failure}. Correct or remove that value; the partition takes writes \
-                     again (docs/runbooks/disposal-refused.md)"
+                    "{row} of {what} cannot be read: {failure}. Correct or remove that value; the partition is let go for \
+                     that (docs/runbooks/disposal-refused.md)"
                 ),
             ),
             None => DisposalError::refused(
                 "failed",
                 format!(
-                    "{what}: {failure}; the same will happen again until somebody changes its cause. The partition takes \
-                     writes again (docs/runbooks/disposal-refused.md)"
+                    "{what}: {failure}; the same will happen again until somebody changes its cause. The partition is \
+                     let go (docs/runbooks/disposal-refused.md)"
                 ),
             ),
         }

@@ -289,7 +289,8 @@ impl PartitionDisposal<'_> {
     ) -> Result<(), DisposalError> {
         if unit.state == UnitState::Abandoned && undone.done.is_empty() {
             undone.done.push("nothing: it was taken back already".to_owned());
-            return Ok(());
+            // An undo that died may have left it.
+            return self.discard(unit).await;
         }
         if unit.state != UnitState::Abandoned {
             undone
