@@ -33,6 +33,7 @@ use crate::catalogue::{self, Relation, Whereabouts};
 use crate::settings::DisposalSettings;
 use crate::unit::{self, Change, Mandate, Unit, UnitState};
 
+mod attach;
 mod begin;
 mod checks;
 mod copy;
