@@ -1,10 +1,23 @@
 //! [`DisposalError`]: what went wrong, and whether trying again can help.
 
-use eidos_archive_store::StoreError;
+use eidos_archive_store::{CodecError, StoreError};
 use eidos_core::CoreError;
 use eidos_runtime::JobError;
 
 use crate::destination::OTHER_STORE;
+
+/// Refusals that are about the table itself. All others end by themselves or by a person's decision about the unit: a hold, a
+/// clock, a slot, a store.
+const LASTING: [&str; 8] = [
+    "copy",
+    "kind",
+    "mismatch",
+    "partitioning",
+    "referenced",
+    "rights",
+    "setup",
+    "type",
+];
 
 /// Why a unit could not be moved on. Nothing was destroyed, unless the error says so.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +104,20 @@ impl DisposalError {
     #[must_use]
     pub fn is_about_a_value(&self) -> bool {
         matches!(self, Self::Store(StoreError::Codec(error)) if error.is_refusal())
+    }
+
+    /// True where the same call fails again until somebody changes the table, its rows, our rights or the server: a unit
+    /// that meets it is given up, and its partition let go.
+    #[must_use]
+    pub fn cannot_heal(&self) -> bool {
+        match self {
+            Self::Sql { .. } => !self.is_retryable(),
+            Self::Store(StoreError::Codec(error)) => {
+                !matches!(error, CodecError::Stream { .. } | CodecError::Thread(_))
+            }
+            Self::Refused { reason, .. } => LASTING.contains(reason),
+            _ => false,
+        }
     }
 
     /// True where the same call may succeed later.

@@ -26,6 +26,9 @@ const WAL_POSITION: &str = "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wa
 /// How long a read whose chunks are all there already keeps its thread.
 const LONGEST_TURN: Duration = Duration::from_millis(20);
 
+const LIFT_TRANSACTION_TIMEOUT: &str = "\
+    SELECT set_config(name, $1, true) FROM pg_settings WHERE name = 'transaction_timeout'";
+
 /// What a table holds: how many rows, and their digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Content {
@@ -63,6 +66,7 @@ impl LongRead {
             .execute(&mut conn)
             .await
             .map_err(DisposalError::sql("begin a long read"))?;
+        lift_transaction_timeout(&mut conn, settings).await?;
         Ok(Self { conn })
     }
 
@@ -110,6 +114,31 @@ fn limits(settings: &DisposalSettings) -> String {
     format!(
         "SET LOCAL statement_timeout = {limit}; SET LOCAL tcp_user_timeout = {limit}; SET LOCAL row_security = off"
     )
+}
+
+/// PostgreSQL 17 and newer can limit whole transactions, also by a role's or a database's settings: one of ours that is
+/// long by its nature gets the limit of a long read instead. Servers that do not know the setting are left alone.
+///
+/// The running limit is taken away first: a server that is told a longer one in the middle of a transaction keeps the
+/// clock that it has started.
+///
+/// # Errors
+/// [`DisposalError::Sql`].
+pub async fn lift_transaction_timeout(
+    conn: &mut PgConnection,
+    settings: &DisposalSettings,
+) -> Result<(), DisposalError> {
+    for limit in [
+        "0".to_owned(),
+        settings.statement_timeout.as_millis().max(1).to_string(),
+    ] {
+        sqlx::query(LIFT_TRANSACTION_TIMEOUT)
+            .bind(limit)
+            .execute(&mut *conn)
+            .await
+            .map_err(DisposalError::sql("lift the limit of a transaction"))?;
+    }
+    Ok(())
 }
 
 /// Exports what `select` gives, reads it back, and compares both with the rows as the server sent them.

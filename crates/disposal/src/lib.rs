@@ -21,6 +21,7 @@ mod error;
 pub mod export;
 pub mod gauges;
 pub mod hold;
+pub mod new_partition;
 pub mod pace;
 pub mod partition;
 pub mod plan;

@@ -33,21 +33,28 @@ use crate::catalogue::{self, Relation, Whereabouts};
 use crate::settings::DisposalSettings;
 use crate::unit::{self, Change, Mandate, Unit, UnitState};
 
+mod attach;
 mod begin;
 mod checks;
 mod copy;
 mod detach;
 mod erase;
+mod failed;
 mod finalize;
 mod freeze;
 mod identity;
-mod locks;
+pub(crate) mod locks;
 mod recover;
+mod undo;
+mod unreadable;
 
 pub(crate) use begin::of_another_job;
 pub use checks::server_is_ready;
+pub use failed::failed_before;
 pub use identity::PartitionIdentity;
+pub use locks::{Attempts, try_lock};
 pub use recover::Recovered;
+pub use undo::{UndoRequest, Undone, unit_to_undo};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
@@ -158,23 +165,30 @@ impl PartitionDisposal<'_> {
         let mut waiting = None;
         while !unit.state.is_final() && waiting.is_none() {
             self.ctx.check_cancelled()?;
-            let (next, act) = match unit.state {
-                UnitState::Planned => (self.freeze(&unit).await?, Some("freeze")),
-                UnitState::Frozen if unit.archived => (self.announce_export(&unit).await?, None),
-                UnitState::Exporting => (self.export(&unit).await?, Some("export")),
-                UnitState::Frozen | UnitState::Verified => {
-                    (self.quarantine(&unit).await?, Some("quarantine"))
+            let stepped = match unit.state {
+                UnitState::Planned => self.freeze(&unit).await.map(|next| (next, Some("freeze"))),
+                UnitState::Frozen if unit.archived => {
+                    self.announce_export(&unit).await.map(|next| (next, None))
                 }
-                UnitState::Quarantined | UnitState::Dropping => match self.may_drop(&unit) {
-                    Some(reason) => {
-                        waiting = Some(reason);
+                UnitState::Exporting => self.export(&unit).await.map(|next| (next, Some("export"))),
+                UnitState::Frozen | UnitState::Verified => self
+                    .quarantine(&unit)
+                    .await
+                    .map(|next| (next, Some("quarantine"))),
+                UnitState::Quarantined | UnitState::Dropping => {
+                    waiting = self.may_drop(&unit);
+                    if waiting.is_some() {
                         continue;
                     }
-                    None => (self.drop_proved(&unit).await?, Some("drop")),
-                },
+                    self.drop_proved(&unit).await.map(|next| (next, Some("drop")))
+                }
                 UnitState::Deleting | UnitState::Dropped | UnitState::Deleted | UnitState::Abandoned => {
                     return Err(checks::wrong_kind(&unit));
                 }
+            };
+            let (next, act) = match stepped {
+                Ok(stepped) => stepped,
+                Err(failure) => return Err(self.after_failure(&unit, failure).await),
             };
             acts.extend(act);
             unit = next;

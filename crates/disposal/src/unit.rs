@@ -25,7 +25,7 @@ mod store;
 
 pub use store::{
     abandoned_of, by_id, create, list_open, list_with_export, mark_checked, move_on, newest_exports,
-    newest_of, open_of,
+    newest_named, newest_of, open_of,
 };
 
 /// How far a unit is.
@@ -210,6 +210,8 @@ pub struct Unit {
     pub drop_after_ms: Option<i64>,
     /// Why it was abandoned.
     pub reason: Option<String>,
+    /// What its table was like when it failed for good; `None`: it did not.
+    pub failed_as: Option<String>,
     /// When its export was last read in full, epoch ms.
     pub checked_at_ms: Option<i64>,
     /// What is wrong with its export; `None` if it is sound.
@@ -231,6 +233,8 @@ pub struct Change {
     pub drop_after_ms: Option<i64>,
     /// Why it was abandoned.
     pub reason: Option<String>,
+    /// What its table was like when it failed for good.
+    pub failed_as: Option<String>,
 }
 
 /// What proves that the rows exist elsewhere.

@@ -227,6 +227,11 @@ fn own_flags_first(
 /// What was asked for by `run`, or by a command of the service.
 fn run_args(matches: &ArgMatches, command: Option<&JobCommand>) -> Result<RunArgs, String> {
     let flags: Vec<&String> = matches.get_many("params").into_iter().flatten().collect();
+    let word = command.and_then(|command| own_word(command, &flags));
+    let flags: Vec<&String> = word
+        .iter()
+        .chain(flags.into_iter().skip(word.iter().len()))
+        .collect();
     let (params, typed) = params(&flags)?;
     for required in command.map_or(&[][..], |command| command.required) {
         if params.get(required).is_none() {
@@ -241,6 +246,15 @@ fn run_args(matches: &ArgMatches, command: Option<&JobCommand>) -> Result<RunArg
         params,
         typed,
     })
+}
+
+/// `undo 0192f0c1-…` as `undo --undo=0192f0c1-…`: a command that is named after its parameter takes it as a bare word.
+fn own_word(command: &JobCommand, flags: &[&String]) -> Option<String> {
+    let word = flags.first().filter(|word| !word.starts_with("--"))?;
+    command
+        .required
+        .contains(&command.name)
+        .then(|| format!("--{}={word}", command.name))
 }
 
 /// `--full --batch-size=50 --token USDC` as `{"full": true, "batch_size": 50, "token": "USDC"}`.
@@ -301,6 +315,13 @@ mod tests {
             job: "data-cleanup",
             dry_run: false,
             required: &["plan"],
+        },
+        JobCommand {
+            name: "undo",
+            about: "Take a unit back",
+            job: "data-cleanup",
+            dry_run: false,
+            required: &["undo"],
         },
     ];
 
@@ -377,8 +398,29 @@ mod tests {
     }
 
     #[test]
+    fn a_command_that_is_named_after_its_parameter_takes_it_as_a_bare_word() {
+        for line in [
+            "svc undo 0192f0c1-2345 --reason T-17",
+            "svc undo --reason T-17 --undo 0192f0c1-2345",
+            "svc undo --format json --undo=0192f0c1-2345 --reason=T-17",
+        ] {
+            let undo = run(line);
+            assert_eq!(
+                undo.params,
+                json!({ "undo": "0192f0c1-2345", "reason": "T-17" }),
+                "{line}"
+            );
+            assert!(!undo.dry_run);
+        }
+    }
+
+    #[test]
     fn mistakes_are_refused() {
         for line in [
+            "svc undo",
+            "svc undo --reason T-17",
+            "svc undo a b",
+            "svc undo a --undo b",
             "svc run",
             "svc apply",
             "svc apply 3f2a",

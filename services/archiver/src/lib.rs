@@ -43,8 +43,15 @@ const COMMANDS: &[JobCommand] = &[
         required: &["plan"],
     },
     JobCommand {
+        name: "undo",
+        about: "Take a month back that is on its way out of an archive table: undo UNIT [--reason TEXT] [--hold=false]",
+        job: "archive-data",
+        dry_run: false,
+        required: &["undo"],
+    },
+    JobCommand {
         name: "restore",
-        about: "Bring exported rows back: --table T --range 2024-01..2024-03, or --unit ID; [--into side|original]",
+        about: "Bring exported rows back: --table T --range 2024-01..2024-03, or --unit ID; [--into side|original] [--triggers refuse|disable]",
         job: "restore-archive",
         dry_run: false,
         required: &[],

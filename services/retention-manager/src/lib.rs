@@ -35,7 +35,7 @@ use eidos_runtime::{JobCommand, ServiceDefinition};
 pub use settings::RetentionSettings;
 
 /// What a person starts by hand.
-const COMMANDS: [JobCommand; 2] = [
+const COMMANDS: [JobCommand; 3] = [
     JobCommand {
         name: "plan",
         about: "Print what the next run would do, and the digest to apply it by",
@@ -49,6 +49,13 @@ const COMMANDS: [JobCommand; 2] = [
         job: "data-cleanup",
         dry_run: false,
         required: &["plan"],
+    },
+    JobCommand {
+        name: "undo",
+        about: "Take a unit back: undo UNIT [--reason TEXT] [--hold=false]; its rows are in their table again, and writable",
+        job: "data-cleanup",
+        dry_run: false,
+        required: &["undo"],
     },
 ];
 

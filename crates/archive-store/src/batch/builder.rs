@@ -110,8 +110,9 @@ impl ColumnBuilder {
     fn append(&mut self, field: Option<&[u8]>) -> Result<(), ValueError> {
         let Some(raw) = field else {
             if !self.nullable {
-                return Err(ValueError::malformed(
+                return Err(ValueError::new(
                     "NULL in a column that is declared NOT NULL",
+                    "correct the row, or declare the column as it is (DROP NOT NULL)",
                 ));
             }
             self.values.append_null();

@@ -28,9 +28,10 @@ pub(crate) fn fixed<const N: usize>(raw: &[u8]) -> Result<[u8; N], ValueError> {
 /// UTF-8 without NUL, which is all PostgreSQL can hold.
 pub(crate) fn utf8(raw: &[u8]) -> Result<&str, ValueError> {
     let text = std::str::from_utf8(raw).map_err(|error| {
-        ValueError::malformed(format!(
-            "text that is not UTF-8 ({error}); is client_encoding UTF8?"
-        ))
+        ValueError::new(
+            format!("text that is not UTF-8 ({error})"),
+            "the row holds bytes that are not valid in its database's encoding: correct or remove that value",
+        )
     })?;
     if raw.contains(&0) {
         return Err(ValueError::malformed("text with a NUL byte"));

@@ -1,7 +1,10 @@
 //! The catalogue's statements. Everything is asked by oid once the name was resolved.
 
-/// `schema.table` or, without a schema, what the search path finds. The argument is quoted.
-pub(super) const RESOLVE: &str = "SELECT to_regclass($1)::oid::bigint";
+/// `schema.table` or, without a schema, what the search path finds, and failing that what is in `public`: a role's search
+/// path may be empty. The argument is quoted.
+pub(super) const RESOLVE: &str = "\
+    SELECT coalesce(to_regclass($1), CASE WHEN cardinality(parse_ident($1)) = 1 THEN to_regclass('public.' || $1) END) \
+           ::oid::bigint";
 
 pub(super) const NAMED: &str = "\
     SELECT pn.nspname::text AS parent_schema, pc.relname::text AS parent FROM pg_class c \
@@ -23,11 +26,17 @@ pub(super) const TABLE: &str = "\
     LEFT JOIN pg_partitioned_table p ON p.partrelid = c.oid \
     WHERE c.oid = $1::bigint::oid";
 
+/// PostgreSQL 18 has NOT NULL constraints that were never validated: the rows of before may hold NULL. Older servers have no
+/// such rows in pg_constraint. A role may have `quote_all_identifiers`, with which types are printed as `"jsonb"`: it is off
+/// before the first column is printed.
 pub(super) const COLUMNS: &str = "\
-    SELECT a.attname::text AS name, a.attnum AS number, format_type(a.atttypid, a.atttypmod) AS declaration, NOT a.attnotnull AS nullable, \
+    WITH plain AS MATERIALIZED (SELECT set_config('quote_all_identifiers', 'off', true)) \
+    SELECT a.attname::text AS name, a.attnum AS number, format_type(a.atttypid, a.atttypmod) AS declaration, \
+           (NOT a.attnotnull OR EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conrelid = a.attrelid AND k.contype = 'n' \
+             AND NOT k.convalidated AND k.conkey = ARRAY[a.attnum])) AS nullable, \
            a.attgenerated <> '' AS generated, a.attidentity <> '' AS identity, \
            pg_get_expr(d.adbin, d.adrelid) AS default_expression \
-    FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
+    FROM plain CROSS JOIN pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
     WHERE a.attrelid = $1::bigint::oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
 
 pub(super) const PRIMARY_KEY: &str = "\

@@ -109,6 +109,9 @@ impl PartitionDisposal<'_> {
                 format!("{what} is no ordinary table (partitioned again, or foreign) and is not disposed of"),
             ));
         }
+        Self::readable(&own)?;
+        self.not_failed_before(&mut *self.reader().await?, identity, &mandate.approved_by)
+            .await?;
         if identity.archive.is_some() {
             // Said before anything is frozen.
             own.archive_columns()?;

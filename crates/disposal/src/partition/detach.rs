@@ -43,6 +43,7 @@ impl PartitionDisposal<'_> {
         self.not_held(unit).await?;
         self.evidence_stands(unit).await?;
         let count = self.count_unarchived(unit).await?;
+        let from = self.whereabouts(unit).await?.map(|found| found.relation.schema);
         let resting = self.bring_to_rest(unit).await?;
         self.validate_bounds(&resting).await?;
         let days = i64::from(self.policy.quarantine_days);
@@ -57,7 +58,11 @@ impl PartitionDisposal<'_> {
             "quarantine",
             format!("rests for {days} days before it is dropped"),
         );
-        act.evidence = serde_json::json!({ "table": resting.plain(), "drop_after_ms": change.drop_after_ms });
+        act.evidence = serde_json::json!({
+            "table": resting.plain(),
+            "drop_after_ms": change.drop_after_ms,
+            "schema": from.filter(|schema| schema != QUARANTINE_SCHEMA),
+        });
         let moved = self.moved_on(unit, UnitState::Quarantined, &change, &act).await?;
         let rows = moved.row_count.unwrap_or_default().unsigned_abs();
         let (job, source) = (self.ctx.job().as_str(), unit.source.as_str());
@@ -312,7 +317,7 @@ impl PartitionDisposal<'_> {
 
     /// Reads the table once more, so that attaching it again would not have to. Nobody else uses it; if it takes too
     /// long it is left undone, and only an undo would notice.
-    async fn validate_bounds(&self, resting: &Relation) -> Result<(), DisposalError> {
+    pub(super) async fn validate_bounds(&self, resting: &Relation) -> Result<(), DisposalError> {
         let mut step = self.foreign.step().await?;
         let limit = format!("SET LOCAL statement_timeout = {}", VALIDATE_LIMIT.as_millis());
         execute(step.conn(), "limit a statement", limit).await?;
@@ -334,11 +339,11 @@ impl PartitionDisposal<'_> {
 /// How long the session of a concurrent detach may be idle; well below `databases.<source>.idle_in_transaction_timeout`,
 /// which ends its guard.
 const STANDSTILL: Duration = Duration::from_secs(2);
-const BOUNDS_CHECK: &str = "eidos_disposal_bounds";
+pub(super) const BOUNDS_CHECK: &str = "eidos_disposal_bounds";
 const VALIDATE_LIMIT: Duration = Duration::from_secs(20);
 
 /// The name, the bounds as a check (without reading the rows), the schema. A table that was detached concurrently has
-/// such a check from the server.
+/// such a check from the server; one that was in quarantine before, and was attached again by hand, has ours.
 fn shelve_sql(unit: &Unit, relation: &Relation, key: Option<&str>) -> String {
     let mut name = relation.name.clone();
     while name.len() > NAME_KEPT {
@@ -348,7 +353,8 @@ fn shelve_sql(unit: &Unit, relation: &Relation, key: Option<&str>) -> String {
     let check = key.map_or_else(String::new, |key| {
         let key = quoted(key);
         format!(
-            "ALTER TABLE {rested} ADD CONSTRAINT {BOUNDS_CHECK} \
+            "ALTER TABLE {rested} DROP CONSTRAINT IF EXISTS {BOUNDS_CHECK}; \
+             ALTER TABLE {rested} ADD CONSTRAINT {BOUNDS_CHECK} \
              CHECK ({key} IS NOT NULL AND {key} >= {} AND {key} < {}) NOT VALID; ",
             unit.lower_ms, unit.upper_ms
         )

@@ -1,9 +1,13 @@
 //! The drop: the one act that cannot be taken back.
 //!
 //! In this order, and any doubt ends it: no hold; the export is read in full, once more, because an object can rot in
-//! the days of quarantine; `dropping` is written down; then, in one fenced transaction: the server's clock and role; EXCLUSIVE on the
-//! resting table, so that nobody writes; where it is; the columns; every row digested, on another connection, and compared with the
-//! export; once more no hold; DROP. So no row can come between the proof and the act.
+//! the days of quarantine; `dropping` is written down; the table's foreign keys go, one by one; then, in one fenced
+//! transaction: the server's clock and role; EXCLUSIVE on the resting table, so that nobody writes; where it is; the columns; every
+//! row digested, on another connection, and compared with the export; the last readers waited for; once more no hold; DROP. So no
+//! row can come between the proof and the act.
+//!
+//! Waiting is limited by `disposal.lock_timeout`, attempt by attempt. The DROP's own work is not: by then nobody waits
+//! behind it.
 //!
 //! A crash before the commit leaves the table, after it no table, and the unit `dropping` in both cases: the next run
 //! looks whether the table is there. A table that vanished while its unit was still `quarantined` was removed by
@@ -14,16 +18,20 @@ use std::time::Duration;
 use eidos_archive_store::ContentDigest;
 use eidos_core::fence::ForeignStep;
 use eidos_telemetry::metric;
+use sqlx::PgConnection;
 
-use super::locks::{Attempts, Patience, UNFELT, execute};
+use super::locks::{Attempts, Patience, UNFELT, execute, try_lock};
 use super::{PartitionDisposal, checks};
 use crate::DisposalError;
-use crate::catalogue::{self, QUARANTINE_SCHEMA, TableShape, Whereabouts};
-use crate::export::{Content, LongRead, content_of, signed, verified};
+use crate::catalogue::{self, QUARANTINE_SCHEMA, TableShape, Whereabouts, quoted};
+use crate::export::{Content, LongRead, content_of, lift_transaction_timeout, signed, verified};
 use crate::unit::{Change, Unit, UnitState};
 
 /// How often a step that only holds locks shows the server that its process lives.
 const SAY_A_WORD: Duration = Duration::from_secs(1);
+
+const FOREIGN_KEYS: &str = "\
+    SELECT conname::text FROM pg_constraint WHERE conrelid = $1::bigint::oid AND contype = 'f' ORDER BY 1";
 
 impl PartitionDisposal<'_> {
     pub(super) async fn drop_proved(&self, unit: &Unit) -> Result<Unit, DisposalError> {
@@ -68,45 +76,115 @@ impl PartitionDisposal<'_> {
             .await
     }
 
+    /// The rows are digested once, under the lock that keeps every writer out; whatever has to be waited for afterwards
+    /// is waited for under that same lock, so that the digest stays true.
     async fn drop_table(&self, unit: &Unit) -> Result<(), DisposalError> {
-        let mut attempts = Attempts::new(self.ctx, self.settings, format!("drop {}", unit.unit_name));
-        while let Err(failure) = self.try_drop(unit).await {
-            attempts.again_after(failure).await?;
+        self.unlink(unit).await?;
+        let (mut step, own) = self.begin_drop(unit).await?;
+        let found = self.while_held(&mut step, self.content_now(unit, &own)).await?;
+        same_rows(unit, found)?;
+        self.wait_for_readers(&mut step, unit, &own).await?;
+        self.not_held(unit).await?;
+        // Nobody else has or waits for a lock of this table: its own work, such as 400 defaults, may take its time.
+        let work = self.settings.statement_timeout.as_millis().max(1);
+        let limit = format!("SET LOCAL statement_timeout = {work}");
+        execute(step.conn(), "limit a statement", limit).await?;
+        let drop = format!("DROP TABLE {}", own.relation);
+        execute(step.conn(), "drop a table in quarantine", drop)
+            .await
+            .map_err(|error| depended_on(unit, error))?;
+        step.commit().await?;
+        Ok(())
+    }
+
+    /// Removes the table's own foreign keys, each in a moment of its own: DROP TABLE would hold the tables they reference,
+    /// which are in use, for as long as it works. A table that is attached again gets them from its parent.
+    async fn unlink(&self, unit: &Unit) -> Result<(), DisposalError> {
+        let keys: Vec<String> = sqlx::query_scalar(FOREIGN_KEYS)
+            .bind(i64::from(unit.table_oid))
+            .fetch_all(&mut *self.reader().await?)
+            .await
+            .map_err(DisposalError::sql(
+                "read the foreign keys of a table in quarantine",
+            ))?;
+        for key in keys {
+            let doing = format!("remove foreign key {key} of {}", unit.unit_name);
+            let mut attempts = Attempts::new(self.ctx, self.settings, doing);
+            while let Err(failure) = self.try_unlink(unit, &key).await {
+                attempts.again_after(failure).await?;
+            }
         }
         Ok(())
     }
 
-    async fn try_drop(&self, unit: &Unit) -> Result<(), DisposalError> {
+    async fn try_unlink(&self, unit: &Unit, key: &str) -> Result<(), DisposalError> {
+        let mut step = self.foreign.step().await?;
+        let found = self.at_rest(step.conn(), unit).await?;
+        let drop = format!("ALTER TABLE {} DROP CONSTRAINT {}", found.relation, quoted(key));
+        Patience::begin(self.settings)
+            .run(
+                step.conn(),
+                "remove a foreign key of a table in quarantine",
+                &drop,
+            )
+            .await?;
+        step.commit().await?;
+        Ok(())
+    }
+
+    /// From here on nobody writes to the table or alters it; a session of our own can still read it.
+    async fn begin_drop(&self, unit: &Unit) -> Result<(ForeignStep, TableShape), DisposalError> {
+        let mut attempts = Attempts::new(self.ctx, self.settings, format!("drop {}", unit.unit_name));
+        loop {
+            match self.try_begin_drop(unit).await {
+                Ok(begun) => return Ok(begun),
+                Err(failure) => attempts.again_after(failure).await?,
+            }
+        }
+    }
+
+    async fn try_begin_drop(&self, unit: &Unit) -> Result<(ForeignStep, TableShape), DisposalError> {
         let mut step = self.foreign.step().await?;
         let conn = step.conn();
+        lift_transaction_timeout(conn, self.settings).await?;
         checks::server_is_ready(conn, self.ctx, self.settings).await?;
-        let found = catalogue::find(conn, unit.table_oid).await?;
-        let found = found.ok_or_else(|| super::begin::removed(unit))?;
-        resting_place(unit, &found)?;
-        // From here on nobody writes to it or alters it; a session of our own can still read it.
+        let found = self.at_rest(conn, unit).await?;
         let lock = format!("LOCK TABLE ONLY {} IN EXCLUSIVE MODE", found.relation);
         Patience::begin(self.settings)
             .run(conn, "lock a table in quarantine", &lock)
             .await?;
         // Who held it while we waited may have attached it again or taken it out.
-        let found = catalogue::find(conn, unit.table_oid).await?;
-        let found = found.ok_or_else(|| super::begin::removed(unit))?;
-        resting_place(unit, &found)?;
+        self.at_rest(conn, unit).await?;
         let own = self.unchanged(conn, unit).await?;
         if let Some(key) = own.referenced_by.first() {
             return Err(checks::referenced(unit, key));
         }
-        let found = self.while_held(&mut step, self.content_now(unit, &own)).await?;
-        same_rows(unit, found)?;
-        self.not_held(unit).await?;
-        // Dropping a table with foreign keys locks the tables they reference: briefly, or not at all.
-        let drop = format!("DROP TABLE {}", own.relation);
-        Patience::begin(self.settings)
-            .run(step.conn(), "drop a table in quarantine", &drop)
-            .await
-            .map_err(|error| depended_on(unit, error))?;
-        step.commit().await?;
+        Ok((step, own))
+    }
+
+    /// Waits for the last readers. An attempt that times out goes back to a savepoint and keeps the lock that no writer
+    /// passes: nothing can have changed, and nothing is digested again.
+    async fn wait_for_readers(
+        &self,
+        step: &mut ForeignStep,
+        unit: &Unit,
+        own: &TableShape,
+    ) -> Result<(), DisposalError> {
+        let mut attempts = Attempts::new(self.ctx, self.settings, format!("drop {}", unit.unit_name));
+        let lock = format!("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE", own.relation);
+        let patience = self.settings.lock_timeout;
+        while let Err(failure) = try_lock(step.conn(), patience, &lock).await {
+            self.while_held(step, attempts.again_after(failure)).await?;
+        }
         Ok(())
+    }
+
+    /// The table as it rests, if it is where we put it.
+    async fn at_rest(&self, conn: &mut PgConnection, unit: &Unit) -> Result<Whereabouts, DisposalError> {
+        let found = catalogue::find(conn, unit.table_oid).await?;
+        let found = found.ok_or_else(|| super::begin::removed(unit))?;
+        resting_place(unit, &found)?;
+        Ok(found)
     }
 
     /// Everything the table holds, or at least how many rows.

@@ -18,13 +18,13 @@ use crate::settings::DisposalSettings;
 
 /// The time of one attempt.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
+pub(crate) struct Patience {
     until: Instant,
 }
 
 impl Patience {
     /// From now on.
-    pub(super) fn begin(settings: &DisposalSettings) -> Self {
+    pub(crate) fn begin(settings: &DisposalSettings) -> Self {
         Self {
             until: Instant::now() + settings.lock_timeout,
         }
@@ -32,7 +32,7 @@ impl Patience {
 
     /// Runs a statement within what is left. Statements are made of names the catalogue gave and we quoted, of numbers
     /// and of constants.
-    pub(super) async fn run(
+    pub(crate) async fn run(
         self,
         conn: &mut PgConnection,
         doing: &'static str,
@@ -50,7 +50,7 @@ impl Patience {
     }
 
     /// Reads under the locks, within what is left: each statement of them alone has the limit of the last [`Self::run`].
-    pub(super) async fn within<T>(
+    pub(crate) async fn within<T>(
         self,
         reading: impl Future<Output = Result<T, DisposalError>>,
     ) -> Result<T, DisposalError> {
@@ -63,8 +63,29 @@ impl Patience {
     }
 }
 
+/// Asks for a lock once, within a transaction that already holds others: where it is not granted in time, the transaction
+/// goes back to where it was and keeps those. Only waiting is limited.
+///
+/// # Errors
+/// [`DisposalError::Sql`]: of a lock that was not granted ([`Attempts::again_after`] knows it), or of a lost connection.
+pub async fn try_lock(conn: &mut PgConnection, limit: Duration, lock: &str) -> Result<(), DisposalError> {
+    let limit = limit.as_millis().max(1);
+    let begin = format!(
+        "SAVEPOINT eidos_lock; SET LOCAL lock_timeout = {limit}; SET LOCAL statement_timeout = {limit}"
+    );
+    execute(conn, "limit a lock", begin).await?;
+    match execute(conn, "lock a table", lock.to_owned()).await {
+        Ok(()) => execute(conn, "keep a lock", "RELEASE SAVEPOINT eidos_lock".to_owned()).await,
+        Err(failure) => {
+            let back = "ROLLBACK TO SAVEPOINT eidos_lock; RELEASE SAVEPOINT eidos_lock".to_owned();
+            execute(conn, "give a lock up", back).await?;
+            Err(failure)
+        }
+    }
+}
+
 /// Runs statements without parameters.
-pub(super) async fn execute(
+pub(crate) async fn execute(
     conn: &mut PgConnection,
     doing: &'static str,
     statement: String,
@@ -77,7 +98,7 @@ pub(super) async fn execute(
 }
 
 /// The attempts of one act.
-pub(super) struct Attempts<'a> {
+pub struct Attempts<'a> {
     ctx: &'a JobContext,
     doing: String,
     pauses: ExponentialBackoff,
@@ -86,7 +107,8 @@ pub(super) struct Attempts<'a> {
 
 impl<'a> Attempts<'a> {
     /// `doing` completes "could not ...".
-    pub(super) fn new(ctx: &'a JobContext, settings: &DisposalSettings, doing: String) -> Self {
+    #[must_use]
+    pub fn new(ctx: &'a JobContext, settings: &DisposalSettings, doing: String) -> Self {
         let pauses = ExponentialBuilder::default()
             .with_jitter()
             .with_min_delay(settings.lock_backoff)
@@ -107,7 +129,7 @@ impl<'a> Attempts<'a> {
     /// # Errors
     /// The failure itself; [`DisposalError::Busy`] after the last attempt; [`DisposalError::Job`] once the run must
     /// stop.
-    pub(super) async fn again_after(&mut self, failure: DisposalError) -> Result<(), DisposalError> {
+    pub async fn again_after(&mut self, failure: DisposalError) -> Result<(), DisposalError> {
         let may_pass = match &failure {
             DisposalError::Sql { source, .. } => in_the_way(source),
             DisposalError::Busy { .. } => true,
@@ -133,4 +155,4 @@ impl<'a> Attempts<'a> {
 }
 
 /// The longest a lock may be waited for where nobody waits behind us.
-pub(super) const UNFELT: Duration = Duration::from_secs(5);
+pub(crate) const UNFELT: Duration = Duration::from_secs(5);

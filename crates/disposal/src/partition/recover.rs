@@ -213,35 +213,46 @@ impl PartitionDisposal<'_> {
     /// # Errors
     /// [`DisposalError::Refused`] once it was detached; [`DisposalError::Busy`]; those of any statement.
     pub async fn release(&self, unit: &Unit, reason: &str) -> Result<Unit, DisposalError> {
-        let found = self.whereabouts(unit).await?;
-        let found = found.ok_or_else(|| super::begin::removed(unit))?;
-        if found.parent.is_none() || found.pending_detach || unit.state > UnitState::Verified {
-            return Err(super::checks::refused(
-                "changed",
-                unit,
-                "is detached already, or half way out; attach it again first",
-            ));
+        if unit.state > UnitState::Verified {
+            return Err(out_already(unit));
         }
+        self.thaw(unit).await?;
+        self.released(unit, reason, None).await
+    }
+
+    /// Lets an attached partition be written to again.
+    pub(super) async fn thaw(&self, unit: &Unit) -> Result<(), DisposalError> {
         let mut attempts = Attempts::new(self.ctx, self.settings, format!("thaw {}", unit.unit_name));
-        loop {
-            let mut step = self.foreign.step().await?;
-            let thaw = thaw_sql(&found.relation);
-            let thawed = Patience::begin(self.settings)
-                .run(step.conn(), "thaw a partition", &thaw)
-                .await;
-            match thawed {
-                Ok(()) => {
-                    step.commit().await?;
-                    break;
-                }
-                Err(failure) => {
-                    drop(step);
-                    attempts.again_after(failure).await?;
-                }
-            }
+        while let Err(failure) = self.try_thaw(unit).await {
+            attempts.again_after(failure).await?;
         }
+        Ok(())
+    }
+
+    async fn try_thaw(&self, unit: &Unit) -> Result<(), DisposalError> {
+        let mut step = self.foreign.step().await?;
+        let found = catalogue::find(step.conn(), unit.table_oid).await?;
+        let found = found.ok_or_else(|| super::begin::removed(unit))?;
+        if found.parent.is_none() || found.pending_detach {
+            return Err(out_already(unit));
+        }
+        Patience::begin(self.settings)
+            .run(step.conn(), "thaw a partition", &thaw_sql(&found.relation))
+            .await?;
+        step.commit().await?;
+        Ok(())
+    }
+
+    /// Closes a unit whose partition was thawed, and discards its export.
+    pub(super) async fn released(
+        &self,
+        unit: &Unit,
+        reason: &str,
+        failed_as: Option<String>,
+    ) -> Result<Unit, DisposalError> {
         let change = Change {
             reason: Some(reason.to_owned()),
+            failed_as,
             ..Change::default()
         };
         let released = self
@@ -250,4 +261,15 @@ impl PartitionDisposal<'_> {
         self.discard(&released).await?;
         Ok(released)
     }
+}
+
+fn out_already(unit: &Unit) -> DisposalError {
+    super::checks::refused(
+        "changed",
+        unit,
+        &format!(
+            "is detached already, or half way out; `undo {}` attaches it again",
+            unit.unit_id
+        ),
+    )
 }

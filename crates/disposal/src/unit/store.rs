@@ -16,7 +16,7 @@ macro_rules! columns {
     () => {
         "unit_id, job_name, source, schema_name, table_name, unit_name, unit_kind, table_oid, lower_ms, upper_ms, state, \
          archived, format, manifest_key, manifest_sha256, content_digest, row_count, stored_bytes, \
-         columns_fingerprint, plan_digest, approved_by, quarantine_table, drop_after_ms, reason, \
+         columns_fingerprint, plan_digest, approved_by, quarantine_table, drop_after_ms, reason, failed_as, \
          (extract(epoch FROM checked_at) * 1000)::bigint AS checked_at_ms, rot, \
          (extract(epoch FROM created_at) * 1000)::bigint AS created_at_ms"
     };
@@ -38,6 +38,7 @@ const MOVE_ON: &str = concat!(
          content_digest = coalesce($6, content_digest), row_count = coalesce($7, row_count), \
          stored_bytes = coalesce($8, stored_bytes), quarantine_table = coalesce($9, quarantine_table), \
          drop_after_ms = coalesce($10, drop_after_ms), reason = coalesce($11, reason), \
+         failed_as = coalesce($14, failed_as), \
          checked_at = CASE WHEN $4::text IS NULL THEN checked_at ELSE now() END, \
          execution_id = $12, epoch = $13, updated_at = now() \
      WHERE unit_id = $1 AND state = $2 RETURNING ",
@@ -67,6 +68,13 @@ const NEWEST_OF: &str = concat!(
     " FROM eidos_jobs_disposal_units \
      WHERE source = $1 AND schema_name = $2 AND table_name = $3 AND unit_name = $4 \
      ORDER BY created_at DESC, unit_id DESC LIMIT 1"
+);
+
+const NEWEST_NAMED: &str = concat!(
+    "SELECT DISTINCT ON (source, schema_name, table_name) ",
+    columns!(),
+    " FROM eidos_jobs_disposal_units WHERE unit_name = $1 \
+     ORDER BY source, schema_name, table_name, created_at DESC, unit_id DESC LIMIT 100"
 );
 
 const LIST_OPEN: &str = concat!(
@@ -166,6 +174,7 @@ pub async fn move_on(
         .bind(&change.reason)
         .bind(ctx.execution_id().as_uuid())
         .bind(epoch)
+        .bind(&change.failed_as)
         .fetch_optional(step.conn())
         .await
         .map_err(DisposalError::sql("write a unit's state"))?;
@@ -240,6 +249,19 @@ pub async fn newest_of(
     unit_name: &str,
 ) -> Result<Option<Unit>, DisposalError> {
     one_of(pool, NEWEST_OF, source, table, unit_name).await
+}
+
+/// The newest unit of this name of each table.
+///
+/// # Errors
+/// [`DisposalError::Sql`].
+pub async fn newest_named(pool: &PgPool, unit_name: &str) -> Result<Vec<Unit>, DisposalError> {
+    let rows = sqlx::query(NEWEST_NAMED)
+        .bind(unit_name)
+        .fetch_all(pool)
+        .await
+        .map_err(DisposalError::sql("read units by their name"))?;
+    rows.iter().map(unit).collect()
 }
 
 async fn one_of(
@@ -368,6 +390,7 @@ fn unit(row: &PgRow) -> Result<Unit, DisposalError> {
         quarantine_table: column(row, "quarantine_table")?,
         drop_after_ms: column(row, "drop_after_ms")?,
         reason: column(row, "reason")?,
+        failed_as: column(row, "failed_as")?,
         checked_at_ms: column(row, "checked_at_ms")?,
         rot: column(row, "rot")?,
         created_at_ms: column(row, "created_at_ms")?,

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::task::Poll;
 
 use eidos_disposal::DisposalError;
-use eidos_disposal::partition::{Recovered, UnitOutcome};
+use eidos_disposal::partition::{Recovered, UndoRequest, UnitOutcome};
 use eidos_disposal::unit::{self, UnitState};
 use eidos_settings::SourceName;
 
@@ -239,4 +239,32 @@ async fn what_a_stale_node_uploads_later_is_swept_and_strangers_are_left_alone()
     );
     assert!(!late.exists() && stranger.join("manifest.json").exists());
     assert_eq!(stand.manifests().len(), 2, "ours and the stranger's");
+}
+
+#[tokio::test]
+async fn an_undo_that_is_killed_at_later_and_later_points_is_finished_by_the_next_one() {
+    let stand = Stand::new().await;
+    stand.quarantined().await;
+    let request = UndoRequest::of(Some("case 17"), None);
+    let mut kills = 0_u32;
+    loop {
+        let run = stand.run().await;
+        let disposal = run.disposal();
+        let undo = disposal.undo(stand.unit().await, &request);
+        if let Some(done) = killed_after(kills * 2 + 1, undo).await {
+            done.unwrap();
+            break;
+        }
+        kills += 1;
+        assert!(kills < 2000, "it gets nowhere");
+    }
+    assert!(kills > 10, "{kills} kills");
+    assert_eq!(stand.rows().await, 1200);
+    stand
+        .sql("UPDATE eidos_risk_audit_logs SET seen = NOT seen WHERE id = 7")
+        .await;
+    assert_eq!(stand.states().await, ["abandoned"]);
+    assert!(stand.objects().is_empty(), "{:?}", stand.objects());
+    let holds = "SELECT count(*)::text FROM eidos_jobs_legal_holds";
+    assert_eq!(stand.jobs_text(holds).await, "1");
 }

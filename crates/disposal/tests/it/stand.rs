@@ -111,6 +111,36 @@ impl Stand {
         }
     }
 
+    /// New sessions of the job, which have what was set for their role or database meanwhile.
+    pub(crate) async fn reconnect(&mut self) {
+        self.foreign = connect_foreign(
+            DatabaseSettings::new(self.books.url().into()),
+            "disposal-test",
+            "risk",
+        )
+        .await
+        .unwrap();
+    }
+
+    /// From now on the job is another role, which has what `attributes` and `settings` (`ALTER ROLE .. SET`) say.
+    pub(crate) async fn work_as(&mut self, attributes: &str, settings: &[&str]) -> Login {
+        static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let role = format!("login_{}_{number}", std::process::id());
+        self.sql(&format!("CREATE ROLE {role} LOGIN {attributes}")).await;
+        for setting in settings {
+            self.sql(&format!("ALTER ROLE {role} SET {setting}")).await;
+        }
+        let url = self.books.url();
+        let (scheme, rest) = url.split_once("://").unwrap();
+        let (_superuser, place) = rest.split_once('@').unwrap();
+        let url = format!("{scheme}://{role}@{place}");
+        self.foreign = connect_foreign(DatabaseSettings::new(url.into()), "disposal-test", "risk")
+            .await
+            .unwrap();
+        Login(role)
+    }
+
     /// A run for this slot, the newest one: earlier runs may not write any more.
     pub(crate) async fn run_at(&self, slot: &str) -> Run {
         self.run_with(slot, Arc::new(SystemClock::default())).await
@@ -341,6 +371,22 @@ impl Stand {
         let mut found = self.objects();
         found.retain(|path| path.ends_with("manifest.json"));
         found
+    }
+}
+
+/// A role of one test.
+pub(crate) struct Login(pub(crate) String);
+
+impl Login {
+    /// Removes it from the server.
+    pub(crate) async fn gone(self, stand: &Stand) {
+        stand.foreign.close().await;
+        stand
+            .sql(&format!(
+                "REASSIGN OWNED BY {0} TO CURRENT_USER; DROP OWNED BY {0}; DROP ROLE {0}",
+                self.0
+            ))
+            .await;
     }
 }
 

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use eidos_core::fence::ForeignFence;
 use eidos_core::ident::SqlIdent;
-use eidos_disposal::DisposalError;
 use eidos_disposal::catalogue::{self, Relation, TableShape, quoted};
+use eidos_disposal::settings::DisposalSettings;
+use eidos_disposal::{DisposalError, new_partition};
 use eidos_runtime::{JobContext, JobError};
 use sqlx::{AssertSqlSafe, PgConnection};
 
@@ -214,7 +215,7 @@ pub async fn ensure_month(
     ctx: &JobContext,
     rule: &MoveRule,
     month: Month,
-    lock_timeout: Duration,
+    disposal: &DisposalSettings,
 ) -> Result<MonthTable, JobError> {
     // A month whose unit is open takes no more rows: a partition of the same name would be a second one to it.
     if let Some(state) = units::open_state(ctx, rule, month).await? {
@@ -249,38 +250,9 @@ pub async fn ensure_month(
         schema: archive.relation.schema.clone(),
         name: month.partition(&archive.relation.name),
     };
-    let statement = format!(
-        "CREATE TABLE {partition} PARTITION OF {} FOR VALUES FROM ({}) TO ({})",
-        archive.relation, month.lower_ms, month.upper_ms
-    );
-    let mut step = fence.step().await?;
-    set_lock_timeout(step.conn(), lock_timeout).await?;
-    let outcome = sqlx::query(AssertSqlSafe(statement.clone()))
-        .execute(step.conn())
-        .await;
-    match outcome {
-        Ok(_) => {
-            step.commit().await?;
-            Ok(MonthTable::Created(partition.to_string()))
-        }
-        Err(error) => match code_of(&error).as_deref() {
-            Some("42P07") => Err(JobError::fail(DisposalError::refused(
-                "partition",
-                format!(
-                    "{partition} exists and is no partition of {}: rename or attach it, then run again",
-                    archive.relation
-                ),
-            ))),
-            Some("42P17") => Err(JobError::fail(DisposalError::refused(
-                "partition",
-                format!(
-                    "{} has a partition that covers only a part of {month} ({error}); archive-data makes whole months",
-                    archive.relation
-                ),
-            ))),
-            _ => Err(sql_error("create a month of an archive table", &rule.archive, error).into()),
-        },
-    }
+    let bounds = (month.lower_ms, month.upper_ms);
+    new_partition::create(ctx, fence, disposal, &archive, &partition, bounds).await?;
+    Ok(MonthTable::Created(partition.to_string()))
 }
 
 /// Reads a table by the name a unit's row has for it.

@@ -14,4 +14,5 @@ mod obstacles;
 mod plans;
 mod process;
 mod reference;
+mod restore_original;
 mod stand;

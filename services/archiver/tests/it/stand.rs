@@ -198,12 +198,21 @@ impl Stand {
     }
 
     pub(crate) async fn restore(&self, params: Value) -> Result<RestoreReport, JobError> {
+        self.restore_as(params, false).await
+    }
+
+    /// A dry run.
+    pub(crate) async fn restore_planned(&self, params: Value) -> Result<RestoreReport, JobError> {
+        self.restore_as(params, true).await
+    }
+
+    async fn restore_as(&self, params: Value, dry_run: bool) -> Result<RestoreReport, JobError> {
         let job = RestoreArchive {
             store: self.store.clone(),
             disposal: self.settings.service.disposal.clone(),
             suite: self.settings.suite.clone(),
         };
-        let ctx = self.context("restore-archive", slot(), false, &params).await;
+        let ctx = self.context("restore-archive", slot(), dry_run, &params).await;
         let params: RestoreParams = serde_json::from_value(params).unwrap();
         job.run(&ctx, params).await
     }

@@ -1,7 +1,7 @@
 //! What `data-cleanup` is made of.
 //!
 //! [`rules`] what the settings say · `survey` what has outlived its time, as a plan · `approval` whose word is needed ·
-//! `carry_out` the run in its order · `candles` (`candle_sql`, `hypertable`) proof and deletion of candles · [`report`]
+//! `undo` one unit, back · `carry_out` the run in its order · `candles` (`candle_sql`, `hypertable`) proof and deletion of candles · [`report`]
 //! what people read.
 
 mod approval;
@@ -20,11 +20,13 @@ mod survey;
 mod survey_candles;
 mod survey_partitions;
 mod survey_plain;
+mod undo;
 pub mod without_rule;
 
 pub(crate) use approval::{approved_plan, verify};
 pub(crate) use carry_out::carry_out;
 pub(crate) use recover::recover;
 pub(crate) use survey::survey;
+pub(crate) use undo::undo;
 
 pub use candle_sql::Verdict;

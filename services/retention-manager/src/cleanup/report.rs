@@ -3,10 +3,10 @@
 use chrono::{DateTime, SecondsFormat};
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use eidos_disposal::DisposalError;
-use eidos_disposal::partition::Recovered;
+use eidos_disposal::partition::{Recovered, Undone};
 use eidos_disposal::plan::Plan;
 use eidos_disposal::unit::Unit;
-use eidos_runtime::JobError;
+use eidos_runtime::{Job, JobError};
 use eidos_settings::SourceName;
 use eidos_telemetry::metric;
 use eidos_types::Slot;
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::candles::CandleReport;
 use super::without_rule::Forgotten;
+use crate::jobs::data_cleanup::DataCleanup;
 
 /// What a run found and did.
 #[derive(Debug, Clone, Serialize)]
@@ -36,6 +37,9 @@ pub struct Report {
     pub problems: Vec<String>,
     /// What was to be done.
     pub plan: Plan,
+    /// The unit that was taken back, in a run that did nothing else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undone: Option<Undone>,
     /// Whether trying again may help.
     #[serde(skip)]
     pub(super) retryable: bool,
@@ -132,6 +136,23 @@ impl TableReport {
 }
 
 impl Report {
+    /// Of a run that took a unit back.
+    pub(super) fn undone(slot: Slot, undone: Undone) -> Result<Self, DisposalError> {
+        Ok(Self {
+            slot,
+            dry_run: false,
+            applied: None,
+            to_be_continued: false,
+            tables: Vec::new(),
+            candles: Vec::new(),
+            without_rule: Vec::new(),
+            problems: Vec::new(),
+            plan: Plan::new(DataCleanup::NAME, slot, Vec::new(), Vec::new())?,
+            undone: Some(undone),
+            retryable: false,
+        })
+    }
+
     /// The report of a table; made if there is none yet.
     pub(super) fn table(&mut self, source: SourceName, table: &str) -> &mut TableReport {
         let known = self
@@ -188,6 +209,9 @@ impl Report {
     /// For a terminal.
     #[must_use]
     pub fn render(&self) -> String {
+        if let Some(undone) = &self.undone {
+            return undone.to_string();
+        }
         let mut text = String::new();
         if self.dry_run {
             text.push_str(&self.plan.render());

@@ -152,6 +152,7 @@ pub(crate) async fn survey<'a>(
         without_rule: Vec::new(),
         problems: Vec::new(),
         plan: Plan::new(DataCleanup::NAME, slot, Vec::new(), Vec::new()).map_err(JobError::from)?,
+        undone: None,
         retryable: false,
     };
     let mut found = Found {

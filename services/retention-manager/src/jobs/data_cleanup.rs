@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use eidos_archive_store::ArchiveStore;
 use eidos_core::fence::ForeignFence;
 use eidos_disposal::DisposalError;
+use eidos_disposal::partition::UndoRequest;
 use eidos_disposal::plan::Plan;
 use eidos_disposal::settings::DisposalSettings;
 use eidos_runtime::{Job, JobContext, JobError, Observation};
@@ -25,7 +26,7 @@ use sqlx::{PgPool, Postgres};
 
 use crate::cleanup::report::Report;
 use crate::cleanup::rules::Rules;
-use crate::cleanup::{approved_plan, carry_out, gauges, recover, survey, verify};
+use crate::cleanup::{approved_plan, carry_out, gauges, recover, survey, undo, verify};
 use crate::sources::Sources;
 
 /// The job.
@@ -51,6 +52,12 @@ pub struct Params {
     /// Only these tables, named as in the rules: a list, or names between commas.
     #[serde(deserialize_with = "eidos_runtime::params::words")]
     pub tables: Option<Vec<String>>,
+    /// Takes this unit back, by its id or the name of its partition, and does nothing else.
+    pub undo: Option<String>,
+    /// Why it is taken back.
+    pub reason: Option<String>,
+    /// Whether its month is held afterwards; it is unless told.
+    pub hold: Option<bool>,
 }
 
 /// The run's right to write to each database, asked for when it is first needed.
@@ -125,6 +132,11 @@ impl Job for DataCleanup {
     type Report = Report;
 
     fn validate_params(&self, params: &Params) -> Result<(), String> {
+        let (asked, undo) = (
+            params.plan.is_some() || params.tables.is_some(),
+            params.undo.is_some(),
+        );
+        UndoRequest::check(undo, asked, params.reason.as_deref(), params.hold)?;
         let known = self.known_tables();
         let unknown: Vec<&str> = params
             .tables
@@ -143,6 +155,10 @@ impl Job for DataCleanup {
     }
 
     async fn run(&self, ctx: &JobContext, params: Params) -> Result<Report, JobError> {
+        if let Some(unit) = &params.undo {
+            let request = UndoRequest::of(params.reason.as_deref(), params.hold);
+            return Box::pin(undo(self, ctx, unit, &request)).await;
+        }
         let approved = match &params.plan {
             Some(digest) => Some(approved_plan(ctx, &self.disposal, digest).await?),
             None => None,

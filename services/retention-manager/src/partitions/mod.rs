@@ -6,5 +6,4 @@ pub mod create;
 mod error;
 mod name;
 pub mod parent;
-mod rights;
 mod transaction;

@@ -12,32 +12,14 @@
 use std::time::{Duration, Instant};
 
 use eidos_core::fence::ForeignStep;
-use eidos_disposal::bounds::Bounds;
 use eidos_disposal::catalogue::{Relation, quoted};
+use eidos_disposal::new_partition::NewPartition;
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::name::{self, Place};
 use super::parent::{DefaultPartition, Parent};
-use super::rights;
-use crate::domain::tiling::{Piece, Span};
+use crate::domain::tiling::Piece;
 use eidos_disposal::DisposalError;
-
-/// The constraint that spares ATTACH the reading of the new partition's rows. Removed again: the bound says the same.
-const BOUNDS_CHECK: &str = "eidos_partition_bounds";
-
-/// What a partition takes over from its parent. Indexes, foreign keys and triggers come with ATTACH; an identity
-/// belongs to the parent alone; statistics objects are not inherited by partitions.
-const LIKE_OPTIONS: &str = "INCLUDING DEFAULTS INCLUDING GENERATED INCLUDING CONSTRAINTS INCLUDING STORAGE \
-     INCLUDING COMPRESSION INCLUDING COMMENTS";
-
-const TABLESPACE: &str = "\
-    SELECT quote_ident(s.spcname) FROM pg_class c JOIN pg_tablespace s ON s.oid = c.reltablespace \
-    WHERE c.oid = $1::bigint::oid";
-
-const ATTACHED_AS: &str = "\
-    SELECT i.inhparent::bigint, pg_get_expr(c.relpartbound, c.oid), i.inhdetachpending \
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_inherits i ON i.inhrelid = c.oid \
-    WHERE n.nspname = $1 AND c.relname = $2";
 
 /// What one transaction made.
 #[derive(Debug, Clone)]
@@ -71,7 +53,7 @@ impl Transaction<'_> {
             None => 0,
         };
         self.attach(conn, &relation, asked).await?;
-        verify(conn, self.parent, &relation, self.piece.span).await?;
+        self.partition(&relation).finish(conn).await?;
         step.commit().await?;
         Ok(Made {
             relation,
@@ -82,20 +64,9 @@ impl Transaction<'_> {
 
     /// The new table beside its siblings-to-be: nobody sees it yet.
     async fn build(&self, conn: &mut PgConnection, place: &Place) -> Result<Relation, DisposalError> {
-        let (key, span) = (quoted(&self.parent.key), self.piece.span);
         let relation = match place {
             Place::Free(relation) => {
-                let tablespace: Option<String> = sqlx::query_scalar(TABLESPACE)
-                    .bind(i64::from(self.parent.oid))
-                    .fetch_optional(&mut *conn)
-                    .await
-                    .map_err(DisposalError::sql("read a parent's tablespace"))?;
-                let tablespace = tablespace.map_or_else(String::new, |name| format!(" TABLESPACE {name}"));
-                let create = format!(
-                    "CREATE TABLE {relation} (LIKE {} {LIKE_OPTIONS}){tablespace}",
-                    self.parent.relation
-                );
-                execute(conn, "create a partition's table", create).await?;
+                self.partition(relation).create_table(conn).await?;
                 relation
             }
             Place::Leftover(relation) => {
@@ -103,18 +74,22 @@ impl Transaction<'_> {
                 let lock = format!("LOCK TABLE ONLY {relation} IN ACCESS EXCLUSIVE MODE");
                 execute(conn, "lock a table that was left behind", lock).await?;
                 name::place(conn, self.parent, &self.piece).await?;
-                let uncheck = format!("ALTER TABLE {relation} DROP CONSTRAINT IF EXISTS {BOUNDS_CHECK}");
-                execute(conn, "remove a check that was left behind", uncheck).await?;
+                self.partition(relation).uncheck(conn).await?;
                 relation
             }
         };
-        let check = format!(
-            "ALTER TABLE {relation} ADD CONSTRAINT {BOUNDS_CHECK} CHECK ({key} IS NOT NULL AND {key} >= {} AND {key} < {})",
-            span.lower_ms, span.upper_ms
-        );
-        execute(conn, "check a partition's bounds", check).await?;
-        rights::copy(conn, self.parent, relation).await?;
+        self.partition(relation).prepare(conn).await?;
         Ok(relation.clone())
+    }
+
+    fn partition<'r>(&'r self, relation: &'r Relation) -> NewPartition<'r> {
+        NewPartition {
+            parent: &self.parent.relation,
+            parent_oid: self.parent.oid,
+            key: &self.parent.key,
+            relation,
+            bounds_ms: (self.piece.span.lower_ms, self.piece.span.upper_ms),
+        }
     }
 
     /// Parent first, as every query does; then the rows.
@@ -166,16 +141,11 @@ impl Transaction<'_> {
         relation: &Relation,
         asked: Instant,
     ) -> Result<(), DisposalError> {
-        let (parent, span) = (&self.parent.relation, self.piece.span);
-        self.within(conn, asked).await?;
-        let attach = format!(
-            "ALTER TABLE {parent} ATTACH PARTITION {relation} FOR VALUES FROM ({}) TO ({})",
-            span.lower_ms, span.upper_ms
-        );
-        execute(conn, "attach a partition", attach).await?;
-        self.within(conn, asked).await?;
-        let uncheck = format!("ALTER TABLE {relation} DROP CONSTRAINT {BOUNDS_CHECK}");
-        execute(conn, "remove a check that the bound has replaced", uncheck).await
+        for (doing, statement) in self.partition(relation).attach_sql() {
+            self.within(conn, asked).await?;
+            execute(conn, doing, statement).await?;
+        }
+        Ok(())
     }
 
     /// Gives the next statement what is left of our time, for locks and for work.
@@ -184,36 +154,6 @@ impl Transaction<'_> {
         // Waiting may take half of it, or nothing would be left to work in.
         set(conn, "lock_timeout", (self.patience / 2).min(left)).await?;
         set(conn, "statement_timeout", left).await
-    }
-}
-
-/// Whether the catalogue says what was meant: CREATE and ATTACH are believed only then.
-async fn verify(
-    conn: &mut PgConnection,
-    parent: &Parent,
-    relation: &Relation,
-    span: Span,
-) -> Result<(), DisposalError> {
-    let found: Option<(i64, Option<String>, bool)> = sqlx::query_as(ATTACHED_AS)
-        .bind(&relation.schema)
-        .bind(&relation.name)
-        .fetch_optional(conn)
-        .await
-        .map_err(DisposalError::sql("look at a new partition"))?;
-    let bounds = found
-        .as_ref()
-        .filter(|(attached_to, _, pending)| *attached_to == i64::from(parent.oid) && !pending)
-        .and_then(|(_, bound, _)| Bounds::parse(bound.as_deref()?).ok());
-    let expected = (Some(span.lower_ms), Some(span.upper_ms));
-    match bounds {
-        Some(bounds) if (bounds.lower, bounds.upper) == expected => Ok(()),
-        _ => Err(DisposalError::refused(
-            "layout",
-            format!(
-                "{relation} should be attached to {} for {span} and the catalogue says {found:?}: nothing was created",
-                parent.relation
-            ),
-        )),
     }
 }
 

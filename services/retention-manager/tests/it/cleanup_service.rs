@@ -185,6 +185,49 @@ async fn a_person_applies_the_plan_from_the_command_line() {
 }
 
 #[tokio::test]
+async fn a_person_takes_a_unit_back_from_the_command_line() {
+    let stand = Stand::new("").await;
+    with_tables(&stand).await;
+    stand.report(JOB, &["--slot", SLOT], &[]).await;
+    let rows = "SELECT count(*) FROM eidos_risk_events";
+    assert_eq!(count(stand.books(), rows).await, 0);
+    let undo = ["undo", "eidos_risk_events_2023_12", "--reason", "case 17"];
+    let (status, child) = stand.command(&undo, &[]).run(WITHIN).await;
+    assert!(status.success(), "{}\n{}", child.stdout(), child.stderr());
+    for told in [
+        "was quarantined",
+        "attached it to public.eidos_risk_events",
+        "until hold",
+    ] {
+        assert!(child.stdout().contains(told), "{told}\n{}", child.stdout());
+    }
+    assert_eq!(count(stand.books(), rows).await, 100);
+    sql(stand.books(), "UPDATE eidos_risk_events SET amount = 0").await;
+    // The other tables' runs go on, and this month stays while it is held.
+    stand.report(JOB, &["--slot", SLOT], &[]).await;
+    assert_eq!(count(stand.books(), rows).await, 100);
+    let by = "SELECT count(*) FROM eidos_jobs_disposals WHERE action = 'undo' AND reason = 'case 17' AND approved_by <> 'policy'";
+    assert_eq!(count(stand.jobs.pool(), by).await, 1);
+    sql(
+        stand.jobs.pool(),
+        "UPDATE eidos_jobs_legal_holds SET lifted_by = 'x', lifted_at = now(), lift_reason = 'over'",
+    )
+    .await;
+    stand.report(JOB, &["--slot", SLOT], &[]).await;
+    assert_eq!(count(stand.books(), rows).await, 0, "disposed of like any other");
+
+    for (args, told) in [
+        (vec!["undo", "nosuch"], "there is no unit of the name nosuch"),
+        (vec!["undo"], "--undo is missing"),
+        (vec!["undo", "x", "--plan", "3f"], "leave out plan and tables"),
+    ] {
+        let (status, child) = stand.command(&args, &[]).run(WITHIN).await;
+        assert!(!status.success());
+        assert!(child.stderr().contains(told), "{told}: {}", child.stderr());
+    }
+}
+
+#[tokio::test]
 async fn a_run_that_is_killed_in_the_middle_is_continued_by_the_next() {
     let stand = Stand::new(
         "data_retention:\n  regular_tables:\n    eidos_chain_withdrawal_txs: { batch_size: 10, sleep_ms: 20 }\n",

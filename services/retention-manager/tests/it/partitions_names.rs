@@ -122,17 +122,34 @@ async fn a_new_partition_belongs_to_who_owns_the_table_and_is_read_by_who_reads_
     assert_eq!(owned_by, owner);
     assert_eq!(may, [true, true, false]);
 
-    // With row level security the parent hides rows that a right on the partition would show.
+    // With row level security the parent hides rows that a right on the partition would show: its policies come too.
     sql(
         ground.pool(),
-        &format!("ALTER TABLE {TABLE} ENABLE ROW LEVEL SECURITY"),
+        &format!(
+            "ALTER TABLE {TABLE} ENABLE ROW LEVEL SECURITY; CREATE POLICY few ON {TABLE} TO {reader} USING (id < 10)"
+        ),
     )
     .await;
     ground.run(&job, "2024-02-15T00:00:00Z").await.unwrap();
-    let hidden = format!(
-        "SELECT has_table_privilege('{reader}', 'eidos_chain_events_2024_05', 'SELECT')::int::bigint"
+    let guarded = format!(
+        "SELECT count(*) FROM pg_class c JOIN pg_policy p ON p.polrelid = c.oid \
+         WHERE c.oid = 'eidos_chain_events_2024_05'::regclass AND c.relrowsecurity AND p.polname = 'few' \
+           AND has_table_privilege('{reader}', c.oid, 'SELECT')"
     );
-    assert_eq!(count(ground.pool(), &hidden).await, 0);
+    assert_eq!(count(ground.pool(), &guarded).await, 1);
+    // A policy that names its own table cannot be had on another one: then nobody else reads by the partition's name.
+    sql(
+        ground.pool(),
+        &format!(
+            "CREATE POLICY odd ON {TABLE} TO {reader} \
+             USING (EXISTS (SELECT FROM pg_roles r WHERE r.oid = {TABLE}.id::oid))"
+        ),
+    )
+    .await;
+    ground.run(&job, "2024-03-15T00:00:00Z").await.unwrap();
+    let closed = "SELECT count(*) FROM pg_class c WHERE c.oid = 'eidos_chain_events_2024_06'::regclass AND c.relrowsecurity \
+                  AND NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid)";
+    assert_eq!(count(ground.pool(), closed).await, 1);
     sql(
         ground.pool(),
         &format!("REASSIGN OWNED BY {owner} TO current_user; DROP OWNED BY {owner}, {reader}; DROP ROLE {owner}, {reader}"),

@@ -6,11 +6,12 @@ use chrono::{DateTime, SecondsFormat};
 use eidos_core::fence::ForeignFence;
 use eidos_disposal::DisposalError;
 use eidos_disposal::partition::{
-    DropQuota, PartitionDisposal, PartitionIdentity, PartitionPolicy, UnitOutcome, Waiting,
+    DropQuota, PartitionDisposal, PartitionIdentity, PartitionPolicy, UndoRequest, UnitOutcome, Waiting,
+    unit_to_undo,
 };
-use eidos_disposal::plan::Action;
+use eidos_disposal::plan::{Action, Plan};
 use eidos_disposal::unit::{self, Mandate, Unit, UnitKind};
-use eidos_runtime::{JobContext, JobError};
+use eidos_runtime::{Job, JobContext, JobError};
 
 use super::plan::World;
 use super::report::{AgedReport, Report};
@@ -98,6 +99,36 @@ pub(super) async fn carry_out(
         goes_on = Aging::tell(table, &identity.partition.name, outcome, report, failures)?;
     }
     Ok(())
+}
+
+/// Takes one month back, under the lease and the fence of the job, and does nothing else.
+pub(super) async fn undo(
+    job: &ArchiveData,
+    ctx: &JobContext,
+    named: &str,
+    request: &UndoRequest,
+) -> Result<Report, JobError> {
+    let unit = unit_to_undo(ctx, named).await?;
+    let fence = ctx.raised_in(&job.pool).await?;
+    let policy = PartitionPolicy {
+        source: unit.source,
+        archive: unit.format,
+        quarantine_days: job.disposal.quarantine_days,
+        held_with: Vec::new(),
+    };
+    let disposal = PartitionDisposal {
+        ctx,
+        foreign: &fence,
+        store: Some(&job.store),
+        settings: &job.disposal,
+        policy,
+        quota: &DropQuota::new(0),
+    };
+    let undone = disposal.undo(unit, request).await?;
+    let nothing = Plan::new(ArchiveData::NAME, ctx.slot(), Vec::new(), Vec::new())?;
+    let mut report = Report::new(nothing, false);
+    report.undone = Some(undone);
+    Ok(report)
 }
 
 impl<'a> Aging<'a> {

@@ -19,6 +19,7 @@ use eidos_archive_store::ArchiveStore;
 use eidos_core::fence::ForeignFence;
 use eidos_disposal::DisposalError;
 use eidos_disposal::pace::{Pace, PaceMode, PaceSettings};
+use eidos_disposal::partition::UndoRequest;
 use eidos_disposal::settings::DisposalSettings;
 use eidos_disposal::unit::Mandate;
 use eidos_runtime::{Job, JobContext, JobError, Observation};
@@ -39,6 +40,12 @@ pub use report::{AgedReport, Ended, Report, TableReport};
 pub struct ArchiveParams {
     /// Carry out exactly the plan with this digest, or refuse.
     pub plan: Option<String>,
+    /// Takes this unit back, by its id or the name of its partition, and does nothing else.
+    pub undo: Option<String>,
+    /// Why it is taken back.
+    pub reason: Option<String>,
+    /// Whether its month is held afterwards; it is unless told.
+    pub hold: Option<bool>,
 }
 
 /// The job.
@@ -61,8 +68,17 @@ impl Job for ArchiveData {
     type Params = ArchiveParams;
     type Report = Report;
 
+    fn validate_params(&self, params: &ArchiveParams) -> Result<(), String> {
+        let (undo, plan) = (params.undo.is_some(), params.plan.is_some());
+        UndoRequest::check(undo, plan, params.reason.as_deref(), params.hold)
+    }
+
     async fn run(&self, ctx: &JobContext, params: ArchiveParams) -> Result<Report, JobError> {
         self.refuse_standby().await?;
+        if let Some(unit) = &params.undo {
+            let request = UndoRequest::of(params.reason.as_deref(), params.hold);
+            return Box::pin(aging::undo(self, ctx, unit, &request)).await;
+        }
         let approved = match &params.plan {
             Some(digest) => Some(plan::planned(ctx, &self.disposal, digest).await?),
             None => None,

@@ -142,9 +142,8 @@ impl<'a> Mover<'a> {
         if self.ready.contains(&month) {
             return Ok(true);
         }
-        let limit = self.job.disposal.lock_timeout;
-        let rule = &self.table.rule;
-        match archive_table::ensure_month(self.fence, self.ctx, rule, month, limit).await? {
+        let (rule, disposal) = (&self.table.rule, &self.job.disposal);
+        match archive_table::ensure_month(self.fence, self.ctx, rule, month, disposal).await? {
             MonthTable::Existed => {}
             MonthTable::Created(name) => self.report.created.push(name),
             MonthTable::Leaving(state) => {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use comfy_table::Table;
 use comfy_table::presets::UTF8_BORDERS_ONLY;
-use eidos_disposal::partition::Recovered;
+use eidos_disposal::partition::{Recovered, Undone};
 use eidos_disposal::plan::Plan;
 use serde::{Deserialize, Serialize};
 
@@ -118,6 +118,9 @@ pub struct Report {
     pub recovered: Vec<Recovered>,
     /// What was refused, per table; the error names each. Tables without a refusal are left out.
     pub refused: BTreeMap<String, u64>,
+    /// The month that was taken back, in a run that did nothing else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undone: Option<Undone>,
 }
 
 impl Report {
@@ -132,12 +135,16 @@ impl Report {
             waiting_for_approval: BTreeMap::new(),
             recovered: Vec::new(),
             refused: BTreeMap::new(),
+            undone: None,
         }
     }
 }
 
 /// The report as a person reads it.
 pub(super) fn render(report: &Report) -> String {
+    if let Some(undone) = &report.undone {
+        return undone.to_string();
+    }
     let mut text = report.plan.render();
     if report.dry_run {
         text.push_str("\nNothing was changed.");

@@ -4,7 +4,7 @@
 //! find the units ── by table and window, from their rows
 //!   └─ per unit, one fenced transaction in the database it came from
 //!        ├─ side      COPY into <table>_restored, or find that it is all there
-//!        └─ original  COPY into a temporary table, insert what is missing
+//!        └─ original  COPY into a temporary table, insert what is missing; without the table's triggers, or not at all
 //!             └─ digest of what the table holds now = digest of the manifest, else roll back
 //! ```
 //!
@@ -16,6 +16,7 @@ mod original;
 mod params;
 mod side;
 mod stage;
+mod triggers;
 
 use std::fmt::Write;
 
@@ -31,8 +32,10 @@ use eidos_runtime::{Job, JobContext, JobError};
 use eidos_settings::{SourceName, SuiteSettings};
 use eidos_telemetry::metric;
 use serde::Serialize;
+use sqlx::PgPool;
 
-pub use params::{Into, RestoreParams};
+pub use params::{Into, RestoreParams, Triggers};
+pub use triggers::Fired;
 
 use crate::store::units::{self, Exported};
 
@@ -62,6 +65,8 @@ pub struct Restored {
     pub inserted: u64,
     /// `restored`, `was there`, or `would be restored`.
     pub outcome: &'static str,
+    /// What an INSERT fires there and was disabled meanwhile; of a dry run, what would be, or what is in the way.
+    pub triggers: Vec<Fired>,
 }
 
 /// What a run did.
@@ -103,16 +108,12 @@ impl Job for RestoreArchive {
         };
         if ctx.dry_run() {
             report.units = units.iter().map(|unit| would_be(unit, params.into)).collect();
+            if params.into == Into::Original {
+                self.look(&mut report, &units, params.triggers).await?;
+            }
             return Ok(report);
         }
-        let source = source_of(&units)?;
-        let section = self.suite.databases.get(&source).ok_or_else(|| {
-            refused(format!(
-                "databases.{source}.url is not set; the rows came from there"
-            ))
-        })?;
-        // A pool of its own: a connection whose COPY ended early is never used again, since a failure ends the run.
-        let pool = connect_foreign(section, &self.suite.service.name, source).await?;
+        let (source, pool) = self.connect(&units).await?;
         let fence = ctx.raised_in(&pool).await?;
         let total = units.len() as u64;
         for (at, unit) in units.iter().enumerate() {
@@ -121,9 +122,7 @@ impl Job for RestoreArchive {
                 .iter()
                 .filter(|other| (other.lower_ms, other.upper_ms) == (unit.lower_ms, unit.upper_ms))
                 .collect();
-            let restored = self
-                .restore(ctx, &fence, source, unit, &window, params.into)
-                .await?;
+            let restored = self.restore(ctx, &fence, source, unit, &window, &params).await?;
             metric::disposal_rows(
                 ctx.job().as_str(),
                 source.as_str(),
@@ -131,6 +130,7 @@ impl Job for RestoreArchive {
                 "restore",
                 restored.inserted,
             );
+            report.notes.extend(silenced(&restored));
             report.units.push(restored);
             ctx.progress(at as u64 + 1, Some(total));
         }
@@ -161,6 +161,51 @@ impl Job for RestoreArchive {
 }
 
 impl RestoreArchive {
+    /// A pool of its own: a connection whose COPY ended early is never used again, since a failure ends the run.
+    async fn connect(&self, units: &[Exported]) -> Result<(SourceName, PgPool), JobError> {
+        let source = source_of(units)?;
+        let section = self.suite.databases.get(&source).ok_or_else(|| {
+            refused(format!(
+                "databases.{source}.url is not set; the rows came from there"
+            ))
+        })?;
+        let pool = connect_foreign(section, &self.suite.service.name, source).await?;
+        Ok((source, pool))
+    }
+
+    /// What a dry run says about the triggers of the original.
+    async fn look(
+        &self,
+        report: &mut RestoreReport,
+        units: &[Exported],
+        triggers: Triggers,
+    ) -> Result<(), JobError> {
+        let (_source, pool) = self.connect(units).await?;
+        let mut conn = pool
+            .acquire()
+            .await
+            .map_err(DisposalError::sql("look at a table"))?;
+        for (unit, planned) in units.iter().zip(&mut report.units) {
+            let (into, fired) = original::look(&mut conn, unit).await?;
+            let table = Relation::new(&unit.schema, &unit.table);
+            let note = match triggers::allowed(&table, &fired, triggers) {
+                Err(refusal) => Some(format!("{}: would be refused: {refusal}", unit.unit_name)),
+                Ok(()) if fired.is_empty() => None,
+                Ok(()) => Some(format!(
+                    "{}: disabled meanwhile, under SHARE ROW EXCLUSIVE on {}: {}",
+                    unit.unit_name,
+                    into.relation.plain(),
+                    triggers::listed(&fired)
+                )),
+            };
+            report.notes.extend(note);
+            planned.triggers = fired;
+        }
+        drop(conn);
+        pool.close().await;
+        Ok(())
+    }
+
     async fn find(&self, ctx: &JobContext, params: &RestoreParams) -> Result<Vec<Exported>, JobError> {
         let range = params.window().map_err(JobError::fail)?;
         let source = params.source.map(SourceName::as_str);
@@ -193,7 +238,7 @@ impl RestoreArchive {
         source: SourceName,
         unit: &Exported,
         window: &[&Exported],
-        into: Into,
+        params: &RestoreParams,
     ) -> Result<Restored, JobError> {
         let reference = ManifestRef {
             key: unit.manifest_key.clone(),
@@ -217,7 +262,7 @@ impl RestoreArchive {
             manifest: &manifest,
             unit,
         };
-        let done = match into {
+        let done = match params.into {
             Into::Side => {
                 let at = window
                     .iter()
@@ -225,7 +270,7 @@ impl RestoreArchive {
                     .unwrap_or_default();
                 side::restore(&work, window, at).await?
             }
-            Into::Original => original::restore(&work).await?,
+            Into::Original => original::restore(&work, params.triggers).await?,
         };
         let restored = Restored {
             unit_id: unit.unit_id,
@@ -238,6 +283,7 @@ impl RestoreArchive {
             } else {
                 "restored into"
             },
+            triggers: done.silenced,
         };
         if restored.inserted > 0 {
             self.record(ctx, source, unit, &restored).await?;
@@ -268,6 +314,7 @@ impl RestoreArchive {
                 "manifest_sha256": unit.manifest_sha256,
                 "content_digest": unit.content_digest,
                 "rows_of_the_export": restored.rows,
+                "triggers_disabled": restored.triggers,
             }),
         };
         audit::record(&mut step, ctx, &act).await?;
@@ -287,6 +334,19 @@ fn same_content(one: &Exported, other: &Exported) -> bool {
 struct Done {
     table: String,
     inserted: u64,
+    /// What was disabled meanwhile.
+    silenced: Vec<Fired>,
+}
+
+fn silenced(restored: &Restored) -> Option<String> {
+    (!restored.triggers.is_empty()).then(|| {
+        format!(
+            "{}: its rows went in without {}, which were disabled under a lock and are enabled again: what they keep in step \
+             (balances, outboxes) was not touched",
+            restored.unit_name,
+            triggers::listed(&restored.triggers)
+        )
+    })
 }
 
 fn would_be(unit: &Exported, into: Into) -> Restored {
@@ -300,6 +360,7 @@ fn would_be(unit: &Exported, into: Into) -> Restored {
         rows: unit.rows.unsigned_abs(),
         inserted: 0,
         outcome: "would be restored into",
+        triggers: Vec::new(),
     }
 }
 

@@ -1,21 +1,21 @@
 //! Into the table the rows came from: its partition again if it is missing, and the rows that are missing.
 
-use eidos_disposal::DisposalError;
-use eidos_disposal::catalogue::{Relation, TableShape, quoted};
+use eidos_disposal::catalogue::{Partition, Relation, RelationKind, TableShape, quoted};
+use eidos_disposal::{DisposalError, new_partition};
 use sqlx::PgConnection;
 
+use super::params::Triggers;
 use super::stage::{Content, execute};
+use super::triggers::{self, Fired, Target};
 use super::{Done, Work, columns, instant};
 use crate::store::archive_table::read_relation;
+use crate::store::units::Exported;
 
 const STAGE: &str = "eidos_restore_stage";
 
 /// Restores a unit.
-pub(super) async fn restore(work: &Work<'_>) -> Result<Done, DisposalError> {
-    let table = Relation {
-        schema: work.unit.schema.clone(),
-        name: work.unit.table.clone(),
-    };
+pub(super) async fn restore(work: &Work<'_>, triggers: Triggers) -> Result<Done, DisposalError> {
+    let table = table_of(work.unit);
     if work.manifest.primary_key.is_empty() {
         return Err(DisposalError::refused(
             "restore",
@@ -26,50 +26,113 @@ pub(super) async fn restore(work: &Work<'_>) -> Result<Done, DisposalError> {
     }
     let mut step = work.fence.step_alone().await?;
     work.set_limits(step.conn()).await?;
-    let shape = read_relation(step.conn(), &table).await?.ok_or_else(|| {
-        DisposalError::refused(
-            "restore",
-            format!("{table} does not exist any more; restore with --into side"),
-        )
-    })?;
+    let mut shape = read(step.conn(), work.unit).await?;
     let advice = "restore with --into side, and copy what you need from there";
     columns::fit(work.manifest, &shape, advice)?;
-    if let Some(statement) = missing_partition(work, &shape) {
-        make_room(work, statement).await?;
+    // Before anything is made or copied.
+    let fired = triggers::fired(step.conn(), &shape, &target(work.unit, &shape)).await?;
+    triggers::allowed(&table, &fired, triggers)?;
+    if is_missing(work.unit, &shape) {
+        make_room(work, &shape).await?;
+        shape = read(step.conn(), work.unit).await?;
     }
     stage(work, step.conn()).await?;
+    let into = target(work.unit, &shape);
+    let silenced = triggers::silence(work, step.conn(), &shape, &into, triggers).await?;
     let inserted = execute(
         step.conn(),
         "insert what is missing",
-        insert(work, &table, &shape),
+        insert(work, &into.relation, &shape),
     )
-    .await?;
+    .await
+    .map_err(|error| does_not_fit(work, &table, error))?;
     let here = format!(
-        "SELECT {} FROM {table} o JOIN {STAGE} s ON {}",
+        "SELECT {} FROM {} o JOIN {STAGE} s ON {}",
         work.column_list("o."),
+        into.relation,
         same_key(work)
     );
     let found = work.digest(step.conn(), &here).await?;
     if found != work.content() {
         return Err(differs(work, &table, found));
     }
+    triggers::wake(step.conn(), &into, &silenced)
+        .await
+        .map_err(|error| does_not_fit(work, &table, error))?;
     if inserted > 0 {
         step.commit().await?;
     }
     Ok(Done {
         table: table.to_string(),
         inserted,
+        silenced: if inserted > 0 { silenced } else { Vec::new() },
     })
 }
 
-/// In a transaction of its own: a new partition takes a lock on the whole table that nobody else gets past, and copying an
-/// export takes minutes. A restore that fails afterwards leaves an empty partition, which the next one fills.
-async fn make_room(work: &Work<'_>, statement: String) -> Result<(), DisposalError> {
-    let mut step = work.fence.step().await?;
-    work.set_limits(step.conn()).await?;
-    execute(step.conn(), "create a partition to restore into", statement).await?;
-    step.commit().await?;
-    Ok(())
+/// What a restore of this unit would fire, and where.
+pub(super) async fn look(
+    conn: &mut PgConnection,
+    unit: &Exported,
+) -> Result<(Target, Vec<Fired>), DisposalError> {
+    let shape = read(conn, unit).await?;
+    let into = target(unit, &shape);
+    let fired = triggers::fired(conn, &shape, &into).await?;
+    Ok((into, fired))
+}
+
+fn table_of(unit: &Exported) -> Relation {
+    Relation::new(&unit.schema, &unit.table)
+}
+
+async fn read(conn: &mut PgConnection, unit: &Exported) -> Result<TableShape, DisposalError> {
+    let table = table_of(unit);
+    read_relation(conn, &table).await?.ok_or_else(|| {
+        DisposalError::refused(
+            "restore",
+            format!("{table} does not exist any more; restore with --into side"),
+        )
+    })
+}
+
+/// Where the rows go: the partition that covers the unit, so that nothing of the other months is locked or fired; of a table
+/// without partitions, the table.
+fn target(unit: &Exported, shape: &TableShape) -> Target {
+    let covering = covering(unit, shape).map(|partition| Target {
+        relation: partition.relation.clone(),
+        oid: partition.oid,
+        is_new: false,
+        is_divided: partition.kind == RelationKind::Partitioned,
+    });
+    let is_new = is_missing(unit, shape);
+    covering.unwrap_or_else(|| Target {
+        relation: if is_new {
+            Relation::new(&unit.schema, &unit.unit_name)
+        } else {
+            shape.relation.clone()
+        },
+        oid: shape.oid,
+        is_new,
+        is_divided: false,
+    })
+}
+
+fn covering<'s>(unit: &Exported, shape: &'s TableShape) -> Option<&'s Partition> {
+    let layout = shape.partitioning.as_ref()?;
+    layout.partitions.iter().find(|partition| {
+        partition.bounds.contains(unit.lower_ms) && partition.bounds.contains(unit.upper_ms - 1)
+    })
+}
+
+fn is_missing(unit: &Exported, shape: &TableShape) -> bool {
+    shape.partitioning.is_some() && covering(unit, shape).is_none()
+}
+
+/// In a transaction of its own: copying an export takes minutes, and a new partition locks its table. A restore that fails
+/// afterwards leaves an empty partition, which the next one fills.
+async fn make_room(work: &Work<'_>, shape: &TableShape) -> Result<(), DisposalError> {
+    let partition = Relation::new(&work.unit.schema, &work.unit.unit_name);
+    let bounds = (work.unit.lower_ms, work.unit.upper_ms);
+    new_partition::create(work.ctx, work.fence, work.disposal, shape, &partition, bounds).await
 }
 
 /// The export in a table of this transaction.
@@ -108,24 +171,22 @@ fn differs(work: &Work<'_>, table: &Relation, found: Content) -> DisposalError {
     )
 }
 
-/// The statement that makes room for the unit, where no partition covers it.
-fn missing_partition(work: &Work<'_>, shape: &TableShape) -> Option<String> {
-    let partitioning = shape.partitioning.as_ref()?;
-    let (lower, upper) = (work.unit.lower_ms, work.unit.upper_ms);
-    let covered = partitioning
-        .partitions
-        .iter()
-        .any(|partition| partition.bounds.contains(lower) && partition.bounds.contains(upper - 1));
-    (!covered).then(|| {
-        let partition = Relation {
-            schema: work.unit.schema.clone(),
-            name: work.unit.unit_name.clone(),
-        };
+/// What the table's rules of today refuse of yesterday's rows.
+fn does_not_fit(work: &Work<'_>, table: &Relation, error: DisposalError) -> DisposalError {
+    let integrity = error
+        .sqlstate()
+        .is_some_and(|code| code.starts_with("23") || code == "42501");
+    if !integrity {
+        return error;
+    }
+    DisposalError::refused(
+        "restore",
         format!(
-            "CREATE TABLE {partition} PARTITION OF {} FOR VALUES FROM ({lower}) TO ({upper})",
-            shape.relation
-        )
-    })
+            "{table} does not take the rows of {} as they were ({error}); nothing was changed. Restore with --into side, and \
+             copy what you need from there",
+            work.unit.unit_name
+        ),
+    )
 }
 
 fn insert(work: &Work<'_>, table: &Relation, shape: &TableShape) -> String {

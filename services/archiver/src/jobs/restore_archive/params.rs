@@ -17,6 +17,17 @@ pub enum Into {
     Original,
 }
 
+/// What becomes of the triggers and rules that an INSERT into the original fires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Triggers {
+    /// A table that has any is refused.
+    #[default]
+    Refuse,
+    /// They are disabled while the rows go in, under a lock that keeps other writers out.
+    Disable,
+}
+
 /// Parameters of `restore-archive`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -28,6 +39,8 @@ pub struct RestoreParams {
     pub range: String,
     /// Beside the table, or into it.
     pub into: Into,
+    /// What becomes of the triggers of the original.
+    pub triggers: Triggers,
     /// Only this unit.
     pub unit: Option<Uuid>,
     /// The database, where tables of one name were exported from several.

@@ -27,6 +27,7 @@ pub(super) async fn restore(work: &Work<'_>, window: &[&Exported], at: usize) ->
     let done = |inserted| Done {
         table: side.to_string(),
         inserted,
+        silenced: Vec::new(),
     };
     let mut step = work.fence.step_alone().await?;
     work.set_limits(step.conn()).await?;

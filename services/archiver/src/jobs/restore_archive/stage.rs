@@ -3,6 +3,7 @@
 use eidos_archive_store::{ContentDigest, CopyDigester};
 use eidos_disposal::DisposalError;
 use eidos_disposal::catalogue::quoted;
+use eidos_disposal::export::lift_transaction_timeout;
 use futures::TryStreamExt;
 use sqlx::{AssertSqlSafe, PgConnection};
 
@@ -22,10 +23,10 @@ impl Work<'_> {
         set_lock_timeout(conn, self.disposal.lock_timeout).await?;
         sqlx::query("SELECT set_config('statement_timeout', $1, true)")
             .bind(self.disposal.statement_timeout.as_millis().to_string())
-            .execute(conn)
+            .execute(&mut *conn)
             .await
             .map_err(DisposalError::sql("set the statement timeout"))?;
-        Ok(())
+        lift_transaction_timeout(conn, self.disposal).await
     }
 
     /// What the export holds.

@@ -1,0 +1,143 @@
+//! Owner, grants and row security of a new partition: those of its parent.
+//!
+//! Who reads through the parent needs no right on a partition. Who reads a partition by its name (a backup, an export,
+//! an analyst) does, and would otherwise see every month but the new ones. Nobody gains anything: the rights are the
+//! ones they have on all rows already, and the parent's policies come with them. Where a policy cannot be had on another
+//! table, because it names its own, the partition lets nobody but its owner read rows by its name.
+
+use sqlx::{AssertSqlSafe, PgConnection};
+
+use super::NewPartition;
+use crate::DisposalError;
+
+const OWNER: &str = "\
+    SELECT quote_ident(pg_get_userbyid(relowner)) FROM pg_class \
+    WHERE oid = $1::bigint::oid AND pg_get_userbyid(relowner) <> current_user";
+
+/// Privilege, column (` (name)` or nothing), grantee (quoted) and whether it may be passed on.
+const GRANTS: &str = "\
+    SELECT g.privilege_type, g.place, \
+           CASE WHEN g.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)) END, g.is_grantable \
+    FROM ( \
+        SELECT a.privilege_type, '' AS place, a.grantee, a.is_grantable, c.relowner \
+        FROM pg_class c, aclexplode(c.relacl) a WHERE c.oid = $1::bigint::oid \
+        UNION ALL \
+        SELECT a.privilege_type, ' (' || quote_ident(t.attname) || ')', a.grantee, a.is_grantable, c.relowner \
+        FROM pg_class c JOIN pg_attribute t ON t.attrelid = c.oid AND t.attnum > 0 AND NOT t.attisdropped, \
+             aclexplode(t.attacl) a WHERE c.oid = $1::bigint::oid \
+    ) g WHERE g.grantee <> g.relowner ORDER BY 3, 1, 2";
+
+const ROW_SECURITY: &str =
+    "SELECT relrowsecurity, relforcerowsecurity FROM pg_class WHERE oid = $1::bigint::oid";
+
+/// The rest of `CREATE POLICY name ON table`, after the table.
+const POLICIES: &str = "\
+    SELECT quote_ident(p.polname), concat( \
+        ' AS ', CASE WHEN p.polpermissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END, \
+        ' FOR ', CASE p.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE' \
+                               WHEN 'd' THEN 'DELETE' ELSE 'ALL' END, \
+        ' TO ', (SELECT string_agg(CASE WHEN r = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(r)) END, ', ') \
+                 FROM unnest(p.polroles) r), \
+        ' USING (' || pg_get_expr(p.polqual, p.polrelid) || ')', \
+        ' WITH CHECK (' || pg_get_expr(p.polwithcheck, p.polrelid) || ')') \
+    FROM pg_policy p WHERE p.polrelid = $1::bigint::oid ORDER BY 1";
+
+/// Gives the partition its parent's grants, policies and owner. `false`: its policies could not be had.
+pub(super) async fn copy(conn: &mut PgConnection, new: &NewPartition<'_>) -> Result<bool, DisposalError> {
+    let grants: Vec<(String, String, String, bool)> = sqlx::query_as(GRANTS)
+        .bind(i64::from(new.parent_oid))
+        .fetch_all(&mut *conn)
+        .await
+        .map_err(failed())?;
+    for (privilege, place, grantee, may_pass_on) in grants {
+        let option = if may_pass_on { " WITH GRANT OPTION" } else { "" };
+        // The privilege is a keyword of the server, column and grantee were quoted by it.
+        let grant = format!(
+            "GRANT {privilege}{place} ON {} TO {grantee}{option}",
+            new.relation
+        );
+        execute(conn, grant).await?;
+    }
+    let guarded = row_security(conn, new).await?;
+    let owner: Option<String> = sqlx::query_scalar(OWNER)
+        .bind(i64::from(new.parent_oid))
+        .fetch_optional(&mut *conn)
+        .await
+        .map_err(failed())?;
+    if let Some(owner) = owner {
+        execute(conn, format!("ALTER TABLE {} OWNER TO {owner}", new.relation)).await?;
+    }
+    Ok(guarded)
+}
+
+/// Row security that binds the owner too, where the parent has it. Last of all: rows were still to be moved in.
+pub(super) async fn force(conn: &mut PgConnection, new: &NewPartition<'_>) -> Result<(), DisposalError> {
+    let (_enabled, forced) = is_enabled(conn, new).await?;
+    if forced {
+        execute(
+            conn,
+            format!("ALTER TABLE {} FORCE ROW LEVEL SECURITY", new.relation),
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+async fn is_enabled(conn: &mut PgConnection, new: &NewPartition<'_>) -> Result<(bool, bool), DisposalError> {
+    sqlx::query_as(ROW_SECURITY)
+        .bind(i64::from(new.parent_oid))
+        .fetch_one(conn)
+        .await
+        .map_err(failed())
+}
+
+async fn row_security(conn: &mut PgConnection, new: &NewPartition<'_>) -> Result<bool, DisposalError> {
+    let (enabled, _forced) = is_enabled(conn, new).await?;
+    if enabled {
+        execute(
+            conn,
+            format!("ALTER TABLE {} ENABLE ROW LEVEL SECURITY", new.relation),
+        )
+        .await?;
+    }
+    let policies: Vec<(String, String)> = sqlx::query_as(POLICIES)
+        .bind(i64::from(new.parent_oid))
+        .fetch_all(&mut *conn)
+        .await
+        .map_err(failed())?;
+    if policies.is_empty() {
+        return Ok(true);
+    }
+    execute(conn, "SAVEPOINT eidos_policies".to_owned()).await?;
+    for (name, rest) in policies {
+        let create = format!("CREATE POLICY {name} ON {}{rest}", new.relation);
+        let Err(error) = execute(conn, create).await else {
+            continue;
+        };
+        if error.is_retryable() {
+            return Err(error);
+        }
+        // All or none: what a permissive policy lets through, another one that is missing may have held back.
+        let back = "ROLLBACK TO SAVEPOINT eidos_policies".to_owned();
+        execute(conn, back).await?;
+        tracing::warn!(
+            partition = %new.relation, policy = name, %error,
+            "a policy of the parent cannot be had on its partition: only its owner reads rows by the partition's name"
+        );
+        return Ok(false);
+    }
+    execute(conn, "RELEASE SAVEPOINT eidos_policies".to_owned()).await?;
+    Ok(true)
+}
+
+fn failed() -> impl FnOnce(sqlx::Error) -> DisposalError {
+    DisposalError::sql("give a partition its parent's owner and rights")
+}
+
+async fn execute(conn: &mut PgConnection, statement: String) -> Result<(), DisposalError> {
+    sqlx::raw_sql(AssertSqlSafe(statement))
+        .execute(conn)
+        .await
+        .map_err(failed())?;
+    Ok(())
+}

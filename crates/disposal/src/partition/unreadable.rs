@@ -1,0 +1,151 @@
+//! Which row it is that the server cannot send: bytes that are not valid in the database's encoding, a damaged page.
+//!
+//! The error of a COPY names no row. So the table is read again in halves, by pages and then by rows, and the half that
+//! fails is divided further: no more than twice the table is read, and only after a failure.
+
+use super::PartitionDisposal;
+use crate::DisposalError;
+use crate::catalogue::{TableShape, quoted};
+use crate::export::{LongRead, content_of};
+use crate::unit::Unit;
+
+/// SQLSTATE classes of failures that a row can be at fault for: data exceptions, damaged files, and what a function
+/// of a generated column raises.
+const OF_A_ROW: [&str; 3] = ["22", "XX", "P0"];
+
+const PAGES: &str = "SELECT pg_relation_size($1::bigint::oid) / current_setting('block_size')::bigint";
+
+impl PartitionDisposal<'_> {
+    /// The first row whose values the server cannot send, and the column; `None`: none was found.
+    pub(super) async fn first_unreadable(&self, unit: &Unit, code: &str) -> Option<String> {
+        if !OF_A_ROW.iter().any(|class| code.starts_with(class)) {
+            return None;
+        }
+        match self.search(unit).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(unit = %unit.unit_id, %error, "could not look for the row that cannot be read");
+                None
+            }
+        }
+    }
+
+    async fn search(&self, unit: &Unit) -> Result<Option<String>, DisposalError> {
+        let mut conn = self.reader().await?;
+        let Some(own) = crate::catalogue::read_by_oid(&mut conn, unit.table_oid).await? else {
+            return Ok(None);
+        };
+        let pages: i64 = sqlx::query_scalar(PAGES)
+            .bind(i64::from(own.oid))
+            .fetch_one(&mut *conn)
+            .await
+            .map_err(DisposalError::sql("measure a table"))?;
+        drop(conn);
+        let Some(page) = self.page_of(&own, pages).await? else {
+            return Ok(None);
+        };
+        let Some(row) = self.row_of(&own, page).await? else {
+            return Ok(Some(format!("a row in page {page}")));
+        };
+        let column = self.column_of(&own, &row).await?;
+        let key = self.key_of(&own, &row).await;
+        Ok(Some(format!(
+            "the row {key}(ctid {row}){}",
+            column.map_or_else(String::new, |column| format!(", column {column},"))
+        )))
+    }
+
+    async fn page_of(&self, own: &TableShape, pages: i64) -> Result<Option<i64>, DisposalError> {
+        let within = |from: i64, to: i64| format!("ctid >= '({from},0)'::tid AND ctid < '({to},0)'::tid");
+        let (mut from, mut to) = (0, pages);
+        if !self.fails(own, &own.column_list(), &within(from, to)).await? {
+            return Ok(None);
+        }
+        while to - from > 1 {
+            self.ctx.check_cancelled()?;
+            let middle = from + (to - from) / 2;
+            if self.fails(own, &own.column_list(), &within(from, middle)).await? {
+                to = middle;
+            } else {
+                from = middle;
+            }
+        }
+        Ok(Some(from))
+    }
+
+    async fn row_of(&self, own: &TableShape, page: i64) -> Result<Option<String>, DisposalError> {
+        let list = format!(
+            "SELECT ctid::text FROM ONLY {} WHERE ctid >= '({page},0)'::tid AND ctid < '({},0)'::tid ORDER BY ctid",
+            own.relation,
+            page + 1
+        );
+        let rows: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(list))
+            .fetch_all(&mut *self.reader().await?)
+            .await
+            .map_err(DisposalError::sql("list the rows of a page"))?;
+        for row in rows {
+            let this = format!("ctid = '{row}'::tid");
+            if self.fails(own, &own.column_list(), &this).await? {
+                return Ok(Some(row));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn column_of(&self, own: &TableShape, row: &str) -> Result<Option<String>, DisposalError> {
+        let this = format!("ctid = '{row}'::tid");
+        for column in &own.columns {
+            if self.fails(own, &quoted(&column.name), &this).await? {
+                return Ok(Some(column.name.clone()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// `(id=7, created_at=…) `, or nothing where the key itself cannot be read.
+    async fn key_of(&self, own: &TableShape, row: &str) -> String {
+        if own.primary_key.is_empty() {
+            return String::new();
+        }
+        let parts: Vec<String> = own
+            .primary_key
+            .iter()
+            .map(|column| format!("{} || '=' || {}::text", literal(column), quoted(column)))
+            .collect();
+        let select = format!(
+            "SELECT {} FROM ONLY {} WHERE ctid = '{row}'::tid",
+            parts.join(" || ', ' || "),
+            own.relation
+        );
+        let Ok(mut conn) = self.reader().await else {
+            return String::new();
+        };
+        let key: Result<String, _> = sqlx::query_scalar(sqlx::AssertSqlSafe(select))
+            .fetch_one(&mut *conn)
+            .await;
+        key.map_or_else(|_unreadable| String::new(), |key| format!("({key}) "))
+    }
+
+    /// Whether reading these columns of these rows fails as such; a lost connection is an error.
+    async fn fails(&self, own: &TableShape, columns: &str, rows: &str) -> Result<bool, DisposalError> {
+        let select = format!("SELECT {columns} FROM ONLY {} WHERE {rows}", own.relation);
+        let count = if columns == own.column_list() {
+            own.columns.len()
+        } else {
+            1
+        };
+        let mut read = LongRead::open(self.pool(), self.settings).await?;
+        let outcome = content_of(self.ctx, &mut read, &select, count).await;
+        read.close().await;
+        match outcome {
+            Ok(_content) => Ok(false),
+            Err(error) if error.sqlstate().is_some() && error.cannot_heal() => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// A name as a string of SQL.
+fn literal(name: &str) -> String {
+    format!("'{}'", name.replace('\'', "''"))
+}

@@ -1,0 +1,128 @@
+//! What newer servers, and the settings of roles and databases, change under our feet.
+
+use eidos_disposal::export::{LongRead, content_of, lift_transaction_timeout};
+use eidos_disposal::unit::UnitState;
+
+use crate::stand::{JANUARY, Stand, TABLE};
+
+async fn server_version(stand: &Stand) -> i64 {
+    stand
+        .count("SELECT current_setting('server_version_num')::bigint / 10000")
+        .await
+}
+
+/// January frozen, exported, quarantined and dropped.
+async fn is_disposed_of(stand: &Stand) {
+    let unit = stand.quarantined().await;
+    let later = stand.later_run().await;
+    let done = later.disposal().resume(unit).await.unwrap();
+    assert_eq!(done.unit.state, UnitState::Dropped);
+    assert_eq!(stand.rows().await, 800);
+}
+
+#[tokio::test]
+async fn a_not_null_that_was_never_validated_lets_old_nulls_be_exported() {
+    let stand = Stand::new().await;
+    let constrain = format!("ALTER TABLE {JANUARY} ADD CONSTRAINT must NOT NULL actor NOT VALID");
+    let constrained = stand.try_sql(&constrain).await;
+    if server_version(&stand).await < 18 {
+        assert!(constrained.is_err(), "PostgreSQL 18 brought it");
+        // What older servers say of such a table: NOT NULL, and a NULL in it. That is a value nobody can keep, by name.
+        stand
+            .sql(&format!(
+                "UPDATE pg_attribute SET attnotnull = true WHERE attrelid = '{JANUARY}'::regclass AND attname = 'actor'"
+            ))
+            .await;
+        let run = stand.run().await;
+        let error = stand.advance(&run).await.unwrap_err();
+        assert!(error.is_about_a_value(), "{error}");
+        assert!(!error.to_string().contains("damaged on their way"), "{error}");
+        assert!(!stand.shape().await.partitioning.unwrap().partitions[0].frozen);
+        return;
+    }
+    constrained.unwrap();
+    let unit = stand.quarantined().await;
+    let export = stand.store.manifest(&unit.manifest().unwrap()).await.unwrap();
+    let actor = export
+        .columns
+        .iter()
+        .find(|column| column.name == "actor")
+        .unwrap();
+    assert!(actor.nullable, "the archive says what the rows are");
+    let later = stand.later_run().await;
+    let done = later.disposal().resume(unit).await.unwrap();
+    assert_eq!(done.unit.state, UnitState::Dropped);
+}
+
+#[tokio::test]
+async fn the_transaction_limit_of_a_role_does_not_end_what_is_long_by_its_nature() {
+    let mut stand = Stand::new().await;
+    if server_version(&stand).await < 17 {
+        let unknown = stand.try_sql("SET transaction_timeout = '2s'").await.unwrap_err();
+        assert!(unknown.to_string().contains("transaction_timeout"), "{unknown}");
+        let mut conn = stand.foreign.acquire().await.unwrap();
+        lift_transaction_timeout(&mut conn, &stand.settings)
+            .await
+            .unwrap();
+        return;
+    }
+    let login = stand.work_as("SUPERUSER", &["transaction_timeout = '2s'"]).await;
+    let run = stand.run().await;
+    let mut read = LongRead::open(&stand.foreign, &stand.settings).await.unwrap();
+    let content = content_of(&run.ctx, &mut read, "SELECT pg_sleep(3)", 1)
+        .await
+        .unwrap();
+    assert_eq!(content.rows, 1);
+    read.close().await;
+    // And the transaction of the DROP.
+    let unit = stand.quarantined().await;
+    stand
+        .sql(
+            "CREATE FUNCTION slowly() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN \
+                 IF tg_tag = 'DROP TABLE' THEN PERFORM pg_sleep(3); END IF; END $$; \
+             CREATE EVENT TRIGGER slow_drops ON sql_drop EXECUTE FUNCTION slowly()",
+        )
+        .await;
+    let later = stand.later_run().await;
+    let done = later.disposal().resume(unit).await.unwrap();
+    assert_eq!(done.unit.state, UnitState::Dropped);
+    login.gone(&stand).await;
+}
+
+#[tokio::test]
+async fn quote_all_identifiers_is_harmless() {
+    let mut stand = Stand::new().await;
+    let run = stand.run().await;
+    let planned = stand.identity(&run, JANUARY).await;
+    let login = stand.work_as("SUPERUSER", &["quote_all_identifiers = on"]).await;
+    let mut conn = stand.foreign.acquire().await.unwrap();
+    let quoted = eidos_disposal::catalogue::read_by_oid(&mut conn, planned.table_oid)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        quoted.columns_fingerprint(),
+        planned.columns_fingerprint,
+        "{:?}",
+        quoted.columns
+    );
+    drop(conn);
+    is_disposed_of(&stand).await;
+    login.gone(&stand).await;
+}
+
+#[tokio::test]
+async fn an_empty_search_path_is_harmless() {
+    let mut stand = Stand::new().await;
+    let login = stand.work_as("SUPERUSER", &["search_path = ''"]).await;
+    let run = stand.run().await;
+    assert_eq!(run.recover().await, []);
+    let mut conn = stand.foreign.acquire().await.unwrap();
+    let found = eidos_disposal::catalogue::read_table(&mut conn, &TABLE.parse().unwrap())
+        .await
+        .unwrap();
+    assert_eq!(found.unwrap().relation.schema, "public");
+    drop(conn);
+    is_disposed_of(&stand).await;
+    login.gone(&stand).await;
+}
