@@ -20,6 +20,7 @@ pub mod lease;
 pub mod migrations;
 mod observe;
 mod sections;
+mod session;
 pub mod slot;
 pub mod sql;
 pub mod start;
