@@ -6,13 +6,15 @@
 //! * `data`: read-only by default as well; only a [`crate::fence::Step`] opens a writable transaction on it.
 
 use std::fmt::Display;
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgConnection, PgPool, Row};
+use sqlx::{Connection, PgConnection, PgPool};
 
-use crate::{CoreError, sql};
+use crate::CoreError;
+use crate::session::{self, Guards, Target};
 
 /// How to reach one database and how long anything there may take.
 #[derive(Debug, Clone)]
@@ -59,6 +61,9 @@ impl From<&DatabaseSettings> for DatabaseSettings {
     }
 }
 
+/// How long a migration waits for its first sessions.
+const OWNER_CONNECTS_WITHIN: Duration = Duration::from_secs(30);
+
 /// The jobs database. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct JobsDb {
@@ -90,34 +95,36 @@ impl JobsDb {
     }
 }
 
-/// Connects to the jobs database: one session is opened at once, so that a wrong address or password is
-/// refused at start; the pools fill as needed.
+/// Connects to the jobs database: two sessions are opened at once, so that a wrong address or password is refused at
+/// start, and a pooler behind which no session is ours; the pools fill as needed.
 ///
 /// # Errors
-/// [`CoreError::Url`], [`CoreError::Connect`].
+/// [`CoreError::Url`], [`CoreError::Connect`], [`CoreError::SharedSession`], [`CoreError::Guards`].
 pub async fn connect_jobs(
     settings: impl Into<DatabaseSettings>,
     app_name: &str,
 ) -> Result<JobsDb, CoreError> {
     let settings = settings.into();
-    let options = session_options(&settings, &settings.url, app_name, "jobs")?;
-    probe(&options, &settings, "jobs").await?;
+    let options = session_options(&settings.url, app_name, "jobs")?;
+    let target = target(&options, "jobs");
+    let guards = Guards::new(&settings, false, target.clone());
     // Reads go to the primary as well: a checkpoint read from a lagging replica would repeat work.
-    let read_only = options.clone().options([("default_transaction_read_only", "on")]);
+    let read_only = Guards::new(&settings, true, target);
+    probe(&options, &settings, &read_only).await?;
     let control = (settings.max_connections / 4).max(2);
     let data = (settings.max_connections.saturating_sub(control) / 2).max(1);
     let read = settings.max_connections.saturating_sub(control + data).max(1);
     Ok(JobsDb {
-        control: pool(&settings, control, options),
-        read: pool(&settings, read, read_only.clone()),
-        data: pool(&settings, data, read_only),
+        control: pool(&settings, control, options.clone(), guards),
+        read: pool(&settings, read, options.clone(), read_only.clone()),
+        data: pool(&settings, data, options, read_only),
     })
 }
 
 /// Connects to a neighbour's database, its replica if it has one, with read-only sessions.
 ///
 /// # Errors
-/// [`CoreError::Url`], [`CoreError::Connect`]; both name `source`.
+/// As [`connect_jobs`]; all of them name `source`.
 pub async fn connect_read_only(
     settings: impl Into<DatabaseSettings>,
     app_name: &str,
@@ -126,17 +133,17 @@ pub async fn connect_read_only(
     let settings = settings.into();
     let source = source.to_string();
     let url = settings.replica_url.as_ref().unwrap_or(&settings.url);
-    let options = session_options(&settings, url, app_name, &source)?
-        .options([("default_transaction_read_only", "on")]);
-    probe(&options, &settings, &source).await?;
-    Ok(pool(&settings, settings.max_connections, options))
+    let options = session_options(url, app_name, &source)?;
+    let guards = Guards::new(&settings, true, target(&options, &source));
+    probe(&options, &settings, &guards).await?;
+    Ok(pool(&settings, settings.max_connections, options, guards))
 }
 
 /// Connects to another service's database that jobs write to. Its sessions are read-only by default too:
 /// [`crate::fence::Fence::foreign_step`] opens the writable transaction.
 ///
 /// # Errors
-/// [`CoreError::Url`], [`CoreError::Connect`]; both name `source`.
+/// As [`connect_jobs`]; all of them name `source`.
 pub async fn connect_foreign(
     settings: impl Into<DatabaseSettings>,
     app_name: &str,
@@ -149,8 +156,29 @@ pub async fn connect_foreign(
     connect_read_only(settings, app_name, source).await
 }
 
-fn session_options(
-    settings: &DatabaseSettings,
+/// Connects as the owner of the jobs database's schema: private sessions without limits of ours.
+///
+/// # Errors
+/// [`CoreError::Url`], [`CoreError::Connect`], [`CoreError::SharedSession`].
+pub(crate) async fn connect_owner(url: &SecretString, app_name: &str) -> Result<PgPool, CoreError> {
+    let options = session_options(url, app_name, "jobs")?;
+    let target = target(&options, "jobs");
+    let comparing = async {
+        let mut first = PgConnection::connect_with(&options)
+            .await
+            .map_err(|cause| target.failed(cause))?;
+        session::are_private(&mut first, &options, &target).await?;
+        first.close().await.map_err(|cause| target.failed(cause))
+    };
+    within(OWNER_CONNECTS_WITHIN, &target, comparing).await?;
+    Ok(PgPoolOptions::new().max_connections(2).connect_lazy_with(options))
+}
+
+/// A session as every server and pooler lets it in: no start-up parameter but those each of them knows.
+///
+/// # Errors
+/// [`CoreError::Url`].
+pub fn session_options(
     url: &SecretString,
     app_name: &str,
     source_name: &str,
@@ -159,28 +187,17 @@ fn session_options(
         source_name: source_name.to_owned(),
         cause,
     })?;
-    Ok(options.application_name(app_name).options([
-        ("statement_timeout", millis(settings.statement_timeout)),
-        ("lock_timeout", millis(settings.lock_timeout)),
-        (
-            "idle_in_transaction_session_timeout",
-            millis(settings.idle_in_transaction_timeout),
-        ),
-        // The server notices a peer that vanished, and ends its transactions and locks.
-        ("tcp_keepalives_idle", "10".to_owned()),
-        ("tcp_keepalives_interval", "5".to_owned()),
-        ("tcp_keepalives_count", "3".to_owned()),
-        ("tcp_user_timeout", millis(Duration::from_secs(15))),
-        ("timezone", "UTC".to_owned()),
-    ]))
+    // `PgBouncer` refuses extra_float_digits; floats come in binary, where it has no meaning.
+    Ok(options.application_name(app_name).extra_float_digits(None))
 }
 
-/// PostgreSQL reads 0 as "no limit": a limit below a millisecond becomes one.
-fn millis(limit: Duration) -> String {
-    limit.as_millis().max(1).to_string()
-}
-
-fn pool(settings: &DatabaseSettings, max_connections: u32, options: PgConnectOptions) -> PgPool {
+fn pool(
+    settings: &DatabaseSettings,
+    max_connections: u32,
+    options: PgConnectOptions,
+    guards: Guards,
+) -> PgPool {
+    let (arriving, returning) = (Arc::new(guards.clone()), Arc::new(guards));
     PgPoolOptions::new()
         .max_connections(max_connections)
         .min_connections(0)
@@ -188,44 +205,63 @@ fn pool(settings: &DatabaseSettings, max_connections: u32, options: PgConnectOpt
         .idle_timeout(Duration::from_mins(5))
         .max_lifetime(Duration::from_mins(30))
         .test_before_acquire(false)
-        .before_acquire(|conn, _age| Box::pin(is_between_transactions(conn)))
+        .after_connect(move |conn, _age| {
+            let guards = Arc::clone(&arriving);
+            Box::pin(async move {
+                let established = guards.establish(conn).await;
+                established.map_err(|error| sqlx::Error::Configuration(error.into()))
+            })
+        })
+        .before_acquire(move |conn, _age| {
+            let guards = Arc::clone(&returning);
+            Box::pin(async move { guards.is_usable(conn).await })
+        })
         .connect_lazy_with(options)
 }
 
-/// Whether a connection that comes back from the pool is in no transaction; it is closed if not. When a future is
-/// dropped while `BEGIN` is on its way, sqlx 0.9 does not know that there will be a transaction, and rolls nothing back.
-async fn is_between_transactions(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    let rows = sqlx::raw_sql(sql::IS_BETWEEN_TRANSACTIONS)
-        .fetch_all(conn)
-        .await?;
-    rows.first().map_or(Ok(false), |row| row.try_get(0))
-}
-
+/// Opens a first session, proves that it is private, and sets it up as those of the pool.
 async fn probe(
     options: &PgConnectOptions,
     settings: &DatabaseSettings,
-    source_name: &str,
+    guards: &Guards,
 ) -> Result<(), CoreError> {
-    let connecting = async {
-        let connection = PgConnection::connect_with(options).await?;
-        connection.close().await
+    let target = guards.target();
+    let connect = async || {
+        let connecting = PgConnection::connect_with(options);
+        connecting.await.map_err(|cause| target.failed(cause))
     };
-    let outcome = tokio::time::timeout(settings.connect_timeout, connecting)
+    let probing = async {
+        let mut first = connect().await?;
+        session::are_private(&mut first, options, target).await?;
+        guards.establish(&mut first).await?;
+        first.close().await.map_err(|cause| target.failed(cause))?;
+        // Behind a pooler it may be the same session: what the first one set must be gone.
+        let mut second = connect().await?;
+        guards.establish(&mut second).await?;
+        second.close().await.map_err(|cause| target.failed(cause))
+    };
+    within(settings.connect_timeout, target, probing).await
+}
+
+async fn within(
+    limit: Duration,
+    target: &Target,
+    connecting: impl Future<Output = Result<(), CoreError>>,
+) -> Result<(), CoreError> {
+    tokio::time::timeout(limit, connecting)
         .await
-        .unwrap_or_else(|_elapsed| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())));
-    outcome.map_err(|cause| CoreError::Connect {
-        source_name: source_name.to_owned(),
-        target: target(options),
-        cause,
-    })
+        .unwrap_or_else(|_elapsed| Err(target.failed(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))))
 }
 
 /// Where a session would go: everything but the password.
-fn target(options: &PgConnectOptions) -> String {
+fn target(options: &PgConnectOptions, source_name: &str) -> Target {
     let host = options.get_socket().map_or_else(
         || format!("{}:{}", options.get_host(), options.get_port()),
         |socket| socket.display().to_string(),
     );
     let database = options.get_database().unwrap_or("(default)");
-    format!("{}@{host}/{database}", options.get_username())
+    Target {
+        source_name: source_name.to_owned(),
+        address: format!("{}@{host}/{database}", options.get_username()),
+    }
 }

@@ -36,6 +36,48 @@ pub enum CoreError {
         #[source]
         cause: sqlx::Error,
     },
+    /// A pooler gives one server session to several clients, so that nothing set in it holds and named statements of
+    /// several clients meet.
+    #[error(
+        "the {source_name} database at {target} is behind a pooler that does not give each client a server session of \
+         its own: {evidence}. Statement, lock and idle-in-transaction limits, read-only sessions and named statements \
+         do not hold there. Set databases.{source_name}.url to a pool in session mode whose sessions are reset \
+         (PgBouncer: pool_mode = session, server_reset_query = DISCARD ALL; Odyssey: pool \"session\", \
+         pool_discard yes) or to PostgreSQL itself; docs/poolers.md says more"
+    )]
+    SharedSession {
+        /// The logical source.
+        source_name: String,
+        /// `user@host:port/database`.
+        target: String,
+        /// What was seen.
+        evidence: String,
+    },
+    /// A session does not keep what was set in it.
+    #[error(
+        "the {source_name} database at {target} does not keep what was set in a session: {lost}. Whoever stands in \
+         between (a pooler, a proxy) must pass SET on; docs/poolers.md names those that do"
+    )]
+    Guards {
+        /// The logical source.
+        source_name: String,
+        /// `user@host:port/database`.
+        target: String,
+        /// Setting, found and asked value of each.
+        lost: String,
+    },
+    /// A writable transaction was asked for in a session whose limits nobody has set.
+    #[error(
+        "could not {doing}: the session has none of the limits that were set when it was opened ({cause}); a pooler in \
+         transaction mode, or a pool that `eidos_core::db` has not made. docs/poolers.md says more"
+    )]
+    LimitsMissing {
+        /// The intention, as a verb phrase.
+        doing: &'static str,
+        /// What the server said.
+        #[source]
+        cause: sqlx::Error,
+    },
     /// A statement failed.
     #[error("could not {doing}: {cause}")]
     Sql {
@@ -133,10 +175,20 @@ impl CoreError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Connect { .. } | Self::TimedOut { .. } => true,
+            // The session without limits is closed, the next one may have them.
+            Self::Connect { .. } | Self::TimedOut { .. } | Self::LimitsMissing { .. } => true,
             Self::Sql { cause, .. } => transient(cause),
             _ => false,
         }
+    }
+
+    /// True where only other settings help: no restart makes a pooler keep what it does not keep.
+    #[must_use]
+    pub const fn is_setting(&self) -> bool {
+        matches!(
+            self,
+            Self::Url { .. } | Self::SharedSession { .. } | Self::Guards { .. }
+        )
     }
 
     /// True where a newer run has taken over.
@@ -200,6 +252,21 @@ pub(crate) async fn call<T>(
             doing,
             after: CALL_TIMEOUT,
         }),
+    }
+}
+
+/// Says of a failed [`crate::sql::BEGIN_READ_WRITE`] whether it was the session that it cannot begin in.
+pub(crate) fn begun<T>(outcome: Result<T, CoreError>) -> Result<T, CoreError> {
+    match outcome {
+        Err(CoreError::Sql {
+            doing,
+            cause: sqlx::Error::Database(said),
+            // Unknown parameter; or, after RESET, an empty value.
+        }) if matches!(said.code().as_deref(), Some("42704" | "22023")) => Err(CoreError::LimitsMissing {
+            doing,
+            cause: sqlx::Error::Database(said),
+        }),
+        other => other,
     }
 }
 

@@ -29,7 +29,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool};
 
 use crate::db::JobsDb;
-use crate::error::{call, column};
+use crate::error::{begun, call, column};
 use crate::execution::Trigger;
 use crate::{CoreError, observe, sql};
 
@@ -221,7 +221,8 @@ impl Fence {
     }
 
     /// Opens a writable transaction on another service's database that carries `eidos_jobs_fence`, raising the
-    /// fence there to our epoch first.
+    /// fence there to our epoch first. The pool is one of [`crate::db::connect_foreign`]: a session without its limits
+    /// begins nothing.
     ///
     /// # Errors
     /// As [`Fence::step`].
@@ -244,11 +245,8 @@ impl Fence {
     /// # Errors
     /// [`CoreError::Sql`], [`CoreError::TimedOut`].
     pub async fn raise_in(&self, pool: &PgPool) -> Result<(), CoreError> {
-        let mut tx = call(
-            "begin raising a foreign fence",
-            pool.begin_with(sql::BEGIN_READ_WRITE),
-        )
-        .await?;
+        let begin = pool.begin_with(sql::BEGIN_READ_WRITE);
+        let mut tx = begun(call("begin raising a foreign fence", begin).await)?;
         call(
             "raise a foreign fence",
             sqlx::query(sql::RAISE_FOREIGN_FENCE)

@@ -199,6 +199,19 @@ pub enum LeaseError {
         #[source]
         cause: redis::RedisError,
     },
+    /// The server is one of a Redis Cluster, or a Sentinel: it holds some of the jobs' locks, or none.
+    #[error(
+        "Redis at {target} is a {mode}, and leases need one server that holds the locks of all jobs: a {mode} would \
+         answer MOVED, or nothing, for some of them. Set redis.url to a primary outside of a cluster (a managed Redis or \
+         Valkey with cluster mode disabled; behind Sentinel, an address that follows the primary); docs/redis.md says \
+         more"
+    )]
+    NotOneServer {
+        /// `host:port`.
+        target: String,
+        /// What it is.
+        mode: &'static str,
+    },
     /// No usable answer in time. Whatever the command did is undone or lapses.
     #[error("Redis gave no answer about the lease of {job} within {after:?}: {cause}")]
     Unreachable {
@@ -242,6 +255,14 @@ pub enum LeaseError {
     Stopped(String),
 }
 
+impl LeaseError {
+    /// True where only other settings help.
+    #[must_use]
+    pub const fn is_setting(&self) -> bool {
+        matches!(self, Self::Url(_) | Self::NotOneServer { .. })
+    }
+}
+
 /// The door to leases: a handle to the watchdog thread. Cheap to clone; the thread ends with the last handle and
 /// the last lease.
 #[derive(Debug, Clone)]
@@ -256,7 +277,7 @@ impl LeaseClient {
     /// Starts the watchdog thread and opens its connection, so that a wrong address is refused at start.
     ///
     /// # Errors
-    /// [`LeaseError::Url`], [`LeaseError::Connect`], [`LeaseError::Stopped`].
+    /// [`LeaseError::Url`], [`LeaseError::Connect`], [`LeaseError::NotOneServer`], [`LeaseError::Stopped`].
     pub async fn connect(settings: impl Into<RedisSettings>) -> Result<Self, LeaseError> {
         let link = link::Link::new(&settings.into())?;
         let (commands, inbox) = mpsc::channel(QUEUE_LIMIT);
@@ -275,7 +296,8 @@ impl LeaseClient {
     /// lease that may still be granted back.
     ///
     /// # Errors
-    /// Every variant but the two of [`LeaseClient::connect`].
+    /// Every variant but those of [`LeaseClient::connect`]; [`LeaseError::NotOneServer`] when the server has become part of
+    /// a cluster since.
     pub async fn acquire(&self, request: &LeaseRequest) -> Result<Acquired, LeaseError> {
         let (reply, answer) = oneshot::channel();
         let request = Box::new(request.clone());

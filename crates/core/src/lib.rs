@@ -21,6 +21,7 @@ pub mod migrations;
 mod observe;
 pub mod redis_client;
 mod sections;
+mod session;
 pub mod slot;
 pub mod sql;
 pub mod start;

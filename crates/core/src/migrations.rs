@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 
 use crate::error::call;
-use crate::{CoreError, sql};
+use crate::{CoreError, db, sql};
 
 mod partitions;
 
@@ -44,18 +44,13 @@ pub async fn migrate(pool: &PgPool, now: DateTime<Utc>) -> Result<(), CoreError>
     Ok(())
 }
 
-/// [`migrate`] over a connection of its own, without the statement timeouts of a service's pool.
+/// [`migrate`] over connections of its own, without the statement timeouts of a service's pool. It locks the schema with
+/// a lock of the session, so the session must be its own as well.
 ///
 /// # Errors
-/// [`CoreError::Url`], [`CoreError::Connect`], and those of [`migrate`].
+/// [`CoreError::Url`], [`CoreError::Connect`], [`CoreError::SharedSession`], and those of [`migrate`].
 pub async fn migrate_url(url: &SecretString, now: DateTime<Utc>) -> Result<(), CoreError> {
-    let pool = sqlx::postgres::PgPoolOptions::new()
-        .max_connections(2)
-        .connect_lazy(url.expose_secret())
-        .map_err(|cause| CoreError::Url {
-            source_name: "jobs".to_owned(),
-            cause,
-        })?;
+    let pool = db::connect_owner(url, "eidosctl").await?;
     let outcome = migrate(&pool, now).await;
     pool.close().await;
     outcome

@@ -195,11 +195,14 @@ statements! { FOREIGN:
     CHECK_FOREIGN_FENCE = "SELECT epoch FROM eidos_jobs_fence WHERE job_name = $1 AND epoch = $2 FOR SHARE";
 }
 
-/// In the first statement of a transaction both times are the same, so long as the statement is one message.
-pub(crate) const IS_BETWEEN_TRANSACTIONS: &str = "SELECT now() = statement_timestamp()";
-
-/// Opens the only kind of transaction that may write; sessions are read-only by default.
-pub(crate) const BEGIN_READ_WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
+/// Opens the only kind of transaction that may write; sessions are read-only by default. Its limits are its own, whatever
+/// becomes of the session's: they are copied from the settings that [`crate::session`] has put beside its marker, and
+/// where those are missing the session is not ours and the statement fails. One message.
+pub(crate) const BEGIN_READ_WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
+    SELECT set_config('statement_timeout', current_setting('eidos.statement_timeout'), true), \
+        set_config('lock_timeout', current_setting('eidos.lock_timeout'), true), \
+        set_config('idle_in_transaction_session_timeout', \
+            current_setting('eidos.idle_in_transaction_session_timeout'), true)";
 
 /// Ends a transaction on a connection that no pool looks after.
 pub(crate) const COMMIT: &str = "COMMIT";

@@ -5,7 +5,7 @@ use serde_json::json;
 use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
 
 use crate::db::JobsDb;
-use crate::error::call;
+use crate::error::{begun, call};
 use crate::fence::{Epoch, Fence};
 use crate::{CoreError, sql};
 
@@ -189,11 +189,8 @@ impl ForeignStep {
         let mut conn = call("get a connection for a step", pool.acquire())
             .await?
             .detach();
-        call(
-            "begin a step",
-            sqlx::query(sql::BEGIN_READ_WRITE).execute(&mut conn),
-        )
-        .await?;
+        let begin = sqlx::raw_sql(sql::BEGIN_READ_WRITE).execute(&mut conn);
+        begun(call("begin a step", begin).await)?;
         check(fence, &mut conn, sql::CHECK_FOREIGN_FENCE).await?;
         Ok(Self(Session::Alone(conn)))
     }
@@ -254,7 +251,7 @@ async fn open(
     pool: &PgPool,
     check: &'static str,
 ) -> Result<Transaction<'static, Postgres>, CoreError> {
-    let mut tx = call("begin a step", pool.begin_with(sql::BEGIN_READ_WRITE)).await?;
+    let mut tx = begun(call("begin a step", pool.begin_with(sql::BEGIN_READ_WRITE)).await)?;
     self::check(fence, &mut tx, check).await?;
     Ok(tx)
 }

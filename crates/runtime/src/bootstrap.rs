@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use eidos_core::CoreError;
+use eidos_core::lease::LeaseError;
 use eidos_settings::{Effective, Input, ServiceSettings, SuiteSettings};
 use eidos_telemetry::{LogFormat, TelemetryGuard, TelemetryOptions, TraceOptions};
 use eidos_types::{SharedClock, SystemClock};
@@ -269,7 +271,17 @@ impl Signals {
 
 fn fail(error: &anyhow::Error) -> ExitCode {
     complain(&crate::error::chain(error.as_ref()));
-    ExitCode::FAILURE
+    let core = error
+        .downcast_ref::<CoreError>()
+        .is_some_and(CoreError::is_setting);
+    let lease = error
+        .downcast_ref::<LeaseError>()
+        .is_some_and(LeaseError::is_setting);
+    if core || lease {
+        ExitCode::from(eidos_settings::EXIT_CODE)
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 /// To standard output; a reader that went away is not an error worth reporting.

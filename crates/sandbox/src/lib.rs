@@ -6,6 +6,7 @@
 //! | server | what it is | where its binary comes from |
 //! |---|---|---|
 //! | [`Postgres`] | the real server, data directory of its own, never as root | Debian package `postgresql` |
+//! | [`Pooler`] | `PgBouncer` in front of it, in any mode; Odyssey in `scripts/test-poolers` | Debian package `pgbouncer` |
 //! | [`Redis`] | the real server, with or without append-only file | Debian package `redis-server` |
 //! | [`Anvil`] | an EVM node | npm package `@foundry-rs/anvil` |
 //! | [`Moto`] | an S3-compatible server | `PyPI` package `moto[server]` |
@@ -25,6 +26,7 @@
 mod anvil;
 mod error;
 mod kafka;
+mod pooler;
 mod ports;
 mod postgres;
 mod process;
@@ -41,6 +43,7 @@ mod spawner;
 pub use anvil::{Anvil, AnvilOptions, Mining};
 pub use error::SandboxError;
 pub use kafka::KafkaBroker;
+pub use pooler::{PoolMode, Pooler, PoolerBrand, PoolerOptions};
 pub use ports::PortLease;
 pub use postgres::{Durability, Postgres, PostgresOptions};
 pub use process::{ManagedProcess, ProcessSpec, RunAs, Signal};

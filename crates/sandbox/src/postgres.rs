@@ -15,10 +15,11 @@ use crate::scratch::{self, ScratchDir};
 use crate::server::{Server, server_lifecycle};
 
 use data_directory::DataDirectory;
+pub(crate) use data_directory::server_user;
 use programs::{Programs, Tool};
 
 /// The superuser of every private server.
-const SUPERUSER: &str = "eidos";
+pub(crate) const SUPERUSER: &str = "eidos";
 
 /// What a crash may lose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

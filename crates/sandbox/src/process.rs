@@ -22,7 +22,7 @@ const KILL_LIMIT: Duration = Duration::from_secs(5);
 const LOG_TAIL_LINES: usize = 20;
 
 /// Variables a child inherits; everything else it must be given, so that a developer's shell cannot change a test.
-const INHERITED: [&str; 7] = [
+const INHERITED: [&str; 8] = [
     "PATH",
     "HOME",
     "TMPDIR",
@@ -30,6 +30,7 @@ const INHERITED: [&str; 7] = [
     "LLVM_PROFILE_FILE",
     "LD_LIBRARY_PATH",
     "EIDOS_ANVIL",
+    "EIDOS_POSTGRES_BIN",
 ];
 
 /// Another user to run a child as; only root can.

@@ -36,6 +36,8 @@ pub struct RedisOptions {
     pub password: Option<SecretString>,
     /// Further lines of `redis.conf`.
     pub config_lines: Vec<String>,
+    /// Runs it as a Sentinel, which watches other servers and holds no keys.
+    pub sentinel: bool,
 }
 
 /// A private Redis server on a loopback port.
@@ -111,7 +113,10 @@ impl Redis {
         let program = find_program("redis-server", "the Debian package redis-server")?;
         let port = PortLease::take()?;
         let config = write_config(dir, port.port(), &options)?;
-        let spec = ProcessSpec::new("redis-server", program, dir.join("redis.log")).arg(config);
+        let mut spec = ProcessSpec::new("redis-server", program, dir.join("redis.log")).arg(config);
+        if options.sentinel {
+            spec = spec.arg("--sentinel");
+        }
         let address = url(port.port(), options.password.as_ref());
         let server = Server::new(spec, Signal::Terminate, READY_WITHIN, move || {
             answers_ping(address.clone())

@@ -39,8 +39,8 @@ pub use child::{ChildProcess, Command};
 pub use crash::{CRASH_VARIABLE, crash_point};
 pub use database::TestDb;
 pub use eidos_sandbox::{
-    Anvil, AnvilOptions, AppendOnly, Durability, KafkaBroker, Mining, PortLease, Postgres, PostgresOptions,
-    Redis, RedisOptions, ScratchDir,
+    Anvil, AnvilOptions, AppendOnly, Durability, KafkaBroker, Mining, PoolMode, Pooler, PoolerBrand,
+    PoolerOptions, PortLease, Postgres, PostgresOptions, Redis, RedisOptions, ScratchDir,
 };
 pub use fault_run::{FaultRunOptions, Tally, Verdict, report_fault_run, write_result};
 pub use polling::eventually;

@@ -90,10 +90,7 @@ pub(super) async fn acquire(link: &Arc<Link>, request: &LeaseRequest) -> Result<
                 if maybe_taken {
                     sweep(link, holder, term);
                 }
-                return Err(LeaseError::Server {
-                    job: job.clone(),
-                    cause,
-                });
+                return Err(link.refused(job, cause));
             }
             Err(failed) => {
                 maybe_taken |= matches!(failed, Failed::Unknown(_));

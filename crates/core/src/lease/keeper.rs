@@ -1,5 +1,6 @@
 //! The watchdog thread: one small runtime, one connection, one task per lease.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::acquire::{self, Answer, Granted};
-use super::link::{Failed, Link};
+use super::link::{CLUSTER, Failed, Link};
 use super::scripts;
 use super::term::Moment;
 use super::{Acquired, Lease, LeaseError, LeaseRequest, LostReason, Shared};
@@ -47,7 +48,7 @@ pub(super) fn run(
     };
     runtime.block_on(async move {
         let link = Arc::new(link);
-        let reachable = ping(&link).await.map(drop);
+        let reachable = usable(&link).await;
         let give_up = reachable.is_err();
         if ready.send(reachable).is_err() || give_up {
             return;
@@ -79,6 +80,28 @@ async fn serve(link: Arc<Link>, tasks: TaskTracker, command: Command) {
                 let _best_effort = lease.release().await;
             }
         }
+    }
+}
+
+/// Whether the server answers, and whether it is one that holds every key.
+async fn usable(link: &Link) -> Result<(), LeaseError> {
+    ping(link).await?;
+    let told = link
+        .run(async |conn| {
+            let hello = redis::cmd("HELLO");
+            hello.query_async::<HashMap<String, redis::Value>>(conn).await
+        })
+        .await;
+    // Every user may say HELLO. Servers before Redis 6 and some proxies do not know it; a cluster shows itself by its
+    // first MOVED then.
+    let Ok(server) = told else { return Ok(()) };
+    let mode = server
+        .get("mode")
+        .and_then(|mode| redis::from_redis_value_ref::<String>(mode).ok());
+    match mode.as_deref() {
+        Some("cluster") => Err(link.not_one_server(CLUSTER)),
+        Some("sentinel") => Err(link.not_one_server("Sentinel")),
+        _ => Ok(()),
     }
 }
 

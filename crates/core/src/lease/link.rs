@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use eidos_types::JobName;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, ConnectionAddr, RedisError, RedisResult};
 use tokio::sync::Mutex;
 
 use super::{LeaseError, RedisSettings};
 use crate::redis_client;
+
+/// What a server is called whose answers are MOVED and ASK.
+pub(super) const CLUSTER: &str = "node of a Redis Cluster";
 
 /// A failed command: whether it may have been carried out.
 #[derive(Debug)]
@@ -70,6 +74,25 @@ impl Link {
 
     pub(super) fn target(&self) -> &str {
         &self.target
+    }
+
+    pub(super) fn not_one_server(&self, mode: &'static str) -> LeaseError {
+        LeaseError::NotOneServer {
+            target: self.target.clone(),
+            mode,
+        }
+    }
+
+    /// The error of a command about the lease of `job` that the server did not carry out.
+    pub(super) fn refused(&self, job: &JobName, cause: RedisError) -> LeaseError {
+        use redis::ServerErrorKind::{Ask, ClusterDown, CrossSlot, Moved};
+        match cause.kind() {
+            redis::ErrorKind::Server(Ask | ClusterDown | CrossSlot | Moved) => self.not_one_server(CLUSTER),
+            _ => LeaseError::Server {
+                job: job.clone(),
+                cause,
+            },
+        }
     }
 
     pub(super) const fn response_timeout(&self) -> Duration {

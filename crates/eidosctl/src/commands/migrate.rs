@@ -92,7 +92,11 @@ async fn applied(url: &SecretString) -> Result<BTreeMap<i64, i64>> {
             )
         })?;
     let target = format!("postgres://{}:{}", options.get_host(), options.get_port());
-    let options = options.application_name("eidosctl").disable_statement_logging();
+    let options = options
+        .application_name("eidosctl")
+        // `PgBouncer` refuses it.
+        .extra_float_digits(None)
+        .disable_statement_logging();
     let mut connection: PgConnection = tokio::time::timeout(CONNECT_TIMEOUT, options.connect())
         .await
         .map_err(|_elapsed| unreachable(&target, "no answer in time"))?
@@ -166,7 +170,7 @@ fn verdict(applied: &BTreeMap<i64, i64>) -> Result<()> {
 
 fn failure(error: CoreError) -> anyhow::Error {
     match error {
-        CoreError::Url { .. } => Failure::Settings(error.to_string()).into(),
+        error if error.is_setting() => Failure::Settings(error.to_string()).into(),
         other => anyhow::Error::new(other)
             .context("the migration did not complete; what was applied before it stays"),
     }

@@ -56,7 +56,7 @@ impl DataDirectory {
 }
 
 /// Whom to run the server as: ourselves, unless we are root.
-fn server_user() -> Result<Option<RunAs>, SandboxError> {
+pub(crate) fn server_user() -> Result<Option<RunAs>, SandboxError> {
     if !Uid::effective().is_root() {
         return Ok(None);
     }

@@ -16,6 +16,11 @@ const DEBIAN: &str = "/usr/lib/postgresql";
 
 const PACKAGE: &str = "the Debian package postgresql";
 
+/// Names the directory of another version's binaries (`scripts/test-postgres`).
+const CHOSEN: &str = "EIDOS_POSTGRES_BIN";
+
+const NEEDED: [&str; 5] = ["postgres", "initdb", "pg_isready", "createdb", "dropdb"];
+
 /// Longest run of a helper program; `initdb` on a slow disk is the slowest of them.
 const TOOL_TIMEOUT: Duration = Duration::from_mins(2);
 
@@ -24,23 +29,31 @@ const TOOL_TIMEOUT: Duration = Duration::from_mins(2);
 pub(super) struct Programs(PathBuf);
 
 impl Programs {
-    /// `PATH` first, then the newest version Debian installed.
+    /// The directory that `EIDOS_POSTGRES_BIN` names and no other; else `PATH` first, then the newest version Debian
+    /// installed.
     pub(super) fn find() -> Result<Self, SandboxError> {
+        let complete = |dir: &PathBuf| NEEDED.iter().all(|name| is_executable(&dir.join(name)));
+        let missing = |looked_in: String| SandboxError::MissingProgram {
+            program: "postgres",
+            package: PACKAGE,
+            looked_in,
+        };
+        if let Some(chosen) = std::env::var_os(CHOSEN) {
+            let chosen = PathBuf::from(chosen);
+            return if complete(&chosen) {
+                Ok(Self(chosen))
+            } else {
+                let needed = NEEDED.join(", ");
+                Err(missing(format!("{CHOSEN}={}, for {needed}", chosen.display())))
+            };
+        }
         let on_path = on_path("postgres").and_then(|postgres| postgres.parent().map(Path::to_owned));
         on_path
             .into_iter()
             .chain(debian_versions())
-            .find(|dir| {
-                ["postgres", "initdb", "pg_isready", "createdb", "dropdb"]
-                    .iter()
-                    .all(|name| is_executable(&dir.join(name)))
-            })
+            .find(complete)
             .map(Self)
-            .ok_or_else(|| SandboxError::MissingProgram {
-                program: "postgres",
-                package: PACKAGE,
-                looked_in: format!("PATH, {DEBIAN}/*/bin"),
-            })
+            .ok_or_else(|| missing(format!("PATH, {DEBIAN}/*/bin")))
     }
 
     pub(super) fn dir(&self) -> &Path {

@@ -17,6 +17,7 @@ mod partitions_default;
 mod partitions_ground;
 mod partitions_layout;
 mod partitions_names;
+mod partitions_poolers;
 mod partitions_service;
 mod partitions_traffic;
 mod stand;
