@@ -8,6 +8,7 @@
 //! | [`Postgres`] | the real server, data directory of its own, never as root | Debian package `postgresql` |
 //! | [`Redis`] | the real server, with or without append-only file | Debian package `redis-server` |
 //! | [`Anvil`] | an EVM node | npm package `@foundry-rs/anvil` |
+//! | [`EvmNode`] | go-ethereum, Hardhat, Ganache | `scripts/test-nodes` installs them |
 //! | [`Moto`] | an S3-compatible server | `PyPI` package `moto[server]` |
 //! | [`KafkaBroker`] | librdkafka's own broker inside this process, or a real one | linked in, or `KAFKA_BROKERS` |
 //!
@@ -23,6 +24,7 @@
 
 mod anvil;
 mod error;
+mod evm_nodes;
 mod kafka;
 mod ports;
 mod postgres;
@@ -38,6 +40,7 @@ mod spawner;
 
 pub use anvil::{Anvil, AnvilOptions, Mining};
 pub use error::SandboxError;
+pub use evm_nodes::{EvmNode, EvmProgram};
 pub use kafka::KafkaBroker;
 pub use ports::PortLease;
 pub use postgres::{Durability, Postgres, PostgresOptions};
