@@ -23,6 +23,9 @@ use crate::{BlockRef, ChainError, ChainReader};
 
 /// Blocks whose state was checked and need not be checked again.
 const REMEMBERED_BLOCKS: usize = 16;
+/// A proof takes go-ethereum a millisecond; anvil builds the whole trie anew for each, which takes seconds with a million
+/// slots. Slower than this, it is left out for a while.
+const SLOW_PROOF: Duration = Duration::from_secs(1);
 /// How far back a transaction is looked for whose nonce can be compared.
 const NONCE_BLOCKS: u64 = 4;
 /// Senders that are compared.
@@ -143,16 +146,22 @@ impl ChainReader {
             });
         }
         let now = Instant::now();
+        let rest = self.settings.bulk.retry_rung_after;
         let why = match self.state.without_proofs(now) {
+            _ if !self.settings.state_proof => "state_proof is false".to_owned(),
             Some(why) => why,
             None => match self.prove_vault(at).await? {
                 Ok(()) => {
                     self.state.remember(at.hash, StateCheck::Proof);
+                    let took = now.elapsed();
+                    if took > SLOW_PROOF {
+                        let why = format!("eth_getProof took {} ms", took.as_millis());
+                        self.state.rest_proofs(Instant::now(), rest, &why);
+                    }
                     return Ok(());
                 }
                 Err(why) => {
-                    self.state
-                        .rest_proofs(now, self.settings.bulk.retry_rung_after, &why);
+                    self.state.rest_proofs(now, rest, &why);
                     why
                 }
             },

@@ -159,3 +159,22 @@ async fn the_report_says_how_the_state_was_checked() {
         "{found:?}"
     );
 }
+
+#[tokio::test]
+async fn a_slow_proof_is_left_out_for_a_while() {
+    let world = World::start().await;
+    let proxy = Proxy::before(&world.node).await;
+    proxy.misbehave(|request| match request["method"].as_str() {
+        Some("eth_getProof") => Fault::Late(std::time::Duration::from_millis(1_100)),
+        _ => Fault::None,
+    });
+    let reader = connect(&world.settings_at(&proxy.url)).await;
+    world.deposit(world.users[0], world.usdc, 1).await;
+    let at = reader.head().await.unwrap();
+    reader.verify_state(&at).await.unwrap();
+    let found = reader.ladder_report().state_check;
+    assert!(
+        matches!(&found, StateCheck::Nonces(why) if why.contains("eth_getProof took 1")),
+        "{found:?}"
+    );
+}
