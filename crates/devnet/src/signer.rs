@@ -69,7 +69,7 @@ impl Legacy {
         for number in [self.nonce, self.gas_price, self.gas] {
             number.encode(&mut out);
         }
-        let to: &[u8] = self.to.as_ref().map_or(&[], |to| to.as_bytes());
+        let to: &[u8] = self.to.as_ref().map_or(&[], |to| &to.as_bytes()[..]);
         to.encode(&mut out);
         self.value.encode(&mut out);
         self.data.as_slice().encode(&mut out);
