@@ -1,6 +1,7 @@
 //! Blocks: which one a read is pinned to, and how it is addressed.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use alloy_primitives::{B256, Bloom, U64};
 use alloy_rpc_types_eth::{BlockId, RpcBlockHash};
@@ -37,6 +38,16 @@ pub enum Finality {
     Depth(u64),
 }
 
+impl fmt::Display for Finality {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Finalized => f.write_str("finalized"),
+            Self::Safe => f.write_str("safe"),
+            Self::Depth(depth) => write!(f, "{{depth: {depth}}}"),
+        }
+    }
+}
+
 /// How the node is asked about a pinned block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -60,6 +71,38 @@ impl Addressing {
     }
 }
 
+/// How blocks are addressed now. It is found out at start and may be found out anew later.
+#[derive(Debug)]
+pub(crate) struct CurrentAddressing {
+    by_hash: AtomicBool,
+}
+
+impl CurrentAddressing {
+    pub(crate) const fn new(addressing: Addressing) -> Self {
+        Self {
+            by_hash: AtomicBool::new(matches!(addressing, Addressing::Hash)),
+        }
+    }
+
+    pub(crate) fn get(&self) -> Addressing {
+        if self.by_hash.load(Ordering::Relaxed) {
+            Addressing::Hash
+        } else {
+            Addressing::Number
+        }
+    }
+
+    pub(crate) fn set(&self, addressing: Addressing) {
+        self.by_hash
+            .store(addressing == Addressing::Hash, Ordering::Relaxed);
+    }
+
+    /// The parameter that names `block` in a JSON-RPC call.
+    pub(crate) fn of(&self, block: &BlockRef) -> BlockId {
+        self.get().of(block)
+    }
+}
+
 /// The fields of a header that are used here. Chains differ in the others, so they are not even looked at.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -68,6 +111,8 @@ pub(crate) struct Header {
     hash: Option<B256>,
     pub(crate) parent_hash: B256,
     timestamp: U64,
+    #[serde(default)]
+    pub(crate) state_root: Option<B256>,
     #[serde(default)]
     pub(crate) logs_bloom: Option<Bloom>,
 }

@@ -1,24 +1,75 @@
 //! Which block: the final one, one by number, one by hash, and whether it is still on the chain.
 
+use std::sync::atomic::Ordering;
+
 use alloy_primitives::U64;
 use eidos_types::Hash32;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::block::Header;
-use crate::rpc::{NodeErrorKind, RpcError};
+use crate::rpc::{Answer, NodeError, NodeErrorKind, Question, RpcError};
 use crate::{BlockRef, ChainError, ChainReader, Finality};
 
 impl ChainReader {
-    /// The newest block that is final by the configured policy.
+    /// The newest block that is final by the configured policy, of a node that says it is not syncing.
     ///
     /// # Errors
-    /// [`ChainError::Refused`] if the node does not know finality; the fix is a depth.
+    /// [`ChainError::Syncing`]; [`ChainError::Refused`] if the node does not know finality: the fix is a depth.
     pub async fn finalized(&self) -> Result<BlockRef, ChainError> {
+        let block = self.final_block().await?;
+        self.probe_again(&block).await;
+        Ok(block)
+    }
+
+    /// One of a node that says it is not syncing; both are asked in one batch, so that one node answers.
+    async fn settled_header(
+        &self,
+        tag: &'static str,
+    ) -> Result<Result<Option<Header>, NodeError>, ChainError> {
+        let method = "eth_getBlockByNumber";
+        let questions = [
+            Question {
+                method: "eth_syncing",
+                params: json!([]),
+            },
+            Question {
+                method,
+                params: json!([tag, false]),
+            },
+        ];
+        let answers = self
+            .ask_together(&questions)
+            .await
+            .map_err(|error| self.rpc.error(method, error))?;
+        let [syncing, header] = <[Answer<Value>; 2]>::try_from(answers)
+            .map_err(|_other| self.malformed(method, "another number of answers".to_owned()))?;
+        match syncing {
+            Ok(answer) => self.judge_syncing(&answer)?,
+            Err(error) if error.kind == NodeErrorKind::Unsupported => {}
+            Err(error) => return Err(self.rpc.error("eth_syncing", error.into())),
+        }
+        let header = match header {
+            Ok(header) => header,
+            Err(error) => return Ok(Err(error)),
+        };
+        serde_json::from_value(header)
+            .map(Ok)
+            .map_err(|error| self.malformed(method, format!("a header of another shape: {error}")))
+    }
+
+    pub(crate) async fn final_block(&self) -> Result<BlockRef, ChainError> {
         let tag = match self.settings.finality {
             Finality::Finalized => "finalized",
             Finality::Safe => "safe",
             Finality::Depth(depth) => {
-                let head = self.head().await?;
+                let head = self.settled_header("latest").await?;
+                let head = head
+                    .map_err(|error| self.rpc.error("eth_getBlockByNumber", error.into()))?
+                    .and_then(|header| header.block())
+                    .ok_or_else(|| self.malformed("eth_getBlockByNumber", "no latest block".to_owned()))?;
+                if depth == 0 {
+                    return Ok(head);
+                }
                 let number = head.number.saturating_sub(depth);
                 return self.block(number).await?.ok_or_else(|| {
                     self.malformed(
@@ -34,17 +85,30 @@ impl ChainReader {
             reason: format!("the node at {} has no {tag} block", self.rpc.endpoint()),
             fix: "use finality: {depth: N} for a chain without finality".to_owned(),
         };
-        match self.header(json!(tag)).await {
-            Ok(header) => header.and_then(|header| header.block()).ok_or_else(unknown),
-            Err(RpcError::Node(error))
+        let block = match self.settled_header(tag).await? {
+            Ok(header) => header.and_then(|header| header.block()),
+            Err(error)
                 if matches!(
                     error.kind,
                     NodeErrorKind::Unsupported | NodeErrorKind::StateUnavailable
                 ) =>
             {
-                Err(unknown())
+                None
             }
-            Err(error) => Err(self.rpc.error("eth_getBlockByNumber", error)),
+            Err(error) => return Err(self.rpc.error("eth_getBlockByNumber", error.into())),
+        };
+        match block {
+            Some(block) => {
+                self.knows_finality.store(true, Ordering::Relaxed);
+                Ok(block)
+            }
+            // A node forgets it over a restart, until its consensus client speaks to it.
+            None if self.knows_finality.load(Ordering::Relaxed) => Err(ChainError::Transport {
+                endpoint: self.rpc.endpoint().to_owned(),
+                method: "eth_getBlockByNumber".to_owned(),
+                cause: format!("it has no {tag} block now, although it had one before"),
+            }),
+            None => Err(unknown()),
         }
     }
 

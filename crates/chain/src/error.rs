@@ -41,6 +41,40 @@ pub enum ChainError {
         /// The hash it has now.
         found: Hash32,
     },
+    /// The node says that it is still catching up: its headers are ahead of the state it has executed.
+    #[error(
+        "{endpoint} is still syncing ({progress}): its headers may be ahead of its state; read again when it is done"
+    )]
+    Syncing {
+        /// Scheme, host and port of the node.
+        endpoint: String,
+        /// What it says about its progress.
+        progress: String,
+    },
+    /// The state that the node answers from is not the one that the block's header names. No value of it can be used.
+    #[error(
+        "the node does not answer from the state of block {number} ({hash}): {detail}; it may still be executing \
+         blocks whose headers it has"
+    )]
+    StaleState {
+        /// The block's number.
+        number: u64,
+        /// The block's hash.
+        hash: Hash32,
+        /// What gave it away.
+        detail: String,
+    },
+    /// The contract has no code at this block: the block is older than the deployment.
+    #[error(
+        "there is no contract at {contract} in block {number}: the block is older than the deployment; \
+         read again at a block after it"
+    )]
+    NotDeployed {
+        /// The contract.
+        contract: Address,
+        /// The block's number.
+        number: u64,
+    },
     /// A setting does not fit the node or the contracts behind it: start is refused.
     #[error("{setting} = {value}: {reason}; {fix}")]
     Refused {
@@ -122,6 +156,9 @@ impl ChainError {
                 | Self::Reorged { .. }
                 | Self::Malformed { .. }
                 | Self::LogsIncomplete { .. }
+                | Self::Syncing { .. }
+                | Self::StaleState { .. }
+                | Self::NotDeployed { .. }
         )
     }
 

@@ -9,7 +9,9 @@
 //! | which block is final? | `blocks.rs` | the node's `finalized`/`safe`, or a depth ([`Finality`]) |
 //! | what does the Vault owe a million wallets? | `balances/` | ladder of bulk reads, a random sample by plain calls, the header before and after |
 //! | what happened between two blocks? | `logs/` | headers in the same batch, joined by parent hashes, last block by hash, blooms on demand |
-//! | is it the right chain, contract, token? | `verify.rs` | at [`ChainReader::connect`]: chain id, code, views, decimals |
+//! | is it the right chain, contract, token? | `verify.rs`, `start.rs` | at [`ChainReader::connect`], with patience: chain id, code, views, decimals |
+//! | does the node answer from the block's state? | `state.rs` | `eth_syncing`, a Merkle proof of the Vault or the nonces of the block |
+//! | how far back is there state? | `retention.rs` | by reading, at start |
 //!
 //! The contracts themselves live in `contracts/*.sol`, compiled by `scripts/compile-contracts`; [`contracts`]
 //! has their bytecode and bindings.
@@ -24,8 +26,11 @@ mod logs;
 mod observe;
 mod plain;
 mod reader;
+mod retention;
 mod rpc;
 mod settings;
+mod start;
+mod state;
 mod verify;
 mod views;
 
@@ -35,8 +40,10 @@ pub use error::ChainError;
 pub use layout::{BalanceSlots, nested_slot, vault_balance_slots};
 pub use logs::{EventBody, EventKind, LogFilter, LogPosition, LogProof, VaultEvent};
 pub use reader::{ChainReader, LadderReport, rng};
+pub use retention::StateKept;
 pub use rpc::RequestCounts;
 pub use settings::{
     AbiProfile, BulkSettings, ChainSettings, LogSettings, RpcSettings, SettingsProblem, TokenSettings,
 };
+pub use state::StateCheck;
 pub use views::Receipt;

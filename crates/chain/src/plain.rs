@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::balances::CallRequest;
-use crate::rpc::{Patience, Question, RpcError};
+use crate::rpc::{NodeError, NodeErrorKind, Patience, Question, RpcError};
 use crate::{BlockRef, ChainError, ChainReader};
 
 impl ChainReader {
@@ -17,7 +17,7 @@ impl ChainReader {
             .ok_or_else(|| self.malformed("eth_call", "no answer".to_owned()))
     }
 
-    /// One view call at `at`; `None` if the contract reverts.
+    /// One view call at `at`; `None` if the contract reverts. Any other error says nothing about the contract.
     pub(crate) async fn try_read(
         &self,
         at: &BlockRef,
@@ -26,7 +26,11 @@ impl ChainReader {
     ) -> Result<Option<Bytes>, ChainError> {
         match self.read(at, to, data).await {
             Ok(answer) => Ok(Some(answer)),
-            Err(ChainError::Node { .. }) => Ok(None),
+            Err(ChainError::Node { code, message, .. })
+                if NodeError::new(code, &message).kind == NodeErrorKind::Reverted =>
+            {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }
@@ -78,6 +82,7 @@ impl ChainReader {
         at: &BlockRef,
         questions: &[Question],
     ) -> Result<Vec<T>, ChainError> {
+        self.verify_state(at).await?;
         match self.ask_all(questions).await {
             Ok(answers) => Ok(answers),
             Err(error) => {

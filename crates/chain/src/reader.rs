@@ -1,7 +1,9 @@
 //! [`ChainReader`]: one node, one Vault, and what was verified about them before the first read.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use alloy_primitives::{Bytes, keccak256};
 use eidos_types::{Address, Hash32};
@@ -10,16 +12,24 @@ use rand::rngs::StdRng;
 use serde::Serialize;
 
 use crate::balances::{Ladder, RungReport};
+use crate::block::CurrentAddressing;
 use crate::rpc::{RequestCounts, RpcClient};
 use crate::settings::ChainSettings;
-use crate::{Addressing, ChainError, contracts};
+use crate::start::Start;
+use crate::state::{StateCheck, StateMemory};
+use crate::{Addressing, BlockRef, ChainError, contracts};
 
 /// Reads one chain through one node. Cheap to share behind an `Arc`; every method takes `&self`.
 #[derive(Debug)]
 pub struct ChainReader {
     pub(crate) settings: ChainSettings,
-    pub(crate) rpc: RpcClient,
-    pub(crate) addressing: Addressing,
+    pub(crate) rpc: Arc<RpcClient>,
+    pub(crate) addressing: CurrentAddressing,
+    /// Whether a final block was seen.
+    pub(crate) knows_finality: AtomicBool,
+    pub(crate) state: StateMemory,
+    /// When the node was last asked what it offers.
+    probed: Mutex<Instant>,
     /// Where the totals are in storage; `None` if the Vault's code is unknown and no slot is configured.
     pub(crate) balances_slot: Option<u64>,
     pub(crate) codes: ReaderCodes,
@@ -42,6 +52,8 @@ pub(crate) struct ReaderCodes {
 pub struct LadderReport {
     /// How blocks are addressed.
     pub addressing: Addressing,
+    /// How the node's state is known to be the one of its headers.
+    pub state_check: StateCheck,
     /// Every configured rung, best first.
     pub rungs: Vec<RungReport>,
     /// All requests of this reader, whatever for.
@@ -49,11 +61,12 @@ pub struct LadderReport {
 }
 
 impl ChainReader {
-    /// Connects and verifies chain id, code, ABI profile, token decimals and fee recipient.
+    /// Connects and verifies chain id, state, code, ABI profile, token decimals and fee recipient at a final block.
+    /// Answers that say nothing are asked for again for `rpc.start_patience`.
     ///
     /// # Errors
-    /// [`ChainError::Refused`] names the setting, its value and the fix; [`ChainError::Transport`] if the node
-    /// does not answer.
+    /// [`ChainError::Refused`] names the setting, its value and the fix; the last error if the node does not answer,
+    /// syncs or contradicts itself until the patience ends.
     pub async fn connect(settings: &ChainSettings) -> Result<Self, ChainError> {
         // The sample must not be guessable by whoever runs the node.
         Self::connect_with_rng(settings, rand::make_rng()).await
@@ -68,8 +81,11 @@ impl ChainReader {
         settings.check()?;
         let mut reader = Self {
             settings: settings.clone(),
-            rpc: RpcClient::new(settings)?,
-            addressing: Addressing::Number,
+            rpc: Arc::new(RpcClient::new(settings)?),
+            addressing: CurrentAddressing::new(Addressing::Number),
+            knows_finality: AtomicBool::new(false),
+            state: StateMemory::default(),
+            probed: Mutex::new(Instant::now()),
             balances_slot: settings.bulk.balances_slot,
             codes: ReaderCodes::load()?,
             ladder: Ladder::new(&settings.bulk, settings.rpc.batch_calls),
@@ -78,16 +94,71 @@ impl ChainReader {
             fee_recipient: settings.fee_recipient,
             decimals: BTreeMap::new(),
         };
-        reader.verify_chain_id().await?;
-        let settled = reader.finalized().await?;
-        reader.addressing = reader.probe_addressing(&settled).await?;
-        let head = reader.head().await?;
-        reader.verify_vault(&head).await?;
-        reader.verify_settlement(&head).await?;
-        reader.decimals = reader.verify_tokens(&head).await?;
-        reader.probe_rungs(&head).await?;
-        tracing::info!(addressing = ?reader.addressing, head = head.number, "the chain is verified");
+        let start = Start::new(&settings.rpc, Arc::clone(&reader.rpc));
+        let block = loop {
+            match reader.verify(&start).await {
+                Ok(block) => break block,
+                Err(error) if error.needs_new_pin() && start.goes_on() => {
+                    tracing::info!(%error, "another block is pinned for the start");
+                    start.pause().await;
+                }
+                Err(error) => return Err(reader.explain_start(error).await),
+            }
+        };
+        let (addressing, state_check) = (reader.addressing.get(), reader.state.check());
+        tracing::info!(
+            ?addressing,
+            ?state_check,
+            block = block.number,
+            "the chain is verified"
+        );
         Ok(reader)
+    }
+
+    /// Everything that must hold before the first read, at a final block.
+    async fn verify(&mut self, start: &Start) -> Result<BlockRef, ChainError> {
+        start.ask(async || self.verify_chain_id().await).await?;
+        let at = start.ask(async || self.final_block().await).await?;
+        let addressing = start.ask(async || self.probe_addressing(&at).await).await?;
+        self.addressing.set(addressing);
+        self.verify_vault(start, &at).await?;
+        start.ask(async || self.verify_state(&at).await).await?;
+        self.verify_settlement(start, &at).await?;
+        self.decimals = self.verify_tokens(start, &at).await?;
+        self.probe_rungs(start, &at).await?;
+        Ok(at)
+    }
+
+    /// What the node did not offer is asked for again now and then: it may have been restarted, or replaced.
+    pub(crate) async fn probe_again(&self, at: &BlockRef) {
+        let now = Instant::now();
+        {
+            let mut probed = self
+                .probed
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            if now.duration_since(*probed) < self.probe_every() {
+                return;
+            }
+            *probed = now;
+        }
+        if self.addressing.get() == Addressing::Number {
+            match self.probe_addressing(at).await {
+                Ok(Addressing::Hash) => {
+                    tracing::info!("the node takes block hashes (EIP-1898) now");
+                    self.addressing.set(Addressing::Hash);
+                }
+                Ok(Addressing::Number) => {}
+                Err(error) => tracing::debug!(%error, "whether the node takes block hashes is not known"),
+            }
+        }
+        if let Err(error) = self.probe_multicall(at).await {
+            tracing::debug!(%error, "whether the node has Multicall3 is not known");
+        }
+    }
+
+    fn probe_every(&self) -> Duration {
+        self.settings.bulk.retry_rung_after
     }
 
     /// The settings it was made with.
@@ -113,7 +184,8 @@ impl ChainReader {
     /// What the ladder does and how much the node was asked so far.
     pub fn ladder_report(&self) -> LadderReport {
         LadderReport {
-            addressing: self.addressing,
+            addressing: self.addressing.get(),
+            state_check: self.state.check(),
             rungs: self.ladder.report(),
             requests: self.rpc.counts(),
         }

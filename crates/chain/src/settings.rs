@@ -36,6 +36,10 @@ pub struct ChainSettings {
     /// Which blocks are final.
     #[serde(default)]
     pub finality: Finality,
+    /// Whether the state is proven against the header (`eth_getProof`) before the first read at a block. Where it is not,
+    /// or the node offers no proofs, the nonces of the block's senders are compared.
+    #[serde(default = "yes")]
+    pub state_proof: bool,
     /// The tokens that are read. Decimals are compared with the contract's at start.
     #[serde(default)]
     pub tokens: Vec<TokenSettings>,
@@ -98,6 +102,7 @@ impl ChainSettings {
             fee_recipient: None,
             profile: AbiProfile::default(),
             finality: Finality::default(),
+            state_proof: true,
             tokens: Vec::new(),
             rpc: RpcSettings::default(),
             bulk: BulkSettings::default(),
@@ -269,6 +274,10 @@ impl ChainSettings {
             })
         })
     }
+}
+
+const fn yes() -> bool {
+    true
 }
 
 fn masked<S: serde::Serializer>(_secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {

@@ -10,8 +10,9 @@ use crate::balances::profile_views;
 use crate::contracts::{self, ISettlement, IToken, evm};
 use crate::layout::TOTALS;
 use crate::reader::code_hash;
-use crate::rpc::RpcError;
+use crate::rpc::{NodeErrorKind, RpcError};
 use crate::settings::AbiProfile;
+use crate::start::Start;
 use crate::{Addressing, BlockRef, ChainError, ChainReader, Rung};
 
 fn refused(setting: &str, value: impl std::fmt::Display, reason: impl Into<String>, fix: &str) -> ChainError {
@@ -44,45 +45,66 @@ impl ChainReader {
 
     /// Whether the node takes a block hash (EIP-1898), and really looks at it: one that ignores it would answer
     /// for the head where it should answer for the pinned block.
+    ///
+    /// # Errors
+    /// Any answer that says neither, such as a pruned state or an internal error: the caller asks again.
     pub(crate) async fn probe_addressing(&self, known: &BlockRef) -> Result<Addressing, ChainError> {
         let nowhere = BlockRef {
             hash: Hash32::new([0x5a; 32]),
             ..*known
         };
-        let vault = evm(&self.settings.vault);
-        let ask = |block| {
-            let params = (vault, Addressing::Hash.of(block));
-            async move { self.rpc.call::<Bytes>("eth_getCode", params).await }
-        };
-        let known = ask(known).await;
-        let unknown = ask(&nowhere).await;
-        match (known, unknown) {
-            (Ok(_), Err(RpcError::Node(_))) => Ok(Addressing::Hash),
-            (Err(error), _) | (_, Err(error)) if error.is_outage() => {
-                Err(self.rpc.error("eth_getCode", error))
+        match self.code_by(Addressing::Hash, known).await {
+            Ok(_code) => {}
+            Err(RpcError::Node(error)) if error.kind == NodeErrorKind::Unsupported => {
+                return Ok(self.by_number(&error.to_string()));
             }
-            _ => {
-                tracing::warn!(
-                    "the node does not take block hashes (EIP-1898): blocks are addressed by number"
-                );
-                Ok(Addressing::Number)
-            }
+            Err(error) => return self.hashes_refused(known, error).await,
+        }
+        match self.code_by(Addressing::Hash, &nowhere).await {
+            Ok(_code) => Ok(self.by_number("it answers for a block that does not exist")),
+            Err(RpcError::Node(error)) if !error.kind.passes_by_itself() => Ok(Addressing::Hash),
+            Err(error) => Err(self.rpc.error("eth_getCode", error)),
         }
     }
 
-    pub(crate) async fn verify_vault(&mut self, head: &BlockRef) -> Result<(), ChainError> {
+    /// An error whose meaning is not known is a refusal of hashes only if the same question by number is answered,
+    /// and by hash still is not.
+    async fn hashes_refused(&self, known: &BlockRef, first: RpcError) -> Result<Addressing, ChainError> {
+        let RpcError::Node(error) = &first else {
+            return Err(self.rpc.error("eth_getCode", first));
+        };
+        if error.kind == NodeErrorKind::Other {
+            let by_number = self.code_by(Addressing::Number, known).await;
+            let again = self.code_by(Addressing::Hash, known).await;
+            if by_number.is_ok() && matches!(&again, Err(RpcError::Node(second)) if second == error) {
+                return Ok(self.by_number(&error.to_string()));
+            }
+        }
+        Err(self.explain(known, self.rpc.error("eth_getCode", first)).await)
+    }
+
+    async fn code_by(&self, addressing: Addressing, block: &BlockRef) -> Result<Bytes, RpcError> {
+        let params = (evm(&self.settings.vault), addressing.of(block));
+        self.rpc.call("eth_getCode", params).await
+    }
+
+    #[expect(clippy::unused_self, reason = "reads as a step of probe_addressing()")]
+    fn by_number(&self, reason: &str) -> Addressing {
+        tracing::warn!(
+            reason,
+            "the node does not take block hashes (EIP-1898): blocks are addressed by number"
+        );
+        Addressing::Number
+    }
+
+    pub(crate) async fn verify_vault(&mut self, start: &Start, at: &BlockRef) -> Result<(), ChainError> {
         let vault = self.settings.vault;
-        let code = self.code(head, &vault).await?;
+        let code = start.ask(async || self.code(at, &vault).await).await?;
         if code.is_empty() {
-            return Err(refused(
-                "vault",
-                vault,
-                "there is no contract at this address",
-                "set the Vault's address",
-            ));
+            return Err(self.no_vault(start, at).await?);
         }
         self.vault_code_hash = code_hash(&code);
-        self.verify_profile(head).await?;
+        self.verify_profile(start, at).await?;
         if self.balances_slot.is_none() && self.settings.profile == AbiProfile::EidosVault {
             let ours = contracts::vault_artifact()
                 .ok()
@@ -93,12 +115,41 @@ impl ChainReader {
         Ok(())
     }
 
+    /// The refusal of a Vault that has no code at the final block: it is newer than that, or it is elsewhere.
+    async fn no_vault(&self, start: &Start, at: &BlockRef) -> Result<ChainError, ChainError> {
+        let vault = self.settings.vault;
+        let head = start.ask(async || self.head().await).await?;
+        if head.number <= at.number
+            || start
+                .ask(async || self.code(&head, &vault).await)
+                .await?
+                .is_empty()
+        {
+            return Ok(refused(
+                "vault",
+                vault,
+                "there is no contract at this address",
+                "set the Vault's address",
+            ));
+        }
+        let reason = format!(
+            "the newest final block is {}, and the Vault was deployed after it (it is there at the head, {})",
+            at.number, head.number
+        );
+        Ok(refused(
+            "finality",
+            self.settings.finality,
+            reason,
+            "start again when the deployment is final; a chain whose final block stays at 0 needs finality: {depth: N}",
+        ))
+    }
+
     /// Every view of the profile must answer one word.
-    async fn verify_profile(&self, head: &BlockRef) -> Result<(), ChainError> {
+    async fn verify_profile(&self, start: &Start, at: &BlockRef) -> Result<(), ChainError> {
         let vault = evm(&self.settings.vault);
         let (name, views) = profile_views(self.settings.profile);
         for (view, data) in views {
-            if !self.answers_one_word(head, vault, data).await? {
+            if !self.answers_one_word(start, at, vault, data).await? {
                 return Err(refused(
                     "profile",
                     name,
@@ -110,7 +161,7 @@ impl ChainReader {
         Ok(())
     }
 
-    pub(crate) async fn verify_settlement(&mut self, head: &BlockRef) -> Result<(), ChainError> {
+    pub(crate) async fn verify_settlement(&mut self, start: &Start, at: &BlockRef) -> Result<(), ChainError> {
         let Some(settlement) = self.settings.settlement else {
             return Ok(());
         };
@@ -119,7 +170,7 @@ impl ChainReader {
         }
         .abi_encode();
         if !self
-            .answers_one_word(head, evm(&settlement), probe.into())
+            .answers_one_word(start, at, evm(&settlement), probe.into())
             .await?
         {
             let reason = "the contract there has no view isBatchSettled";
@@ -130,8 +181,10 @@ impl ChainReader {
                 "set the Settlement contract's address",
             ));
         }
-        let question = ISettlement::feeRecipientCall {}.abi_encode().into();
-        let answer = self.read(head, evm(&settlement), question).await?;
+        let question = Bytes::from(ISettlement::feeRecipientCall {}.abi_encode());
+        let answer = start
+            .ask(async || self.read(at, evm(&settlement), question.clone()).await)
+            .await?;
         let found = ISettlement::feeRecipientCall::abi_decode_returns(&answer)
             .map_err(|error| self.malformed("eth_call", format!("feeRecipient: {error}")))?;
         let found = Address::new(found.into_array());
@@ -150,11 +203,15 @@ impl ChainReader {
     }
 
     /// Decimals are never assumed: a slip is a factor of 10^n in every balance of the token.
-    pub(crate) async fn verify_tokens(&self, head: &BlockRef) -> Result<BTreeMap<Address, u8>, ChainError> {
+    pub(crate) async fn verify_tokens(
+        &self,
+        start: &Start,
+        at: &BlockRef,
+    ) -> Result<BTreeMap<Address, u8>, ChainError> {
         let mut decimals = BTreeMap::new();
         for (index, token) in self.settings.tokens.iter().enumerate() {
             if token.address != Address::ZERO {
-                let found = self.decimals_on_chain(head, index, token).await?;
+                let found = self.decimals_on_chain(start, at, index, token).await?;
                 if found != token.decimals {
                     return Err(refused(
                         &format!("tokens.{index}.decimals"),
@@ -174,7 +231,8 @@ impl ChainReader {
 
     async fn decimals_on_chain(
         &self,
-        head: &BlockRef,
+        start: &Start,
+        at: &BlockRef,
         index: usize,
         token: &crate::TokenSettings,
     ) -> Result<u8, ChainError> {
@@ -187,8 +245,11 @@ impl ChainReader {
                 fix,
             )
         };
-        let question = IToken::decimalsCall {}.abi_encode().into();
-        match self.try_read(head, evm(&token.address), question).await? {
+        let question = Bytes::from(IToken::decimalsCall {}.abi_encode());
+        let answer = start
+            .ask(async || self.try_read(at, evm(&token.address), question.clone()).await)
+            .await?;
+        match answer {
             Some(answer) if answer.is_empty() => Err(not_a_token("there is no contract at this address")),
             Some(answer) => IToken::decimalsCall::abi_decode_returns_validate(&answer)
                 .map_err(|error| not_a_token(&format!("decimals() answers no uint8: {error}"))),
@@ -196,40 +257,76 @@ impl ChainReader {
         }
     }
 
-    /// Which rungs can work at all; the others are found out by using them.
-    pub(crate) async fn probe_rungs(&self, head: &BlockRef) -> Result<(), ChainError> {
-        for rung in self.settings.bulk.rungs.iter().copied() {
+    /// Which rungs can work at all; the others are found out by using them. A list of which none works is refused.
+    pub(crate) async fn probe_rungs(&self, start: &Start, at: &BlockRef) -> Result<(), ChainError> {
+        let rungs = &self.settings.bulk.rungs;
+        for rung in rungs.iter().copied() {
             if rung.needs_layout() && self.balances_slot.is_none() {
                 let reason =
                     "the Vault's code is not that of this repository and bulk.balances_slot is not set";
                 self.ladder.unavailable(rung, reason.to_owned());
             }
-            if rung == Rung::Multicall3 {
-                let address = self.settings.bulk.multicall;
-                let code = self.code(head, &address).await?;
-                if code.is_empty() {
-                    self.ladder
-                        .unavailable(rung, format!("there is no contract at {address}"));
-                } else if code_hash(&code) != self.settings.bulk.multicall_code_hash {
-                    let found = code_hash(&code);
-                    self.ladder.unavailable(
-                        rung,
-                        format!("the code at {address} has the unknown hash {found}"),
-                    );
-                }
-            }
+        }
+        start.ask(async || self.probe_multicall(at).await).await?;
+        // Plain calls work wherever the views were just read.
+        if rungs.contains(&Rung::Single) {
+            return Ok(());
+        }
+        match start.ask(async || self.try_rungs(at).await).await {
+            Err(ChainError::LadderExhausted { reasons }) => Err(refused(
+                "bulk.rungs",
+                rungs
+                    .iter()
+                    .map(|rung| rung.name())
+                    .collect::<Vec<_>>()
+                    .join(", "),
+                format!("this node serves none of them: {}", reasons.join("; ")),
+                "add single, which every node serves, or leave bulk.rungs out",
+            )),
+            other => other,
+        }
+    }
+
+    /// One small bulk read, with the rungs that are listed.
+    async fn try_rungs(&self, at: &BlockRef) -> Result<(), ChainError> {
+        let token = self
+            .settings
+            .tokens
+            .first()
+            .map_or(Address::ZERO, |token| token.address);
+        self.vault_totals(at, &[(self.settings.vault, token)])
+            .await
+            .map(drop)
+    }
+
+    /// Whether Multicall3 is where it should be, and is what it should be.
+    pub(crate) async fn probe_multicall(&self, at: &BlockRef) -> Result<(), ChainError> {
+        let bulk = &self.settings.bulk;
+        if !bulk.rungs.contains(&Rung::Multicall3) {
+            return Ok(());
+        }
+        let (address, code) = (bulk.multicall, self.code(at, &bulk.multicall).await?);
+        if code.is_empty() {
+            let reason = format!("there is no contract at {address}");
+            self.ladder.unavailable(Rung::Multicall3, reason);
+        } else if code_hash(&code) == bulk.multicall_code_hash {
+            self.ladder.available(Rung::Multicall3);
+        } else {
+            let reason = format!("the code at {address} has the unknown hash {}", code_hash(&code));
+            self.ladder.unavailable(Rung::Multicall3, reason);
         }
         Ok(())
     }
 
     async fn answers_one_word(
         &self,
-        head: &BlockRef,
+        start: &Start,
+        at: &BlockRef,
         to: alloy_primitives::Address,
         data: Bytes,
     ) -> Result<bool, ChainError> {
-        Ok(self
-            .try_read(head, to, data)
+        Ok(start
+            .ask(async || self.try_read(at, to, data.clone()).await)
             .await?
             .is_some_and(|answer| answer.len() == 32))
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use alloy_primitives::{U256, keccak256};
+use alloy_primitives::U256;
 use alloy_sol_types::SolEvent;
 use anyhow::Context;
 use eidos_chain::contracts::{
@@ -15,12 +15,9 @@ use crate::tokens::{MARKETS, NATIVE, SPECS, Token, USDC};
 use crate::traffic::{Mined, Traffic, Tx};
 use crate::world::{Addresses, World};
 
-/// The address of an account: derived from the seed, its role and its number. Nobody has its key and nobody needs it.
+/// The address of an account: derived from the seed, its role and its number.
 pub(crate) fn account(seed: u64, role: &str, index: usize) -> Address {
-    let digest = keccak256(format!("eidos-devnet/{seed}/{role}/{index}"));
-    let mut bytes = [0; 20];
-    bytes.copy_from_slice(&digest[12..]);
-    Address::new(bytes)
+    crate::signer::address(&crate::signer::key(seed, role, index))
 }
 
 /// Deploys the tokens, the Vault and the Settlement contract, and introduces them to each other.
@@ -31,6 +28,9 @@ pub(crate) async fn deploy(
 ) -> anyhow::Result<(Addresses, BTreeMap<&'static str, Token>)> {
     let [owner, operator, fee_recipient] =
         ["owner", "operator", "fee-recipient"].map(|role| account(seed, role, 0));
+    for role in ["owner", "operator"] {
+        traffic.know(crate::signer::key(seed, role, 0));
+    }
     let mut creations = Vec::new();
     for spec in &SPECS {
         creations.push(test_token_deployment(spec.name, spec.symbol, spec.decimals)?);

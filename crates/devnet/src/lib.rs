@@ -20,7 +20,7 @@
 //! # }
 //! ```
 //!
-//! The node must be anvil and must not be used by anybody else meanwhile; the database must be empty. Nothing here is for
+//! The node must be anvil (or, for `scripts/test-nodes`, geth --dev, Hardhat or Ganache) and must not be used by anybody else meanwhile; the database must be empty. Nothing here is for
 //! production: it sends transactions as anybody, and its tokens may be minted by anybody.
 
 mod arrivals;
@@ -28,6 +28,7 @@ pub mod audit;
 mod books;
 pub mod bulk;
 mod deposits;
+mod dialect;
 mod faults;
 mod genesis;
 pub mod history;
@@ -38,6 +39,7 @@ mod manifest;
 pub mod neighbours;
 pub mod node;
 pub mod quickstart;
+mod signer;
 mod tokens;
 pub mod trades;
 pub mod traffic;

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use eidos_devnet::bulk;
-use eidos_devnet::quickstart::{self, Options};
+use eidos_devnet::quickstart::{self, Options, nodes};
 use eidos_sandbox::Sandbox;
 use sqlx::PgPool;
 
@@ -48,6 +48,23 @@ enum Command {
         #[arg(long, default_value_t = 7)]
         seed: u64,
         /// Where servers keep their data and logs go.
+        #[arg(long, default_value = ".sandbox", env = "EIDOS_SANDBOX_DIR")]
+        dir: PathBuf,
+    },
+    /// Run the planted world on go-ethereum, Hardhat, Ganache and anvil, and compare the findings with what was planted.
+    Nodes {
+        /// Only these: geth, hardhat, ganache, anvil.
+        only: Vec<String>,
+        /// The same seed gives the same world.
+        #[arg(long, default_value_t = 7)]
+        seed: u64,
+        /// How many wallets.
+        #[arg(long, default_value_t = 50)]
+        wallets: usize,
+        /// Write the table to this page.
+        #[arg(long)]
+        page: Option<PathBuf>,
+        /// Where servers keep their data.
         #[arg(long, default_value = ".sandbox", env = "EIDOS_SANDBOX_DIR")]
         dir: PathBuf,
     },
@@ -103,6 +120,13 @@ async fn run(command: Command) -> anyhow::Result<bool> {
             .await
         }
         Command::Alerts { seed, dir } => quickstart::alerts::run(&dir, seed).await,
+        Command::Nodes {
+            only,
+            seed,
+            wallets,
+            page,
+            dir,
+        } => nodes::run(&dir.join("nodes"), seed, wallets, &only, page.as_deref()).await,
         Command::Bulk { accounts, dir, exit } => make_bulk(accounts, &dir, exit).await.map(|()| true),
     }
 }

@@ -7,6 +7,9 @@ use alloy_primitives::U256;
 use anyhow::{Context, bail, ensure};
 use eidos_types::{Address, Hash32};
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+
+use crate::dialect::{self, Dialect};
 
 /// Requests in one HTTP body. Far below what anvil accepts, far above where the round trip matters.
 const BATCH: usize = 500;
@@ -20,6 +23,7 @@ pub struct Node {
     url: String,
     http: reqwest::Client,
     next_id: AtomicU64,
+    dialect: OnceCell<Dialect>,
 }
 
 /// A block by number and hash.
@@ -49,6 +53,7 @@ impl Node {
             url: url.to_owned(),
             http,
             next_id: AtomicU64::new(1),
+            dialect: OnceCell::new(),
         })
     }
 
@@ -150,14 +155,27 @@ impl Node {
         quantity(&block["number"]).context("the node knows no finalized block")
     }
 
-    /// Mines `blocks` blocks, one second apart.
+    /// Mines `blocks` blocks, one second apart where the node lets us.
     ///
     /// # Errors
     /// As [`Self::call`].
     pub async fn mine(&self, blocks: u64) -> anyhow::Result<()> {
-        self.call("anvil_mine", json!([format!("{blocks:#x}"), "0x1"]))
-            .await?;
-        Ok(())
+        self.dialect().await?.mine(self, blocks).await
+    }
+
+    /// What `web3_clientVersion` says.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub async fn client_version(&self) -> anyhow::Result<String> {
+        Ok(dialect::ask(self).await?.1)
+    }
+
+    pub(crate) async fn dialect(&self) -> anyhow::Result<Dialect> {
+        self.dialect
+            .get_or_try_init(async || Ok(dialect::ask(self).await?.0))
+            .await
+            .copied()
     }
 
     /// What `calls` of (contract, calldata) answer at the state after `block`.

@@ -5,16 +5,20 @@ use std::collections::BTreeMap;
 use alloy_primitives::U256;
 use anyhow::{Context, ensure};
 use eidos_types::{Address, Hash32};
+use k256::ecdsa::SigningKey;
 use serde_json::{Value, json};
 
+use crate::dialect::{self, Dialect};
 use crate::node::{self, Block, Node};
+use crate::signer::{self, Legacy};
 
 /// Transactions in one block, at most.
 const PER_BLOCK: usize = 1_000;
 /// Above what any of our transactions needs, so that no estimate (one more round trip each) is asked for.
-const GAS: &str = "0x1312d00";
+/// Below what EIP-7825 lets one transaction take.
+const GAS: u64 = 16_000_000;
 /// Ten gwei: above anvil's base fee, which only falls while blocks are mostly empty.
-const GAS_PRICE: &str = "0x2540be400";
+const GAS_PRICE: u64 = 10_000_000_000;
 /// A block takes a thousand transactions of [`GAS`].
 const BLOCK_GAS: &str = "0x4a817c800";
 /// Ten thousand ether for whoever sends.
@@ -26,7 +30,7 @@ const NONCE_GAP: u64 = 1_000_000;
 /// A transaction to send.
 #[derive(Debug, Clone)]
 pub struct Tx {
-    /// The sender; no key is needed, a development node signs for anybody.
+    /// The sender; no key is needed where the node sends for anybody.
     pub from: Address,
     /// The contract called; `None` creates one.
     pub to: Option<Address>,
@@ -74,7 +78,10 @@ pub struct Mined {
 #[derive(Debug)]
 pub struct Traffic {
     node: Node,
+    dialect: Dialect,
+    chain_id: u64,
     nonces: BTreeMap<Address, u64>,
+    keys: BTreeMap<Address, SigningKey>,
 }
 
 impl Traffic {
@@ -83,17 +90,24 @@ impl Traffic {
     /// # Errors
     /// If the node is no development node.
     pub async fn take_over(node: Node) -> anyhow::Result<Self> {
-        node.batch(vec![
-            ("evm_setAutomine", json!([false])),
-            ("anvil_autoImpersonateAccount", json!([true])),
-            ("evm_setBlockGasLimit", json!([BLOCK_GAS])),
-        ])
-        .await
-        .context("the EVM node must be anvil: it has to mine on request and to send as anybody")?;
+        let dialect = node.dialect().await?;
+        node.batch(dialect.take_over(BLOCK_GAS))
+            .await
+            .context("the EVM node does not let us mine on request")?;
         Ok(Self {
+            dialect,
+            chain_id: node.chain_id().await?,
             node,
             nonces: BTreeMap::new(),
+            keys: BTreeMap::new(),
         })
+    }
+
+    /// Keeps the key of a sender, for nodes that send for nobody; returns its address.
+    pub(crate) fn know(&mut self, key: SigningKey) -> Address {
+        let address = signer::address(&key);
+        self.keys.insert(address, key);
+        address
     }
 
     /// The node behind it.
@@ -120,12 +134,8 @@ impl Traffic {
     pub async fn submit_stuck(&mut self, tx: &Tx) -> anyhow::Result<Hash32> {
         self.admit(tx.from).await?;
         let nonce = self.nonces.get(&tx.from).copied().unwrap_or_default() + NONCE_GAP;
-        node::word(
-            &self
-                .node
-                .call("eth_sendTransaction", json!([request(tx, nonce)]))
-                .await?,
-        )
+        let (method, params) = self.sending(tx, nonce)?;
+        node::word(&self.node.call(method, params).await?)
     }
 
     /// Every log of `address` in the blocks `from..=to`.
@@ -150,9 +160,7 @@ impl Traffic {
     pub async fn advance_time_to(&self, seconds: u64) -> anyhow::Result<()> {
         let head: Block = self.node.block(None).await?;
         if seconds > head.timestamp_s + 1 {
-            self.node
-                .call("evm_setNextBlockTimestamp", json!([seconds]))
-                .await?;
+            self.dialect.set_time(&self.node, seconds).await?;
         }
         Ok(())
     }
@@ -161,22 +169,14 @@ impl Traffic {
         for tx in txs {
             self.admit(tx.from).await?;
         }
-        let requests = txs
-            .iter()
-            .map(|tx| {
-                let nonce = self.nonces.entry(tx.from).or_default();
-                let request = request(tx, *nonce);
-                *nonce += 1;
-                ("eth_sendTransaction", json!([request]))
-            })
-            .collect();
+        let mut requests = Vec::with_capacity(txs.len());
+        for tx in txs {
+            let nonce = self.nonces.get(&tx.from).copied().unwrap_or_default();
+            requests.push(self.sending(tx, nonce)?);
+            self.nonces.insert(tx.from, nonce + 1);
+        }
         let hashes = self.node.batch(requests).await?;
-        self.node.mine(1).await?;
-        let receipts = hashes
-            .into_iter()
-            .map(|hash| ("eth_getTransactionReceipt", json!([hash])))
-            .collect();
-        let receipts = self.node.batch(receipts).await?;
+        let receipts = self.dialect.mine_sent(&self.node, &hashes).await?;
         receipts
             .iter()
             .enumerate()
@@ -191,13 +191,31 @@ impl Traffic {
         if self.nonces.contains_key(&sender) {
             return Ok(());
         }
-        self.node.call("anvil_setBalance", json!([sender, PURSE])).await?;
-        let nonce = self
-            .node
-            .call("eth_getTransactionCount", json!([sender, "latest"]))
-            .await?;
-        self.nonces.insert(sender, node::quantity(&nonce)?);
+        self.dialect.fill_purse(&self.node, sender, PURSE).await?;
+        let nonce = dialect::nonce(&self.node, sender).await?;
+        self.nonces.insert(sender, nonce);
         Ok(())
+    }
+
+    /// The request that sends `tx`: signed by the node, or here.
+    fn sending(&self, tx: &Tx, nonce: u64) -> anyhow::Result<(&'static str, Value)> {
+        if self.dialect.impersonates() {
+            return Ok(("eth_sendTransaction", json!([request(tx, nonce)])));
+        }
+        let key = self
+            .keys
+            .get(&tx.from)
+            .with_context(|| format!("no key of {}, and the node sends for nobody", tx.from))?;
+        let legacy = Legacy {
+            nonce,
+            gas_price: GAS_PRICE,
+            gas: GAS,
+            to: tx.to,
+            value: tx.value,
+            data: tx.data.clone(),
+            chain_id: self.chain_id,
+        };
+        Ok(("eth_sendRawTransaction", json!([legacy.sign(key)?])))
     }
 }
 
@@ -207,8 +225,8 @@ fn request(tx: &Tx, nonce: u64) -> Value {
         "data": format!("0x{}", hex::encode(&tx.data)),
         "value": format!("{:#x}", tx.value),
         "nonce": format!("{nonce:#x}"),
-        "gas": GAS,
-        "gasPrice": GAS_PRICE,
+        "gas": format!("{GAS:#x}"),
+        "gasPrice": format!("{GAS_PRICE:#x}"),
     });
     if let Some(to) = tx.to {
         request["to"] = json!(to);

@@ -110,7 +110,7 @@ pub struct World {
 
 impl World {
     /// Builds a world: installs the neighbours' tables into the empty database behind `pool`, deploys the contracts on
-    /// the anvil node at `anvil_url`, lets everybody live, proves that both sides agree, then plants faults and traps.
+    /// the development node at `anvil_url`, lets everybody live, proves that both sides agree, then plants faults and traps.
     ///
     /// # Errors
     /// If a server refuses, or if the world is not consistent before the first fault (a defect of this crate).
@@ -147,7 +147,7 @@ impl World {
         let mut traffic = Traffic::take_over(node).await?;
         let (addresses, tokens) = crate::genesis::deploy(&mut traffic, chain_id, seed).await?;
         let mut everybody: Vec<Address> = (0..wallets)
-            .map(|index| crate::genesis::account(seed, "wallet", index))
+            .map(|index| traffic.know(crate::signer::key(seed, "wallet", index)))
             .collect();
         let ordinary = everybody.split_off(UNTOUCHED.min(wallets));
         let mut world = Self {

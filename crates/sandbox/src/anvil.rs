@@ -217,7 +217,7 @@ async fn post(port: u16, method: &str, params: &str) -> std::io::Result<String> 
     Ok(json.to_owned())
 }
 
-async fn answers_chain_id(port: u16) -> bool {
+pub(crate) async fn answers_chain_id(port: u16) -> bool {
     post(port, "eth_chainId", "[]")
         .await
         .is_ok_and(|answer| answer.contains("\"result\""))

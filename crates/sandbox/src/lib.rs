@@ -9,6 +9,7 @@
 //! | [`Pooler`] | `PgBouncer` in front of it, in any mode; Odyssey in `scripts/test-poolers` | Debian package `pgbouncer` |
 //! | [`Redis`] | the real server, with or without append-only file | Debian package `redis-server` |
 //! | [`Anvil`] | an EVM node | npm package `@foundry-rs/anvil` |
+//! | [`EvmNode`] | go-ethereum, Hardhat, Ganache | `scripts/test-nodes` installs them |
 //! | [`Moto`] | an S3-compatible server | `PyPI` package `moto[server]` |
 //! | [`Prometheus`] | the real server, without history | Debian package `prometheus` |
 //! | [`KafkaBroker`] | librdkafka's own broker inside this process, or a real one | linked in, or `KAFKA_BROKERS` |
@@ -25,6 +26,7 @@
 
 mod anvil;
 mod error;
+mod evm_nodes;
 mod kafka;
 mod pooler;
 mod ports;
@@ -42,6 +44,7 @@ mod spawner;
 
 pub use anvil::{Anvil, AnvilOptions, Mining};
 pub use error::SandboxError;
+pub use evm_nodes::{EvmNode, EvmProgram};
 pub use kafka::KafkaBroker;
 pub use pooler::{PoolMode, Pooler, PoolerBrand, PoolerOptions};
 pub use ports::PortLease;

@@ -66,7 +66,7 @@ pub struct ReconciliationSection {
     pub sample_wallets: u32,
     /// More suspects than this end the run: a difference everywhere is a wrong setting, not a thousand breaks.
     pub max_suspects: usize,
-    /// An indexer further behind the finalized block than this is a finding.
+    /// An indexer further behind the finalized block than this is a finding; sooner where the node keeps less state.
     pub indexer_max_lag_blocks: u64,
     /// How often a run pins a new cut when the chain's state is gone or reorganised.
     pub repin_attempts: u32,

@@ -15,6 +15,7 @@ use sqlx::PgPool;
 use crate::domain::account::{Token, TokenList};
 use crate::jobs::reconciliation::Reconciliation;
 use crate::jobs::reconciliation::announce::Channels;
+use crate::jobs::reconciliation::lag;
 use crate::schema::{Home, Schema, check};
 use crate::settings::ReconSettings;
 use crate::sources::books::{Books, wallet_order};
@@ -52,6 +53,9 @@ async fn reconciliation(deps: &ServiceDeps<ReconSettings>) -> anyhow::Result<Rec
     chain_settings.tokens = tokens::agree(&chain_settings.tokens, &in_books, table, chain_settings.chain_id)
         .map_err(|problems| refusal(&problems))?;
     let chain = ChainReader::connect(&chain_settings).await.context("chain")?;
+    let indexer_lag_limit = lag::limit(&chain, settings.reconciliation.indexer_max_lag_blocks)
+        .await
+        .context("chain")?;
     let tokens = Arc::new(TokenList::new(
         chain_settings
             .tokens
@@ -88,6 +92,7 @@ async fn reconciliation(deps: &ServiceDeps<ReconSettings>) -> anyhow::Result<Rec
         tokens,
         chain,
         channels: Channels::new(&settings.reconciliation, &suite.redis, bus)?,
+        indexer_lag_limit,
         // The snapshot's own session, then two per shard.
         shard_parallelism: max_connections.saturating_sub(1) / 2,
         settings: Arc::new(settings.clone()),

@@ -62,6 +62,7 @@ impl ChainReader {
             return Ok(Vec::new());
         }
         self.verify_canonical(at).await?;
+        self.verify_state(at).await?;
         let by_token = group_by_token(pairs);
         let mut contradiction = None;
         while let Some(rung) = self.ladder.best(Instant::now()) {

@@ -180,6 +180,15 @@ impl Ladder {
         self.with(rung, |entry| entry.report.state = RungState::Unavailable(reason));
     }
 
+    /// What made it unavailable is gone.
+    pub(crate) fn available(&self, rung: Rung) {
+        self.with(rung, |entry| {
+            if matches!(entry.report.state, RungState::Unavailable(_)) {
+                entry.report.state = RungState::Ready;
+            }
+        });
+    }
+
     /// It failed: fall down, try it again later.
     pub(crate) fn failed(&self, rung: Rung, reason: &str, now: Instant) {
         tracing::warn!(%rung, reason, "a way to read balances in bulk failed; the next one is used");

@@ -8,6 +8,7 @@
 
 mod blooms;
 mod event;
+mod positions;
 mod range;
 mod segment;
 
@@ -161,7 +162,11 @@ impl ChainReader {
                 .map_err(read)?,
         };
         let last = known[&to];
-        let events = segment::events(asked, from, to, &known, &segment.logs).map_err(refuse)?;
+        let logs = self
+            .with_positions(asked, (from, to), segment.logs)
+            .await
+            .map_err(read)?;
+        let events = segment::events(asked, from, to, &known, &logs).map_err(refuse)?;
         Ok((events, last))
     }
 
@@ -246,7 +251,7 @@ impl ChainReader {
                 "it does not follow the blocks read before it",
             ));
         }
-        let which = match self.addressing {
+        let which = match self.addressing.get() {
             Addressing::Hash => json!({"blockHash": to.hash}),
             Addressing::Number => json!({"fromBlock": U64::from(to.number), "toBlock": U64::from(to.number)}),
         };
@@ -262,12 +267,13 @@ impl ChainReader {
                 .prove_by_blooms(asked, to.number, to.number, &known, &logs)
                 .await?;
         }
+        let logs = self.with_positions(asked, (to.number, to.number), logs).await?;
         segment::events(asked, to.number, to.number, &known, &logs)
             .map_err(|detail| incomplete(to.number, to.number, detail))
     }
 
     /// Several questions at once; one by one where the node refuses batches.
-    async fn ask_together(&self, questions: &[Question]) -> Result<Vec<Answer<Value>>, RpcError> {
+    pub(crate) async fn ask_together(&self, questions: &[Question]) -> Result<Vec<Answer<Value>>, RpcError> {
         match self.rpc.batch(Patience::NoRepeatOnTimeout, questions).await {
             Err(RpcError::Node(error)) if error.kind != NodeErrorKind::RateLimited => {}
             Err(RpcError::Http {

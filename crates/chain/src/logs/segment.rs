@@ -1,6 +1,6 @@
 //! The checks on one answer of `eth_getLogs`: pure.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use alloy_rpc_types_eth::Log;
 use eidos_types::{Address, Hash32};
@@ -43,7 +43,7 @@ impl Asked {
 /// Turns the logs of blocks `from..=to` into events in chain order.
 ///
 /// Refused: a log that was not asked for, outside the range, removed by a reorganisation, without a position,
-/// twice, or in a block whose hash is not `known` (or not the same as that of another log of the block).
+/// twice in a transaction, or in a block whose hash is not `known` (or not the same as that of another log of the block).
 pub(super) fn events(
     asked: &Asked,
     from: u64,
@@ -69,20 +69,22 @@ pub(super) fn events(
             ));
         }
         if let Some(kind) = kind_of(asked, log)? {
-            events.push(VaultEvent {
-                at,
-                body: decode(kind, log)?,
-            });
+            let body = decode(kind, log)?;
+            // The index alone is not enough on chains that count logs anew in each transaction.
+            let order = (at.block_number, log.transaction_index, at.log_index);
+            events.push((order, VaultEvent { at, body }));
         }
     }
-    events.sort_unstable_by_key(|event| event.at);
-    let twice = events.windows(2).find(|pair| {
-        (pair[0].at.block_number, pair[0].at.log_index) == (pair[1].at.block_number, pair[1].at.log_index)
-    });
-    match twice {
-        Some(pair) => Err(format!(
-            "two logs with index {} in block {}",
-            pair[0].at.log_index, pair[0].at.block_number
+    events.sort_unstable_by_key(|(order, event)| (*order, event.at));
+    let events: Vec<VaultEvent> = events.into_iter().map(|(_order, event)| event).collect();
+    let mut seen = HashSet::with_capacity(events.len());
+    match events
+        .iter()
+        .find(|event| !seen.insert((event.at.tx_hash, event.at.log_index)))
+    {
+        Some(event) => Err(format!(
+            "two logs with index {} in transaction {} of block {}",
+            event.at.log_index, event.at.tx_hash, event.at.block_number
         )),
         None => Ok(events),
     }

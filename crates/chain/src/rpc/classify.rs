@@ -42,17 +42,35 @@ pub(crate) enum NodeErrorKind {
     RateLimited,
     /// EIP-1474 "limit exceeded" without a word on which limit: a pause serves a rate, asking for less a size.
     LimitExceeded,
+    /// The node is busy with itself (it builds an index): the same question is answered later.
+    NotReady,
     /// The node does not have this method or this parameter.
     Unsupported,
-    /// Anything else, reverts included.
+    /// The contract refused the call: it has no such view, or the view reverts.
+    Reverted,
+    /// Anything else. It says nothing about the question.
     Other,
+}
+
+impl NodeErrorKind {
+    /// True if the same question is answered later without a change of anything.
+    pub(crate) const fn passes_by_itself(self) -> bool {
+        matches!(self, Self::RateLimited | Self::LimitExceeded | Self::NotReady)
+    }
 }
 
 /// Messages may carry whole traces.
 const MAX_MESSAGE_CHARS: usize = 300;
 
-/// The words of geth, erigon, nethermind, reth, besu, anvil, Bor, Nitro and the large providers.
+/// The words of geth, erigon, nethermind, reth, besu, anvil, Hardhat, Ganache, Bor, Nitro and the large providers.
 const STATE_UNAVAILABLE: &[&str] = &[
+    "invalid block tag",
+    "block with hash",
+    "block with number",
+    "unknown blockhash",
+    "header for number not found",
+    "finalized block not found",
+    "safe block not found",
     "missing trie node",
     "header not found",
     "header for hash not found",
@@ -162,6 +180,32 @@ const RATE_LIMITED: &[&str] = &[
 ];
 /// 429 as in HTTP; the others are those of single providers.
 const RATE_LIMITED_CODES: &[i64] = &[429, -32_007, -32_012, -32_090, -32_097];
+const NOT_READY: &[&str] = &[
+    "indexing is in progress",
+    "is still indexing",
+    "not yet indexed",
+    "still syncing",
+    "is syncing",
+    "node is not ready",
+    "not synced",
+    "starting up",
+];
+const REVERTED: &[&str] = &[
+    "execution reverted",
+    "revert",
+    "vm exception",
+    "vm execution error",
+    "invalid opcode",
+    "opcode not found",
+    "opcodenotfound",
+    "invalidfeopcode",
+    "invalid jump",
+    "invalidjump",
+    "stack underflow",
+    "stackunderflow",
+    "function selector was not recognized",
+    "non-contract account",
+];
 const UNSUPPORTED: &[&str] = &[
     "method not found",
     "does not exist",
@@ -203,10 +247,15 @@ fn classify(code: i64, words: &str) -> NodeErrorKind {
     let says = |phrases: &[&str]| phrases.iter().any(|phrase| words.contains(phrase));
     if code == -32_601 {
         NodeErrorKind::Unsupported
+    } else if code == 3 || words.starts_with("execution reverted") {
+        // First, because what follows may be the contract's own words.
+        NodeErrorKind::Reverted
     } else if says(&["gas too high"]) {
         NodeErrorKind::GasTooHigh
     } else if says(OUT_OF_GAS) {
         NodeErrorKind::OutOfGas
+    } else if says(NOT_READY) {
+        NodeErrorKind::NotReady
     } else if code == -32_001 || says(STATE_UNAVAILABLE) {
         NodeErrorKind::StateUnavailable
     } else if says(&["gas"]) && code != 3 && !says(OTHER_GAS) {
@@ -228,6 +277,8 @@ fn classify(code: i64, words: &str) -> NodeErrorKind {
         NodeErrorKind::RateLimited
     } else if code == -32_005 {
         NodeErrorKind::LimitExceeded
+    } else if says(REVERTED) {
+        NodeErrorKind::Reverted
     } else if code == -32_602 || says(UNSUPPORTED) {
         NodeErrorKind::Unsupported
     } else {
@@ -245,7 +296,9 @@ mod tests {
 
     #[test]
     fn words_of_real_nodes() {
-        use NodeErrorKind::{Other, OutOfGas, RateLimited, StateUnavailable, TooLarge, Unsupported};
+        use NodeErrorKind::{
+            NotReady, Other, OutOfGas, RateLimited, Reverted, StateUnavailable, TooLarge, Unsupported,
+        };
         let cases = [
             (-32_000, "missing trie node 5f1b (path )", StateUnavailable), // geth
             (-32_000, "header not found", StateUnavailable),
@@ -269,7 +322,11 @@ mod tests {
             (-32_005, "rate limit exceeded", RateLimited),
             (429, "slow down", RateLimited),
             (-32_000, "execution aborted (timeout = 5s)", TooLarge),
-            (3, "execution reverted: not enough gas for the inner call", Other),
+            (
+                3,
+                "execution reverted: not enough gas for the inner call",
+                Reverted,
+            ),
             (-32_602, "too many slots (max 1024)", TooLarge),
             (
                 -32_601,
@@ -277,7 +334,35 @@ mod tests {
                 Unsupported,
             ),
             (-32_602, "too many arguments, want at most 2", Unsupported),
-            (3, "execution reverted", Other),
+            (3, "execution reverted", Reverted),
+            (3, "execution reverted: block not found", Reverted), // the contract's words, not the node's
+            (-32_000, "Execution reverted", Reverted),            // besu
+            (-32_015, "VM execution error.: Reverted 0x", Reverted), // nethermind
+            (
+                -32_000,
+                "VM Exception while processing transaction: revert",
+                Reverted,
+            ), // Ganache
+            (
+                -32_603,
+                "VM Exception while processing transaction: reverted with reason string 'x'",
+                Reverted,
+            ), // Hardhat
+            (-32_603, "EVM error InvalidFEOpcode", Reverted),     // anvil
+            (-32_603, "Internal error", Other),
+            (
+                -32_602,
+                "Received invalid block tag 12. Latest block number is 11",
+                StateUnavailable,
+            ), // Hardhat
+            (
+                -32_000,
+                "historical state 5f1b is not available",
+                StateUnavailable,
+            ), // geth, path scheme
+            (-32_000, "header for hash not found", StateUnavailable),
+            (-32_000, "finalized block not found", StateUnavailable), // geth after a restart
+            (-32_000, "transaction indexing is in progress", NotReady), // geth
         ];
         for (code, message, expected) in cases {
             assert_eq!(kind(code, message), expected, "{message}");

@@ -78,12 +78,7 @@ impl RpcError {
         match self {
             Self::Broken(_) | Self::TimedOut(_) => true,
             Self::Http { status, .. } => *status == 429 || *status >= 500,
-            Self::Node(error) => {
-                matches!(
-                    error.kind,
-                    NodeErrorKind::RateLimited | NodeErrorKind::LimitExceeded
-                )
-            }
+            Self::Node(error) => error.kind.passes_by_itself(),
             Self::AnswerTooLong(_) | Self::Malformed(_) => false,
         }
     }
@@ -287,7 +282,7 @@ impl RpcClient {
             },
             RpcError::Node(NodeError {
                 code, message, kind, ..
-            }) if kind != NodeErrorKind::RateLimited => ChainError::Node {
+            }) if !matches!(kind, NodeErrorKind::RateLimited | NodeErrorKind::NotReady) => ChainError::Node {
                 endpoint,
                 method,
                 code,

@@ -29,6 +29,9 @@ pub struct RpcSettings {
     /// The longest pause, also for a `Retry-After` of the node.
     #[serde(with = "humantime_text")]
     pub retry_max: Duration,
+    /// How long the start asks again for what the node did not answer, before it gives up.
+    #[serde(with = "humantime_text")]
+    pub start_patience: Duration,
     /// Calls in one JSON-RPC batch, 1 to 5000. Nodes and providers allow 100 to 1000.
     pub batch_calls: usize,
 }
@@ -43,6 +46,7 @@ impl Default for RpcSettings {
             max_attempts: 4,
             retry_base: Duration::from_millis(100),
             retry_max: Duration::from_secs(5),
+            start_patience: Duration::from_secs(30),
             batch_calls: 100,
         }
     }

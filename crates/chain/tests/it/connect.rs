@@ -116,12 +116,14 @@ async fn each_wrong_setting_is_refused_by_name() {
 async fn a_node_without_finality_is_refused_with_the_fix() {
     let world = World::start().await;
     let proxy = Proxy::before(&world.node).await;
-    proxy.misbehave(|request| match request["params"][0].as_str() {
-        Some("finalized") => Fault::answer(|mut answer| {
-            answer["result"] = json!(null);
-            answer
-        }),
-        _ => Fault::None,
+    proxy.misbehave(|request| {
+        if !request.to_string().contains("finalized") {
+            return Fault::None;
+        }
+        Fault::answer(|mut answers| {
+            answers[1]["result"] = json!(null);
+            answers
+        })
     });
     let mut settings = world.settings_at(&proxy.url);
     settings.finality = Finality::Finalized;

@@ -26,10 +26,17 @@ async fn every_rung_reads_the_same_values() {
         settings.bulk.multicall_code_hash = multicall_code_hash;
         let reader = connect(&settings).await;
         let at = reader.head().await.unwrap();
+        // The start tries a list that does not end in single calls.
+        let tried = reader.ladder_report().rungs[0].values;
+        assert_eq!(tried, u64::from(rung != Rung::Single), "{rung}");
         assert_eq!(reader.vault_totals(&at, &pairs).await.unwrap(), totals, "{rung}");
         let report = &reader.ladder_report().rungs[0];
         assert_eq!(report.state, RungState::Ready, "{rung}");
-        assert_eq!(report.values, u64::try_from(pairs.len()).unwrap(), "{rung}");
+        assert_eq!(
+            report.values - tried,
+            u64::try_from(pairs.len()).unwrap(),
+            "{rung}"
+        );
         let fewest = if rung == Rung::Single { 303 } else { 4 };
         assert!(
             report.requests >= fewest,

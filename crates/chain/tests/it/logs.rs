@@ -1,7 +1,7 @@
 //! The events of a range: all of them, or an error.
 
 use alloy_primitives::U256;
-use eidos_chain::contracts::{IVault, evm};
+use eidos_chain::contracts::{IToken, IVault, encode, evm};
 use eidos_chain::{BlockRef, ChainError, ChainReader, EventBody, EventKind, LogFilter, LogProof, VaultEvent};
 use eidos_types::{BaseUnits, Hash32};
 use serde_json::{Value, json};
@@ -334,6 +334,9 @@ async fn ranges_adapt_to_what_the_node_accepts() {
         let reader = connect(&world.settings_at(&proxy.url)).await;
         proxy.misbehave(move |request| {
             let Value::Array(questions) = request else { return Fault::None };
+            if questions[1]["method"] != "eth_getLogs" {
+                return Fault::None;
+            }
             let filter = &questions[1]["params"][0];
             let (first, last) = (number(&filter["fromBlock"]), number(&filter["toBlock"]));
             if last - first < 3 {
@@ -371,4 +374,92 @@ async fn ranges_adapt_to_what_the_node_accepts() {
         matches!(&error, ChainError::LogsIncomplete { detail, .. } if detail.contains("one block")),
         "{error}"
     );
+}
+
+/// Two deposits in one block; their transactions.
+async fn two_in_one_block(world: &World) -> [Hash32; 2] {
+    let users = [world.users[0], world.users[1]];
+    for user in users {
+        // Leaves an approval and tokens behind that are as large as the deposit below.
+        for call in [
+            encode(&IToken::mintCall {
+                to: evm(&user),
+                amount: U256::from(7),
+            }),
+            encode(&IToken::approveCall {
+                spender: evm(&world.vault),
+                amount: U256::from(7),
+            }),
+        ] {
+            world.node.send(user, Some(world.usdc), call, 0).await;
+        }
+    }
+    world.node.rpc("evm_setAutomine", json!([false])).await;
+    let mut hashes = Vec::new();
+    for user in users {
+        let data = encode(&IVault::depositCall {
+            token: evm(&world.usdc),
+            amount: U256::from(7),
+        });
+        let tx = json!([{"from": user, "to": world.vault, "data": data, "gas": "0x4c4b40"}]);
+        let hash = world.node.rpc("eth_sendTransaction", tx).await;
+        hashes.push(serde_json::from_value(hash).unwrap());
+    }
+    world.node.mine(1).await;
+    world.node.rpc("evm_setAutomine", json!([true])).await;
+    hashes.try_into().unwrap()
+}
+
+/// Changes the logs of every answer to `eth_getLogs`.
+fn in_logs(change: fn(&mut Vec<Value>)) -> impl FnMut(&Value) -> Fault + Send {
+    move |request| {
+        if !request.to_string().contains("eth_getLogs") {
+            return Fault::None;
+        }
+        Fault::answer(move |mut answer| {
+            let logs = if answer.is_array() {
+                &mut answer[1]["result"]
+            } else {
+                &mut answer["result"]
+            };
+            change(logs.as_array_mut().unwrap());
+            answer
+        })
+    }
+}
+
+#[tokio::test]
+async fn logs_that_are_numbered_in_each_transaction_get_their_position_there() {
+    let world = World::start().await;
+    let from = world.reader().await.head().await.unwrap().number + 1;
+    let hashes = two_in_one_block(&world).await;
+    let proxy = Proxy::before(&world.node).await;
+    let reader = connect(&world.settings_at(&proxy.url)).await;
+    // Inside a range, and in the last block of all, which is asked for by its hash.
+    for blocks_above in [0, 3] {
+        world.node.mine(blocks_above).await;
+        proxy.behave();
+        let plain = read(&reader, from, LogProof::Ranges).await.unwrap();
+        proxy.misbehave(in_logs(|logs| {
+            for log in logs {
+                log["logIndex"] = json!("0x0");
+            }
+        }));
+        let events = read(&reader, from, LogProof::Ranges).await.unwrap();
+        assert_eq!(hashes_of(&events), hashes);
+        assert_eq!(
+            events.iter().map(|event| event.body).collect::<Vec<_>>(),
+            plain.iter().map(|event| event.body).collect::<Vec<_>>()
+        );
+        // The token's Transfer is the first log of a deposit, the Vault's Deposit the second.
+        assert_eq!(
+            events.iter().map(|event| event.at.log_index).collect::<Vec<_>>(),
+            [1, 1]
+        );
+    }
+    // A log that is answered twice is still no second event.
+    proxy.misbehave(in_logs(|logs| logs.extend(logs.clone())));
+    let error = read(&reader, from, LogProof::Ranges).await.unwrap_err();
+    assert!(matches!(error, ChainError::LogsIncomplete { .. }), "{error}");
+    assert!(error.to_string().contains("its receipt has 1"), "{error}");
 }

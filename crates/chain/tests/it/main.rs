@@ -13,4 +13,6 @@ mod logs;
 mod pinned;
 mod proxy;
 mod settlement;
+mod start;
+mod state;
 mod world;

@@ -21,7 +21,6 @@ async fn finality_follows_the_policy() {
     for (finality, expected) in [
         (Finality::Depth(0), head.number),
         (Finality::Depth(5), head.number - 5),
-        (Finality::Depth(10_000), 0),
         (Finality::Safe, head.number - 1),
         (Finality::Finalized, head.number - 2),
     ] {

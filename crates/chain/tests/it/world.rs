@@ -122,7 +122,11 @@ impl Node {
 
 impl World {
     pub(crate) async fn start() -> Self {
-        let anvil = Anvil::start(AnvilOptions::default()).await.unwrap();
+        Self::with(AnvilOptions::default()).await
+    }
+
+    pub(crate) async fn with(options: AnvilOptions) -> Self {
+        let anvil = Anvil::start(options).await.unwrap();
         let node = Node::at(anvil.url());
         let accounts: Vec<Address> =
             serde_json::from_value(node.rpc("eth_accounts", json!([])).await).unwrap();
@@ -180,6 +184,7 @@ impl World {
         settings.bulk.max_wallets = 100;
         settings.rpc.retry_base = Duration::from_millis(5);
         settings.rpc.retry_max = Duration::from_millis(20);
+        settings.rpc.start_patience = Duration::from_millis(500);
         settings
     }
 
@@ -250,11 +255,19 @@ impl World {
             .await
     }
 
+    /// The hash of the code that `install_multicall` installs.
+    pub(crate) fn multicall_hash() -> Hash32 {
+        let code = contracts::test_multicall_artifact().unwrap().deployed_bytecode;
+        Hash32::new(keccak256(&code).0)
+    }
+
     /// Puts `aggregate3` at the canonical address; returns the hash of its code.
     pub(crate) async fn install_multicall(&self) -> Hash32 {
         let code = contracts::test_multicall_artifact().unwrap().deployed_bytecode;
         let address = self.settings().bulk.multicall;
         self.node.rpc("anvil_setCode", json!([address, code])).await;
+        // It changes the state of the head, whose header has another state root then.
+        self.node.mine(1).await;
         Hash32::new(keccak256(&code).0)
     }
 }

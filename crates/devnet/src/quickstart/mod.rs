@@ -6,6 +6,7 @@ mod all;
 mod config;
 mod disposal_config;
 mod findings;
+pub mod nodes;
 mod programs;
 mod servers;
 mod summary;
@@ -64,7 +65,7 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
         "Starting PostgreSQL, Redis, Kafka and an EVM node under {}",
         options.dir.display()
     ));
-    let servers = Servers::start(&options.dir).await?;
+    let servers = Servers::start(&options.dir, None).await?;
     programs.migrate(&servers.jobs_url()).await?;
     say(&format!(
         "Building a world of {} wallets from seed {}",
@@ -74,7 +75,7 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
         .await
         .context("connecting to the exchange's database")?;
     let world_options = WorldOptions::complete(options.wallets);
-    let mut world = World::build(options.seed, &servers.anvil_url(), pool, world_options).await?;
+    let mut world = World::build(options.seed, &servers.evm_url(), pool, world_options).await?;
     describe(&world);
     let endpoints = servers.endpoints();
     let config = options.dir.join("recon-svc.yaml");

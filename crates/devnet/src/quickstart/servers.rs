@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use anyhow::Context;
-use eidos_sandbox::{Anvil, AnvilOptions, KafkaBroker, PortLease, Postgres, Redis, Sandbox};
+use eidos_sandbox::{
+    Anvil, AnvilOptions, EvmNode, EvmProgram, KafkaBroker, PortLease, Postgres, Redis, Sandbox,
+};
 
 use super::config::Endpoints;
 use crate::neighbours::{READ_ONLY_PASSWORD, READ_ONLY_ROLE};
@@ -16,11 +18,43 @@ const EXCHANGE: &str = "eidos_exchange";
 /// The chain begins this long ago, so that its many quick blocks do not run into the future.
 const GENESIS_AGE_MS: i64 = 3 * 3_600_000;
 
+/// The EVM node of a world.
+#[derive(Debug)]
+enum Evm {
+    Anvil(Anvil),
+    Other(EvmNode),
+}
+
+impl Evm {
+    /// anvil, or what `program` names.
+    async fn start(
+        sandbox: &Sandbox,
+        program: Option<EvmProgram>,
+    ) -> Result<Self, eidos_sandbox::SandboxError> {
+        if let Some(program) = program {
+            return EvmNode::start(program).await.map(Self::Other);
+        }
+        let genesis_s = (world::now_ms() - GENESIS_AGE_MS) / 1_000;
+        let options = AnvilOptions {
+            args: vec!["--timestamp".into(), genesis_s.to_string().into()],
+            ..AnvilOptions::default()
+        };
+        sandbox.anvil(options).await.map(Self::Anvil)
+    }
+
+    fn url(&self) -> String {
+        match self {
+            Self::Anvil(anvil) => anvil.url(),
+            Self::Other(node) => node.url(),
+        }
+    }
+}
+
 /// Running servers. They end with this value.
 pub(super) struct Servers {
     postgres: Postgres,
     redis: Redis,
-    anvil: Anvil,
+    evm: Evm,
     kafka: Option<KafkaBroker>,
     http: PortLease,
     grpc: PortLease,
@@ -28,16 +62,12 @@ pub(super) struct Servers {
 }
 
 impl Servers {
-    /// Starts them on the data of the last time and empties what the last run left.
-    pub(super) async fn start(dir: &Path) -> anyhow::Result<Self> {
+    /// Starts them on the data of the last time and empties what the last run left; the EVM node is anvil unless
+    /// `program` names another.
+    pub(super) async fn start(dir: &Path, program: Option<EvmProgram>) -> anyhow::Result<Self> {
         let sandbox = Sandbox::open(dir.join("quickstart"))?;
-        let genesis_s = (world::now_ms() - GENESIS_AGE_MS) / 1_000;
-        let options = AnvilOptions {
-            args: vec!["--timestamp".into(), genesis_s.to_string().into()],
-            ..AnvilOptions::default()
-        };
-        let (postgres, redis, anvil) =
-            tokio::try_join!(sandbox.postgres(), sandbox.redis(), sandbox.anvil(options))?;
+        let (postgres, redis, evm) =
+            tokio::try_join!(sandbox.postgres(), sandbox.redis(), Evm::start(&sandbox, program))?;
         redis.flush_all().await?;
         for database in [JOBS, EXCHANGE] {
             postgres.fresh_database(database).await?;
@@ -45,7 +75,7 @@ impl Servers {
         Ok(Self {
             postgres,
             redis,
-            anvil,
+            evm,
             kafka: Some(KafkaBroker::start().context("starting the Kafka broker")?),
             http: PortLease::take()?,
             grpc: PortLease::take()?,
@@ -82,8 +112,8 @@ impl Servers {
         )
     }
 
-    pub(super) fn anvil_url(&self) -> String {
-        self.anvil.url()
+    pub(super) fn evm_url(&self) -> String {
+        self.evm.url()
     }
 
     /// Ends the broker.
@@ -93,7 +123,11 @@ impl Servers {
 
     /// Kills the EVM node.
     pub(super) async fn kill_node(&self) -> anyhow::Result<()> {
-        Ok(self.anvil.kill().await?)
+        match &self.evm {
+            Evm::Anvil(anvil) => anvil.kill().await?,
+            Evm::Other(node) => node.kill().await?,
+        }
+        Ok(())
     }
 
     /// What the reconciler is told: the exchange's database as the read-only role.
@@ -107,7 +141,7 @@ impl Servers {
                 .as_ref()
                 .map_or("", KafkaBroker::bootstrap_servers)
                 .to_owned(),
-            rpc: self.anvil_url(),
+            rpc: self.evm_url(),
             http_port: self.http.port(),
             grpc_port: self.grpc.port(),
         }

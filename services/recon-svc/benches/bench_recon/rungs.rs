@@ -70,6 +70,8 @@ async fn connect(settings: &ChainSettings) -> anyhow::Result<(ChainReader, Block
 pub(crate) fn settings(stage: &Stage) -> ChainSettings {
     let addresses = &stage.bulk.addresses;
     let mut settings = ChainSettings::new(stage.bulk.anvil.url(), addresses.chain_id, addresses.vault);
+    // See full_run.rs.
+    settings.state_proof = false;
     settings.settlement = Some(addresses.settlement);
     settings.fee_recipient = Some(addresses.fee_recipient);
     settings.tokens = stage

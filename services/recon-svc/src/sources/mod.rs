@@ -63,6 +63,22 @@ pub enum SourceError {
         /// The chain.
         chain_id: u64,
     },
+    /// The cut would be at the indexer's block, and the node has no state that old.
+    #[error(
+        "the books' indexer is at block {indexer}, {lag} blocks behind the finalized {finalized}, and the node keeps no \
+         state that old, so nothing was compared: let the indexer catch up (runbook indexer-lag), or use a node that \
+         keeps more state ({detail})"
+    )]
+    IndexerBehindState {
+        /// The indexer's block.
+        indexer: u64,
+        /// The node's finalized block.
+        finalized: u64,
+        /// How many blocks lie between.
+        lag: u64,
+        /// The node's words.
+        detail: String,
+    },
     /// More open movements than the run may hold in memory.
     #[error(
         "{count} or more movements are in flight; the limit is reconciliation.max_in_flight_lines = {limit}"
@@ -97,9 +113,11 @@ impl SourceError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Database { .. } | Self::Malformed { .. } | Self::NoIndexer { .. } | Self::Register(_) => {
-                true
-            }
+            Self::Database { .. }
+            | Self::Malformed { .. }
+            | Self::NoIndexer { .. }
+            | Self::IndexerBehindState { .. }
+            | Self::Register(_) => true,
             Self::Chain(error) => error.is_retryable(),
             Self::BadRow { .. } | Self::Order(_) | Self::TooManyInFlight { .. } => false,
         }

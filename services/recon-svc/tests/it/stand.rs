@@ -27,9 +27,18 @@ pub(crate) struct Stand {
 
 impl Stand {
     pub(crate) async fn new(faults: &[Fault], traps: &[Trap]) -> Self {
+        Self::on_node(&[], faults, traps).await
+    }
+
+    /// With further arguments of the node.
+    pub(crate) async fn on_node(node_args: &[&str], faults: &[Fault], traps: &[Trap]) -> Self {
         let genesis_s = (SystemClock::default().now() - GENESIS_AGE).timestamp();
         let anvil = Anvil::start(AnvilOptions {
-            args: vec!["--timestamp".into(), genesis_s.to_string().into()],
+            args: ["--timestamp", &genesis_s.to_string()]
+                .iter()
+                .chain(node_args)
+                .map(Into::into)
+                .collect(),
             ..AnvilOptions::default()
         })
         .await

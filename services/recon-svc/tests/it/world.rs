@@ -69,3 +69,27 @@ async fn ruling_21_final_blocks_that_the_indexer_has_not_seen_are_beyond_the_cut
     );
     assert_eq!(report["breaks_found"], 0, "and not thousands of breaks");
 }
+
+#[tokio::test]
+async fn an_indexer_behind_is_a_finding_also_where_the_node_keeps_little_state() {
+    // geth keeps the state of 128 blocks; this node of 60, while indexer_max_lag_blocks is 256.
+    let stand = Stand::on_node(&["--prune-history", "60"], &[], &[]).await;
+    stand.world.mine_blocks(45).await.unwrap();
+    let report = stand.reconcile(&["--full"], &[]).await;
+    assert_eq!(report["findings"][0]["kind"], "indexer_behind", "{report:#}");
+    assert_eq!(report["breaks_found"], 0, "{report:#}");
+
+    // Further behind than the state: the run says so instead of pinning the same block again and again.
+    stand.world.mine_blocks(60).await.unwrap();
+    let (status, child) = stand
+        .command(&["--full"], &[])
+        .run(std::time::Duration::from_secs(90))
+        .await;
+    assert!(!status.success());
+    let said = format!("{}{}", child.stdout(), child.stderr());
+    assert!(
+        said.contains("blocks behind the finalized") && said.contains("keeps no state that old"),
+        "{said}"
+    );
+    assert_eq!(stand.open_breaks().await, []);
+}

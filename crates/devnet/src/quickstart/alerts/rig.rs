@@ -52,7 +52,7 @@ impl Rig {
         let dir = dir.join("alerts");
         std::fs::create_dir_all(&dir)?;
         let programs = Programs::beside_this_one()?;
-        let servers = Servers::start(&dir).await?;
+        let servers = Servers::start(&dir, None).await?;
         programs.migrate(&servers.jobs_url()).await?;
         let exchange = PgPool::connect(&servers.exchange_url()).await?;
         let world = World::build(seed, &servers.anvil_url(), exchange, WorldOptions::clean(WALLETS)).await?;

@@ -44,6 +44,9 @@ impl Cut {
             None if newest == finalized.number => finalized,
             None => block_at(chain, newest).await?,
         };
+        if block.number == indexer.number {
+            super::lag::check(chain, &block, &finalized).await?;
+        }
         if let Some(expected) = indexer
             .hash
             .filter(|hash| block.number == indexer.number && *hash != block.hash)

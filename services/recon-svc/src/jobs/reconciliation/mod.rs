@@ -16,6 +16,7 @@ pub mod cut;
 pub mod fault;
 pub mod finish;
 mod gauges;
+pub(crate) mod lag;
 pub mod pages;
 mod params;
 pub mod report;
@@ -85,6 +86,8 @@ pub struct Reconciliation {
     pub chain: Arc<ChainReader>,
     /// The ways out.
     pub channels: Channels,
+    /// How far the indexer may be behind the finalized block before that is a finding.
+    pub indexer_lag_limit: u64,
     /// Shards that the pool of the trading database allows at once: each needs two sessions.
     pub shard_parallelism: usize,
 }

@@ -366,7 +366,7 @@ impl<'a> Run<'a> {
     /// Findings about the cut itself.
     pub(super) fn cut_findings(&self, cut: &Cut) -> Vec<Finding> {
         let lag = cut.indexer_lag();
-        let limit = self.job.rules().indexer_max_lag_blocks;
+        let limit = self.job.indexer_lag_limit;
         let behind = (lag > limit).then(|| Finding {
             kind: BreakKind::IndexerBehind,
             token: None,
