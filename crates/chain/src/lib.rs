@@ -39,4 +39,4 @@ pub use rpc::RequestCounts;
 pub use settings::{
     AbiProfile, BulkSettings, ChainSettings, LogSettings, RpcSettings, SettingsProblem, TokenSettings,
 };
-pub use views::Receipt;
+pub use views::{Receipt, Receipts};

@@ -6,9 +6,12 @@
     reason = "helpers of tests: a failure is the test's"
 )]
 
+mod breaks_api;
 mod crash;
 mod incremental;
+mod node_behind;
 mod pauses;
+mod prices;
 mod refused;
 mod repin;
 mod second_reading;
