@@ -157,19 +157,24 @@ async fn balanced(State(balancer): State<Balancer>, body: String) -> String {
         return text;
     }
     let mut answers: Value = serde_json::from_str(&text).unwrap();
-    for answer in answers.as_array_mut().unwrap() {
-        let result = &answer["result"];
-        let above = |number: &Value| {
-            let digits = number.as_str().unwrap_or("0x0").trim_start_matches("0x");
-            u64::from_str_radix(digits, 16).unwrap() > head
-        };
-        if result.is_string() && above(result) {
-            answer["result"] = json!(format!("{head:#x}"));
-        } else if above(&result["blockNumber"]) {
-            answer["result"] = Value::Null;
-        }
+    match &mut answers {
+        Value::Array(batch) => batch.iter_mut().for_each(|answer| fall_behind(answer, head)),
+        one => fall_behind(one, head),
     }
     answers.to_string()
+}
+
+fn fall_behind(answer: &mut Value, head: u64) {
+    let above = |number: &Value| {
+        let digits = number.as_str().unwrap_or("0x0").trim_start_matches("0x");
+        u64::from_str_radix(digits, 16).unwrap() > head
+    };
+    let result = &answer["result"];
+    if result.is_string() && above(result) {
+        answer["result"] = json!(format!("{head:#x}"));
+    } else if above(&result["blockNumber"]) {
+        answer["result"] = Value::Null;
+    }
 }
 
 #[tokio::test]
