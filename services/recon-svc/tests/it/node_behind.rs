@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use axum::Router;
 use axum::extract::State;
 use axum::routing::post;
-use eidos_devnet::Trap;
+use eidos_devnet::{Fault, Trap};
 use eidos_types::{Address, Amount};
 use serde_json::{Value, json};
 
@@ -128,14 +128,20 @@ struct Balancer {
     node: String,
     http: reqwest::Client,
     head_of_the_late_one: Arc<AtomicU64>,
+    /// A block that this one does not have; `u64::MAX` for none.
+    missing: u64,
 }
 
-async fn balancer(node: &str) -> (String, Arc<AtomicU64>) {
+async fn balancer(node: &str, missing: u64) -> (String, Arc<AtomicU64>) {
     let head = Arc::new(AtomicU64::new(u64::MAX));
     let balancer = Balancer {
         node: node.to_owned(),
-        http: reqwest::Client::new(),
+        http: reqwest::Client::builder()
+            .timeout(std::time::Duration::from_secs(30))
+            .build()
+            .unwrap(),
         head_of_the_late_one: Arc::clone(&head),
+        missing,
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -146,6 +152,10 @@ async fn balancer(node: &str) -> (String, Arc<AtomicU64>) {
 
 async fn balanced(State(balancer): State<Balancer>, body: String) -> String {
     let late = body.contains("eth_getTransactionReceipt");
+    if body.contains("eth_getBlockByNumber") && body.contains(&format!("\"{:#x}\"", balancer.missing)) {
+        let request: Value = serde_json::from_str(&body).unwrap();
+        return json!({ "jsonrpc": "2.0", "id": request["id"], "result": null }).to_string();
+    }
     let request = balancer
         .http
         .post(&balancer.node)
@@ -180,7 +190,7 @@ fn fall_behind(answer: &mut Value, head: u64) {
 #[tokio::test]
 async fn a_receipt_asked_of_a_node_that_is_behind_the_cut_proves_nothing() {
     let stand = Stand::new(&[], &[Trap::WithdrawalNotConfirmed, Trap::DepositNotCredited]).await;
-    let (url, head) = balancer(&stand.node_url()).await;
+    let (url, head) = balancer(&stand.node_url(), u64::MAX).await;
     let settings = [QUICK[0], ("CHAIN__RPC_URL", url.as_str())];
     let report = stand.reconcile(&["--full"], &settings).await;
     assert_eq!(
@@ -196,4 +206,30 @@ async fn a_receipt_asked_of_a_node_that_is_behind_the_cut_proves_nothing() {
     assert_eq!(stand.open_breaks().await, []);
     assert_eq!(report["undecided"], 2, "{report:#}");
     assert!(finding(&report, "node_behind").is_some(), "{report:#}");
+}
+
+#[tokio::test]
+async fn events_that_end_below_the_cut_because_a_node_lacks_a_block_are_no_success() {
+    let stand = Stand::new(&[Fault::MissingInBooks], &[]).await;
+    let (url, _) = balancer(&stand.node_url(), stand.world.addresses().deployed_in + 2).await;
+    let few = ("RECONCILIATION__EVENT_BLOCKS", "3");
+    let once = ("JOBS__RECONCILIATION__RETRY__MAX_ATTEMPTS", "1");
+    let settings = [few, once, ("CHAIN__RPC_URL", url.as_str())];
+    let (status, child) = stand
+        .command(&["--full"], &settings)
+        .run(std::time::Duration::from_mins(1))
+        .await;
+    assert!(
+        !status.success(),
+        "an account only the chain knows was hidden: {}",
+        child.stdout()
+    );
+    assert!(
+        child.stderr().contains("no block of this number"),
+        "{}",
+        child.stderr()
+    );
+
+    let report = stand.reconcile_when_free(&["--full"], &[few]).await;
+    assert_eq!(report["breaks"][0]["kind"], "missing_in_books", "{report:#}");
 }

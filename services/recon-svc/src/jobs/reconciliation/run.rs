@@ -368,6 +368,8 @@ impl<'a> Run<'a> {
     /// Findings about the cut itself.
     pub(super) fn cut_findings(&self, view: &View) -> Vec<Finding> {
         let cut = &view.cut;
+        let is_open = |lines: &&Vec<Line>| lines.iter().any(|line| line.unproven);
+        let open = view.lines.values().filter(is_open).count();
         let lag = cut.indexer_lag();
         let limit = self.job.rules().indexer_max_lag_blocks;
         let behind = (lag > limit).then(|| Finding {
@@ -379,25 +381,8 @@ impl<'a> Run<'a> {
                 cut.snapshot.indexer.number, cut.finalized.number
             ),
         });
-        behind.into_iter().chain(node_behind(view)).collect()
+        behind.into_iter().chain(cut.node_behind(open)).collect()
     }
-}
-
-/// A node that has not reached what the books know, and how many accounts that leaves open.
-fn node_behind(view: &View) -> Option<Finding> {
-    let cut = &view.cut;
-    let is_open = |lines: &&Vec<Line>| lines.iter().any(|line| line.unproven);
-    let open = view.lines.values().filter(is_open).count();
-    (cut.node_lag() > 0 || open > 0).then(|| Finding {
-        kind: BreakKind::NodeBehind,
-        token: None,
-        detail: format!(
-            "the node's newest block is {} (finalized {}), the books' indexer is at {}: {open} accounts have movements \
-             in blocks that the node had not reached and were not judged; they are read again, and the next run goes \
-             on with those still open. Check that the node (each one behind chain.rpc_url) is in sync",
-            cut.head.number, cut.finalized.number, cut.snapshot.indexer.number
-        ),
-    })
 }
 
 /// Where an unfinished full run is remembered.
