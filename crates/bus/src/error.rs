@@ -114,6 +114,17 @@ impl BusError {
         }
     }
 
+    /// Whether the brokers' word about a topic is a refusal that only a person can change.
+    pub(crate) const fn is_refusal(code: RDKafkaErrorCode) -> bool {
+        matches!(
+            code,
+            RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::InvalidTopic
+        )
+    }
+
     pub(crate) fn sending(topic: &str, error: &KafkaError, waited: Duration) -> Self {
         let topic = topic.to_owned();
         match error.rdkafka_error_code() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use eidos_settings::KafkaSection;
 use rdkafka::ClientConfig;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use serde::Serialize;
@@ -18,6 +18,9 @@ const QUEUE_MESSAGES: u32 = 1_000;
 const QUEUE_KIB: u32 = 16 * 1_024;
 /// How long messages are gathered before they travel, in milliseconds. Breaks are rare; a person waits for them.
 const LINGER_MS: u32 = 5;
+
+/// The longest question for the reason of a time-out.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An event with the key that orders it and the trace it belongs to.
 #[derive(Debug, Clone, Copy)]
@@ -87,7 +90,7 @@ impl Producer {
     }
 
     /// Writes one event and waits until all in-sync replicas have it: at most twice the delivery timeout (once for
-    /// room in the queue, once for the acknowledgement). After [`BusError::Timeout`] the event may have arrived; send
+    /// room in the queue, once for the acknowledgement), and five seconds for the reason of a time-out. After [`BusError::Timeout`] the event may have arrived; send
     /// the same event again.
     pub async fn publish<T: Serialize + Sync>(
         &self,
@@ -119,7 +122,32 @@ impl Producer {
                 offset: delivery.offset,
             }),
             Err((KafkaError::Canceled, _)) => Err(BusError::Closed),
-            Err((error, _)) => Err(BusError::sending(topic.as_str(), &error, self.delivery_timeout)),
+            Err((error, _)) => {
+                let error = BusError::sending(topic.as_str(), &error, self.delivery_timeout);
+                Err(self.explain(topic, error).await)
+            }
+        }
+    }
+
+    /// Replaces a time-out by the brokers' refusal, where that is its reason: librdkafka waits 30 s for a topic that does
+    /// not exist to appear, longer than our delivery timeout, so only the metadata says that it is missing.
+    async fn explain(&self, topic: &Topic, error: BusError) -> BusError {
+        if !matches!(error, BusError::Timeout { .. }) {
+            return error;
+        }
+        let (client, name) = (self.client.clone(), topic.to_string());
+        let timeout = QUESTION_TIMEOUT.min(self.delivery_timeout);
+        let asked = tokio::task::spawn_blocking(move || {
+            let metadata = client.client().fetch_metadata(Some(&name), timeout).ok()?;
+            let topic = metadata.topics().iter().find(|topic| topic.name() == name)?;
+            topic.error().map(RDKafkaErrorCode::from)
+        });
+        match asked.await {
+            Ok(Some(code)) if BusError::is_refusal(code) => BusError::Refused {
+                topic: topic.to_string(),
+                reason: format!("the brokers say {code}; create the topic, or let this client write to it"),
+            },
+            _ => error,
         }
     }
 

@@ -20,6 +20,9 @@ pub const BREAKS: Topic = Topic(Cow::Borrowed("eidos-jobs-breaks"));
 /// its pause (ruling 26).
 pub const OPERATION_PAUSES: Topic = Topic(Cow::Borrowed("eidos-jobs-operation-pauses"));
 
+/// The topics that this product writes.
+const OWN: [Topic; 2] = [BREAKS, OPERATION_PAUSES];
+
 impl Topic {
     /// A topic whose name comes from settings.
     pub fn new(name: impl Into<String>) -> Result<Self, TopicError> {
@@ -27,7 +30,10 @@ impl Topic {
         let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
         let well_formed =
             (1..=249).contains(&name.len()) && name.bytes().all(legal) && name != "." && name != "..";
-        if well_formed {
+        if let Some(own) = OWN.iter().find(|own| own.as_str() == name) {
+            // A topic of ours that was stored as text is still one of ours.
+            Ok(own.clone())
+        } else if well_formed {
             Ok(Self(Cow::Owned(name)))
         } else {
             Err(TopicError(name.chars().take(260).collect()))
@@ -67,9 +73,18 @@ mod tests {
 
     #[test]
     fn our_own_topics_pass_their_own_check() {
-        for topic in [BREAKS, OPERATION_PAUSES] {
+        for topic in OWN {
             assert_eq!(Topic::new(topic.as_str()).unwrap(), topic);
         }
+    }
+
+    #[test]
+    fn the_label_of_a_topic_of_ours_is_the_topic_however_it_was_made() {
+        for topic in OWN {
+            let stored = Topic::new(topic.as_str().to_owned()).unwrap();
+            assert_eq!(stored.metric_label(), topic.as_str());
+        }
+        assert_eq!(Topic::new("somebody-elses").unwrap().metric_label(), "other");
     }
 
     #[test]

@@ -46,4 +46,4 @@ pub use settings::{
     AbiProfile, BulkSettings, ChainSettings, LogSettings, RpcSettings, SettingsProblem, TokenSettings,
 };
 pub use state::StateCheck;
-pub use views::Receipt;
+pub use views::{Receipt, Receipts};

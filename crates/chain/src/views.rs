@@ -25,6 +25,16 @@ pub struct Receipt {
     pub success: bool,
 }
 
+/// Receipts, and how much their absence proves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipts {
+    /// In the order asked; `None`: the node knows no such transaction in a block up to `head`.
+    pub receipts: Vec<Option<Receipt>>,
+    /// The newest block of the node that answered; the lowest, where several batches were needed. `u64::MAX` if
+    /// nothing was asked.
+    pub head: u64,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ReceiptWire {
@@ -187,31 +197,52 @@ impl ChainReader {
         })
     }
 
-    /// The receipt of each transaction, in the order asked; `None` for one that is not mined (or not known).
+    /// The receipt of each transaction, in the order asked, with the head of the node that answered: an absent
+    /// receipt proves nothing about blocks above that head. The head is asked in the same batch as the receipts and
+    /// before them, so that behind a balancer the same backend answers for both.
     ///
     /// # Errors
     /// As any read; a receipt of another transaction is [`ChainError::Malformed`].
-    pub async fn receipts(&self, tx_hashes: &[Hash32]) -> Result<Vec<Option<Receipt>>, ChainError> {
+    pub async fn receipts(&self, tx_hashes: &[Hash32]) -> Result<Receipts, ChainError> {
         let method = "eth_getTransactionReceipt";
-        let questions: Vec<Question> = tx_hashes
-            .iter()
-            .map(|hash| Question {
+        let mut found = Receipts {
+            receipts: Vec::with_capacity(tx_hashes.len()),
+            head: u64::MAX,
+        };
+        let per_batch = self.settings.rpc.batch_calls.saturating_sub(1).max(1);
+        for part in tx_hashes.chunks(per_batch) {
+            let mut questions = vec![Question {
+                method: "eth_blockNumber",
+                params: json!([]),
+            }];
+            questions.extend(part.iter().map(|hash| Question {
                 method,
                 params: json!([hash]),
-            })
-            .collect();
-        let answers: Vec<Option<ReceiptWire>> = self
-            .ask_all(&questions)
-            .await
-            .map_err(|error| self.rpc.error(method, error))?;
-        tx_hashes
-            .iter()
-            .zip(answers)
-            .map(|(asked, answer)| {
-                self.receipt(*asked, answer)
-                    .map_err(|detail| self.malformed(method, detail))
-            })
-            .collect()
+            }));
+            let answers: Vec<serde_json::Value> = self
+                .ask_all(&questions)
+                .await
+                .map_err(|error| self.rpc.error(method, error))?;
+            let mut answers = answers.into_iter();
+            let head: U64 = self.typed_answer("eth_blockNumber", answers.next().unwrap_or_default())?;
+            found.head = found.head.min(head.to());
+            for (asked, answer) in part.iter().zip(answers) {
+                let wire = self.typed_answer(method, answer)?;
+                let receipt = self
+                    .receipt(*asked, wire)
+                    .map_err(|detail| self.malformed(method, detail))?;
+                found.receipts.push(receipt);
+            }
+        }
+        Ok(found)
+    }
+
+    fn typed_answer<T: serde::de::DeserializeOwned>(
+        &self,
+        method: &str,
+        answer: serde_json::Value,
+    ) -> Result<T, ChainError> {
+        serde_json::from_value(answer).map_err(|error| self.malformed(method, error.to_string()))
     }
 
     #[expect(clippy::unused_self, reason = "reads as a step of receipts()")]

@@ -214,12 +214,17 @@ pub struct Manifest {
     pub traps: Vec<Trapped>,
 }
 
-/// Severity of a priced difference (ruling 25: both boundaries are warnings).
+/// Severity of a difference (ruling 25: both boundaries are warnings; without a price a shortfall is critical, a surplus a
+/// warning).
 pub(crate) fn severity_of(difference: Amount, price_usdc: Option<u32>) -> Severity {
     const CENT: i128 = 10_i128.pow(16);
     const HUNDRED: i128 = 10_i128.pow(20);
     let Some(price) = price_usdc else {
-        return Severity::Warning;
+        return if difference.is_negative() {
+            Severity::Critical
+        } else {
+            Severity::Warning
+        };
     };
     // At most 10^36 times 2^32 could leave an i128; such a value is far above the limit anyway.
     let value = difference.abs().scaled().saturating_mul(i128::from(price));
@@ -246,6 +251,7 @@ mod tests {
             ("-0.0001", Some(60_000), Severity::Warning),
             ("999999999999999999", Some(60_000), Severity::Critical),
             ("0.000001", None, Severity::Warning),
+            ("-0.000001", None, Severity::Critical),
         ] {
             assert_eq!(
                 severity_of(difference.parse().unwrap(), price),

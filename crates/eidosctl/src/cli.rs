@@ -168,6 +168,7 @@ pub struct Pause {
 #[derive(Debug, Args)]
 pub struct Breaks {
     /// One break, with its evidence.
+    #[arg(conflicts_with_all = ["status", "severity", "wallet", "token", "after"])]
     pub id: Option<BreakId>,
     /// Only breaks in this status: open, resolved or ignored.
     #[arg(long)]
@@ -181,6 +182,9 @@ pub struct Breaks {
     /// Only breaks of this token.
     #[arg(long)]
     pub token: Option<String>,
+    /// Only breaks after this one in the list: the next page.
+    #[arg(long, value_name = "BREAK")]
+    pub after: Option<BreakId>,
     /// At most this many.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub limit: u32,

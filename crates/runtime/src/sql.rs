@@ -67,8 +67,9 @@ pub(crate) const LAST_REPORT: &str = concat!(
 pub(crate) const RECONCILIATION_TOTALS: &str = "SELECT coalesce(token, '') AS token, \
         coalesce(sum((details ->> 'checked')::bigint) FILTER (WHERE kind = 'totals')::bigint, count(*)) AS checked, \
         count(*) FILTER (WHERE status = 'mismatched') AS mismatched, \
-        trim_scale(coalesce(sum(abs(coalesce(diff_value, diff_exact::numeric))) \
-            FILTER (WHERE status = 'mismatched'), 0))::text AS total_diff \
+        CASE WHEN bool_or(diff_value IS NULL AND diff_exact IS NULL) FILTER (WHERE status = 'mismatched') THEN '' \
+             ELSE trim_scale(coalesce(sum(abs(coalesce(diff_value, diff_exact::numeric))) \
+                 FILTER (WHERE status = 'mismatched'), 0))::text END AS total_diff \
     FROM eidos_jobs_reconciliation_records \
     WHERE ($1::text IS NULL OR job_type = $1) AND ($2::bigint IS NULL OR created_at >= $2) \
       AND ($3::bigint IS NULL OR created_at < $3) GROUP BY 1 ORDER BY 1";

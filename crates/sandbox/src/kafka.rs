@@ -8,7 +8,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
-use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
 use crate::error::SandboxError;
 
@@ -112,6 +112,20 @@ impl KafkaBroker {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Makes our own broker answer that it has no such topic, as real ones do that create none by themselves (ours does).
+    ///
+    /// # Errors
+    /// [`SandboxError::Kafka`]; real brokers are not ours to change.
+    pub async fn deny_topic(&self, topic: &str) -> Result<(), SandboxError> {
+        const ACTION: &str = "deny a topic";
+        let topic = topic.to_owned();
+        self.order(ACTION, move |cluster| {
+            cluster.topic_error(&topic, RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+        })
+        .await?
+        .map_err(|error| refused(ACTION, &error))
     }
 
     /// Takes our own broker off the network: connections are closed and refused.

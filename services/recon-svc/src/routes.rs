@@ -1,4 +1,4 @@
-//! `GET /v1/breaks`, `GET /v1/pauses`, `POST /v1/pauses/{operation}/{token}/lift`. The runtime authenticates them:
+//! `GET /v1/breaks`, `GET /v1/breaks/{id}`, `GET /v1/pauses`, `POST /v1/pauses/{operation}/{token}/lift`. The runtime authenticates them:
 //! reading needs the role viewer, lifting the role operator (ruling 26: only a person lifts a pause).
 
 use std::sync::Arc;
@@ -10,13 +10,13 @@ use axum::{Json, Router};
 use eidos_bus::Publisher;
 use eidos_core::db::JobsDb;
 use eidos_runtime::{ApiError, Caller, ServiceDeps};
-use eidos_types::SharedClock;
+use eidos_types::{Address, BreakId, SharedClock};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::jobs::reconciliation::announce::{Announcement, Channels};
 use crate::settings::{Operation, ReconSettings};
-use crate::store::breaks::{self, BreakFilter};
+use crate::store::breaks::{self, BreakFilter, BreakRow};
 use crate::store::pauses;
 
 /// Most rows of one answer.
@@ -27,6 +27,8 @@ struct Api {
     db: JobsDb,
     clock: SharedClock,
     channels: Option<Channels>,
+    /// `chain.tokens`; empty if they are taken from the books.
+    configured_tokens: Arc<[String]>,
 }
 
 /// The routes of this service.
@@ -46,9 +48,18 @@ pub(crate) fn routes(deps: &ServiceDeps<ReconSettings>) -> Router {
         db: deps.jobs_db.clone(),
         clock: Arc::clone(&deps.clock),
         channels,
+        configured_tokens: deps
+            .settings
+            .service
+            .chain
+            .tokens
+            .iter()
+            .map(|token| token.symbol.clone())
+            .collect(),
     };
     Router::new()
         .route("/v1/breaks", get(list_breaks))
+        .route("/v1/breaks/{id}", get(get_break))
         .route("/v1/pauses", get(list_pauses))
         .route("/v1/pauses/{operation}/{token}/lift", post(lift_pause))
         .with_state(api)
@@ -58,8 +69,10 @@ pub(crate) fn routes(deps: &ServiceDeps<ReconSettings>) -> Router {
 #[serde(deny_unknown_fields)]
 struct BreakQuery {
     status: Option<String>,
+    severity: Option<String>,
     token: Option<String>,
     wallet: Option<String>,
+    after: Option<String>,
     limit: Option<i64>,
 }
 
@@ -68,36 +81,130 @@ async fn list_breaks(
     query: Result<Query<BreakQuery>, QueryRejection>,
 ) -> Result<Json<Value>, ApiError> {
     let Query(query) = query.map_err(|rejection| ApiError::Malformed(rejection.body_text()))?;
-    if let Some(status) = query.status.as_deref()
-        && !["open", "resolved", "ignored"].contains(&status)
-    {
-        return Err(ApiError::Invalid(format!(
-            "status '{status}' is unknown; use open, resolved or ignored"
-        )));
-    }
-    let limit = query.limit.unwrap_or(100);
-    if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(ApiError::Invalid(format!(
-            "limit {limit} is not 1 to {MAX_LIMIT}"
-        )));
-    }
-    let filter = BreakFilter {
-        status: query.status,
-        token: query.token,
-        wallet: query.wallet.map(|wallet| wallet.to_ascii_lowercase()),
-        limit,
+    let limit = checked_limit(query.limit)?;
+    let status = one_of("status", query.status, &["open", "resolved", "ignored"])?;
+    let severity = one_of("severity", query.severity, &["info", "warning", "critical"])?;
+    let after = match query.after.as_deref().map(break_id).transpose()? {
+        Some(after) => Some(api.break_of(after).await?.break_id),
+        None => None,
     };
-    let rows = breaks::list(api.db.read(), &filter)
+    let filter = BreakFilter {
+        status,
+        severity,
+        token: query.token,
+        wallet: query.wallet.map(|wallet| address(&wallet)).transpose()?,
+        after,
+        limit: limit + 1,
+    };
+    let mut rows = breaks::list(api.db.read(), &filter)
         .await
         .map_err(ApiError::sql("list breaks"))?;
-    Ok(Json(json!({ "breaks": rows })))
+    if let Some(token) = filter.token.as_deref().filter(|_| rows.is_empty()) {
+        api.token_exists(token).await?;
+    }
+    let has_more = rows.len() as u64 > limit.unsigned_abs();
+    if has_more {
+        rows.pop();
+    }
+    let next = rows.last().filter(|_| has_more).map(|row| row.break_id);
+    Ok(Json(json!({ "breaks": rows, "next": next })))
 }
 
-async fn list_pauses(State(api): State<Api>) -> Result<Json<Value>, ApiError> {
-    let rows = pauses::list(api.db.read(), MAX_LIMIT)
-        .await
-        .map_err(ApiError::sql("list pauses"))?;
-    Ok(Json(json!({ "pauses": rows })))
+async fn get_break(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<BreakRow>, ApiError> {
+    let id = break_id(&id)?;
+    Ok(Json(api.break_of(id).await?))
+}
+
+impl Api {
+    async fn break_of(&self, id: BreakId) -> Result<BreakRow, ApiError> {
+        breaks::one(self.db.read(), id)
+            .await
+            .map_err(ApiError::sql("read a break"))?
+            .ok_or_else(|| ApiError::NotFound(format!("there is no break {id}")))
+    }
+
+    /// Refuses a token that nobody has: no break of it is not the same as none.
+    async fn token_exists(&self, token: &str) -> Result<(), ApiError> {
+        let mut known = breaks::known_tokens(self.db.read())
+            .await
+            .map_err(ApiError::sql("read the known tokens"))?;
+        known.extend(self.configured_tokens.iter().cloned());
+        known.sort();
+        known.dedup();
+        if known.iter().any(|known| known == token) {
+            return Ok(());
+        }
+        let list = if known.is_empty() {
+            "no run has compared any token yet".to_owned()
+        } else {
+            format!("the tokens are {}", known.join(", "))
+        };
+        Err(ApiError::Invalid(format!("token '{token}' is unknown: {list}")))
+    }
+}
+
+fn break_id(text: &str) -> Result<BreakId, ApiError> {
+    text.parse()
+        .map_err(|_not_a_uuid| ApiError::Invalid(format!("'{text}' is not the id of a break (a UUID)")))
+}
+
+/// A wallet as the table has it.
+fn address(text: &str) -> Result<String, ApiError> {
+    let address: Address = text.to_ascii_lowercase().parse().map_err(|_not_hex| {
+        ApiError::Invalid(format!("wallet '{text}' is not an address: 0x and 40 hex digits"))
+    })?;
+    Ok(address.to_string())
+}
+
+fn one_of(key: &str, value: Option<String>, allowed: &[&str]) -> Result<Option<String>, ApiError> {
+    match value {
+        Some(value) if !allowed.contains(&value.as_str()) => Err(ApiError::Invalid(format!(
+            "{key} '{value}' is unknown; use {}",
+            allowed.join(", ")
+        ))),
+        value => Ok(value),
+    }
+}
+
+fn checked_limit(limit: Option<i64>) -> Result<i64, ApiError> {
+    let limit = limit.unwrap_or(100);
+    if (1..=MAX_LIMIT).contains(&limit) {
+        Ok(limit)
+    } else {
+        Err(ApiError::Invalid(format!(
+            "limit {limit} is not 1 to {MAX_LIMIT}"
+        )))
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PauseQuery {
+    active: Option<bool>,
+    after: Option<i64>,
+    limit: Option<i64>,
+}
+
+async fn list_pauses(
+    State(api): State<Api>,
+    query: Result<Query<PauseQuery>, QueryRejection>,
+) -> Result<Json<Value>, ApiError> {
+    let Query(query) = query.map_err(|rejection| ApiError::Malformed(rejection.body_text()))?;
+    let limit = checked_limit(query.limit)?;
+    let mut rows = pauses::page(
+        api.db.read(),
+        query.active.unwrap_or(false),
+        query.after,
+        limit + 1,
+    )
+    .await
+    .map_err(ApiError::sql("list pauses"))?;
+    let has_more = rows.len() as u64 > limit.unsigned_abs();
+    if has_more {
+        rows.pop();
+    }
+    let next = rows.last().filter(|_| has_more).map(|row| row.id);
+    Ok(Json(json!({ "pauses": rows, "next": next })))
 }
 
 #[derive(Debug, Deserialize)]

@@ -6,12 +6,13 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use eidos_chain::ChainSettings;
 use eidos_settings::{Problems, ServiceSettings, SourceName, SuiteSettings, duration_text};
-use eidos_types::{Address, Amount};
+use eidos_types::{Address, Amount, Clock as _, SystemClock};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::severity::Thresholds;
 use crate::schema::{Schema, SchemaProfileSection};
+use crate::sources::price_check;
 
 /// The sections of recon-svc.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -79,6 +80,8 @@ pub struct ReconciliationSection {
     /// USDC per token.
     #[serde(default)]
     pub prices: BTreeMap<String, PriceSettings>,
+    /// What a token without any price means at start.
+    pub unpriced: Unpriced,
     /// A table with prices; its rows win over `prices`.
     #[serde(default)]
     pub price_table: Option<PriceTable>,
@@ -97,6 +100,16 @@ pub struct ReconciliationSection {
     /// Longest time for one webhook.
     #[serde(with = "duration_text")]
     pub webhook_timeout: Duration,
+}
+
+/// What the start does with a token that has no price.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unpriced {
+    /// The start is refused, and names it.
+    Refuse,
+    /// It is compared: each shortfall of it is critical, each surplus a warning, whatever the size.
+    Accept,
 }
 
 /// An operation of the exchange that a pause stops for one token.
@@ -195,6 +208,7 @@ impl ServiceSettings for ReconSettings {
             }
         }
         self.validate_rules(problems);
+        self.validate_prices(SystemClock::default().now(), problems);
     }
 }
 
@@ -209,6 +223,38 @@ impl ReconSettings {
         }
         if let Some(table) = &self.reconciliation.price_table {
             problems.needs_source(suite, table.database, "reconciliation.price_table is there");
+        }
+    }
+
+    /// What can be known about prices without the databases: the start looks again with the books' token table.
+    fn validate_prices(&self, now: DateTime<Utc>, problems: &mut Problems) {
+        let rules = &self.reconciliation;
+        for problem in price_check::entries(&rules.prices, now) {
+            problems.add_value(
+                format!("reconciliation.prices.{}", problem.key),
+                problem.value,
+                problem.reason,
+                problem.fix,
+            );
+        }
+        if self.chain.tokens.is_empty() {
+            return;
+        }
+        let symbols: Vec<&str> = self
+            .chain
+            .tokens
+            .iter()
+            .map(|token| token.symbol.as_str())
+            .collect();
+        // What a table prices is known at start.
+        let missing_is_known = rules.price_table.is_none() && rules.unpriced == Unpriced::Refuse;
+        for problem in price_check::names(&symbols, &rules.prices) {
+            problems.add("reconciliation.prices", problem, "correct the name");
+        }
+        if missing_is_known {
+            for problem in price_check::missing(&symbols, |symbol| rules.prices.contains_key(symbol)) {
+                problems.add("reconciliation.prices", problem, price_check::PRICE_FIX);
+            }
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use chrono::{DateTime, Utc};
 use eidos_bus::Publisher;
 use eidos_chain::ChainReader;
 use eidos_runtime::{HealthRegistry, Job, JobEntry, ServiceDeps, Severity};
@@ -17,10 +18,11 @@ use crate::jobs::reconciliation::Reconciliation;
 use crate::jobs::reconciliation::announce::Channels;
 use crate::jobs::reconciliation::lag;
 use crate::schema::{Home, Schema, check};
-use crate::settings::ReconSettings;
+use crate::settings::{ReconSettings, Unpriced};
 use crate::sources::books::{Books, wallet_order};
+use crate::sources::prices::Prices;
 use crate::sources::snapshot::Databases;
-use crate::sources::tokens;
+use crate::sources::{price_check, tokens};
 
 /// How long the brokers may take to answer a health check, below the check's own limit of two seconds.
 const BROKERS_ANSWER: Duration = Duration::from_millis(1500);
@@ -71,6 +73,7 @@ async fn reconciliation(deps: &ServiceDeps<ReconSettings>) -> anyhow::Result<Rec
         Some(table) => Some(deps.source(table.database).await?),
         None => None,
     };
+    verify_prices(settings, &tokens, price_pool.as_ref(), deps.clock.now()).await?;
     let order = wallet_order(&schema, &trading).await?;
     let schema = Arc::new(schema);
     let chain = Arc::new(chain);
@@ -111,6 +114,50 @@ fn watch(health: &HealthRegistry, chain: Arc<ChainReader>, bus: Publisher) {
             let bus = bus.clone();
             async move { Ok(bus.check(BROKERS_ANSWER).await?) }
         });
+    }
+}
+
+/// Refuses prices of tokens that do not exist, and tokens of the registry or the books without any price.
+async fn verify_prices(
+    settings: &ReconSettings,
+    tokens: &TokenList,
+    pool: Option<&PgPool>,
+    now: DateTime<Utc>,
+) -> anyhow::Result<()> {
+    let rules = &settings.reconciliation;
+    let symbols: Vec<&str> = tokens.iter().map(|(_, token)| token.symbol.as_str()).collect();
+    let prices = Prices::load(&rules.prices, rules.price_table.as_ref().zip(pool), now).await?;
+    let mut problems = price_check::names(&symbols, &rules.prices);
+    let missing = price_check::missing(&symbols, |symbol| prices.of(symbol).is_some());
+    if rules.unpriced == Unpriced::Accept {
+        for token in missing {
+            tracing::warn!("{token}: each shortfall of it is critical, each surplus a warning");
+        }
+    } else {
+        let other_case = prices
+            .symbols()
+            .filter(|name| !rules.prices.contains_key(*name))
+            .filter_map(|name| {
+                let symbol = price_check::in_other_case(&symbols, name)?;
+                Some(format!(
+                    "price_table has rows for {name}, and the token is written {symbol}"
+                ))
+            });
+        problems.extend(other_case);
+        problems.extend(
+            missing
+                .into_iter()
+                .map(|sentence| format!("{sentence}; {}", price_check::PRICE_FIX)),
+        );
+    }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        let problems: Vec<String> = problems
+            .into_iter()
+            .map(|problem| format!("reconciliation.prices: {problem}"))
+            .collect();
+        Err(refusal(&problems))
     }
 }
 

@@ -118,6 +118,12 @@ async fn receipts_and_settlements() {
         .receipts(&[batch_tx, Hash32::new([3; 32]), deposit])
         .await
         .unwrap();
+    let head = reader.head().await.unwrap().number;
+    assert_eq!(
+        receipts.head, head,
+        "how far the absence of a receipt proves anything"
+    );
+    let receipts = receipts.receipts;
     let settled = receipts[0].unwrap();
     assert_eq!(
         (settled.block_number, settled.block_hash, settled.success),

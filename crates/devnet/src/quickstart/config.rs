@@ -106,6 +106,12 @@ fn push_rules(yaml: &mut String, target: &Target<'_>) {
          confirm_wait: 1s\n  prices:\n",
         target.addresses.deployed_in,
     );
+    let unpriced: Vec<&str> = target
+        .tokens
+        .values()
+        .filter(|token| token.price_usdc.is_none())
+        .map(|token| token.symbol)
+        .collect();
     let as_of = chrono::DateTime::from_timestamp_millis(crate::world::now_ms()).unwrap_or_default();
     for token in target.tokens.values() {
         if let Some(price) = token.price_usdc {
@@ -116,6 +122,13 @@ fn push_rules(yaml: &mut String, target: &Target<'_>) {
                 as_of.format("%Y-%m-%dT%H:%M:%SZ"),
             );
         }
+    }
+    if !unpriced.is_empty() {
+        let _ = writeln!(
+            yaml,
+            "  unpriced: accept # nobody prices {}: a shortfall of it is critical whatever its size",
+            unpriced.join(", "),
+        );
     }
 }
 

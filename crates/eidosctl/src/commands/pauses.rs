@@ -18,6 +18,9 @@ const COLUMNS: &[Column] = &[
     ("REASON", "reason", Show::Brief),
 ];
 
+/// Rows asked for at a time: the most that the service gives in one answer.
+const PAGE: u32 = 1_000;
+
 /// Beyond [`COLUMNS`], for pauses that are history.
 const HISTORY: &[Column] = &[
     ("OPERATION", "operation", Show::Text),
@@ -66,21 +69,34 @@ pub(super) async fn run(
     }
 }
 
+/// Reads every page, so that what is printed is all there is.
 async fn list(client: &Client, all: bool, format: Format, out: &mut dyn Write) -> Result<()> {
-    let answer = client.get(&["pauses"]).send().await?;
-    if all {
-        output::print(out, format, &answer, |out, answer| {
-            output::list(out, answer, HISTORY, "no operation was ever paused")
-        })?;
-        return Ok(());
+    let (mut pauses, mut after) = (Vec::new(), None);
+    loop {
+        let answer = client
+            .get(&["pauses"])
+            .query("active", Some(!all))
+            .query("limit", Some(PAGE))
+            .query("after", after)
+            .send()
+            .await?;
+        let page = output::items(&answer).iter();
+        let in_force = |pause: &&Value| pause.get("lifted_at").is_none_or(Value::is_null);
+        // A service of the version before answers with all of them.
+        pauses.extend(page.filter(|pause| all || in_force(pause)).cloned());
+        after = answer["next"].as_i64();
+        if after.is_none() {
+            break;
+        }
     }
-    let in_force: Vec<&Value> = output::items(&answer)
-        .iter()
-        .filter(|pause| pause.get("lifted_at").is_none_or(Value::is_null))
-        .collect();
-    let answer = json!({ "pauses": in_force });
+    let answer = json!({ "pauses": pauses });
+    let (columns, nothing) = if all {
+        (HISTORY, "no operation was ever paused")
+    } else {
+        (COLUMNS, "no operation is paused")
+    };
     output::print(out, format, &answer, |out, answer| {
-        output::list(out, answer, COLUMNS, "no operation is paused")
+        output::list(out, answer, columns, nothing)
     })?;
     Ok(())
 }

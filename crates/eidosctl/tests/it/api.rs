@@ -409,42 +409,82 @@ async fn the_token_comes_from_a_file_too_and_a_missing_file_is_exit_78() {
 }
 
 #[tokio::test]
-async fn breaks_are_picked_by_severity_and_by_id() {
+async fn the_service_picks_breaks_by_severity_and_id_and_says_where_the_next_page_begins() {
     let row = |id: &str, severity: &str| json!({ "break_id": id, "severity": severity, "token": "USDC", "diff_value": "-100.5", "evidence": { "block": 7 } });
     let (critical, warning) = (
         "0199f5a0-0000-7000-8000-000000000001",
         "0199f5a0-0000-7000-8000-000000000002",
     );
-    let answer = json!({ "breaks": [row(critical, "critical"), row(warning, "warning")] });
-    let service = Canned::start(vec![Answer::Json(200, answer)]).await;
+    let page = json!({ "breaks": [row(critical, "critical")], "next": critical });
+    let none = problem(
+        404,
+        "Not Found",
+        "there is no break 0199f5a0-0000-7000-8000-000000000003",
+    );
+    let service = Canned::start(vec![
+        Answer::Json(200, page),
+        Answer::Json(200, json!({ "breaks": [], "next": null })),
+        Answer::Json(200, row(warning, "warning")),
+        none,
+    ])
+    .await;
 
     let ran = service
         .run(&["breaks", "--status", "open", "--severity", "critical"])
         .await;
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert!(
-        ran.out.contains(critical) && !ran.out.contains(warning),
+        ran.out.contains(&format!("go on with --after {critical}")),
         "{}",
         ran.out
     );
+    let request = service.request(0);
     assert!(
-        service
-            .request(0)
-            .starts_with("GET /v1/breaks?status=open&limit=1000 "),
-        "{}",
-        service.request(0)
+        request.starts_with("GET /v1/breaks?status=open&severity=critical&limit=50 "),
+        "{request}"
+    );
+
+    let ran = service.run(&["breaks", "--after", critical]).await;
+    assert_eq!((ran.code, ran.out.as_str()), (0, "no breaks\n"), "{}", ran.err);
+    let request = service.request(1);
+    assert!(
+        request.starts_with(&format!("GET /v1/breaks?after={critical}&limit=50 ")),
+        "{request}"
     );
 
     let ran = service.run(&["breaks", warning]).await;
+    assert!(ran.code == 0 && ran.out.contains("\"block\": 7"), "{}", ran.out);
+    let request = service.request(2);
     assert!(
-        ran.code == 0 && ran.out.contains("\"block\": 7") && !ran.out.contains(critical),
-        "{}",
-        ran.out
+        request.starts_with(&format!("GET /v1/breaks/{warning} ")),
+        "{request}"
     );
     let ran = service
         .run(&["breaks", "0199f5a0-0000-7000-8000-000000000003"])
         .await;
     assert_eq!(ran.code, 1, "{}", ran.out);
+    assert!(ran.err.contains("there is no break"), "{}", ran.err);
+}
+
+#[tokio::test]
+async fn pauses_are_read_to_the_last_page() {
+    let pause = |id: u32, token: &str| json!({ "id": id, "operation": "withdrawal", "token": token, "lifted_at": null });
+    let service = Canned::start(vec![
+        Answer::Json(200, json!({ "pauses": [pause(9, "USDC")], "next": 9 })),
+        Answer::Json(200, json!({ "pauses": [pause(3, "WETH")], "next": null })),
+    ])
+    .await;
+    let ran = service.run(&["pauses"]).await;
+    assert!(
+        ran.out.contains("USDC") && ran.out.contains("WETH"),
+        "{}",
+        ran.out
+    );
+    let request = service.request(1);
+    assert!(
+        request.starts_with("GET /v1/pauses?active=true&limit=1000&after=9 "),
+        "{request}"
+    );
 }
 
 #[tokio::test]

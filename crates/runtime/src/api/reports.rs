@@ -2,6 +2,7 @@
 
 use chrono::NaiveDate;
 use eidos_settings::Role;
+use eidos_types::Address;
 
 use super::views::{ReconciliationTotals, RecordPage, RecordView, StatisticView, TokenTotals};
 use super::{Api, ApiError, Caller, PageRequest};
@@ -33,6 +34,43 @@ pub(crate) struct StatisticsQuery {
     pub(crate) metrics: Vec<String>,
 }
 
+/// What reconciliation records can be about.
+const DIMENSIONS: [&str; 5] = ["balance", "deposit", "withdrawal", "settlement", "solvency"];
+/// How an account can compare.
+const RECORD_STATUSES: [&str; 3] = ["matched", "mismatched", "ignored"];
+
+impl RecordQuery {
+    /// Refuses filters that no record can match: "nothing" would read as "all is well".
+    fn check(&self) -> Result<(), ApiError> {
+        one_of("job_type", self.job_type.as_deref(), &DIMENSIONS)?;
+        one_of("status", self.status.as_deref(), &RECORD_STATUSES)?;
+        if let Some(wallet) = &self.wallet_address {
+            let address: Result<Address, _> = wallet.to_ascii_lowercase().parse();
+            address.map_err(|_not_hex| {
+                ApiError::Invalid(format!(
+                    "wallet_address '{wallet}' is not an address: 0x and 40 hex digits"
+                ))
+            })?;
+        }
+        match (self.from_ms, self.until_ms) {
+            (Some(from), Some(until)) if until <= from => Err(ApiError::Invalid(format!(
+                "end_time {until} is not after start_time {from}"
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn one_of(key: &str, value: Option<&str>, allowed: &[&str]) -> Result<(), ApiError> {
+    match value {
+        Some(value) if !allowed.contains(&value) => Err(ApiError::Invalid(format!(
+            "{key} '{value}' is unknown; use {}",
+            allowed.join(", ")
+        ))),
+        _ => Ok(()),
+    }
+}
+
 impl Api {
     /// Counts and differences by token.
     pub(crate) async fn reconciliation_totals(
@@ -41,6 +79,7 @@ impl Api {
         query: &RecordQuery,
     ) -> Result<ReconciliationTotals, ApiError> {
         caller.needs(Role::Viewer)?;
+        query.check()?;
         let by_token: Vec<TokenTotals> = sqlx::query_as(sql::RECONCILIATION_TOTALS)
             .bind(query.job_type.as_deref())
             .bind(query.from_ms)
@@ -70,6 +109,7 @@ impl Api {
         page: PageRequest,
     ) -> Result<RecordPage, ApiError> {
         caller.needs(Role::Viewer)?;
+        query.check()?;
         let total: i64 = sqlx::query_scalar(sql::COUNT_RECONCILIATION_RECORDS)
             .bind(query.job_type.as_deref())
             .bind(query.status.as_deref())

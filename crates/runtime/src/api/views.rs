@@ -174,7 +174,8 @@ pub(crate) struct CancelView {
 pub(crate) struct ReconciliationTotals {
     pub(crate) checked: i64,
     pub(crate) mismatched: i64,
-    /// Of the only token that differs; empty when several do: tokens are never summed together.
+    /// Of the only token that differs; empty when several do (tokens are never summed together), or if the size of one
+    /// of its differences is not known.
     pub(crate) total_diff: String,
     pub(crate) by_token: Vec<TokenTotals>,
 }
@@ -185,6 +186,7 @@ pub(crate) struct TokenTotals {
     pub(crate) token: String,
     pub(crate) checked: i64,
     pub(crate) mismatched: i64,
+    /// Empty if the size of a difference is not known: a sum without it would be too small.
     pub(crate) total_diff: String,
 }
 

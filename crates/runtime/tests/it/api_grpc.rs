@@ -276,6 +276,67 @@ async fn accounts_that_agree_are_counted_from_the_totals_of_a_run() {
     node.serving.shut_down().await;
 }
 
+/// "Nothing" would read as "all is well".
+#[tokio::test]
+async fn a_filter_that_no_record_can_match_is_refused_and_an_unknown_size_is_not_summed_as_zero() {
+    let world = World::new().await;
+    for (wallet, diff) in [("0xaa", None), ("0xbb", Some("2.5"))] {
+        sqlx::query(
+            "INSERT INTO eidos_jobs_reconciliation_records (job_type, reconcile_type, status, wallet_address, token, \
+                 diff_value, created_at, run_id) \
+             VALUES ('balance', 'full', 'mismatched', $1, 'HUGE', $2::numeric, 1000, gen_random_uuid())",
+        )
+        .bind(wallet)
+        .bind(diff)
+        .execute(world.db.pool())
+        .await
+        .unwrap();
+    }
+    let node = world.start(&[]).await;
+    let mut client = node.grpc().await;
+    let report = client
+        .get_reconciliation_report(with(VIEWER, GetReconciliationReportRequest::default()))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!((report.mismatched_count, report.total_diff.as_str()), (2, ""));
+    assert_eq!(report.by_token[0].total_diff, "", "2.5 would be too small");
+
+    for (job_type, from, until) in [("bogus", 0, 0), ("Balance", 0, 0), ("balance", 2_000, 1_000)] {
+        let request = GetReconciliationReportRequest {
+            job_type: job_type.to_owned(),
+            start_time: from,
+            end_time: until,
+        };
+        let refused = client
+            .get_reconciliation_report(with(VIEWER, request))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            refused.code(),
+            tonic::Code::InvalidArgument,
+            "{job_type} {from}: {refused}"
+        );
+    }
+    for (status, wallet) in [("open", ""), ("", "0x61")] {
+        let request = ListReconciliationRecordsRequest {
+            status: status.to_owned(),
+            wallet_address: wallet.to_owned(),
+            ..ListReconciliationRecordsRequest::default()
+        };
+        let refused = client
+            .list_reconciliation_records(with(VIEWER, request))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            refused.code(),
+            tonic::Code::InvalidArgument,
+            "{status} {wallet}: {refused}"
+        );
+    }
+    node.serving.shut_down().await;
+}
+
 #[tokio::test]
 async fn reconciliation_totals_are_exact_by_token_and_bounded_in_time() {
     let world = World::new().await;
@@ -285,23 +346,44 @@ async fn reconciliation_totals_are_exact_by_token_and_bounded_in_time() {
     let rows: [Row; 5] = [
         (
             "mismatched",
-            "0xAA",
+            "0xAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
             "USDC",
             Some("-0.000000000000000001"),
             None,
             AT_MS + 1_000,
         ),
-        ("mismatched", "0xBB", "USDC", Some("2.5"), None, AT_MS + 2_000),
-        ("matched", "0xCC", "USDC", Some("0"), None, AT_MS + 2_000),
         (
             "mismatched",
-            "0xAA",
+            "0xBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB",
+            "USDC",
+            Some("2.5"),
+            None,
+            AT_MS + 2_000,
+        ),
+        (
+            "matched",
+            "0xCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC",
+            "USDC",
+            Some("0"),
+            None,
+            AT_MS + 2_000,
+        ),
+        (
+            "mismatched",
+            "0xAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
             "WETH",
             None,
             Some("1000000000000000000000000000000"),
             AT_MS + 2_000,
         ),
-        ("mismatched", "0xAA", "USDC", Some("7"), None, AT_MS + 9_000),
+        (
+            "mismatched",
+            "0xAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+            "USDC",
+            Some("7"),
+            None,
+            AT_MS + 9_000,
+        ),
     ];
     for (status, wallet, token, diff, exact, at_ms) in rows {
         sqlx::query(insert)
@@ -369,7 +451,7 @@ async fn reconciliation_totals_are_exact_by_token_and_bounded_in_time() {
     );
 
     let request = ListReconciliationRecordsRequest {
-        wallet_address: "0xaa".to_owned(),
+        wallet_address: format!("0x{}", "a".repeat(40)),
         status: "mismatched".to_owned(),
         pagination: Some(PaginationRequest {
             page: 1,

@@ -111,6 +111,23 @@ fn told(report: &VerifyReport) -> String {
     text
 }
 
+/// Refuses a table without any export: that nothing of it is rotten would read as if something had been verified.
+fn known(exported: &[(String, String)], table: &str) -> Result<(), String> {
+    let is_it = |(schema, name): &(String, String)| name == table || format!("{schema}.{name}") == table;
+    if exported.iter().any(is_it) {
+        return Ok(());
+    }
+    let tables: Vec<&str> = exported.iter().map(|(_, name)| name.as_str()).collect();
+    let list = if tables.is_empty() {
+        "there is no export of any table yet".to_owned()
+    } else {
+        format!("there are exports of {}", tables.join(", "))
+    };
+    Err(format!(
+        "there is no export of a table '{table}' to verify: {list}"
+    ))
+}
+
 impl Job for VerifyArchive {
     const NAME: &'static str = "verify-archive";
     type Params = VerifyParams;
@@ -128,6 +145,9 @@ impl Job for VerifyArchive {
             .map(TimeRange::parse_start)
             .transpose()
             .map_err(JobError::fail)?;
+        if let Some(table) = &params.table {
+            known(&units::exported_tables(ctx.jobs_db().read()).await?, table).map_err(JobError::fail)?;
+        }
         // Exports read for this slot already, by an attempt that was interrupted, are not read twice.
         let before = ctx.slot().instant();
         let limit = params.sample.map_or(i64::MAX, i64::from);

@@ -180,6 +180,19 @@ pub async fn to_check(
     .map_err(ours("list exports to read again"))
 }
 
+/// The tables that have exports, sorted.
+///
+/// # Errors
+/// What the database said.
+pub async fn exported_tables(pool: &PgPool) -> Result<Vec<(String, String)>, CoreError> {
+    sqlx::query_as(sqlx::AssertSqlSafe(format!(
+        "SELECT DISTINCT schema_name, table_name FROM ({EXPORTED}) AS exports ORDER BY 1, 2"
+    )))
+    .fetch_all(pool)
+    .await
+    .map_err(ours("list tables with exports"))
+}
+
 /// How many exports are known to be rotten.
 ///
 /// # Errors

@@ -415,7 +415,16 @@ async fn verify_begins_with_what_was_not_read_for_the_longest_time() {
         table: Some("eidos_risk_events".to_owned()),
         ..VerifyParams::default()
     };
-    assert_eq!(stand.verify(other).await.unwrap().sound, 0);
+    let refused = stand.verify(other).await.unwrap_err().to_string();
+    assert!(
+        refused.contains("no export of a table 'eidos_risk_events'") && refused.contains(ARCHIVE),
+        "not an empty success: {refused}"
+    );
+    let known = VerifyParams {
+        table: Some(ARCHIVE.to_owned()),
+        ..VerifyParams::default()
+    };
+    stand.verify(known).await.unwrap();
     let later = VerifyParams {
         since: Some("2024-01".to_owned()),
         ..VerifyParams::default()

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::verdict::{Difference, Verdict};
+use super::verdict::{BreakKind, Difference, Verdict};
 
 /// What a second reading says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,8 +23,11 @@ pub enum Decision {
 pub fn decide(first: &Difference, second: &Verdict) -> Decision {
     match second {
         Verdict::Matched => Decision::Lag,
-        Verdict::Differs(second) if is_same(first, second) => Decision::Break,
-        Verdict::Differs(_) => Decision::Hot,
+        // A first reading that was not proven is none: this is the first one.
+        Verdict::Differs(second) if first.kind != BreakKind::NodeBehind && is_same(first, second) => {
+            Decision::Break
+        }
+        Verdict::Differs(_) | Verdict::Unproven(_) => Decision::Hot,
     }
 }
 

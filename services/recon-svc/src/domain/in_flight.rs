@@ -12,6 +12,10 @@
 //! | batch submitted | settled | + each trade's deltas |
 //! | batch settled in a block after B | not settled | − each trade's deltas |
 //!
+//! What a node does not know proves nothing about blocks that it has not reached. A line for a movement that the books
+//! name in a block above the node's head rests on the books' word alone: it is *unproven*, and an account with such a
+//! line is not judged until the node has passed that block.
+//!
 //! A line never explains away a fault: a refunded withdrawal that was mined, a credit that is late beyond its
 //! age limit and a failed batch that settled get no line and surface as differences.
 
@@ -43,21 +47,23 @@ pub struct Line {
     pub reference: String,
     /// Signed; added to the books' value.
     pub amount: Amount,
+    /// True if the node has not reached the block that would prove it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unproven: bool,
 }
 
 /// Where a transaction stands on chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mined {
-    /// No receipt, or a reverted transaction: nothing moved.
+    /// No transaction, or a reverted one: nothing moved.
     No,
+    /// No receipt from a node whose newest block is `head`: not mined up to there, unknown above.
+    Unseen {
+        /// The node's newest block.
+        head: u64,
+    },
     /// Executed successfully in this block.
     At(u64),
-}
-
-impl Mined {
-    const fn by(self, cut_block: u64) -> bool {
-        matches!(self, Self::At(block) if block <= cut_block)
-    }
 }
 
 /// What the books did with a withdrawal. Never cast from the database's integer: the schema profile maps it.
@@ -71,7 +77,8 @@ pub enum WithdrawalState {
     Refunded,
 }
 
-/// The line of one withdrawal, if it needs one.
+/// The line of one withdrawal, if it needs one. `named_block` is the block in which the books say it was mined (their
+/// newest block, if they name none).
 #[must_use]
 pub fn withdrawal_line(
     reference: &str,
@@ -79,16 +86,22 @@ pub fn withdrawal_line(
     state: WithdrawalState,
     mined: Mined,
     cut_block: u64,
+    named_block: u64,
 ) -> Option<Line> {
-    let in_flight = match (state, mined) {
-        // Confirmed but nowhere on chain is a fault, not a delay: no line.
-        (WithdrawalState::Refunded, _) | (WithdrawalState::Confirmed, Mined::No) => false,
-        (WithdrawalState::Debited | WithdrawalState::Confirmed, mined) => !mined.by(cut_block),
+    let unproven = match (state, mined) {
+        (WithdrawalState::Refunded, _) => return None,
+        (_, Mined::At(block)) if block <= cut_block => return None,
+        (_, Mined::At(_)) | (WithdrawalState::Debited, Mined::No) => false,
+        (WithdrawalState::Debited, Mined::Unseen { head }) => head < cut_block,
+        (WithdrawalState::Confirmed, Mined::Unseen { head }) if head < named_block.max(cut_block) => true,
+        // Confirmed, and a node that has passed the block does not know it: a fault, not a delay.
+        (WithdrawalState::Confirmed, Mined::Unseen { .. } | Mined::No) => return None,
     };
-    in_flight.then(|| Line {
+    Some(Line {
         kind: LineKind::WithdrawalNotMined,
         reference: reference.to_owned(),
         amount,
+        unproven,
     })
 }
 
@@ -104,22 +117,28 @@ pub enum DepositState {
     Credited,
 }
 
-/// The line of one deposit, if it needs one. `block` is its transaction's block; `on_chain` says whether the
-/// canonical chain has it at the cut.
+/// The line of one deposit, if it needs one. `block` is its transaction's block by the books, `mined` what the chain
+/// says about it.
 #[must_use]
 pub fn deposit_line(
     reference: &str,
     amount: Amount,
     state: DepositState,
     block: u64,
-    on_chain: bool,
+    mined: Mined,
     cut_block: u64,
     max_age_ms: i64,
 ) -> Option<Line> {
-    let (kind, amount) = match state {
-        DepositState::Credited if block > cut_block => (LineKind::DepositAheadOfCut, amount.negated()),
-        DepositState::Waiting { age_ms } if block <= cut_block && on_chain && age_ms < max_age_ms => {
-            (LineKind::DepositNotCredited, amount)
+    let head_below = |block: u64| matches!(mined, Mined::Unseen { head } if head < block);
+    let on_chain = matches!(mined, Mined::At(block) if block <= cut_block);
+    let (kind, amount, unproven) = match state {
+        DepositState::Credited if block > cut_block => {
+            (LineKind::DepositAheadOfCut, amount.negated(), head_below(block))
+        }
+        DepositState::Waiting { age_ms }
+            if block <= cut_block && age_ms < max_age_ms && (on_chain || head_below(cut_block)) =>
+        {
+            (LineKind::DepositNotCredited, amount, !on_chain)
         }
         DepositState::Credited | DepositState::Waiting { .. } => return None,
     };
@@ -127,6 +146,7 @@ pub fn deposit_line(
         kind,
         reference: reference.to_owned(),
         amount,
+        unproven,
     })
 }
 
@@ -182,18 +202,31 @@ pub struct TradeDelta {
     pub line: Line,
 }
 
+/// What the chain says about a trade's batch at the cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BatchAtCut {
+    /// Settled.
+    Settled,
+    /// Not settled.
+    NotSettled,
+    /// Not settled, and the node has not reached the block in which the books say it was.
+    Unseen,
+}
+
 /// The lines of one trade: none if books and chain agree about it.
 ///
 /// # Errors
 /// If a delta does not fit an amount.
 pub fn trade_lines(
     trade: &SettledTrade,
-    batch_settled_at_cut: bool,
+    batch: BatchAtCut,
     fee_recipient: Address,
 ) -> Result<Vec<TradeDelta>, AmountError> {
-    let (kind, undo) = match (trade.state, batch_settled_at_cut) {
-        (SettlementState::Open, true) => (LineKind::BatchNotBooked, false),
-        (SettlementState::Settled, false) => (LineKind::BatchAheadOfCut, true),
+    let (kind, undo) = match (trade.state, batch) {
+        (SettlementState::Open, BatchAtCut::Settled) => (LineKind::BatchNotBooked, false),
+        (SettlementState::Settled, BatchAtCut::NotSettled | BatchAtCut::Unseen) => {
+            (LineKind::BatchAheadOfCut, true)
+        }
         _ => return Ok(Vec::new()),
     };
     let paid = trade.quote_amount.checked_add(trade.buyer_fee)?;
@@ -216,6 +249,7 @@ pub fn trade_lines(
                 kind,
                 reference: trade.reference.clone(),
                 amount: if undo { amount.negated() } else { amount },
+                unproven: batch == BatchAtCut::Unseen,
             },
         })
         .collect())
@@ -246,30 +280,70 @@ mod tests {
             (Refunded, Mined::No, false),
             (Refunded, Mined::At(90), false),
         ] {
-            let line = withdrawal_line("w1", amount("5"), state, mined, CUT);
+            let line = withdrawal_line("w1", amount("5"), state, mined, CUT, CUT + 20);
             assert_eq!(line.is_some(), expected, "{state:?} {mined:?}");
             if let Some(line) = line {
-                assert_eq!(line.amount, amount("5"));
+                assert_eq!((line.amount, line.unproven), (amount("5"), false));
             }
         }
     }
 
     #[test]
+    fn an_absent_receipt_proves_nothing_above_the_head_of_the_node() {
+        use WithdrawalState::{Confirmed, Debited, Refunded};
+        let named = CUT + 20;
+        let line = |state, head| {
+            let mined = Mined::Unseen { head };
+            withdrawal_line("w1", amount("5"), state, mined, CUT, named).map(|line| line.unproven)
+        };
+        assert_eq!(
+            line(Confirmed, named - 1),
+            Some(true),
+            "the node may not have it yet"
+        );
+        assert_eq!(
+            line(Confirmed, named),
+            None,
+            "the node has passed the block: a fault"
+        );
+        assert_eq!(
+            line(Debited, CUT - 1),
+            Some(true),
+            "mined by the cut, for all this node knows"
+        );
+        assert_eq!(line(Debited, CUT), Some(false), "not mined by the cut");
+        assert_eq!(line(Refunded, 0), None);
+
+        let deposit = |state, block, head| {
+            let mined = Mined::Unseen { head };
+            deposit_line("d1", amount("5"), state, block, mined, CUT, HOUR_MS).map(|line| line.unproven)
+        };
+        let young = DepositState::Waiting { age_ms: 0 };
+        assert_eq!(deposit(young, CUT, CUT - 1), Some(true));
+        assert_eq!(deposit(young, CUT, CUT), None, "reorged out");
+        assert_eq!(deposit(DepositState::Credited, named, named - 1), Some(true));
+        assert_eq!(deposit(DepositState::Credited, named, named), Some(false));
+    }
+
+    #[test]
     fn ruling_22_a_deposit_is_rolled_to_the_cut() {
-        let line =
-            |state, block, on_chain| deposit_line("d1", amount("5"), state, block, on_chain, CUT, HOUR_MS);
+        let line = |state, block, mined| deposit_line("d1", amount("5"), state, block, mined, CUT, HOUR_MS);
         let young = DepositState::Waiting { age_ms: HOUR_MS - 1 };
         let old = DepositState::Waiting { age_ms: HOUR_MS };
         assert_eq!(
-            line(DepositState::Credited, 101, false).unwrap().amount,
+            line(DepositState::Credited, 101, Mined::At(101)).unwrap().amount,
             amount("-5")
         );
-        assert_eq!(line(DepositState::Credited, 100, true), None);
-        assert_eq!(line(young, 100, true).unwrap().amount, amount("5"));
-        assert_eq!(line(young, 101, true), None);
-        assert_eq!(line(young, 100, false), None, "reorged out: nothing to wait for");
+        assert_eq!(line(DepositState::Credited, 100, Mined::At(100)), None);
+        assert_eq!(line(young, 100, Mined::At(100)).unwrap().amount, amount("5"));
+        assert_eq!(line(young, 101, Mined::At(101)), None);
         assert_eq!(
-            line(old, 100, true),
+            line(young, 100, Mined::No),
+            None,
+            "reorged out: nothing to wait for"
+        );
+        assert_eq!(
+            line(old, 100, Mined::At(100)),
             None,
             "beyond its age a missing credit is a fault"
         );
@@ -292,7 +366,8 @@ mod tests {
         /// A settlement moves value between accounts and creates none: each leg sums to zero.
         #[test]
         fn deltas_conserve_value(trade in any_trade(), settled in any::<bool>()) {
-            let deltas = trade_lines(&trade, settled, Address::new([9; 20])).unwrap();
+            let at_cut = if settled { BatchAtCut::Settled } else { BatchAtCut::NotSettled };
+            let deltas = trade_lines(&trade, at_cut, Address::new([9; 20])).unwrap();
             for leg in [Leg::Base, Leg::Quote] {
                 let mut sum = Amount::ZERO;
                 for delta in deltas.iter().filter(|delta| delta.leg == leg) {
@@ -313,8 +388,8 @@ mod tests {
             let fee = Address::new([9; 20]);
             let open = SettledTrade { state: SettlementState::Open, ..trade.clone() };
             let settled = SettledTrade { state: SettlementState::Settled, ..trade };
-            let forward = trade_lines(&open, true, fee).unwrap();
-            let back = trade_lines(&settled, false, fee).unwrap();
+            let forward = trade_lines(&open, BatchAtCut::Settled, fee).unwrap();
+            let back = trade_lines(&settled, BatchAtCut::NotSettled, fee).unwrap();
             prop_assert_eq!(forward.len(), back.len());
             for (one, other) in forward.iter().zip(&back) {
                 prop_assert_eq!(one.line.amount, other.line.amount.negated());

@@ -89,6 +89,7 @@ fn engine(world: &World, shard_count: u16) -> BTreeMap<AccountKey, (BreakKind, i
     for (key, count) in &world.lines {
         let line = Line {
             kind: LineKind::WithdrawalNotMined,
+            unproven: false,
             reference: String::new(),
             amount: units(*count),
         };

@@ -71,6 +71,14 @@ pub struct Weight {
     pub because: Option<String>,
 }
 
+impl Weight {
+    /// Of an account that could not be judged: a warning until it is.
+    #[must_use]
+    pub fn undecided(because: &str) -> Self {
+        at_least(Severity::Warning, None, because)
+    }
+}
+
 /// Weighs a difference. `now` is the snapshot's instant, so that a re-run weighs the same.
 #[must_use]
 pub fn weigh(
@@ -89,7 +97,7 @@ pub fn weigh(
         );
     };
     let Some(price) = price else {
-        return at_least(Severity::Warning, None, "no price for this token");
+        return unpriced(kind, diff);
     };
     let Ok(value) = diff.abs().valued_at(price.usdc) else {
         return at_least(Severity::Critical, None, "its value needs more than 36 digits");
@@ -109,6 +117,19 @@ pub fn weigh(
             value_usdc: Some(value),
             because: floor.filter(|_| by_value < Severity::Critical),
         },
+    }
+}
+
+/// Without a price nobody knows how much is missing, so a shortfall counts as the worst.
+fn unpriced(kind: BreakKind, diff: Amount) -> Weight {
+    if kind == BreakKind::Insolvent || diff.is_negative() {
+        at_least(
+            Severity::Critical,
+            None,
+            "a shortfall of a token without a price: its value is unknown",
+        )
+    } else {
+        at_least(Severity::Warning, None, "no price for this token")
     }
 }
 
@@ -190,11 +211,23 @@ mod tests {
     }
 
     #[test]
-    fn ruling_25_a_missing_or_stale_price_is_at_least_a_warning() {
-        assert_eq!(
-            weigh_at(BreakKind::Shortfall, "0.000001", None),
-            Severity::Warning
-        );
+    fn ruling_25_a_missing_price_never_lowers_attention() {
+        for (kind, diff, expected) in [
+            (BreakKind::Shortfall, "-0.000001", Severity::Critical),
+            (BreakKind::MissingOnChain, "-0.000001", Severity::Critical),
+            (BreakKind::Insolvent, "-0.000001", Severity::Critical),
+            (BreakKind::Insolvent, "0", Severity::Critical),
+            (BreakKind::Residue, "-0.0000001", Severity::Critical),
+            (BreakKind::Surplus, "0.000001", Severity::Warning),
+            (BreakKind::Surplus, "1000000", Severity::Warning),
+            (BreakKind::MissingInBooks, "0.000001", Severity::Warning),
+        ] {
+            assert_eq!(weigh_at(kind, diff, None), expected, "{kind} {diff}");
+        }
+    }
+
+    #[test]
+    fn ruling_25_a_stale_price_is_at_least_a_warning() {
         let stale = price("1", Some("2026-11-19T11:59:59Z"));
         assert_eq!(
             weigh_at(BreakKind::Shortfall, "0.001", Some(&stale)),

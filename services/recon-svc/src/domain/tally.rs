@@ -63,7 +63,9 @@ impl Tally {
                 tally.matched += 1;
                 tally.add_expected_of(reading);
             }
-            Verdict::Differs(difference) => tally.note_difference(difference, weighed),
+            Verdict::Differs(difference) | Verdict::Unproven(difference) => {
+                tally.note_difference(difference, weighed);
+            }
         }
     }
 

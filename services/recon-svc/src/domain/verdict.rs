@@ -28,6 +28,8 @@ pub enum BreakKind {
     DustLimit,
     /// The books' indexer is too far behind the chain to compare anything.
     IndexerBehind,
+    /// The node has not reached a block that the books name: what it does not know proves nothing.
+    NodeBehind,
     /// The books hold a token this service does not know.
     UnknownToken,
 }
@@ -46,6 +48,7 @@ impl BreakKind {
             Self::Residue => "residue",
             Self::DustLimit => "dust_limit",
             Self::IndexerBehind => "indexer_behind",
+            Self::NodeBehind => "node_behind",
             Self::UnknownToken => "unknown_token",
         }
     }
@@ -103,6 +106,8 @@ pub enum Verdict {
     Matched,
     /// Different: to be weighed, and read again before it is a break.
     Differs(Box<Difference>),
+    /// Not decided: a line rests on a block that the node has not reached. To be read again, equal or not.
+    Unproven(Box<Difference>),
 }
 
 /// Compares one account exactly. Nothing is rounded, at any scale.
@@ -110,6 +115,9 @@ pub enum Verdict {
 pub fn judge(reading: &Reading, decimals: u8) -> Verdict {
     let expected = expected(reading);
     let onchain = reading.chain.to_amount(decimals);
+    if reading.lines.iter().any(|line| line.unproven) {
+        return Verdict::Unproven(Box::new(unproven(reading, expected, onchain, decimals)));
+    }
     let difference = match (expected, onchain) {
         (Ok(expected), Ok(onchain)) if expected == onchain => return Verdict::Matched,
         (Ok(expected), Ok(onchain)) => compare(reading, expected, onchain, decimals),
@@ -180,6 +188,26 @@ const fn one_unit(decimals: u8) -> u128 {
     }
 }
 
+fn unproven(
+    reading: &Reading,
+    expected: Result<Amount, String>,
+    onchain: Result<Amount, BaseUnitsError>,
+    decimals: u8,
+) -> Difference {
+    let (expected, onchain) = (expected.ok(), onchain.ok());
+    Difference {
+        kind: BreakKind::NodeBehind,
+        expected,
+        onchain,
+        onchain_exact: reading.chain.exact(decimals),
+        diff: onchain
+            .zip(expected)
+            .and_then(|(onchain, expected)| onchain.checked_sub(expected).ok()),
+        lines: reading.lines.clone(),
+        note: "the node has not reached a block that the books name".to_owned(),
+    }
+}
+
 fn incomparable(
     reading: &Reading,
     expected: Result<Amount, String>,
@@ -219,6 +247,7 @@ mod tests {
                     kind: LineKind::WithdrawalNotMined,
                     reference: "w".into(),
                     amount: text.parse().unwrap(),
+                    unproven: false,
                 })
                 .collect(),
             chain: BaseUnits::from(units),
@@ -229,7 +258,7 @@ mod tests {
     fn kind(reading: &Reading) -> Option<BreakKind> {
         match judge(reading, 6) {
             Verdict::Matched => None,
-            Verdict::Differs(difference) => Some(difference.kind),
+            Verdict::Differs(difference) | Verdict::Unproven(difference) => Some(difference.kind),
         }
     }
 
@@ -275,6 +304,18 @@ mod tests {
             ..reading(Some("0"), &[], 0)
         };
         assert_eq!(kind(&zero_row), None);
+    }
+
+    #[test]
+    fn an_account_is_not_judged_by_what_a_node_behind_the_books_does_not_know() {
+        for units in [1_000_000, 1_500_000, 9_000_000] {
+            let mut reading = reading(Some("1"), &["0.5"], units);
+            reading.lines[0].unproven = true;
+            let Verdict::Unproven(difference) = judge(&reading, 6) else {
+                panic!("judged {units}")
+            };
+            assert_eq!(difference.kind, BreakKind::NodeBehind, "equal or not");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::snapshot::BooksSnapshot;
 use super::{SourceError, batch_id};
 use crate::domain::account::{AccountKey, TokenList};
 use crate::domain::in_flight::{
-    DepositState, Leg, Line, Mined, SettledTrade, SettlementState, WithdrawalState, deposit_line,
+    BatchAtCut, DepositState, Leg, Line, Mined, SettledTrade, SettlementState, WithdrawalState, deposit_line,
     trade_lines, withdrawal_line,
 };
 use crate::domain::merge::LinesByAccount;
@@ -30,6 +30,8 @@ pub struct InFlight<'a> {
     pub chain: &'a ChainReader,
     /// Its id.
     pub chain_id: u64,
+    /// The node's newest block when the cut was pinned.
+    pub head: u64,
     /// Who gets the fees.
     pub fee_recipient: Option<Address>,
     /// How long an uncredited deposit is a delay and no fault, in milliseconds.
@@ -77,6 +79,7 @@ impl InFlight<'_> {
             .await
             .map_err(SourceError::reading(what))?;
         self.check_count(lines, rows.len())?;
+        let indexer = snapshot.indexer.number;
         let hashes: Vec<Option<Hash32>> = rows
             .iter()
             .map(|row| transaction_of(row, &ahead))
@@ -103,7 +106,9 @@ impl InFlight<'_> {
                 .and_then(|hash| mined.get(&hash).copied())
                 .unwrap_or(Mined::No);
             let amount = exact_amount(row, "amount", name, &id)?;
-            add(lines, key, withdrawal_line(&id, amount, state, mined, cut.number));
+            let named = ahead.get(&id).and_then(|tx| tx.block).unwrap_or(indexer);
+            let line = withdrawal_line(&id, amount, state, mined, cut.number, named);
+            add(lines, key, line);
         }
         Ok(())
     }
@@ -113,11 +118,12 @@ impl InFlight<'_> {
         &self,
         conn: &mut PgConnection,
         cut: &BlockRef,
-    ) -> Result<BTreeMap<String, Option<String>>, SourceError> {
+    ) -> Result<BTreeMap<String, ChainWithdrawal>, SourceError> {
         let what = "withdrawal transactions after the cut";
         let sql = self.schema.sql(
             TableId::ChainWithdrawals,
-            "SELECT {withdraw_id}::text AS id, {tx_hash}::text AS tx_hash FROM {table} \
+            "SELECT {withdraw_id}::text AS id, {tx_hash}::text AS tx_hash, \
+                    {block_number}::bigint AS block FROM {table} \
              WHERE {chain_id}::bigint = $1 AND ({block_number} IS NULL OR {block_number} = 0 OR {block_number} > $2)",
         );
         let rows = sqlx::query(AssertSqlSafe(sql))
@@ -127,7 +133,16 @@ impl InFlight<'_> {
             .await
             .map_err(SourceError::reading(what))?;
         rows.iter()
-            .map(|row| Ok((row.try_get("id")?, row.try_get("tx_hash")?)))
+            .map(|row| {
+                let block: Option<i64> = row.try_get("block")?;
+                let transaction = ChainWithdrawal {
+                    tx_hash: row.try_get("tx_hash")?,
+                    block: block
+                        .and_then(|block| u64::try_from(block).ok())
+                        .filter(|block| *block > 0),
+                };
+                Ok((row.try_get("id")?, transaction))
+            })
             .collect::<Result<_, _>>()
             .map_err(SourceError::reading(what))
     }
@@ -185,12 +200,12 @@ impl InFlight<'_> {
                 wallet: wallet(&text("wallet")?, name)?,
                 token: token(&text("token")?, self.tokens, name, &id)?,
             };
-            let on_chain = hash(row)
-                .and_then(|hash| mined.get(&hash))
-                .is_some_and(|mined| matches!(mined, Mined::At(block) if *block <= cut.number));
+            let mined = hash(row)
+                .and_then(|hash| mined.get(&hash).copied())
+                .unwrap_or(Mined::No);
             let block = u64::try_from(number("block")?).unwrap_or_default();
             let amount = exact_amount(row, "amount", name, &id)?;
-            let line = deposit_line(&id, amount, state, block, on_chain, cut.number, self.max_age_ms);
+            let line = deposit_line(&id, amount, state, block, mined, cut.number, self.max_age_ms);
             add(lines, key, line);
         }
         Ok(())
@@ -202,39 +217,54 @@ impl InFlight<'_> {
         cut: &BlockRef,
         lines: &mut LinesByAccount,
     ) -> Result<(), SourceError> {
+        let indexer = snapshot.indexer.number;
         let mut candidates = self.batches_after(snapshot.chain(), cut).await?;
-        candidates.extend(self.open_batches(snapshot.trading()).await?);
+        for id in self.open_batches(snapshot.trading()).await? {
+            candidates.entry(id).or_insert(indexer);
+        }
         if candidates.is_empty() {
             return Ok(());
         }
-        let ids: Vec<String> = candidates.into_iter().collect();
+        let (ids, named): (Vec<String>, Vec<u64>) = candidates.into_iter().unzip();
         let on_chain: Vec<Hash32> = ids.iter().map(|id| batch_id::on_chain(id)).collect();
         let settled = self.chain.batches_settled(cut, &on_chain).await?;
-        let settled: HashMap<&str, bool> = ids.iter().map(String::as_str).zip(settled).collect();
+        let at_cut = settled.into_iter().zip(named).map(|(settled, named)| {
+            if settled {
+                BatchAtCut::Settled
+            } else if self.head < named {
+                BatchAtCut::Unseen
+            } else {
+                BatchAtCut::NotSettled
+            }
+        });
+        let at_cut: HashMap<&str, BatchAtCut> = ids.iter().map(String::as_str).zip(at_cut).collect();
         let rows = self.trades(snapshot.trading(), &ids).await?;
         self.check_count(lines, rows.len().saturating_mul(5))?;
         for row in &rows {
-            self.trade(row, &settled, lines)?;
+            self.trade(row, &at_cut, lines)?;
         }
         Ok(())
     }
 
+    /// The batches that the books saw settled after the cut, with the block they name.
     async fn batches_after(
         &self,
         conn: &mut PgConnection,
         cut: &BlockRef,
-    ) -> Result<HashSet<String>, SourceError> {
+    ) -> Result<BTreeMap<String, u64>, SourceError> {
         let sql = self.schema.sql(
             TableId::ChainBatches,
-            "SELECT {batch_id}::text FROM {table} WHERE {chain_id}::bigint = $1 AND {block_number} > $2",
+            "SELECT {batch_id}::text, {block_number}::bigint FROM {table} \
+             WHERE {chain_id}::bigint = $1 AND {block_number} > $2",
         );
-        let ids: Vec<String> = sqlx::query_scalar(AssertSqlSafe(sql))
+        let rows: Vec<(String, i64)> = sqlx::query_as(AssertSqlSafe(sql))
             .bind(signed(self.chain_id))
             .bind(signed(cut.number))
             .fetch_all(conn)
             .await
             .map_err(SourceError::reading("batches after the cut"))?;
-        Ok(ids.into_iter().collect())
+        let named = |block: i64| u64::try_from(block).unwrap_or_default();
+        Ok(rows.into_iter().map(|(id, block)| (id, named(block))).collect())
     }
 
     async fn open_batches(&self, conn: &mut PgConnection) -> Result<Vec<String>, SourceError> {
@@ -269,7 +299,7 @@ impl InFlight<'_> {
     fn trade(
         &self,
         row: &PgRow,
-        settled: &HashMap<&str, bool>,
+        at_cut: &HashMap<&str, BatchAtCut>,
         lines: &mut LinesByAccount,
     ) -> Result<(), SourceError> {
         let what = "trades of open batches";
@@ -306,11 +336,11 @@ impl InFlight<'_> {
             seller_fee: if maker_buys { taker_fee } else { maker_fee },
             state: self.settlement_state(small("status")?),
         };
-        let batch_settled = settled
+        let batch = at_cut
             .get(text("batch_id")?.as_str())
             .copied()
-            .unwrap_or_default();
-        let deltas = trade_lines(&trade, batch_settled, self.fee_recipient.unwrap_or(Address::ZERO))
+            .unwrap_or(BatchAtCut::NotSettled);
+        let deltas = trade_lines(&trade, batch, self.fee_recipient.unwrap_or(Address::ZERO))
             .map_err(|overflow| bad_row(name, &id, &overflow.to_string()))?;
         for delta in deltas {
             let token = if delta.leg == Leg::Base { base } else { quote };
@@ -337,7 +367,7 @@ impl InFlight<'_> {
         }
     }
 
-    /// Where transactions stand; a reverted one moved nothing.
+    /// Where transactions are; a reverted one moved nothing, one without receipt is unknown above the node's head.
     async fn mined(
         &self,
         hashes: impl Iterator<Item = Hash32>,
@@ -346,10 +376,12 @@ impl InFlight<'_> {
         if hashes.is_empty() {
             return Ok(HashMap::new());
         }
-        let receipts = self.chain.receipts(&hashes).await?;
-        let mined = receipts.into_iter().map(|receipt| match receipt {
+        let found = self.chain.receipts(&hashes).await?;
+        let head = found.head;
+        let mined = found.receipts.into_iter().map(|receipt| match receipt {
             Some(receipt) if receipt.success => Mined::At(receipt.block_number),
-            _ => Mined::No,
+            Some(_reverted) => Mined::No,
+            None => Mined::Unseen { head },
         });
         Ok(hashes.into_iter().zip(mined).collect())
     }
@@ -366,9 +398,17 @@ impl InFlight<'_> {
     }
 }
 
+/// A withdrawal's transaction as the chain service has it.
+#[derive(Debug)]
+struct ChainWithdrawal {
+    tx_hash: Option<String>,
+    /// `None`: the chain service names no block.
+    block: Option<u64>,
+}
+
 fn transaction_of(
     row: &PgRow,
-    ahead: &BTreeMap<String, Option<String>>,
+    ahead: &BTreeMap<String, ChainWithdrawal>,
 ) -> Result<Option<Hash32>, sqlx::Error> {
     let own: Option<String> = row.try_get("tx_hash")?;
     let id: String = row.try_get("id")?;
@@ -376,7 +416,7 @@ fn transaction_of(
     Ok(own
         .as_ref()
         .and_then(parse)
-        .or_else(|| ahead.get(&id)?.as_ref().and_then(parse)))
+        .or_else(|| ahead.get(&id)?.tx_hash.as_ref().and_then(parse)))
 }
 
 fn add(lines: &mut LinesByAccount, key: AccountKey, line: Option<Line>) {

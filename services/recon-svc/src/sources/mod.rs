@@ -9,6 +9,7 @@ pub mod evidence;
 pub mod feed;
 pub mod in_flight;
 pub mod known;
+pub mod price_check;
 pub mod prices;
 pub mod snapshot;
 pub mod tokens;

@@ -7,6 +7,7 @@ use rust_decimal::Decimal;
 use sqlx::{AssertSqlSafe, PgPool, Row};
 
 use super::SourceError;
+use super::price_check::CLOCK_TOLERANCE;
 use crate::domain::severity::Price;
 use crate::schema::SqlIdent;
 use crate::settings::{PriceSettings, PriceTable};
@@ -20,6 +21,7 @@ impl Prices {
     pub async fn load(
         configured: &BTreeMap<String, PriceSettings>,
         table: Option<(&PriceTable, &PgPool)>,
+        now: DateTime<Utc>,
     ) -> Result<Self, SourceError> {
         let mut prices: BTreeMap<String, Price> = configured
             .iter()
@@ -33,7 +35,7 @@ impl Prices {
             })
             .collect();
         if let Some((table, pool)) = table {
-            prices.extend(newest(table, pool).await?);
+            prices.extend(newest(table, pool, now).await?);
         }
         Ok(Self(prices))
     }
@@ -43,9 +45,20 @@ impl Prices {
     pub fn of(&self, symbol: &str) -> Option<&Price> {
         self.0.get(symbol)
     }
+
+    /// The names that have a price.
+    pub fn symbols(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
 }
 
-async fn newest(table: &PriceTable, pool: &PgPool) -> Result<Vec<(String, Price)>, SourceError> {
+/// The newest row per token that is not dated in the future: such a row would never be old, and would hide all later
+/// ones.
+async fn newest(
+    table: &PriceTable,
+    pool: &PgPool,
+    now: DateTime<Utc>,
+) -> Result<Vec<(String, Price)>, SourceError> {
     let what = "prices";
     let ident = |text: &str| {
         text.parse::<SqlIdent>().map_err(|error| SourceError::BadRow {
@@ -61,9 +74,10 @@ async fn newest(table: &PriceTable, pool: &PgPool) -> Result<Vec<(String, Price)
     );
     let sql = format!(
         "SELECT DISTINCT ON ({symbol}) {symbol}::text AS symbol, {price}::text AS price, \
-                {time_ms}::bigint AS time_ms FROM {name} ORDER BY {symbol}, {time_ms} DESC"
+                {time_ms}::bigint AS time_ms FROM {name} WHERE {time_ms}::bigint <= $1 ORDER BY {symbol}, {time_ms} DESC"
     );
     let rows = sqlx::query(AssertSqlSafe(sql))
+        .bind((now + CLOCK_TOLERANCE).timestamp_millis())
         .fetch_all(pool)
         .await
         .map_err(SourceError::reading(what))?;
@@ -72,9 +86,9 @@ async fn newest(table: &PriceTable, pool: &PgPool) -> Result<Vec<(String, Price)
         let symbol: String = row.try_get("symbol").map_err(SourceError::reading(what))?;
         let text: String = row.try_get("price").map_err(SourceError::reading(what))?;
         let time_ms: i64 = row.try_get("time_ms").map_err(SourceError::reading(what))?;
-        let usdc = text.parse::<Decimal>().ok().filter(Decimal::is_sign_positive);
+        let usdc = text.parse::<Decimal>().ok().filter(|usdc| *usdc > Decimal::ZERO);
         let as_of = DateTime::<Utc>::from_timestamp_millis(time_ms);
-        // A price that cannot be read is a missing price: at least a warning for whatever needs it.
+        // A price that cannot be read, or of nothing, is a missing price (ruling 25).
         if let (Some(usdc), Some(as_of)) = (usdc, as_of) {
             let price = Price {
                 usdc,

@@ -341,26 +341,72 @@ pub struct BreakFilter {
     pub status: Option<String>,
     /// One token.
     pub token: Option<String>,
+    /// `info`, `warning` or `critical`; `None` for all.
+    pub severity: Option<String>,
     /// One wallet, lower case.
     pub wallet: Option<String>,
-    /// At most this many, newest first.
+    /// Those after this break in the order of the list; `None` for the first page.
+    pub after: Option<Uuid>,
+    /// At most this many.
     pub limit: i64,
 }
 
-/// Lists breaks: critical first, shortfalls before surpluses, newest first.
+macro_rules! break_columns {
+    () => {
+        "SELECT break_id, dimension, wallet_address, token, kind, status, severity, direction, first_seen, last_seen, \
+         occurrences, confirmations, offchain_value::text, onchain_value::text, diff_value::text, usdc_value::text, \
+         last_block, evidence FROM eidos_jobs_breaks "
+    };
+}
+
+/// The place of a break in the list, smallest first: critical before the others, shortfalls before surpluses.
+macro_rules! rank {
+    () => {
+        "((severity <> 'critical')::int * 2 + (direction <> 'shortfall')::int)"
+    };
+}
+
+/// Lists breaks: critical first, shortfalls before surpluses, newest first (a break's id begins with its time). The next
+/// page begins after the last break of this one.
 pub async fn list(pool: &PgPool, filter: &BreakFilter) -> Result<Vec<BreakRow>, sqlx::Error> {
-    sqlx::query_as(
-        "SELECT break_id, dimension, wallet_address, token, kind, status, severity, direction, first_seen, \
-                last_seen, occurrences, confirmations, offchain_value::text, onchain_value::text, \
-                diff_value::text, usdc_value::text, last_block, evidence FROM eidos_jobs_breaks \
-         WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR token = $2) \
-           AND ($3::text IS NULL OR wallet_address = $3) \
-         ORDER BY severity <> 'critical', direction <> 'shortfall', last_seen DESC, break_id LIMIT $4",
-    )
+    sqlx::query_as(concat!(
+        "WITH last AS (SELECT ",
+        rank!(),
+        " AS place, break_id AS id FROM eidos_jobs_breaks WHERE break_id = $5) ",
+        break_columns!(),
+        "WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR token = $2) \
+           AND ($3::text IS NULL OR wallet_address = $3) AND ($4::text IS NULL OR severity = $4) \
+           AND ($5::uuid IS NULL OR EXISTS (SELECT FROM last WHERE ",
+        rank!(),
+        " > place OR (",
+        rank!(),
+        " = place AND break_id < id))) ORDER BY ",
+        rank!(),
+        ", break_id DESC LIMIT $6"
+    ))
     .bind(&filter.status)
     .bind(&filter.token)
     .bind(&filter.wallet)
+    .bind(&filter.severity)
+    .bind(filter.after)
     .bind(filter.limit)
+    .fetch_all(pool)
+    .await
+}
+
+/// One break; `None`: there is none of this id.
+pub async fn one(pool: &PgPool, id: BreakId) -> Result<Option<BreakRow>, sqlx::Error> {
+    sqlx::query_as(concat!(break_columns!(), "WHERE break_id = $1"))
+        .bind(id.as_uuid())
+        .fetch_optional(pool)
+        .await
+}
+
+/// The tokens that any run compared or any break is of.
+pub async fn known_tokens(pool: &PgPool) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT token FROM eidos_jobs_dust UNION SELECT token FROM eidos_jobs_breaks ORDER BY 1",
+    )
     .fetch_all(pool)
     .await
 }

@@ -25,7 +25,7 @@ pub struct PauseRow {
     pub lift_reason: Option<String>,
 }
 
-/// Sets a pause unless one is active. Returns whether it is new.
+/// Sets a pause. `None`: one is active already.
 pub async fn set(
     conn: &mut PgConnection,
     operation: &str,
@@ -33,20 +33,19 @@ pub async fn set(
     break_id: BreakId,
     reason: &str,
     at: DateTime<Utc>,
-) -> Result<bool, sqlx::Error> {
-    let done = sqlx::query(
+) -> Result<Option<PauseRow>, sqlx::Error> {
+    sqlx::query_as(
         "INSERT INTO eidos_jobs_operation_pauses (operation, token, break_id, reason, set_by, set_at) \
          VALUES ($1, $2, $3, $4, 'reconciliation', $5) \
-         ON CONFLICT (operation, token) WHERE lifted_at IS NULL DO NOTHING",
+         ON CONFLICT (operation, token) WHERE lifted_at IS NULL DO NOTHING RETURNING *",
     )
     .bind(operation)
     .bind(token)
     .bind(break_id.as_uuid())
     .bind(reason)
     .bind(at)
-    .execute(conn)
-    .await?;
-    Ok(done.rows_affected() == 1)
+    .fetch_optional(conn)
+    .await
 }
 
 /// Lifts the active pause. `None` if there is none.
@@ -76,6 +75,24 @@ pub async fn list(pool: &PgPool, limit: i64) -> Result<Vec<PauseRow>, sqlx::Erro
     sqlx::query_as(
         "SELECT * FROM eidos_jobs_operation_pauses ORDER BY lifted_at IS NOT NULL, set_at DESC LIMIT $1",
     )
+    .bind(limit)
+    .fetch_all(pool)
+    .await
+}
+
+/// A page of pauses, newest first: those set before the pause `after`, all if there is none.
+pub async fn page(
+    pool: &PgPool,
+    only_active: bool,
+    after: Option<i64>,
+    limit: i64,
+) -> Result<Vec<PauseRow>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT * FROM eidos_jobs_operation_pauses \
+         WHERE (NOT $1 OR lifted_at IS NULL) AND ($2::bigint IS NULL OR id < $2) ORDER BY id DESC LIMIT $3",
+    )
+    .bind(only_active)
+    .bind(after)
     .bind(limit)
     .fetch_all(pool)
     .await

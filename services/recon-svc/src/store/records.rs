@@ -46,9 +46,10 @@ pub async fn difference(
         "INSERT INTO eidos_jobs_reconciliation_records \
              (job_type, reconcile_type, status, wallet_address, token, offchain_value, onchain_value, diff_value, \
               details, created_at, run_id, execution_id, kind, token_address, block_number, block_hash, break_id, \
-              onchain_exact) \
+              onchain_exact, diff_exact) \
          VALUES ($1, $2, $3, $4, $5, $6::numeric, $7::numeric, $8::numeric, $9, $10, $11, $12, $13, $14, $15, $16, \
-                 $17, $18) ON CONFLICT ON CONSTRAINT uq_reconciliation_records DO NOTHING",
+                 $17, $18, CASE WHEN $8::numeric IS NULL THEN trim_scale($18::numeric - $6::numeric)::text END) \
+         ON CONFLICT ON CONSTRAINT uq_reconciliation_records DO NOTHING",
     )
     .bind(of.dimension)
     .bind(of.mode)

@@ -7,9 +7,12 @@
 )]
 
 mod check_config;
+mod breaks_api;
 mod crash;
 mod incremental;
+mod node_behind;
 mod pauses;
+mod prices;
 mod refused;
 mod repin;
 mod second_reading;

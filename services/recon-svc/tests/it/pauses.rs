@@ -60,6 +60,7 @@ async fn ruling_26_a_lift_does_not_take_the_key_of_a_pause_that_was_set_meanwhil
         pauses::set(&mut conn, OPERATION, TOKEN, cause, "a break", now)
             .await
             .unwrap()
+            .is_some()
     );
     channels.settle_keys(db.pool(), &[]).await.unwrap();
     assert!(client.exists::<_, bool>(&key).await.unwrap());
@@ -73,6 +74,7 @@ async fn ruling_26_a_lift_does_not_take_the_key_of_a_pause_that_was_set_meanwhil
         pauses::set(&mut conn, OPERATION, TOKEN, cause, "another break", now)
             .await
             .unwrap()
+            .is_some()
     );
     channels
         .settle_keys(db.pool(), std::slice::from_ref(&lifted))

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use crate::stand::Stand;
 
 async fn refusal(stand: &Stand, settings: &[(&str, &str)]) -> String {
@@ -30,11 +32,6 @@ async fn ruling_16_each_mistake_is_named() {
             column,
             "eidos_trading_balances has no column frozen_settled",
         ),
-        (
-            "CHAIN__TOKENS",
-            r#"[{"symbol": "USDC", "address": "0x0000000000000000000000000000000000000001", "decimals": 6}]"#,
-            "WETH",
-        ),
     ] {
         let said = refusal(&stand, &[(key, value)]).await;
         assert!(said.contains(named), "{key}: {named} in {said}");
@@ -45,6 +42,37 @@ async fn ruling_16_each_mistake_is_named() {
         .unwrap();
     let said = refusal(&stand, &[("JOBS__RECONCILIATION__RETRY__MAX_ATTEMPTS", "1")]).await;
     assert!(said.contains("eidos_chain_block_checkpoints"), "{said}");
+}
+
+#[tokio::test]
+async fn ruling_16_tokens_that_contradict_the_books_are_named() {
+    let stand = Stand::clean().await;
+    let tokens = |without: &str, usdc_decimals: u8| {
+        let list = stand
+            .world
+            .tokens()
+            .values()
+            .filter(|token| token.symbol != without);
+        let entry = |token: &eidos_devnet::Token| {
+            let decimals = if token.symbol == "USDC" {
+                usdc_decimals
+            } else {
+                token.decimals
+            };
+            json!({ "symbol": token.symbol, "address": token.address, "decimals": decimals })
+        };
+        Value::from_iter(list.map(entry)).to_string()
+    };
+    for (value, named) in [
+        (
+            tokens("HUGE", 6),
+            "token HUGE is in eidos_admin_token_configs but not in chain.tokens",
+        ),
+        (tokens("", 7), "token USDC: chain.tokens says"),
+    ] {
+        let said = refusal(&stand, &[("CHAIN__TOKENS", &value)]).await;
+        assert!(said.contains(named), "{named} in {said}");
+    }
 }
 
 #[tokio::test]

@@ -87,6 +87,16 @@ impl Stand {
         std::fs::write(self.config(), recon_config(&self.world, &endpoints)).unwrap();
     }
 
+    /// Takes the price of this token out of the configuration.
+    pub(crate) fn without_price(&self, token: &str) {
+        let text = std::fs::read_to_string(self.config()).unwrap();
+        let price = format!("    {token}: {{ usdc:");
+        assert!(text.contains(&price), "{text}");
+        let lines = text.lines().filter(|line| !line.starts_with(&price));
+        let text: String = lines.flat_map(|line| [line, "\n"]).collect();
+        std::fs::write(self.config(), text).unwrap();
+    }
+
     /// `recon-svc run reconciliation <args>` with further settings as `SECTION__KEY`.
     pub(crate) fn command(&self, args: &[&str], settings: &[(&str, &str)]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_recon-svc"))
@@ -104,6 +114,19 @@ impl Stand {
             command = command.env(format!("EIDOS__{key}"), value);
         }
         command
+    }
+
+    /// Starts `recon-svc serve` on free ports; it logs its addresses. No slot is due while a test looks.
+    pub(crate) fn serve(&self) -> ChildProcess {
+        Command::new(env!("CARGO_BIN_EXE_recon-svc"))
+            .args(["serve"])
+            .env("EIDOS_CONFIG", self.config())
+            .env("EIDOS__REDIS__LOCK_PREFIX", self.redis.prefix())
+            .env("EIDOS__SERVICE__HTTP_PORT", "0")
+            .env("EIDOS__SERVICE__GRPC_PORT", "0")
+            .env("EIDOS__TELEMETRY__LOG_LEVEL", "info")
+            .env("EIDOS__JOBS__RECONCILIATION__CRON", "0 0 0 1 1 *")
+            .spawn()
     }
 
     /// Runs it and returns its report.
@@ -152,7 +175,7 @@ impl Stand {
     pub(crate) async fn edit(&self, token: &str, offset: i64, by: &str) -> String {
         sqlx::query_scalar(
             "UPDATE eidos_trading_balances SET settled_available = settled_available + $3::numeric WHERE id = \
-                 (SELECT id FROM eidos_trading_balances WHERE token = $1 AND settled_available > 200 \
+                 (SELECT id FROM eidos_trading_balances WHERE token = $1 AND settled_available > CASE token WHEN 'USDC' THEN 200 ELSE 1 END \
                   ORDER BY id OFFSET $2 LIMIT 1) RETURNING wallet",
         )
         .bind(token)
@@ -161,6 +184,55 @@ impl Stand {
         .fetch_one(self.books.pool())
         .await
         .unwrap()
+    }
+
+    /// The first wallet with enough of this token to withdraw some; no sub-account has it.
+    pub(crate) async fn wallet_with(&self, token: &str) -> eidos_types::Address {
+        let wallet: String = sqlx::query_scalar(
+            "SELECT wallet FROM eidos_trading_balances WHERE token = $1 AND settled_available > 1000 ORDER BY id LIMIT 1",
+        )
+        .bind(token)
+        .fetch_one(self.books.pool())
+        .await
+        .unwrap();
+        wallet.parse().unwrap()
+    }
+
+    /// Sets the indexer's last block.
+    pub(crate) async fn indexed(&self, number: u64, hash: eidos_types::Hash32) {
+        sqlx::query("UPDATE eidos_chain_block_checkpoints SET block_number = $1, block_hash = $2")
+            .bind(i64::try_from(number).unwrap())
+            .bind(hash.to_string())
+            .execute(self.books.pool())
+            .await
+            .unwrap();
+    }
+
+    /// Moves the newest settled batch of the books to `block`, under an id that the chain does not know. Returns how
+    /// many trades it has.
+    pub(crate) async fn settled_above(&self, block: u64) -> u64 {
+        let batch: String = sqlx::query_scalar(
+            "SELECT batch_id::text FROM eidos_chain_settlement_batches ORDER BY block_number DESC LIMIT 1",
+        )
+        .fetch_one(self.books.pool())
+        .await
+        .unwrap();
+        sqlx::query(
+            "UPDATE eidos_chain_settlement_batches SET block_number = $1, batch_id = repeat('ab', 32) \
+             WHERE batch_id = $2",
+        )
+        .bind(i64::try_from(block).unwrap())
+        .bind(&batch)
+        .execute(self.books.pool())
+        .await
+        .unwrap();
+        let trades =
+            sqlx::query("UPDATE eidos_trading_trades SET batch_id = repeat('ab', 32) WHERE batch_id = $1")
+                .bind(&batch)
+                .execute(self.books.pool())
+                .await
+                .unwrap();
+        trades.rows_affected()
     }
 
     pub(crate) fn books(&self) -> &PgPool {

@@ -3,6 +3,8 @@
 //! What has to be told is stored in the step that makes it true, and removed when it was told. A crash in between
 //! tells it again, with the same event id.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use eidos_bus::{BREAKS, Event, EventId, Message, OPERATION_PAUSES, Publisher, Topic};
 use eidos_core::CoreError;
@@ -198,14 +200,20 @@ impl Channels {
         Ok(())
     }
 
-    /// Tells everything that waits. What cannot be told keeps waiting: the run's result does not depend on it.
+    /// Tells everything that waits. What cannot be told keeps waiting: the run's result does not depend on it. A topic
+    /// that does not take one event is not tried again in this run, and does not keep the others from being told.
     pub async fn tell_waiting(&self, ctx: &JobContext) -> Result<(), JobError> {
         let waiting = eidos_core::checkpoint::list(ctx.jobs_db().control(), ctx.job(), PREFIX).await?;
+        let mut failed = BTreeSet::new();
         for entry in waiting {
             let announcement: Announcement = serde_json::from_value(entry.value).map_err(JobError::fail)?;
+            if failed.contains(&announcement.topic) {
+                continue;
+            }
             if let Err(error) = self.tell(&announcement).await {
                 tracing::error!(kind = announcement.kind, %error, "an event was not delivered; the next run tries again");
-                return Ok(());
+                failed.insert(announcement.topic);
+                continue;
             }
             let mut step = ctx.step().await?;
             step.delete_checkpoint(&entry.key).await?;

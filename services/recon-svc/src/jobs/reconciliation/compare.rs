@@ -40,6 +40,23 @@ impl Suspect {
             token: self.token,
         }
     }
+
+    /// True if it differed; false if it could not be judged.
+    #[must_use]
+    pub fn is_judged(&self) -> bool {
+        self.difference.kind != BreakKind::NodeBehind
+    }
+
+    /// The verdict that made it a suspect.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        let difference = Box::new(self.difference.clone());
+        if self.is_judged() {
+            Verdict::Differs(difference)
+        } else {
+            Verdict::Unproven(difference)
+        }
+    }
 }
 
 /// What a page gave.
@@ -53,6 +70,14 @@ pub struct PageOutcome {
     pub dust: Vec<(AccountKey, Difference)>,
     /// Accounts that agreed, when the caller asked for them.
     pub matched: Vec<AccountKey>,
+}
+
+impl PageOutcome {
+    /// How many accounts differed; those that could not be judged are not counted.
+    #[must_use]
+    pub fn judged_suspects(&self) -> usize {
+        self.suspects.iter().filter(|suspect| suspect.is_judged()).count()
+    }
 }
 
 /// What a page is compared against.
@@ -111,11 +136,14 @@ impl Reconciliation {
         verdict: &Verdict,
         against: Against<'_>,
     ) -> Weighed {
-        let Verdict::Differs(difference) = verdict else {
-            outcome.matched.push(key);
-            return Weighed::Dust;
+        let (difference, weight) = match verdict {
+            Verdict::Matched => {
+                outcome.matched.push(key);
+                return Weighed::Dust;
+            }
+            Verdict::Differs(difference) => (difference, self.weigh(key.token, difference, against)),
+            Verdict::Unproven(difference) => (difference, Weight::undecided(&difference.note)),
         };
-        let weight = self.weigh(key.token, difference, against);
         if weight.severity == Severity::Ignored {
             outcome.dust.push((key, (**difference).clone()));
             return Weighed::Dust;

@@ -16,7 +16,6 @@ use crate::domain::account::AccountKey;
 use crate::domain::classify::{Hint, Movements, Opposites, classify};
 use crate::domain::confirm::{Confirmations, Decision, decide};
 use crate::domain::severity::Severity;
-use crate::domain::verdict::Verdict;
 use crate::sources::evidence;
 use crate::store::breaks::{self, Sighting, Stored};
 use crate::store::records;
@@ -74,10 +73,7 @@ impl Run<'_> {
                 decided.lag += 1;
                 continue;
             };
-            match decide(
-                &first.difference,
-                &Verdict::Differs(Box::new(second.difference.clone())),
-            ) {
+            match decide(&first.difference, &second.verdict()) {
                 Decision::Lag => decided.lag += 1,
                 Decision::Break => decided.breaks.push((second.clone(), first.block)),
                 Decision::Hot => hot.push(second.clone()),
@@ -293,11 +289,7 @@ impl Run<'_> {
                 let Some(second) = again.get(&first.key()) else {
                     continue;
                 };
-                if decide(
-                    &first.difference,
-                    &Verdict::Differs(Box::new(second.difference.clone())),
-                ) != Decision::Break
-                {
+                if decide(&first.difference, &second.verdict()) != Decision::Break {
                     continue;
                 }
                 let hint = reports[i].hint.clone();

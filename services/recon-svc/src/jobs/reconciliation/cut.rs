@@ -7,6 +7,8 @@
 use chrono::{DateTime, Utc};
 use eidos_chain::{BlockRef, ChainError, ChainReader};
 
+use super::report::Finding;
+use crate::domain::verdict::BreakKind;
 use crate::schema::Schema;
 use crate::sources::SourceError;
 use crate::sources::snapshot::{BooksSnapshot, Databases};
@@ -20,6 +22,8 @@ pub struct Cut {
     pub snapshot: BooksSnapshot,
     /// The finalized block when it was pinned.
     pub finalized: BlockRef,
+    /// The node's newest block, asked after the books were read.
+    pub head: BlockRef,
 }
 
 impl Cut {
@@ -34,6 +38,7 @@ impl Cut {
         let chain_id = chain.settings().chain_id;
         let snapshot = BooksSnapshot::open(databases, schema, chain_id).await?;
         let finalized = chain.finalized().await?;
+        let head = chain.head().await?;
         let indexer = snapshot.indexer;
         let newest = indexer.number.min(finalized.number);
         let block = match keep.filter(|kept| kept.number <= newest) {
@@ -63,6 +68,7 @@ impl Cut {
             block,
             snapshot,
             finalized,
+            head,
         })
     }
 
@@ -72,6 +78,28 @@ impl Cut {
         self.finalized.number.saturating_sub(self.snapshot.indexer.number)
     }
 
+    /// How many blocks the node lacks that the books' indexer has applied. What the node does not know about them
+    /// proves nothing.
+    #[must_use]
+    pub const fn node_lag(&self) -> u64 {
+        self.snapshot.indexer.number.saturating_sub(self.head.number)
+    }
+
+    /// A node that has not reached what the books know, and how many accounts that leaves open.
+    #[must_use]
+    pub fn node_behind(&self, open: usize) -> Option<Finding> {
+        (self.node_lag() > 0 || open > 0).then(|| Finding {
+            kind: BreakKind::NodeBehind,
+            token: None,
+            detail: format!(
+                "the node's newest block is {} (finalized {}), the books' indexer is at {}: {open} accounts have \
+                 movements in blocks that the node had not reached and were not judged; they are read again, and the \
+                 next run goes on with those still open. Check that the node (each one behind chain.rpc_url) is in sync",
+                self.head.number, self.finalized.number, self.snapshot.indexer.number
+            ),
+        })
+    }
+
     /// When the books were read.
     #[must_use]
     pub const fn taken_at(&self) -> DateTime<Utc> {
@@ -79,9 +107,12 @@ impl Cut {
     }
 }
 
-async fn block_at(chain: &ChainReader, number: u64) -> Result<BlockRef, SourceError> {
+/// The block of this number, at or below the finalized one.
+pub(super) async fn block_at(chain: &ChainReader, number: u64) -> Result<BlockRef, SourceError> {
     chain.block(number).await?.ok_or_else(|| {
-        let detail = "the node's chain is shorter than its finalized block".to_owned();
+        let detail = "the node has no block of this number, and its finalized block is newer: a node behind \
+                      another one of the same address"
+            .to_owned();
         ChainError::StateUnavailable {
             number,
             hash: eidos_types::Hash32::ZERO,

@@ -47,7 +47,7 @@ impl Run<'_> {
             for operation in operations {
                 let mut step = self.ctx.step().await?;
                 let at = self.ctx.clock().now();
-                let is_new = pauses::set(
+                let set = pauses::set(
                     step.conn(),
                     operation.as_str(),
                     &report.token,
@@ -57,21 +57,7 @@ impl Run<'_> {
                 )
                 .await
                 .map_err(Fault::own)?;
-                if !is_new {
-                    continue;
-                }
-                let row = pauses::PauseRow {
-                    id: 0,
-                    operation: operation.as_str().to_owned(),
-                    token: report.token.clone(),
-                    break_id: Some(break_id.as_uuid()),
-                    reason: reason.clone(),
-                    set_by: "reconciliation".to_owned(),
-                    set_at: at,
-                    lifted_by: None,
-                    lifted_at: None,
-                    lift_reason: None,
-                };
+                let Some(row) = set else { continue };
                 Announcement::pause(&row, false, &**self.ctx.clock())
                     .save(&mut step)
                     .await?;

@@ -25,6 +25,7 @@ pub mod solvency;
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use eidos_chain::{BlockRef, ChainReader};
 use eidos_runtime::{Job, JobContext, JobError, Observation};
 use eidos_settings::CronLine;
@@ -163,11 +164,12 @@ impl Reconciliation {
         &self.settings.reconciliation
     }
 
-    async fn prices(&self) -> Result<Prices, SourceError> {
+    async fn prices(&self, now: DateTime<Utc>) -> Result<Prices, SourceError> {
         let rules = self.rules();
         Prices::load(
             &rules.prices,
             rules.price_table.as_ref().zip(self.price_pool.as_ref()),
+            now,
         )
         .await
     }
@@ -242,7 +244,7 @@ impl Reconciliation {
 
     /// Everything the run knows about itself; the caller adds what only it knows.
     fn report(&self, run: &Run<'_>, attempt: Attempt, ending: Ending) -> Report {
-        let mut findings = run.cut_findings(&attempt.view.cut);
+        let mut findings = run.cut_findings(&attempt.view);
         findings.extend(as_findings(&attempt.solvency.findings));
         findings.extend(run.token_findings(&attempt.view, &attempt.tally));
         let critical = |found: &&BreakReport| found.severity == Severity::Critical;

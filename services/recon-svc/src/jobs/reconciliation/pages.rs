@@ -97,7 +97,7 @@ impl Run<'_> {
 
     fn advance(&self, state: &mut ShardState, shard: Shard, upto: Address, page: &PageOutcome) {
         state.tally.merge(&page.tally);
-        state.suspects += page.suspects.len() as u64;
+        state.suspects += page.judged_suspects() as u64;
         state.after = Some(upto);
         state.pages += 1;
         state.done = upto >= shard.last;
@@ -131,7 +131,7 @@ impl Run<'_> {
                 .compare(reading.against, self.without_fees(accounts))
                 .await?;
             state.tally.merge(&page.tally);
-            state.suspects += page.suspects.len() as u64;
+            state.suspects += page.judged_suspects() as u64;
             state.pages += 1;
             self.count(page.tally.checked());
             self.commit_page(0, state, page, reading).await?;
@@ -242,6 +242,7 @@ impl Run<'_> {
         reading: &Reading<'_>,
     ) -> Result<(), Fault> {
         self.note_ignored(&page.dust);
+        let judged = page.judged_suspects();
         if self.ctx.dry_run() {
             self.hold(shard, state.clone(), page.suspects);
             return self.check_suspects();
@@ -284,7 +285,7 @@ impl Run<'_> {
         .map_err(Fault::own)?;
         step.commit().await?;
         self.hold(shard, state.clone(), Vec::new());
-        self.count_suspects(page.suspects.len());
+        self.count_suspects(judged);
         self.check_suspects()
     }
 }

@@ -79,6 +79,8 @@ pub struct CutReport {
     pub indexer_block: u64,
     /// The node's finalized block.
     pub finalized_block: u64,
+    /// The node's newest block.
+    pub head_block: u64,
 }
 
 /// One break.
@@ -209,6 +211,7 @@ impl CutReport {
             snapshot_time: cut.taken_at(),
             indexer_block: cut.snapshot.indexer.number,
             finalized_block: cut.finalized.number,
+            head_block: cut.head.number,
         }
     }
 }

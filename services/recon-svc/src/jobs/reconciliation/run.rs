@@ -11,12 +11,13 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::compare::{Against, Suspect};
-use super::cut::Cut;
+use super::cut::{Cut, block_at};
 pub use super::fault::Fault;
 use super::pages::Reading;
 use super::report::{Finding, IgnoredReport};
 use super::{Mode, Reconciliation};
 use crate::domain::account::AccountKey;
+use crate::domain::in_flight::Line;
 use crate::domain::merge::{BooksRow, LinesByAccount};
 use crate::domain::verdict::{BreakKind, Difference};
 use crate::sources::in_flight::InFlight;
@@ -112,13 +113,14 @@ impl Reconciliation {
     /// Opens a cut and loads what belongs to it.
     pub(super) async fn view(&self, keep: Option<BlockRef>) -> Result<View, Fault> {
         let mut cut = Cut::pin(&self.databases, &self.schema, &self.chain, keep).await?;
-        let prices = self.prices().await?;
+        let prices = self.prices(cut.taken_at()).await?;
         let rules = self.rules();
         let in_flight = InFlight {
             schema: &self.schema,
             tokens: &self.tokens,
             chain: &self.chain,
             chain_id: self.chain.settings().chain_id,
+            head: cut.head.number,
             fee_recipient: self.chain.fee_recipient(),
             max_age_ms: i64::try_from(rules.in_flight_max_age.as_millis()).unwrap_or(i64::MAX),
             max_lines: rules.max_in_flight_lines,
@@ -220,12 +222,12 @@ impl<'a> Run<'a> {
         while from <= block.number {
             self.ctx.check_cancelled()?;
             let upto = block.number.min(from.saturating_add(rules.event_blocks - 1));
+            // A register that ends below the cut would hide accounts, so a block that is not there ends the attempt.
             let last = if upto == block.number {
-                Some(block)
+                block
             } else {
-                chain.block(upto).await?
+                block_at(chain, upto).await?
             };
-            let Some(last) = last else { break };
             let events = chain.logs(from, &last, &known::filter()).await?;
             for event in &events {
                 if since.is_some_and(|since| event.at.block_number >= since) {
@@ -303,7 +305,7 @@ impl<'a> Run<'a> {
 
     pub(super) fn hold(&self, shard: u16, state: ShardState, suspects: Vec<Suspect>) {
         let mut held = self.shared();
-        held.suspect_count += suspects.len();
+        held.suspect_count += suspects.iter().filter(|suspect| suspect.is_judged()).count();
         held.suspects.extend(suspects);
         held.states.insert(shard, state);
     }
@@ -364,7 +366,10 @@ impl<'a> Run<'a> {
     }
 
     /// Findings about the cut itself.
-    pub(super) fn cut_findings(&self, cut: &Cut) -> Vec<Finding> {
+    pub(super) fn cut_findings(&self, view: &View) -> Vec<Finding> {
+        let cut = &view.cut;
+        let is_open = |lines: &&Vec<Line>| lines.iter().any(|line| line.unproven);
+        let open = view.lines.values().filter(is_open).count();
         let lag = cut.indexer_lag();
         let limit = self.job.indexer_lag_limit;
         let behind = (lag > limit).then(|| Finding {
@@ -376,7 +381,7 @@ impl<'a> Run<'a> {
                 cut.snapshot.indexer.number, cut.finalized.number
             ),
         });
-        behind.into_iter().collect()
+        behind.into_iter().chain(cut.node_behind(open)).collect()
     }
 }
 
