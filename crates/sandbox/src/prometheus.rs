@@ -82,9 +82,7 @@ impl Prometheus {
 /// It accepts connections and answers 503 while it loads its data.
 async fn is_ready(address: &str) -> std::io::Result<bool> {
     let mut connection = TcpStream::connect(address).await?;
-    connection
-        .write_all(b"GET /-/ready HTTP/1.0\r\n\r\n")
-        .await?;
+    connection.write_all(b"GET /-/ready HTTP/1.0\r\n\r\n").await?;
     let mut answer = String::new();
     connection.read_to_string(&mut answer).await?;
     Ok(answer.starts_with("HTTP/1.0 200"))

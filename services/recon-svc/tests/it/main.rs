@@ -6,8 +6,8 @@
     reason = "helpers of tests: a failure is the test's"
 )]
 
-mod check_config;
 mod breaks_api;
+mod check_config;
 mod crash;
 mod incremental;
 mod node_behind;
