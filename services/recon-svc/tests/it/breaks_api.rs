@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::stand::Stand;
 
-const WITHIN: Duration = Duration::from_secs(60);
+const WITHIN: Duration = Duration::from_mins(1);
 /// Token of the role viewer in the world's configuration.
 const VIEWER: &str = "quickstart-viewer-token";
 /// More than one answer holds.

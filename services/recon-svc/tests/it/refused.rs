@@ -61,7 +61,7 @@ async fn ruling_16_tokens_that_contradict_the_books_are_named() {
             };
             json!({ "symbol": token.symbol, "address": token.address, "decimals": decimals })
         };
-        Value::from_iter(list.map(entry)).to_string()
+        list.map(entry).collect::<Value>().to_string()
     };
     for (value, named) in [
         (
