@@ -99,6 +99,10 @@ impl BusError {
         }
     }
 
+    /// Every value that [`Self::as_str`] has for an event that was to be published.
+    pub(crate) const OUTCOMES: &'static [&'static str] =
+        &["queue_full", "timeout", "encode", "refused", "closed"];
+
     /// The value of the metrics' label `outcome`.
     pub(crate) const fn as_str(&self) -> &'static str {
         match self {

@@ -21,7 +21,7 @@ pub const BREAKS: Topic = Topic(Cow::Borrowed("eidos-jobs-breaks"));
 pub const OPERATION_PAUSES: Topic = Topic(Cow::Borrowed("eidos-jobs-operation-pauses"));
 
 /// The topics that this product writes.
-const OWN: [Topic; 2] = [BREAKS, OPERATION_PAUSES];
+pub(crate) const OWN: [Topic; 2] = [BREAKS, OPERATION_PAUSES];
 
 impl Topic {
     /// A topic whose name comes from settings.

@@ -117,12 +117,12 @@ impl ChainReader {
 
     /// Everything that must hold before the first read, at a final block.
     async fn verify(&mut self, start: &Start) -> Result<BlockRef, ChainError> {
-        start.ask(async || self.verify_chain_id().await).await?;
-        let at = start.ask(async || self.final_block().await).await?;
-        let addressing = start.ask(async || self.probe_addressing(&at).await).await?;
+        start.ask(|| self.verify_chain_id()).await?;
+        let at = start.ask(|| self.final_block()).await?;
+        let addressing = start.ask(|| self.probe_addressing(&at)).await?;
         self.addressing.set(addressing);
         self.verify_vault(start, &at).await?;
-        start.ask(async || self.verify_state(&at).await).await?;
+        start.ask(|| self.verify_state(&at)).await?;
         self.verify_settlement(start, &at).await?;
         self.decimals = self.verify_tokens(start, &at).await?;
         self.probe_rungs(start, &at).await?;

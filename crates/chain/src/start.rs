@@ -48,10 +48,10 @@ impl Start {
     }
 
     /// Asks until there is an answer, an error that will not pass, or no time left.
-    pub(crate) async fn ask<T>(
-        &self,
-        question: impl AsyncFn() -> Result<T, ChainError>,
-    ) -> Result<T, ChainError> {
+    pub(crate) async fn ask<T, F>(&self, question: impl Fn() -> F) -> Result<T, ChainError>
+    where
+        F: Future<Output = Result<T, ChainError>>,
+    {
         let mut pause = self.first_pause;
         let mut tries = 1;
         loop {

@@ -99,7 +99,7 @@ impl ChainReader {
 
     pub(crate) async fn verify_vault(&mut self, start: &Start, at: &BlockRef) -> Result<(), ChainError> {
         let vault = self.settings.vault;
-        let code = start.ask(async || self.code(at, &vault).await).await?;
+        let code = start.ask(|| self.code(at, &vault)).await?;
         if code.is_empty() {
             return Err(self.no_vault(start, at).await?);
         }
@@ -118,13 +118,8 @@ impl ChainReader {
     /// The refusal of a Vault that has no code at the final block: it is newer than that, or it is elsewhere.
     async fn no_vault(&self, start: &Start, at: &BlockRef) -> Result<ChainError, ChainError> {
         let vault = self.settings.vault;
-        let head = start.ask(async || self.head().await).await?;
-        if head.number <= at.number
-            || start
-                .ask(async || self.code(&head, &vault).await)
-                .await?
-                .is_empty()
-        {
+        let head = start.ask(|| self.head()).await?;
+        if head.number <= at.number || start.ask(|| self.code(&head, &vault)).await?.is_empty() {
             return Ok(refused(
                 "vault",
                 vault,
@@ -183,7 +178,7 @@ impl ChainReader {
         }
         let question = Bytes::from(ISettlement::feeRecipientCall {}.abi_encode());
         let answer = start
-            .ask(async || self.read(at, evm(&settlement), question.clone()).await)
+            .ask(|| self.read(at, evm(&settlement), question.clone()))
             .await?;
         let found = ISettlement::feeRecipientCall::abi_decode_returns(&answer)
             .map_err(|error| self.malformed("eth_call", format!("feeRecipient: {error}")))?;
@@ -247,7 +242,7 @@ impl ChainReader {
         };
         let question = Bytes::from(IToken::decimalsCall {}.abi_encode());
         let answer = start
-            .ask(async || self.try_read(at, evm(&token.address), question.clone()).await)
+            .ask(|| self.try_read(at, evm(&token.address), question.clone()))
             .await?;
         match answer {
             Some(answer) if answer.is_empty() => Err(not_a_token("there is no contract at this address")),
@@ -267,12 +262,12 @@ impl ChainReader {
                 self.ladder.unavailable(rung, reason.to_owned());
             }
         }
-        start.ask(async || self.probe_multicall(at).await).await?;
+        start.ask(|| self.probe_multicall(at)).await?;
         // Plain calls work wherever the views were just read.
         if rungs.contains(&Rung::Single) {
             return Ok(());
         }
-        match start.ask(async || self.try_rungs(at).await).await {
+        match start.ask(|| self.try_rungs(at)).await {
             Err(ChainError::LadderExhausted { reasons }) => Err(refused(
                 "bulk.rungs",
                 rungs
@@ -326,7 +321,7 @@ impl ChainReader {
         data: Bytes,
     ) -> Result<bool, ChainError> {
         Ok(start
-            .ask(async || self.try_read(at, to, data.clone()).await)
+            .ask(|| self.try_read(at, to, data.clone()))
             .await?
             .is_some_and(|answer| answer.len() == 32))
     }

@@ -54,11 +54,7 @@ impl Legacy {
         let mut signed = self.fields();
         let v = U256::from(self.chain_id * 2 + 35 + u64::from(recovery.to_byte()));
         let (r, s) = signature.split_bytes();
-        for value in [
-            v,
-            U256::from_be_slice(r.as_slice()),
-            U256::from_be_slice(s.as_slice()),
-        ] {
+        for value in [v, U256::from_be_slice(&r), U256::from_be_slice(&s)] {
             value.encode(&mut signed);
         }
         Ok(list(&signed).into())

@@ -229,6 +229,11 @@ pub fn bus_event(topic: &'static str, outcome: &'static str) {
     metrics::counter!("bus_events_total", "topic" => topic, "outcome" => outcome).increment(1);
 }
 
+/// `bus_events_total` at zero: a series that first appears at 1 shows no increase.
+pub fn bus_events_from_zero(topic: &'static str, outcome: &'static str) {
+    metrics::counter!("bus_events_total", "topic" => topic, "outcome" => outcome).increment(0);
+}
+
 /// `reconciliation_diff_count`: open differences.
 pub fn reconciliation_diff_count(dimension: &'static str, token: &str, severity: &'static str, count: u64) {
     metrics::gauge!("reconciliation_diff_count", "dimension" => dimension, "token" => token.to_owned(), "severity" => severity).set(as_gauge(count));

@@ -244,12 +244,12 @@ async fn a_topic_that_does_not_exist_is_refused_by_its_name_although_the_deliver
     let kafka = settings(broker.bootstrap_servers(), Duration::from_secs(2));
     let publisher = Publisher::connect(&kafka).unwrap();
     let event = event("0xa", 1);
-    let message = Message {
+    let message = || Message {
         key: "0xa",
         event: &event,
         traceparent: None,
     };
-    let error = in_time(publisher.publish(&missing, message)).await.unwrap_err();
+    let error = in_time(publisher.publish(&missing, message())).await.unwrap_err();
     assert!(matches!(error, BusError::Refused { .. }), "{error}");
     assert!(error.to_string().contains("eidos-not-created"), "{error}");
     assert!(!error.is_retryable(), "a person has to create it");
@@ -257,7 +257,7 @@ async fn a_topic_that_does_not_exist_is_refused_by_its_name_although_the_deliver
     // The brokers are there, the topic is there, and nobody acknowledges: that is a time-out and no refusal.
     let there = topic(&broker, 1).await;
     broker.take_down().await.unwrap();
-    let error = in_time(publisher.publish(&there, message)).await.unwrap_err();
+    let error = in_time(publisher.publish(&there, message())).await.unwrap_err();
     assert!(matches!(error, BusError::Timeout { .. }), "{error}");
 }
 

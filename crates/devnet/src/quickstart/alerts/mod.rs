@@ -76,10 +76,14 @@ async fn calm(rig: &Rig) -> anyhow::Result<Vec<String>> {
                 say(&format!("  silent  {alert}"));
             }
         }
-        noisy => problems.push(format!("fire although nothing is wrong: {}", join(&noisy))),
+        noisy => {
+            say(&format!("  FIRES   {}", join(&noisy)));
+            problems.push(format!("fire although nothing is wrong: {}", join(&noisy)));
+        }
     }
     for (panel, expression) in rules::panels()? {
         if !api.has_value(&expression).await? {
+            say(&format!("  EMPTY   panel {panel}"));
             problems.push(format!("the panel {panel} shows nothing: {expression}"));
         }
     }

@@ -55,7 +55,7 @@ impl Rig {
         let servers = Servers::start(&dir, None).await?;
         programs.migrate(&servers.jobs_url()).await?;
         let exchange = PgPool::connect(&servers.exchange_url()).await?;
-        let world = World::build(seed, &servers.anvil_url(), exchange, WorldOptions::clean(WALLETS)).await?;
+        let world = World::build(seed, &servers.evm_url(), exchange, WorldOptions::clean(WALLETS)).await?;
         let recon = dir.join("recon-svc.yaml");
         write_private(&recon, &recon_config(&world, &servers.endpoints()))?;
         let slot_ms = crate::world::now_ms() / 1_000 * 1_000;
