@@ -42,18 +42,19 @@ pub(crate) fn overlay(variables: &[(String, String)], merged: &Tree, problems: &
 }
 
 /// Two spellings of one key: which of them counts would be decided by the alphabet.
-fn refuse_repeated(named: &[(&str, Vec<&str>, &str)], problems: &mut Problems) {
-    let mut names: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
-    for (name, steps, _) in named {
-        names.entry(normal(&steps.join("."))).or_default().insert(name);
+fn refuse_repeated(variables: &[(&str, Vec<&str>, &str)], problems: &mut Problems) {
+    let mut spellings: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    for (name, steps, _) in variables {
+        spellings
+            .entry(normal(&steps.join(".")))
+            .or_default()
+            .insert(name);
     }
-    for (key, names) in names.iter().filter(|(_, names)| names.len() > 1) {
+    for (key, names) in spellings.iter().filter(|(_, names)| names.len() > 1) {
+        let listed: Vec<&str> = names.iter().copied().collect();
         problems.add(
             key.as_str(),
-            format!(
-                "is set by more than one variable: {}",
-                names.iter().copied().collect::<Vec<_>>().join(", ")
-            ),
+            format!("is set by more than one variable: {}", listed.join(", ")),
             "keep one of them",
         );
     }
