@@ -41,6 +41,11 @@ impl Dialect {
         matches!(self, Self::Anvil)
     }
 
+    /// True if a block may be named by its hash (EIP-1898).
+    pub(crate) const fn takes_hashes(self) -> bool {
+        !matches!(self, Self::Ganache)
+    }
+
     /// The requests that give mining into our hands.
     pub(crate) fn take_over(self, block_gas: &str) -> Vec<(&'static str, Value)> {
         match self {

@@ -183,11 +183,12 @@ impl Node {
     /// # Errors
     /// As [`Self::call`]; a revert is an error.
     pub async fn read(&self, block: Hash32, calls: &[(Address, Vec<u8>)]) -> anyhow::Result<Vec<U256>> {
+        let at = self.at(block).await?;
         let requests = calls
             .iter()
             .map(|(to, data)| {
                 let call = json!({"to": to, "data": format!("0x{}", hex::encode(data))});
-                ("eth_call", json!([call, {"blockHash": block}]))
+                ("eth_call", json!([call, at]))
             })
             .collect();
         self.batch(requests).await?.iter().map(number).collect()
@@ -198,11 +199,17 @@ impl Node {
     /// # Errors
     /// As [`Self::call`].
     pub async fn native_balance(&self, block: Hash32, owner: Address) -> anyhow::Result<U256> {
-        number(
-            &self
-                .call("eth_getBalance", json!([owner, {"blockHash": block}]))
-                .await?,
-        )
+        let at = self.at(block).await?;
+        number(&self.call("eth_getBalance", json!([owner, at])).await?)
+    }
+
+    /// How the node is told which block: by hash, or by number where it does not know EIP-1898.
+    async fn at(&self, block: Hash32) -> anyhow::Result<Value> {
+        if self.dialect().await?.takes_hashes() {
+            return Ok(json!({"blockHash": block}));
+        }
+        let header = self.call("eth_getBlockByHash", json!([block, false])).await?;
+        Ok(header["number"].clone())
     }
 }
 

@@ -145,7 +145,7 @@ fn geth_arguments(scratch: &Path, port: u16, engine: u16) -> Vec<OsString> {
     ] {
         args.extend([OsString::from(name), value.into()]);
     }
-    args.extend([OsString::from("--jwtsecret"), scratch.join("jwt").into()]);
+    args.extend([OsString::from("--authrpc.jwtsecret"), scratch.join("jwt").into()]);
     args
 }
 
