@@ -136,7 +136,13 @@ impl Guards {
         limits
             .chain(companions)
             .chain(keepalives.map(|(name, value)| format!("SET {name} = {value}")))
-            .chain([format!("SET eidos.session = '{}'", self.marker)])
+            // Of a role whose search path finds nothing, what is named without a schema is in `public`. With
+            // quote_all_identifiers the catalogue prints types in quotes, which would be other types to us.
+            .chain([
+                "SET quote_all_identifiers = off".to_owned(),
+                "SELECT set_config('search_path', 'public', false) WHERE current_schema() IS NULL".to_owned(),
+                format!("SET eidos.session = '{}'", self.marker),
+            ])
             .collect::<Vec<_>>()
             .join("; ")
     }
