@@ -33,19 +33,18 @@ const STORAGE: &str = "\
            (SELECT quote_ident(s.spcname) FROM pg_tablespace s WHERE s.oid = c.reltablespace) \
     FROM pg_class c WHERE c.oid = $1::bigint::oid";
 
-/// How the parent's rows are identified for replication, and the partition's part of the index, if it is by one.
-const REPLICA_IDENTITY: &str = "\
-    SELECT p.relreplident::text, ( \
-        SELECT quote_ident(i.relname) FROM pg_index x JOIN pg_inherits h ON h.inhparent = x.indexrelid \
-        JOIN pg_index y ON y.indexrelid = h.inhrelid AND y.indrelid = c.oid JOIN pg_class i ON i.oid = y.indexrelid \
-        WHERE x.indrelid = p.oid AND x.indisreplident) \
-    FROM pg_class p, pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-    WHERE p.oid = $1::bigint::oid AND n.nspname = $2 AND c.relname = $3";
-
+/// What the catalogue says of a partition that was attached: to what, for what, whether for good; and of its parent how rows
+/// are identified for replication, with the partition's part of the index, if it is by one, and whether row security binds
+/// the owner.
 const ATTACHED_AS: &str = "\
-    SELECT i.inhparent::bigint, pg_get_expr(c.relpartbound, c.oid), i.inhdetachpending \
+    SELECT i.inhparent::bigint, pg_get_expr(c.relpartbound, c.oid), i.inhdetachpending, p.relreplident::text, ( \
+        SELECT quote_ident(x.relname) FROM pg_index d JOIN pg_inherits h ON h.inhparent = d.indexrelid \
+        JOIN pg_index y ON y.indexrelid = h.inhrelid AND y.indrelid = c.oid JOIN pg_class x ON x.oid = y.indexrelid \
+        WHERE d.indrelid = p.oid AND d.indisreplident), p.relforcerowsecurity \
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_inherits i ON i.inhrelid = c.oid \
-    WHERE n.nspname = $1 AND c.relname = $2";
+    JOIN pg_class p ON p.oid = i.inhparent WHERE n.nspname = $1 AND c.relname = $2";
+
+type Attached = (i64, Option<String>, bool, String, Option<String>, bool);
 
 /// A partition to be made.
 #[derive(Debug, Clone, Copy)]
@@ -133,39 +132,41 @@ impl NewPartition<'_> {
     /// # Errors
     /// [`DisposalError::Refused`] (`layout`) where it does not; [`DisposalError::Sql`].
     pub async fn finish(&self, conn: &mut PgConnection) -> Result<(), DisposalError> {
-        self.verify(conn).await?;
-        rights::force(conn, self).await?;
-        let (kind, index): (String, Option<String>) = sqlx::query_as(REPLICA_IDENTITY)
-            .bind(i64::from(self.parent_oid))
-            .bind(&self.relation.schema)
-            .bind(&self.relation.name)
-            .fetch_one(&mut *conn)
-            .await
-            .map_err(DisposalError::sql("read a parent's replica identity"))?;
-        let identity = match (kind.as_str(), index) {
-            ("f", _) => "FULL".to_owned(),
-            ("n", _) => "NOTHING".to_owned(),
-            ("i", Some(index)) => format!("USING INDEX {index}"),
-            _ => return Ok(()),
-        };
-        let set = format!("ALTER TABLE {} REPLICA IDENTITY {identity}", self.relation);
-        execute(conn, "give a partition its parent's replica identity", set).await
+        let (identity, index, is_forced) = self.verify(conn).await?;
+        let mut rest = Vec::new();
+        if is_forced {
+            // Last of all: rows had still to be moved in.
+            rest.push("FORCE ROW LEVEL SECURITY".to_owned());
+        }
+        match (identity.as_str(), index) {
+            ("f", _) => rest.push("REPLICA IDENTITY FULL".to_owned()),
+            ("n", _) => rest.push("REPLICA IDENTITY NOTHING".to_owned()),
+            ("i", Some(index)) => rest.push(format!("REPLICA IDENTITY USING INDEX {index}")),
+            _ => {}
+        }
+        if rest.is_empty() {
+            return Ok(());
+        }
+        let alter = format!("ALTER TABLE {} {}", self.relation, rest.join(", "));
+        execute(conn, "give a partition what its parent has", alter).await
     }
 
-    async fn verify(&self, conn: &mut PgConnection) -> Result<(), DisposalError> {
-        let found: Option<(i64, Option<String>, bool)> = sqlx::query_as(ATTACHED_AS)
+    async fn verify(&self, conn: &mut PgConnection) -> Result<(String, Option<String>, bool), DisposalError> {
+        let found: Option<Attached> = sqlx::query_as(ATTACHED_AS)
             .bind(&self.relation.schema)
             .bind(&self.relation.name)
             .fetch_optional(conn)
             .await
             .map_err(DisposalError::sql("look at a new partition"))?;
-        let bounds = found
-            .as_ref()
-            .filter(|(attached_to, _, pending)| *attached_to == i64::from(self.parent_oid) && !pending)
-            .and_then(|(_, bound, _)| Bounds::parse(bound.as_deref()?).ok());
         let (lower, upper) = self.bounds_ms;
-        match bounds {
-            Some(bounds) if bounds.finite() == Some((lower, upper)) => Ok(()),
+        let is_as_meant = |(attached_to, bound, is_pending, ..): &Attached| {
+            let bounds = bound.as_deref().and_then(|bound| Bounds::parse(bound).ok());
+            *attached_to == i64::from(self.parent_oid)
+                && !is_pending
+                && bounds.and_then(|bounds| bounds.finite()) == Some((lower, upper))
+        };
+        match found {
+            Some(found) if is_as_meant(&found) => Ok((found.3, found.4, found.5)),
             _ => Err(DisposalError::refused(
                 "layout",
                 format!(

@@ -27,8 +27,7 @@ const GRANTS: &str = "\
              aclexplode(t.attacl) a WHERE c.oid = $1::bigint::oid \
     ) g WHERE g.grantee <> g.relowner ORDER BY 3, 1, 2";
 
-const ROW_SECURITY: &str =
-    "SELECT relrowsecurity, relforcerowsecurity FROM pg_class WHERE oid = $1::bigint::oid";
+const ROW_SECURITY: &str = "SELECT relrowsecurity FROM pg_class WHERE oid = $1::bigint::oid";
 
 /// The rest of `CREATE POLICY name ON table`, after the table.
 const POLICIES: &str = "\
@@ -70,29 +69,12 @@ pub(super) async fn copy(conn: &mut PgConnection, new: &NewPartition<'_>) -> Res
     Ok(guarded)
 }
 
-/// Row security that binds the owner too, where the parent has it. Last of all: rows were still to be moved in.
-pub(super) async fn force(conn: &mut PgConnection, new: &NewPartition<'_>) -> Result<(), DisposalError> {
-    let (_enabled, forced) = is_enabled(conn, new).await?;
-    if forced {
-        execute(
-            conn,
-            format!("ALTER TABLE {} FORCE ROW LEVEL SECURITY", new.relation),
-        )
-        .await?;
-    }
-    Ok(())
-}
-
-async fn is_enabled(conn: &mut PgConnection, new: &NewPartition<'_>) -> Result<(bool, bool), DisposalError> {
-    sqlx::query_as(ROW_SECURITY)
-        .bind(i64::from(new.parent_oid))
-        .fetch_one(conn)
-        .await
-        .map_err(failed())
-}
-
 async fn row_security(conn: &mut PgConnection, new: &NewPartition<'_>) -> Result<bool, DisposalError> {
-    let (enabled, _forced) = is_enabled(conn, new).await?;
+    let enabled: bool = sqlx::query_scalar(ROW_SECURITY)
+        .bind(i64::from(new.parent_oid))
+        .fetch_one(&mut *conn)
+        .await
+        .map_err(failed())?;
     if enabled {
         execute(
             conn,

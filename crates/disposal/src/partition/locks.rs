@@ -9,6 +9,7 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use eidos_core::CoreError;
 use eidos_runtime::JobContext;
 use sqlx::{AssertSqlSafe, PgConnection};
 
@@ -132,6 +133,8 @@ impl<'a> Attempts<'a> {
     pub async fn again_after(&mut self, failure: DisposalError) -> Result<(), DisposalError> {
         let may_pass = match &failure {
             DisposalError::Sql { source, .. } => in_the_way(source),
+            // A commit that the server refused for its time: nothing of the attempt is left.
+            DisposalError::Core(CoreError::Sql { cause, .. }) => in_the_way(cause),
             DisposalError::Busy { .. } => true,
             _ => false,
         };
