@@ -49,6 +49,6 @@ pub use part_writer::{EncodedPart, ExportTotals, PartEncoder, PartFacts, PartOpt
 pub use pg_type::{PgType, UnsupportedType};
 pub use pgcopy::{COPY_HEADER, COPY_TRAILER, CopyDigester};
 pub use segment::Segment;
-pub use settings::{ArchiveStoreSettings, StoreProblem};
+pub use settings::{ArchiveStoreSettings, StoreChecksum, StoreProblem};
 pub use stats::ColumnStats;
 pub use store::ArchiveStore;

@@ -33,6 +33,9 @@ pub struct ArchiveStoreSettings {
     pub allow_http: bool,
     /// Path of the authority's certificate (PEM) of an endpoint with a private one; unset = those of the machine.
     pub ca_cert: Option<String>,
+    /// The checksum that is sent with every object: `sha256`, or `none` for a store that does not know the header. Read-back
+    /// verification does not depend on it.
+    pub checksum: StoreChecksum,
     /// Encoded size at which a part is closed, in bytes, 4 KiB to 256 MiB. About four of them are held in memory.
     pub part_bytes: usize,
     /// Most rows of a Parquet row group, 1 to 1048576.
@@ -55,6 +58,16 @@ pub struct ArchiveStoreSettings {
     pub retry_max: Duration,
 }
 
+/// Which checksum is sent with every object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreChecksum {
+    /// `x-amz-checksum-sha256`: bytes that were damaged on their way are refused by the server.
+    Sha256,
+    /// None: they are found when the export is read back.
+    None,
+}
+
 impl Default for ArchiveStoreSettings {
     fn default() -> Self {
         Self {
@@ -66,6 +79,7 @@ impl Default for ArchiveStoreSettings {
             options: BTreeMap::new(),
             allow_http: false,
             ca_cert: None,
+            checksum: StoreChecksum::Sha256,
             part_bytes: 32 << 20,
             row_group_rows: 65_536,
             // In a profile of an export a quarter of the samples were level 3 of zstd (docs/benchmarks.md).

@@ -37,6 +37,7 @@ mod export;
 mod failure;
 mod probe;
 mod verify;
+mod witness;
 
 use access::Access;
 
@@ -180,8 +181,8 @@ impl ArchiveStore {
         self.probed.get_or_try_init(|| self.probe(owner)).await.copied()
     }
 
-    /// Proves with a small object of a unique name that the store lets us put, get, list and delete, and that it
-    /// refuses to put a name twice. What an earlier probe of the same `owner` left when it was killed is removed.
+    /// Proves with small objects of unique names that the bucket exists, that the store lets us put, get, list and delete,
+    /// encrypts as it was asked to, and lets one of several creators of a name succeed, one after the other and at once. What an earlier probe of the same `owner` left when it was killed is removed.
     ///
     /// # Errors
     /// [`StoreError::Denied`] names the missing permission, [`StoreError::Incapable`] what the store does not do.

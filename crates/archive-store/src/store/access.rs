@@ -1,9 +1,10 @@
 //! [`Access`]: single requests, with a time limit, bounded repetition, and errors a person can act on.
 
-use std::fs;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use std::{fmt, fs};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use bytes::{Bytes, BytesMut};
@@ -17,6 +18,7 @@ use crate::manifest::sha256_hex;
 use crate::place::{Place, Scheme};
 use crate::settings::ArchiveStoreSettings;
 use crate::store::failure::{self, Failed};
+use crate::store::witness::{Said, Witness};
 
 /// How long a request under way may go on after a cancellation: a local write then is over, not still to come.
 const CANCEL_GRACE: Duration = Duration::from_secs(5);
@@ -26,9 +28,45 @@ const CANCEL_GRACE: Duration = Duration::from_secs(5);
 pub(super) struct Access {
     pub(super) place: Place,
     pub(super) objects: Arc<dyn ObjectStore>,
+    /// What every object must be encrypted with; `None`: nothing is demanded, or no answer can tell.
+    pub(super) encryption: Option<Encryption>,
+    /// Set once the store named the version of an object that it had stored.
+    versions: AtomicBool,
     request_timeout: Duration,
     attempts: usize,
     backoff: ExponentialBuilder,
+}
+
+/// Encryption that S3 is asked for with every object.
+#[derive(Debug)]
+pub(super) struct Encryption {
+    /// `AES256` or `aws:kms`.
+    pub(super) algorithm: String,
+    /// The id or ARN of a key; `None`: the bucket's own.
+    pub(super) key: Option<String>,
+    /// Hears what is answered.
+    pub(super) witness: Witness,
+}
+
+impl Encryption {
+    /// Whether an answer says what was asked for. S3 answers with the ARN of a key, whatever it was named by.
+    pub(super) fn is_met_by(&self, said: &Said) -> bool {
+        let named = |wanted: &String| {
+            said.key
+                .as_ref()
+                .is_some_and(|key| key.ends_with(wanted.as_str()))
+        };
+        said.algorithm.as_ref() == Some(&self.algorithm) && self.key.as_ref().is_none_or(named)
+    }
+}
+
+impl fmt::Display for Encryption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.key {
+            Some(key) => write!(f, "{} with the key {key}", self.algorithm),
+            None => f.write_str(&self.algorithm),
+        }
+    }
 }
 
 /// What is known to be below a key.
@@ -42,6 +80,8 @@ impl Access {
         Self {
             place,
             objects,
+            encryption: None,
+            versions: AtomicBool::new(false),
             request_timeout: settings.request_timeout,
             attempts: settings.attempts,
             backoff: ExponentialBuilder::default()
@@ -50,6 +90,11 @@ impl Access {
                 .with_max_times(settings.attempts.saturating_sub(1))
                 .with_jitter(),
         }
+    }
+
+    /// True once the store was seen to keep versions: what is removed there is still stored.
+    pub(super) fn keeps_versions(&self) -> bool {
+        self.versions.load(Ordering::Relaxed)
     }
 
     /// The whole location of a key, for people.
@@ -85,7 +130,12 @@ impl Access {
                 let options = PutOptions::from(PutMode::Create);
                 let payload = PutPayload::from_bytes(content.clone());
                 match self.objects.put_opts(&path, payload, options).await {
-                    Ok(_) => Ok(()),
+                    Ok(stored) => {
+                        if stored.version.is_some() {
+                            self.versions.store(true, Ordering::Relaxed);
+                        }
+                        Ok(())
+                    }
                     Err(ObjectError::AlreadyExists { .. }) => {
                         self.compare_existing(&path, key, content.len(), sha256, attempt)
                             .await

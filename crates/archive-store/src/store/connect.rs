@@ -14,8 +14,9 @@ use secrecy::ExposeSecret as _;
 
 use crate::error::StoreError;
 use crate::place::{Place, Scheme};
-use crate::settings::{ArchiveStoreSettings, StoreProblem, demands_encryption};
-use crate::store::access::Access;
+use crate::settings::{ArchiveStoreSettings, StoreChecksum, StoreProblem, demands_encryption};
+use crate::store::access::{Access, Encryption};
+use crate::store::witness::Witness;
 
 pub(super) fn open(
     settings: &ArchiveStoreSettings,
@@ -32,15 +33,50 @@ pub(super) fn open(
             "no crypto provider of rustls is installed in this process".to_owned(),
         ));
     }
+    if place.scheme == Scheme::S3
+        && let Some(problem) = profile_problem(settings, |name| std::env::var(name).ok())
+    {
+        return Err(refused(problem));
+    }
     let client = client(settings, security)?;
+    let encryption = encryption(&place, security);
     let objects = match place.scheme {
         Scheme::File => Ok(local(&place)?),
-        Scheme::S3 => s3(&place, client, settings, security),
+        Scheme::S3 => s3(&place, client, settings, encryption.as_ref()),
         Scheme::Azure => azure(&place, client, settings),
         Scheme::Google => google(&place, client, settings),
     };
     let objects = objects.map_err(|error| unusable(&place, &error))?;
-    Ok(Access::new(place, objects, settings))
+    let access = Access::new(place, objects, settings);
+    Ok(Access { encryption, ..access })
+}
+
+/// What S3 is asked for with every object, if encryption is in force.
+fn encryption(place: &Place, security: &SecuritySection) -> Option<Encryption> {
+    let asked = &security.archive_storage;
+    (place.scheme == Scheme::S3 && demands_encryption(security)).then(|| Encryption {
+        algorithm: asked.s3_sse.clone(),
+        key: asked.kms_key_id.clone().filter(|_| asked.s3_sse == "aws:kms"),
+        witness: Witness::default(),
+    })
+}
+
+/// A profile of the AWS tools is not read here; going on without it would use whatever credentials there are.
+fn profile_problem(
+    settings: &ArchiveStoreSettings,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Option<StoreProblem> {
+    let profile = variable("AWS_PROFILE").filter(|profile| !profile.is_empty())?;
+    if settings.access_key_id.is_some() || variable("AWS_ACCESS_KEY_ID").is_some() {
+        return None;
+    }
+    Some(StoreProblem::new(
+        "access_key_id",
+        format!("(none; AWS_PROFILE={profile})"),
+        "is not set, and profiles of the AWS tools are not read",
+        "set archive_store.access_key_id and secret_access_key, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or unset \
+         AWS_PROFILE to use the identity of the instance or pod",
+    ))
 }
 
 pub(super) fn local(place: &Place) -> Result<Arc<dyn ObjectStore>, StoreError> {
@@ -92,7 +128,7 @@ fn s3(
     place: &Place,
     client: ClientOptions,
     settings: &ArchiveStoreSettings,
-    security: &SecuritySection,
+    encryption: Option<&Encryption>,
 ) -> object_store::Result<Arc<dyn ObjectStore>> {
     let mut builder = AmazonS3Builder::from_env();
     // First, so that no option weakens what follows.
@@ -101,11 +137,13 @@ fn s3(
     }
     builder = builder
         .with_bucket_name(&place.bucket)
-        .with_checksum_algorithm(Checksum::SHA256)
         // One object at a time by plain requests, which every store knows.
         .with_disable_bulk_delete(true)
         .with_retry(no_retry())
         .with_client_options(client);
+    if settings.checksum == StoreChecksum::Sha256 {
+        builder = builder.with_checksum_algorithm(Checksum::SHA256);
+    }
     if let Some(region) = &settings.region {
         builder = builder.with_region(region);
     }
@@ -117,14 +155,11 @@ fn s3(
             .with_access_key_id(id)
             .with_secret_access_key(secret.expose_secret());
     }
-    if demands_encryption(security) {
-        let encryption = &security.archive_storage;
-        builder = builder.with_config("aws_server_side_encryption".parse()?, &encryption.s3_sse);
-        if let Some(key) = encryption
-            .kms_key_id
-            .as_ref()
-            .filter(|_| encryption.s3_sse == "aws:kms")
-        {
+    if let Some(encryption) = encryption {
+        builder = builder
+            .with_config("aws_server_side_encryption".parse()?, &encryption.algorithm)
+            .with_http_connector(encryption.witness.clone());
+        if let Some(key) = &encryption.key {
             builder = builder.with_sse_kms_encryption(key);
         }
     }
@@ -189,6 +224,9 @@ fn client(settings: &ArchiveStoreSettings, security: &SecuritySection) -> Result
         };
         let pem = fs::read(path).map_err(|error| unusable(error.to_string()))?;
         let authorities = Certificate::from_pem_bundle(&pem).map_err(|error| unusable(error.to_string()))?;
+        if authorities.is_empty() {
+            return Err(unusable("it holds no certificate".to_owned()));
+        }
         for authority in authorities {
             options = options.with_root_certificate(authority);
         }
@@ -220,5 +258,21 @@ fn unusable(place: &Place, error: &object_store::Error) -> StoreError {
         value: place.to_string(),
         reason: format!("cannot be used: {error}"),
         fix: "correct the settings of archive_store or the environment of the service".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_profile_that_would_not_be_read_is_refused_by_name() {
+        let settings = ArchiveStoreSettings::at("s3://bucket/db");
+        let only_profile = |name: &str| (name == "AWS_PROFILE").then(|| "archive".to_owned());
+        let problem = profile_problem(&settings, only_profile).unwrap();
+        assert!(problem.value.contains("AWS_PROFILE=archive"), "{problem:?}");
+        assert_eq!(profile_problem(&settings, |_| None), None);
+        let both = |name: &str| Some(name.to_owned());
+        assert_eq!(profile_problem(&settings, both), None);
     }
 }

@@ -99,8 +99,7 @@ fn judge_store(
         _ => match answer.status {
             Some(501) => incapable(
                 &format!("does not know a header of ours ({cause})"),
-                "an archive needs If-None-Match: * on put (and SSE headers if encryption is demanded); use such a \
-                 store",
+                answer.fix_of_header(),
             ),
             Some(300..=399) => incapable(
                 &format!("sends us elsewhere ({cause})"),
@@ -114,9 +113,22 @@ fn judge_store(
             Some(402..=407 | 410..=412 | 414..=428 | 430..=499) => {
                 Err(denied(access, operation, key, &answer))
             }
-            _ => Ok(cause),
+            _ => Ok(advised(cause, &answer)),
         },
     }
+}
+
+/// A cause that another attempt may get past, with what to do where attempts will not help.
+fn advised(cause: String, answer: &Answer) -> String {
+    let advice = if answer.text_has("169.254.169.254") || answer.text_has("169.254.170.2") {
+        "no credentials are set, and the machine's own identity does not answer: set archive_store.access_key_id and \
+         secret_access_key, or give the instance or pod a role"
+    } else if answer.text_has("UnknownIssuer") || answer.text_has("unknown issuer") {
+        "the authority of its certificate is not known: name the authority's certificate in archive_store.ca_cert"
+    } else {
+        return cause;
+    };
+    format!("{cause}; {advice}")
 }
 
 fn judge_io(
@@ -255,6 +267,17 @@ impl Answer {
 
     fn text_has(&self, word: &str) -> bool {
         self.text.contains(word)
+    }
+
+    /// What to do about the header that the store names.
+    fn fix_of_header(&self) -> &'static str {
+        let header = between(&self.text, "<Header>", "</Header>").unwrap_or_default();
+        if header.to_lowercase().contains("checksum") {
+            "set archive_store.checksum: none; what is stored is read back and compared all the same"
+        } else {
+            "an archive needs If-None-Match: * on put (and SSE headers if encryption is demanded); use such a store. If it \
+             is the checksum that it does not know, set archive_store.checksum: none"
+        }
     }
 
     fn names_a_missing_object(&self) -> bool {

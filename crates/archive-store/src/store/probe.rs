@@ -1,6 +1,7 @@
-//! Whether the store lets us do what an archive needs.
+//! Whether the store lets us do what an archive needs, and does what it promises.
 
 use bytes::Bytes;
+use futures::future::join_all;
 use object_store::path::Path;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -11,10 +12,16 @@ use crate::store::access::{Access, Listed};
 
 /// Below the archive's URL; nothing else lies there.
 const FOLDER: &str = "probe";
+/// How many creators of one object race each other, and how often: a store that looks before it writes refuses a second
+/// creator that comes later, and lets several through that come at once.
+const RACERS: usize = 8;
+const RACES: usize = 4;
 
 pub(super) async fn probe(access: &Access, owner: &str) -> Result<(), StoreError> {
     let cancel = CancellationToken::new();
-    let id = format!("{owner}-{}", Uuid::now_v7().hyphenated());
+    // First: some stores make a bucket that does not exist when something is put into it.
+    access.list(&Path::from(FOLDER), &cancel).await?;
+    let id = fresh_id(owner);
     let key = format!("{FOLDER}/{id}");
     let content = Bytes::from(format!("eidos archive probe {id}\n"));
     access
@@ -23,7 +30,35 @@ pub(super) async fn probe(access: &Access, owner: &str) -> Result<(), StoreError
     let checked = check(access, &key, &id, &content, &cancel).await;
     // Deleted in any case; what the check found matters more than a deletion that is refused for the same reason.
     let deleted = access.delete(&key, &cancel).await;
-    checked.and(deleted)
+    checked.and(deleted)?;
+    for _race in 0..RACES {
+        race(access, owner, &cancel).await?;
+    }
+    if access.keeps_versions() {
+        tracing::info!(
+            store = %access.place,
+            "the bucket keeps versions: what is removed stays there as an older version until its lifecycle rule ends it"
+        );
+    }
+    Ok(())
+}
+
+/// The name of a probe's object in the path of a request; `None` for every other object.
+pub(super) fn object_of(path: &str) -> Option<&str> {
+    let (folders, name) = path.rsplit_once('/')?;
+    (folders.rsplit('/').next() == Some(FOLDER) && !name.is_empty()).then_some(name)
+}
+
+fn fresh_id(owner: &str) -> String {
+    format!("{owner}-{}", Uuid::now_v7().hyphenated())
+}
+
+fn incapable(access: &Access, key: &str, what: &str, fix: &str) -> Result<(), StoreError> {
+    Err(StoreError::Incapable {
+        object: access.location(key),
+        what: what.to_owned(),
+        fix: fix.to_owned(),
+    })
 }
 
 async fn check(
@@ -33,23 +68,24 @@ async fn check(
     content: &Bytes,
     cancel: &CancellationToken,
 ) -> Result<(), StoreError> {
-    let incapable = |what: &str, fix: &str| {
-        Err(StoreError::Incapable {
-            object: access.location(key),
-            what: what.to_owned(),
-            fix: fix.to_owned(),
-        })
-    };
     let read = access.read(key, None, cancel).await?;
     if read != *content {
-        return incapable("gave back other bytes than it was given", "do not archive there");
+        return incapable(
+            access,
+            key,
+            "gave back other bytes than it was given",
+            "do not archive there",
+        );
     }
+    encrypted(access, key, id, cancel).await?;
     let other = Bytes::from_static(b"a second object of the same name\n");
     match access.create(key, &other, &sha256_hex(&other), cancel).await {
         Err(StoreError::Conflict { .. }) => {}
         Err(error) => return Err(error),
         Ok(()) => {
             return incapable(
+                access,
+                key,
                 "overwrote an object that must be created only once",
                 "an archive needs If-None-Match: * on put; use a store or a version that has it",
             );
@@ -60,10 +96,68 @@ async fn check(
         remove_earlier(access, &listed, id, cancel).await
     } else {
         incapable(
+            access,
+            key,
             "does not list an object right after it was put",
             "leftovers of interrupted exports could not be found there; use a store with consistent listings",
         )
     }
+}
+
+/// Encryption that was asked for is there: the answers to the PUT and to a HEAD say so. A store may answer 200 to a header
+/// that it does not know.
+async fn encrypted(
+    access: &Access,
+    key: &str,
+    id: &str,
+    cancel: &CancellationToken,
+) -> Result<(), StoreError> {
+    let Some(demanded) = &access.encryption else {
+        return Ok(());
+    };
+    access.exists(key, cancel).await?;
+    for method in ["PUT", "HEAD"] {
+        let said = demanded.witness.take(method, id).unwrap_or_default();
+        if !demanded.is_met_by(&said) {
+            let what = format!(
+                "was asked for {demanded} and answered {method} without saying so ({}): it may store in the clear",
+                said.algorithm.as_deref().unwrap_or("no encryption")
+            );
+            let fix = "use a store that encrypts as security.archive_storage demands, or encrypt below it and set \
+                       security.archive_storage.enabled: false";
+            return incapable(access, key, &what, fix);
+        }
+    }
+    Ok(())
+}
+
+/// Of several creators of one object at most one succeeds.
+async fn race(access: &Access, owner: &str, cancel: &CancellationToken) -> Result<(), StoreError> {
+    let id = fresh_id(owner);
+    let key = format!("{FOLDER}/{id}");
+    let creators = (0..RACERS).map(|racer| {
+        let content = Bytes::from(format!("racer {racer} of {id}\n"));
+        let key = &key;
+        async move { access.create(key, &content, &sha256_hex(&content), cancel).await }
+    });
+    let ends = join_all(creators).await;
+    let won = ends.iter().filter(|end| end.is_ok()).count();
+    let deleted = access.delete(&key, cancel).await;
+    if won > 1 {
+        let what = format!("let {won} of {RACERS} creators of one object succeed at once");
+        return incapable(
+            access,
+            &key,
+            &what,
+            "an archive needs If-None-Match: * on put to hold for requests that come together; use a store or a version \
+             on which it does",
+        );
+    }
+    let failed = ends
+        .into_iter()
+        .filter_map(Result::err)
+        .find(|error| !matches!(error, StoreError::Conflict { .. }));
+    failed.map_or(deleted, Err)
 }
 
 /// Removes what probes of the same owner left that were killed between put and delete. One owner probes at a time: it
@@ -81,4 +175,23 @@ async fn remove_earlier(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_probes_own_objects_are_recognised() {
+        assert_eq!(object_of("/bucket/db/probe/job-1"), Some("job-1"));
+        assert_eq!(object_of("/probe/job-1"), Some("job-1"));
+        for other in [
+            "/bucket/db/probe/",
+            "/bucket/probe/x/part",
+            "/bucket/unprobe/x",
+            "x",
+        ] {
+            assert_eq!(object_of(other), None, "{other}");
+        }
+    }
 }

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -35,6 +35,8 @@ pub(crate) struct FakeS3 {
 #[derive(Default)]
 struct Shared {
     objects: Mutex<BTreeMap<String, Bytes>>,
+    /// The encryption headers that objects were put with.
+    encryption: Mutex<BTreeMap<String, Vec<(HeaderName, HeaderValue)>>>,
     faults: Mutex<Vec<Fault>>,
     seen: Mutex<Vec<Seen>>,
     /// Puts under way, now and at most.
@@ -112,6 +114,23 @@ impl FakeS3 {
     }
 }
 
+impl Shared {
+    /// As header map entries.
+    fn encryption_of(&self, key: &str) -> Vec<(Option<HeaderName>, HeaderValue)> {
+        let known = self
+            .encryption
+            .lock()
+            .unwrap()
+            .get(key)
+            .cloned()
+            .unwrap_or_default();
+        known
+            .into_iter()
+            .map(|(name, value)| (Some(name), value))
+            .collect()
+    }
+}
+
 async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let key = answers::key_of(parts.uri.path());
@@ -146,6 +165,15 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
                 |bytes| answers::object(&bytes, harm.as_ref()),
             )
         }
+        (Method::HEAD, key) => {
+            let found = shared.objects.lock().unwrap().get(key).cloned();
+            let mut answer = found.map_or_else(
+                || answers::error(404, "NoSuchKey"),
+                |bytes| answers::object(&bytes, None),
+            );
+            answer.headers_mut().extend(shared.encryption_of(key));
+            answer
+        }
         (Method::DELETE, key) => {
             shared.objects.lock().unwrap().remove(key);
             answers::empty(StatusCode::NO_CONTENT)
@@ -159,6 +187,10 @@ async fn put(shared: &Shared, key: &str, headers: &HeaderMap, body: Body, harm: 
         let _first = body.into_data_stream().next().await;
         faults::hang_up();
     }
+    let was_taken = shared.objects.lock().unwrap().contains_key(key);
+    if matches!(harm, Some(Harm::LoseRaces)) {
+        tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+    }
     let mut content = to_bytes(body, usize::MAX).await.unwrap();
     if matches!(harm, Some(Harm::FlipByte)) {
         content = faults::flipped(&content);
@@ -169,11 +201,22 @@ async fn put(shared: &Shared, key: &str, headers: &HeaderMap, body: Body, harm: 
     if checksum != Some(answers::sha256_base64(&content).as_str()) {
         return answers::error(400, "BadDigest");
     }
-    let taken = shared.objects.lock().unwrap().contains_key(key);
+    let taken = if matches!(harm, Some(Harm::LoseRaces)) {
+        was_taken
+    } else {
+        shared.objects.lock().unwrap().contains_key(key)
+    };
     let create = headers.get("if-none-match").is_some_and(|value| value == "*");
     let refused = create && taken && !matches!(harm, Some(Harm::Overwrite));
     if !refused {
         shared.objects.lock().unwrap().insert(key.to_owned(), content);
+        let asked = headers
+            .iter()
+            .filter(|(name, _)| name.as_str().starts_with("x-amz-server-side-encryption"));
+        let asked = asked.map(|(name, value)| (name.clone(), value.clone()));
+        let kept = !matches!(harm, Some(Harm::StoreInTheClear));
+        let mut encryption = shared.encryption.lock().unwrap();
+        encryption.insert(key.to_owned(), asked.filter(|_| kept).collect());
     }
     if let Some(Harm::Slow(pause)) = harm {
         tokio::time::sleep(pause).await;
@@ -181,6 +224,10 @@ async fn put(shared: &Shared, key: &str, headers: &HeaderMap, body: Body, harm: 
     match harm {
         _ if refused => answers::error(412, "PreconditionFailed"),
         Some(Harm::LoseReply) => faults::hang_up(),
-        _ => answers::empty(StatusCode::OK),
+        _ => {
+            let mut answer = answers::empty(StatusCode::OK);
+            answer.headers_mut().extend(shared.encryption_of(key));
+            answer
+        }
     }
 }

@@ -20,7 +20,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use eidos_archive_store::{
     ArchiveFormat, ArchiveStore, ArchiveStoreSettings, COPY_HEADER, COPY_TRAILER, Column, ContentDigest,
-    CopyDigester, ExportRequest, Exported, Manifest, StoreError, TableFolder, UnitFolder,
+    CopyDigester, ExportRequest, Exported, Manifest, StoreChecksum, StoreError, TableFolder, UnitFolder,
 };
 use eidos_settings::SecuritySection;
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};

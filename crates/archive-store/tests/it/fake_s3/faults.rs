@@ -36,6 +36,10 @@ pub(crate) enum Harm {
     FlipByte,
     /// `If-None-Match` is ignored.
     Overwrite,
+    /// Whether a name is taken is looked up before the body arrives, and not again.
+    LoseRaces,
+    /// Encryption is accepted and not done: no answer speaks of it.
+    StoreInTheClear,
     /// Nothing is listed.
     ListNothing,
 }

@@ -4,7 +4,7 @@ use axum::http::Method;
 
 use super::tls_front::TlsFront;
 use super::*;
-use crate::fake_s3::{FakeS3, Seen};
+use crate::fake_s3::{FakeS3, Fault, Harm, Seen};
 
 const SSE: &str = "x-amz-server-side-encryption";
 const SSE_KEY: &str = "x-amz-server-side-encryption-aws-kms-key-id";
@@ -62,6 +62,45 @@ async fn sse_kms_is_asked_for_with_its_key() {
             put.key
         );
     }
+}
+
+/// A store may answer 200 to a header that it does not know, and store in the clear.
+#[tokio::test]
+async fn a_store_that_does_not_say_that_it_encrypts_is_refused_by_the_probe() {
+    install_provider();
+    let server = FakeS3::start().await;
+    let front = TlsFront::start(server.port()).await;
+    let settings = ArchiveStoreSettings {
+        ca_cert: Some(front.authority()),
+        ..s3(front.endpoint())
+    };
+    let key = "arn:aws:kms:eu-central-1:1:key/abc";
+    for (sse, key_id) in [("AES256", None), ("aws:kms", Some("abc")), ("aws:kms", Some(key))] {
+        let store = ArchiveStore::open(&settings, &security(true, sse, key_id))
+            .await
+            .unwrap();
+        store.probe("tests").await.unwrap();
+        server.suffer(Fault::always(Method::PUT, "", Harm::StoreInTheClear));
+        let error = store.probe("tests").await.unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("was asked for {sse}")) && error.contains("in the clear"),
+            "{error}"
+        );
+        server.recover();
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_authorities_without_a_certificate_is_refused() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let settings = ArchiveStoreSettings {
+        ca_cert: Some(file.path().display().to_string()),
+        ..s3("https://127.0.0.1:1".into())
+    };
+    let error = ArchiveStore::open(&settings, &security(false, "AES256", None))
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("it holds no certificate"), "{error}");
 }
 
 #[tokio::test]
@@ -130,5 +169,7 @@ async fn an_unknown_authority_is_not_trusted() {
     let front = TlsFront::start(server.port()).await;
     let failed = open(&s3(front.endpoint())).await.probe("tests").await;
     assert!(matches!(&failed, Err(StoreError::Transport { .. })), "{failed:?}");
+    let error = failed.unwrap_err().to_string();
+    assert!(error.contains("archive_store.ca_cert"), "{error}");
     assert_eq!(server.seen(&Method::PUT).len(), 0);
 }

@@ -293,6 +293,12 @@ async fn the_probe_names_what_is_missing() {
         ),
         (Method::PUT, "", Harm::Overwrite, "overwrote an object"),
         (
+            Method::PUT,
+            "",
+            Harm::LoseRaces,
+            "creators of one object succeed at once",
+        ),
+        (
             Method::GET,
             "",
             Harm::ListNothing,
@@ -308,6 +314,43 @@ async fn the_probe_names_what_is_missing() {
         assert!(error.to_string().contains(expected), "{expected}: {error}");
         server.recover();
     }
+}
+
+/// Some stores make a bucket on the first put: a misspelt one would take the first export.
+#[tokio::test]
+async fn a_bucket_that_does_not_exist_is_refused_before_anything_is_put() {
+    let (server, store) = world().await;
+    server.suffer(Fault::always(Method::GET, "", Harm::Status(404, "NoSuchBucket")));
+    let error = store.probe("tests").await.unwrap_err();
+    assert!(error.to_string().contains("has no such bucket"), "{error}");
+    assert_eq!(server.seen(&Method::PUT).len(), 0);
+}
+
+#[tokio::test]
+async fn a_store_that_does_not_know_checksums_is_asked_without_them() {
+    let server = FakeS3::start().await;
+    server.suffer(Fault::once(Method::PUT, "", Harm::Status(501, "NotImplemented")));
+    let error = open(&s3(server.endpoint()))
+        .await
+        .probe("tests")
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("archive_store.checksum: none"),
+        "{error}"
+    );
+    let settings = ArchiveStoreSettings {
+        checksum: StoreChecksum::None,
+        ..s3(server.endpoint())
+    };
+    open(&settings).await.probe("tests").await.unwrap_err(); // the fake wants one
+    let puts = server.seen(&Method::PUT);
+    let last = puts.last().unwrap();
+    assert!(
+        last.headers.get("x-amz-checksum-sha256").is_none(),
+        "{:?}",
+        last.headers
+    );
 }
 
 #[tokio::test]
