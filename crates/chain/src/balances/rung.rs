@@ -1,7 +1,7 @@
 //! The rungs of the ladder, and what is remembered about each.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
@@ -310,6 +310,8 @@ fn named_gas(words: &str, asked: u64) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn ladder() -> Ladder {
