@@ -19,14 +19,15 @@ GRANT SELECT ON
     eidos_jobs_statistics, eidos_jobs_archive_progress, eidos_jobs_reconciliation_records,
     eidos_jobs_reconciliation_checkpoints, eidos_jobs_dust, eidos_jobs_breaks, eidos_jobs_break_history,
     eidos_jobs_operation_pauses, eidos_jobs_disposal_units, eidos_jobs_disposals, eidos_jobs_legal_holds,
-    eidos_jobs_fence
+    eidos_jobs_fence, eidos_jobs_chain_limits
     TO eidos_jobs_reader, eidos_jobs_writer;
 
 GRANT INSERT, UPDATE ON
     eidos_jobs_state, eidos_jobs_checkpoints, eidos_jobs_executions, eidos_jobs_triggers,
     eidos_jobs_statistics, eidos_jobs_archive_progress, eidos_jobs_reconciliation_checkpoints,
     eidos_jobs_reconciliation_records, eidos_jobs_dust, eidos_jobs_breaks, eidos_jobs_operation_pauses,
-    eidos_jobs_disposal_units, eidos_jobs_legal_holds, eidos_jobs_fence
+    eidos_jobs_disposal_units, eidos_jobs_legal_holds, eidos_jobs_fence,
+    eidos_jobs_chain_limits
     TO eidos_jobs_writer;
 -- A break's history, and what was done to whose data, are only ever added to.
 GRANT INSERT ON eidos_jobs_break_history, eidos_jobs_disposals TO eidos_jobs_writer;

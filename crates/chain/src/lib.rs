@@ -20,6 +20,7 @@ mod balances;
 mod block;
 mod blocks;
 pub mod contracts;
+mod deadline;
 mod error;
 mod layout;
 mod logs;
@@ -36,12 +37,13 @@ mod views;
 
 pub use balances::{Rung, RungReport, RungState};
 pub use block::{Addressing, BlockRef, Finality};
+pub use deadline::within;
 pub use error::ChainError;
 pub use layout::{BalanceSlots, nested_slot, vault_balance_slots};
 pub use logs::{EventBody, EventKind, LogFilter, LogPosition, LogProof, VaultEvent};
 pub use reader::{ChainReader, LadderReport, rng};
 pub use retention::StateKept;
-pub use rpc::RequestCounts;
+pub use rpc::{LearnedLimits, RequestCounts};
 pub use settings::{
     AbiProfile, BulkSettings, ChainSettings, LogSettings, RpcSettings, SettingsProblem, TokenSettings,
 };

@@ -1,12 +1,12 @@
 //! Metrics and traces of the reader.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use eidos_telemetry::{metric, trace_context};
 use reqwest::header::HeaderMap;
 
 use crate::Rung;
-use crate::rpc::RpcError;
+use crate::rpc::{Answer, NodeErrorKind, RpcError};
 
 /// Times one HTTP exchange.
 pub(crate) struct RequestTimer {
@@ -22,16 +22,27 @@ impl RequestTimer {
         }
     }
 
-    pub(crate) fn finish(self, error: Option<&RpcError>) {
-        let outcome = match error {
-            None => "ok",
-            Some(RpcError::TimedOut(_)) => "timeout",
-            Some(RpcError::Http { status: 429, .. }) => "rate_limited",
-            Some(RpcError::Http { .. }) => "http_error",
-            Some(_) => "error",
-        };
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    pub(crate) fn finish(self, took: Duration, outcome: &'static str) {
         metric::chain_rpc_request(self.method, outcome);
-        metric::chain_rpc_duration(self.method, self.started.elapsed());
+        metric::chain_rpc_duration(self.method, took);
+    }
+}
+
+/// The outcome of an exchange: a batch of which one call is refused by rate is `rate_limited`.
+pub(crate) fn outcome<T>(outcome: &Result<Vec<Answer<T>>, RpcError>) -> &'static str {
+    let is_limited =
+        |answer: &Answer<T>| matches!(answer, Err(error) if error.kind == NodeErrorKind::RateLimited);
+    match outcome {
+        Ok(answers) if answers.iter().any(is_limited) => "rate_limited",
+        Ok(_) => "ok",
+        Err(error) if error.is_rate_limit() => "rate_limited",
+        Err(error) if error.is_time_out() => "timeout",
+        Err(RpcError::Http { .. }) => "http_error",
+        Err(_) => "error",
     }
 }
 

@@ -60,6 +60,9 @@ impl ChainReader {
             .map(|(to, data)| self.call_question(at, to, data))
             .collect();
         if batched {
+            if self.rpc.batch_calls() == 1 {
+                return Err(RpcError::Malformed("the node takes no batches".to_owned()));
+            }
             let answers = self.rpc.batch(Patience::NoRepeatOnTimeout, &questions).await?;
             return answers
                 .into_iter()
@@ -99,7 +102,7 @@ impl ChainReader {
     ) -> Result<Vec<T>, RpcError> {
         let mut answers = Vec::with_capacity(questions.len());
         for part in questions.chunks(self.settings.rpc.batch_calls) {
-            if part.len() == 1 {
+            if part.len() == 1 || self.rpc.batch_calls() == 1 {
                 answers.extend(self.one_by_one(part).await?);
                 continue;
             }
@@ -113,6 +116,9 @@ impl ChainReader {
                 Err(error) => {
                     tracing::debug!(%error, "the node refuses a batch; the calls are made one by one");
                     answers.extend(self.one_by_one(part).await?);
+                    if error.is_about_batches() {
+                        self.rpc.batch_was_accepted(1);
+                    }
                 }
             }
         }

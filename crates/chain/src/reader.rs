@@ -13,7 +13,8 @@ use serde::Serialize;
 
 use crate::balances::{Ladder, RungReport};
 use crate::block::CurrentAddressing;
-use crate::rpc::{RequestCounts, RpcClient};
+use crate::logs::range::RangeSize;
+use crate::rpc::{LearnedLimits, RequestCounts, RpcClient};
 use crate::settings::ChainSettings;
 use crate::start::Start;
 use crate::state::{StateCheck, StateMemory};
@@ -34,6 +35,7 @@ pub struct ChainReader {
     pub(crate) balances_slot: Option<u64>,
     pub(crate) codes: ReaderCodes,
     pub(crate) ladder: Ladder,
+    pub(crate) range_size: Mutex<RangeSize>,
     pub(crate) rng: Mutex<StdRng>,
     pub(crate) vault_code_hash: Hash32,
     pub(crate) fee_recipient: Option<Address>,
@@ -58,6 +60,10 @@ pub struct LadderReport {
     pub rungs: Vec<RungReport>,
     /// All requests of this reader, whatever for.
     pub requests: RequestCounts,
+    /// Requests that are made at once; fewer than the setting once the node limited their rate.
+    pub parallel_requests: usize,
+    /// What the node's refusals taught.
+    pub limits: LearnedLimits,
 }
 
 impl ChainReader {
@@ -89,6 +95,7 @@ impl ChainReader {
             balances_slot: settings.bulk.balances_slot,
             codes: ReaderCodes::load()?,
             ladder: Ladder::new(&settings.bulk, settings.rpc.batch_calls),
+            range_size: Mutex::new(RangeSize::new(&settings.logs)),
             rng: Mutex::new(rng),
             vault_code_hash: Hash32::ZERO,
             fee_recipient: settings.fee_recipient,
@@ -188,6 +195,43 @@ impl ChainReader {
             state_check: self.state.check(),
             rungs: self.ladder.report(),
             requests: self.rpc.counts(),
+            parallel_requests: self.rpc.parallel_requests(),
+            limits: self.learned_limits(),
+        }
+    }
+
+    /// Scheme, host and port of the node: its name where limits are stored, without credentials or path.
+    pub fn endpoint(&self) -> &str {
+        self.rpc.endpoint()
+    }
+
+    /// The limits that the node's refusals taught, to be given to the next process.
+    pub fn learned_limits(&self) -> LearnedLimits {
+        let range_size = self
+            .range_size
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        LearnedLimits {
+            batch_calls: self.rpc.batch_limit().learned(),
+            log_blocks: range_size.learned(),
+            call_gas: self.ladder.learned_call_gas(),
+        }
+    }
+
+    /// Begins with limits that another process learned, so that they are not found by refusals again. A limit can only
+    /// lower what the settings allow.
+    pub fn recall_limits(&self, limits: &LearnedLimits) {
+        if let Some(calls) = limits.batch_calls {
+            self.rpc.batch_limit().lower(calls);
+        }
+        if let Some(gas) = limits.call_gas {
+            self.ladder.lower_call_gas(gas);
+        }
+        if let Some(blocks) = limits.log_blocks {
+            self.range_size
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .recall(blocks);
         }
     }
 

@@ -218,6 +218,7 @@ impl ChainSettings {
             ("rpc.request_timeout", rpc.request_timeout),
             ("rpc.connect_timeout", rpc.connect_timeout),
             ("rpc.retry_base", rpc.retry_base),
+            ("rpc.rate_limit_budget", rpc.rate_limit_budget),
         ] {
             if value.is_zero() {
                 refuse(key, "0s".into(), "is zero", "use a duration such as 500ms or 30s");

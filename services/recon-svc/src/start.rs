@@ -17,6 +17,7 @@ use crate::domain::account::{Token, TokenList};
 use crate::jobs::reconciliation::Reconciliation;
 use crate::jobs::reconciliation::announce::Channels;
 use crate::jobs::reconciliation::lag;
+use crate::jobs::reconciliation::limits::StoredLimits;
 use crate::schema::{Home, Schema, check};
 use crate::settings::{ReconSettings, Unpriced};
 use crate::sources::books::{Books, wallet_order};
@@ -58,6 +59,7 @@ async fn reconciliation(deps: &ServiceDeps<ReconSettings>) -> anyhow::Result<Rec
     let indexer_lag_limit = lag::limit(&chain, settings.reconciliation.indexer_max_lag_blocks)
         .await
         .context("chain")?;
+    let limits = StoredLimits::recall(deps.jobs_db.read(), &chain).await?;
     let tokens = Arc::new(TokenList::new(
         chain_settings
             .tokens
@@ -94,6 +96,7 @@ async fn reconciliation(deps: &ServiceDeps<ReconSettings>) -> anyhow::Result<Rec
         schema,
         tokens,
         chain,
+        limits,
         channels: Channels::new(&settings.reconciliation, &suite.redis, bus)?,
         indexer_lag_limit,
         // The snapshot's own session, then two per shard.

@@ -121,7 +121,7 @@ impl ChainReader {
             {
                 running.push(self.read_part(rung, at, pairs, by_token, part));
             }
-            let Some((part, outcome)) = running.next().await else {
+            let Some((part, gas, outcome)) = running.next().await else {
                 return Ok(values);
             };
             let positions = &by_token[&part.token][part.range.clone()];
@@ -132,6 +132,7 @@ impl ChainReader {
                         values[*position] = word;
                     }
                 }
+                Err(error) if self.wants_less_gas(gas, &error) => queue.push_front(part),
                 Err(error)
                     if error
                         .wants_less()
@@ -142,6 +143,20 @@ impl ChainReader {
                 }
                 Err(error) => return Err(self.judge(rung, error)),
             }
+        }
+    }
+
+    /// True if the call was refused for the gas it named, and one with less is worth trying.
+    fn wants_less_gas(&self, gas: u64, error: &RpcError) -> bool {
+        match error {
+            RpcError::Node(node) if node.kind == NodeErrorKind::GasTooHigh => {
+                self.ladder.gas_refused(gas, &node.message)
+            }
+            // Other nodes cut the gas to their cap without a word, and name the cap when it is used up.
+            RpcError::Node(node) if node.kind == NodeErrorKind::OutOfGas => {
+                self.ladder.gas_ran_out(gas, &node.message)
+            }
+            _ => false,
         }
     }
 
@@ -163,13 +178,14 @@ impl ChainReader {
         pairs: &[(Address, Address)],
         by_token: &BTreeMap<Address, Vec<usize>>,
         part: Part,
-    ) -> (Part, Result<Vec<BaseUnits>, RpcError>) {
+    ) -> (Part, u64, Result<Vec<BaseUnits>, RpcError>) {
         let wallets: Vec<Address> = by_token[&part.token][part.range.clone()]
             .iter()
             .map(|&position| pairs[position].0)
             .collect();
-        let outcome = self.ask(rung, at, &part.token, &wallets).await;
-        (part, outcome)
+        let gas = self.ladder.call_gas();
+        let outcome = self.ask(rung, at, &part.token, &wallets, gas).await;
+        (part, gas, outcome)
     }
 
     /// One request of one rung.
@@ -179,6 +195,7 @@ impl ChainReader {
         at: &BlockRef,
         token: &Address,
         wallets: &[Address],
+        gas: u64,
     ) -> Result<Vec<BaseUnits>, RpcError> {
         let (profile, vault) = (self.settings.profile, &self.settings.vault);
         let slot = || {
@@ -190,7 +207,7 @@ impl ChainReader {
                 let data = questions::storage_reader_data(token, slot()?, wallets);
                 let overrides = questions::code_override(evm(vault), &self.codes.storage_reader);
                 questions::words(
-                    &self.bulk_call(at, evm(vault), data, Some(overrides)).await?,
+                    &self.bulk_call(at, gas, evm(vault), data, Some(overrides)).await?,
                     wallets.len(),
                 )
             }
@@ -198,14 +215,14 @@ impl ChainReader {
                 let data = questions::view_reader_data(profile, vault, token, wallets);
                 let overrides = questions::code_override(questions::SCRATCH, &self.codes.view_reader);
                 let answer = self
-                    .bulk_call(at, questions::SCRATCH, data, Some(overrides))
+                    .bulk_call(at, gas, questions::SCRATCH, data, Some(overrides))
                     .await?;
                 questions::words(&answer, wallets.len())
             }
             Rung::Multicall3 => {
                 let data = questions::multicall_data(profile, vault, token, wallets);
                 let answer = self
-                    .bulk_call(at, evm(&self.settings.bulk.multicall), data, None)
+                    .bulk_call(at, gas, evm(&self.settings.bulk.multicall), data, None)
                     .await?;
                 questions::multicall_words(&answer, wallets.len())
             }
@@ -233,6 +250,7 @@ impl ChainReader {
     async fn bulk_call(
         &self,
         at: &BlockRef,
+        gas: u64,
         to: EvmAddress,
         data: Bytes,
         overrides: Option<StateOverride>,
@@ -240,7 +258,7 @@ impl ChainReader {
         let request = CallRequest {
             to,
             data,
-            gas: Some(U64::from(self.settings.bulk.call_gas)),
+            gas: Some(U64::from(gas)),
         };
         let (block, patience) = (self.addressing.of(at), Patience::NoRepeatOnTimeout);
         match overrides {

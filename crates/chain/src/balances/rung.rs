@@ -1,12 +1,12 @@
 //! The rungs of the ladder, and what is remembered about each.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
 use crate::observe;
-use crate::rpc::Less;
+use crate::rpc::{Less, Limit, hints};
 use crate::settings::BulkSettings;
 
 /// One way to read many balances.
@@ -57,9 +57,9 @@ impl Rung {
 
     /// Most wallets in one request, whatever the node allows: what the call's gas pays for (measured on revm;
     /// the storage read alone is 2,100), what clients accept, or one.
-    fn most_wallets(self, bulk: &BulkSettings, batch_calls: usize) -> usize {
+    fn most_wallets(self, call_gas: u64, bulk: &BulkSettings, batch_calls: usize) -> usize {
         let paid_by_gas =
-            |gas_per_wallet: u64| usize::try_from(bulk.call_gas / gas_per_wallet).unwrap_or(usize::MAX);
+            |gas_per_wallet: u64| usize::try_from(call_gas / gas_per_wallet).unwrap_or(usize::MAX);
         let most = match self {
             Self::StorageReader => paid_by_gas(2_750),
             Self::StorageValues => 1_024,
@@ -123,8 +123,13 @@ struct Entry {
 #[derive(Debug)]
 pub(crate) struct Ladder {
     entries: Mutex<Vec<Entry>>,
-    rest: Duration,
+    call_gas: Limit,
+    bulk: BulkSettings,
+    batch_calls: usize,
 }
+
+/// A bulk call with less gas than this reads too little to be worth a request.
+const LEAST_CALL_GAS: u64 = 250_000;
 
 impl Ladder {
     pub(crate) fn new(bulk: &BulkSettings, batch_calls: usize) -> Self {
@@ -132,7 +137,7 @@ impl Ladder {
             .rungs
             .iter()
             .map(|&rung| {
-                let most = rung.most_wallets(bulk, batch_calls);
+                let most = rung.most_wallets(bulk.call_gas, bulk, batch_calls);
                 Entry {
                     report: RungReport {
                         rung,
@@ -148,7 +153,9 @@ impl Ladder {
             .collect();
         Self {
             entries: Mutex::new(entries),
-            rest: bulk.retry_rung_after,
+            call_gas: Limit::new(bulk.call_gas),
+            bulk: bulk.clone(),
+            batch_calls,
         }
     }
 
@@ -193,7 +200,7 @@ impl Ladder {
     pub(crate) fn failed(&self, rung: Rung, reason: &str, now: Instant) {
         tracing::warn!(%rung, reason, "a way to read balances in bulk failed; the next one is used");
         observe::rung_left(rung, "failed");
-        let until = now + self.rest;
+        let until = now + self.bulk.retry_rung_after;
         self.with(rung, |entry| {
             entry.report.state = RungState::Resting(reason.to_owned());
             entry.rests_until = Some(until);
@@ -243,13 +250,68 @@ impl Ladder {
         }
     }
 
+    /// Gas that a bulk call names now.
+    pub(crate) fn call_gas(&self) -> u64 {
+        self.call_gas.get()
+    }
+
+    pub(crate) fn learned_call_gas(&self) -> Option<u64> {
+        self.call_gas.learned()
+    }
+
+    /// No bulk call names more than `gas` from now on, and none carries more wallets than that pays for.
+    pub(crate) fn lower_call_gas(&self, gas: u64) {
+        self.call_gas.lower(gas.max(LEAST_CALL_GAS));
+        let gas = self.call_gas();
+        for entry in self.entries().iter_mut() {
+            let report = &mut entry.report;
+            entry.most = entry
+                .most
+                .min(report.rung.most_wallets(gas, &self.bulk, self.batch_calls));
+            report.wallets_per_request = report.wallets_per_request.min(entry.most);
+        }
+    }
+
+    /// The node refused a call because it names `asked` gas: the figure in its `words` is followed, otherwise half is
+    /// tried. False if less is not worth trying.
+    pub(crate) fn gas_refused(&self, asked: u64, words: &str) -> bool {
+        if self.call_gas() >= asked {
+            let named = named_gas(words, asked);
+            self.lower_call_gas(named.unwrap_or(asked / 2));
+            tracing::info!(
+                asked,
+                gas = self.call_gas(),
+                "the node takes calls with less gas only"
+            );
+        }
+        self.call_gas() < asked
+    }
+
+    /// A call that named `asked` gas ran out of it. True if the node's `words` name a smaller cap, which is followed.
+    pub(crate) fn gas_ran_out(&self, asked: u64, words: &str) -> bool {
+        let named = words
+            .contains("allowance")
+            .then(|| named_gas(words, asked))
+            .flatten();
+        if let Some(named) = named {
+            self.lower_call_gas(named);
+        }
+        named.is_some()
+    }
+
     pub(crate) fn report(&self) -> Vec<RungReport> {
         self.entries().iter().map(|entry| entry.report.clone()).collect()
     }
 }
 
+fn named_gas(words: &str, asked: u64) -> Option<u64> {
+    hints::limit_below(&words.to_lowercase(), asked, &[]).filter(|named| *named >= LEAST_CALL_GAS)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn ladder() -> Ladder {
@@ -292,6 +354,31 @@ mod tests {
             "less than one wallet cannot be asked for"
         );
         assert_eq!(size(&ladder), 1);
+    }
+
+    #[test]
+    fn the_gas_of_a_call_follows_the_node_and_is_halved_otherwise() {
+        let ladder = ladder();
+        let words = "Transaction gas limit is 50000000 and exceeds transaction gas cap of 16777216";
+        assert!(ladder.gas_refused(50_000_000, words));
+        assert_eq!((ladder.call_gas(), size(&ladder)), (16_777_216, 2_000));
+        ladder.worked(Rung::StorageReader, 2_000);
+        ladder.worked(Rung::StorageReader, 4_000);
+        assert_eq!(size(&ladder), 6_100, "16.8M gas at 2,750 each");
+        assert!(ladder.gas_refused(50_000_000, words), "a call that was under way");
+        assert_eq!(ladder.learned_call_gas(), Some(16_777_216));
+        assert!(ladder.gas_refused(16_777_216, "too much gas"));
+        assert_eq!((ladder.call_gas(), size(&ladder)), (8_388_608, 3_050));
+        assert!(!ladder.gas_ran_out(8_388_608, "out of gas: gas required exceeds: 8388608"));
+        assert!(ladder.gas_ran_out(8_388_608, "gas required exceeds allowance (5000000)"));
+        assert_eq!(ladder.call_gas(), 5_000_000);
+        while ladder.call_gas() > LEAST_CALL_GAS {
+            assert!(ladder.gas_refused(ladder.call_gas(), "too much gas"));
+        }
+        assert!(
+            !ladder.gas_refused(LEAST_CALL_GAS, "too much gas"),
+            "there is an end"
+        );
     }
 
     #[test]

@@ -9,7 +9,7 @@
 mod blooms;
 mod event;
 mod positions;
-mod range;
+pub(crate) mod range;
 mod segment;
 
 use std::collections::HashMap;
@@ -24,7 +24,7 @@ use crate::block::Header;
 use crate::rpc::{Answer, NodeErrorKind, Patience, Question, RpcError};
 use crate::{Addressing, BlockRef, ChainError, ChainReader};
 pub use event::{EventBody, EventKind, LogPosition, VaultEvent};
-use range::RangeSize;
+use range::{Advice, RangeSize};
 use segment::Asked;
 
 /// Which events, and how they are proven.
@@ -48,7 +48,8 @@ pub enum LogProof {
 
 /// Why a range was not read.
 enum Trouble {
-    TooLarge(Option<(u64, u64)>),
+    /// The node refuses the range; what it says about it.
+    Refused(Advice, RpcError),
     Read(Box<ChainError>),
 }
 
@@ -81,25 +82,24 @@ impl ChainReader {
         }
         let asked = self.asked(filter)?;
         self.verify_canonical(to).await?;
-        let mut size = RangeSize::new(&self.settings.logs);
         let mut events = Vec::new();
         let mut next = from;
         let mut previous: Option<Hash32> = None;
         while next < to.number {
-            let end = size.end(next, to.number - 1);
+            let end = self.with_range_size(|size| size.end(next, to.number - 1));
+            let blocks = end - next + 1;
             match self.range(&asked, filter.proof, next, end, previous).await {
                 Ok((mut found, last)) => {
                     events.append(&mut found);
-                    size.worked(end - next + 1);
+                    self.with_range_size(|size| size.worked(blocks));
                     (next, previous) = (end + 1, Some(last));
                 }
-                Err(Trouble::TooLarge(suggested)) if size.too_large(next, end, suggested) => {}
-                Err(Trouble::TooLarge(_)) => {
-                    return Err(incomplete(
-                        next,
-                        end,
-                        "the node refuses even one block as too large",
-                    ));
+                Err(Trouble::Refused(advice, error)) => {
+                    tracing::debug!(blocks, ?advice, %error, "the node refuses a range");
+                    if !self.with_range_size(|size| size.too_large(blocks, advice)) {
+                        let detail = format!("the node refuses even one block: {error}");
+                        return Err(incomplete(next, end, detail));
+                    }
                 }
                 Err(Trouble::Read(error)) => return Err(self.explain(to, *error).await),
             }
@@ -107,6 +107,15 @@ impl ChainReader {
         events.append(&mut self.last_block(&asked, filter.proof, to, previous).await?);
         self.verify_canonical(to).await?;
         Ok(events)
+    }
+
+    fn with_range_size<T>(&self, change: impl FnOnce(&mut RangeSize) -> T) -> T {
+        change(
+            &mut self
+                .range_size
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+        )
     }
 
     fn asked(&self, filter: &LogFilter) -> Result<Asked, ChainError> {
@@ -188,12 +197,13 @@ impl ChainReader {
         let answers = self
             .ask_together(&questions)
             .await
-            .map_err(|error| self.trouble(error))?;
+            .map_err(|error| self.trouble(error, from, to))?;
         let [first, logs, last] = <[Answer<Value>; 3]>::try_from(answers)
             .map_err(|_other| read(self.malformed("eth_getLogs", "another number of answers".to_owned())))?;
+        let logs = logs.map_err(|error| self.trouble(RpcError::Node(error), from, to))?;
         Ok(Segment {
             first: self.header_answer(first, from, (from, to))?,
-            logs: self.typed(logs)?,
+            logs: self.typed("eth_getLogs", logs)?,
             last: self.header_answer(last, to, (from, to))?,
         })
     }
@@ -204,30 +214,44 @@ impl ChainReader {
         number: u64,
         range: (u64, u64),
     ) -> Result<Header, Trouble> {
-        self.typed::<Option<Header>>(answer)?.ok_or_else(|| {
+        let method = "eth_getBlockByNumber";
+        let header = answer.map_err(|error| read(self.rpc.error(method, RpcError::Node(error))))?;
+        self.typed::<Option<Header>>(method, header)?.ok_or_else(|| {
             let detail = format!("the node that answered does not have block {number}");
             read(incomplete(range.0, range.1, detail))
         })
     }
 
-    fn typed<T: DeserializeOwned>(&self, answer: Answer<Value>) -> Result<T, Trouble> {
-        let value = answer.map_err(|error| self.trouble(RpcError::Node(error)))?;
-        serde_json::from_value(value).map_err(|error| read(self.malformed("eth_getLogs", error.to_string())))
+    fn typed<T: DeserializeOwned>(&self, method: &str, value: Value) -> Result<T, Trouble> {
+        serde_json::from_value(value).map_err(|error| read(self.malformed(method, error.to_string())))
     }
 
-    fn trouble(&self, error: RpcError) -> Trouble {
-        match &error {
+    /// Any refusal of a range of more than one block is answered by asking for fewer: providers have too many words
+    /// for it. What is not a refusal: a node without the block or the method, a rate limit, credentials, an outage.
+    fn trouble(&self, error: RpcError, from: u64, to: u64) -> Trouble {
+        let is_known_size = error.is_time_out() || error.wants_less().is_some();
+        let advice = match &error {
             RpcError::Node(node) => match node.kind {
-                NodeErrorKind::RangeTooLarge { suggested } => return Trouble::TooLarge(suggested),
-                NodeErrorKind::TooLarge => return Trouble::TooLarge(None),
-                _ => {}
+                NodeErrorKind::RangeTooLarge { suggested } => {
+                    Some(Advice::of(&node.message.to_lowercase(), suggested, from, to))
+                }
+                _ if is_known_size => Some(Advice::Denser),
+                _ if node.code == METHOD_NOT_FOUND => None,
+                _ if error.is_refusal() && from < to => {
+                    Some(Advice::of(&node.message.to_lowercase(), None, from, to))
+                }
+                _ => None,
             },
-            RpcError::AnswerTooLong(_) | RpcError::TimedOut(_) | RpcError::Http { status: 413, .. } => {
-                return Trouble::TooLarge(None);
+            _ if is_known_size => Some(Advice::Denser),
+            RpcError::Http { words, .. } if error.is_refusal() && from < to => {
+                Some(Advice::of(&words.to_lowercase(), None, from, to))
             }
-            _ => {}
+            _ => None,
+        };
+        match advice {
+            Some(advice) => Trouble::Refused(advice, error),
+            None => read(self.rpc.error("eth_getLogs", error)),
         }
-        read(self.rpc.error("eth_getLogs", error))
     }
 
     /// The last block, by its hash: a node that does not have exactly this block cannot answer.
@@ -272,21 +296,22 @@ impl ChainReader {
             .map_err(|detail| incomplete(to.number, to.number, detail))
     }
 
-    /// Several questions at once; one by one where the node refuses batches.
+    /// Several questions at once; one by one where the node refuses batches, or may refuse one because of a question
+    /// in it: asked alone, it says which.
     pub(crate) async fn ask_together(&self, questions: &[Question]) -> Result<Vec<Answer<Value>>, RpcError> {
-        match self.rpc.batch(Patience::NoRepeatOnTimeout, questions).await {
-            Err(RpcError::Node(error)) if error.kind != NodeErrorKind::RateLimited => {}
-            Err(RpcError::Http {
-                status: 400..=405 | 415 | 422,
-                ..
-            }) => {}
-            other => return other,
+        let patience = Patience::NoRepeatOnTimeout;
+        let mut is_remembered = false;
+        if self.rpc.batch_calls() > 1 {
+            match self.rpc.batch(patience, questions).await {
+                Err(error) if is_about_the_batch(&error) => is_remembered = error.is_about_batches(),
+                other => return other,
+            }
         }
         let mut answers = Vec::with_capacity(questions.len());
         for question in questions {
             match self
                 .rpc
-                .call_with(Patience::NoRepeatOnTimeout, question.method, &question.params)
+                .call_with(patience, question.method, &question.params)
                 .await
             {
                 Ok(value) => answers.push(Ok(value)),
@@ -294,8 +319,27 @@ impl ChainReader {
                 Err(error) => return Err(error),
             }
         }
+        if is_remembered && answers.iter().all(Result::is_ok) {
+            self.rpc.batch_was_accepted(1);
+        }
         Ok(answers)
     }
+}
+
+/// JSON-RPC 2.0.
+const METHOD_NOT_FOUND: i64 = -32_601;
+
+/// Whether a refusal may be of the batch, and not of the range in it.
+fn is_about_the_batch(error: &RpcError) -> bool {
+    let is_of_the_range = match error {
+        RpcError::Node(node) => matches!(
+            node.kind,
+            NodeErrorKind::RangeTooLarge { .. } | NodeErrorKind::TooLarge | NodeErrorKind::LimitExceeded
+        ),
+        RpcError::Http { status, .. } => *status == 413,
+        _ => false,
+    };
+    error.is_refusal() && !is_of_the_range
 }
 
 /// The hashes of the first and last block, which must be the ones that were asked for.

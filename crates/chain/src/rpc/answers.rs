@@ -27,6 +27,12 @@ pub(crate) fn match_answers<T: DeserializeOwned>(
     let responses = match packet {
         ResponsePacket::Single(response) if count > 1 => return Err(refused_as_a_whole(response)),
         ResponsePacket::Single(response) => vec![response],
+        // go-ethereum refuses a batch so, with the id of its first call.
+        ResponsePacket::Batch(mut responses)
+            if count > 1 && responses.len() == 1 && responses[0].is_error() =>
+        {
+            return Err(responses.pop().map_or_else(nothing, refused_as_a_whole));
+        }
         ResponsePacket::Batch(responses) => responses,
     };
     let mut answers: Vec<Option<Answer<T>>> = std::iter::repeat_with(|| None).take(count).collect();
@@ -66,6 +72,10 @@ fn refused_as_a_whole(response: Response) -> RpcError {
         ResponsePayload::Failure(error) => RpcError::Node(node_error(&error)),
         ResponsePayload::Success(_) => RpcError::Malformed("one value in answer to a batch".to_owned()),
     }
+}
+
+fn nothing() -> RpcError {
+    RpcError::Malformed("an empty batch".to_owned())
 }
 
 fn read<T: DeserializeOwned>(payload: ResponsePayload) -> Result<Answer<T>, RpcError> {
@@ -144,10 +154,15 @@ mod tests {
 
     #[test]
     fn an_error_about_the_whole_batch_is_the_nodes_error() {
-        let body = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"batch too large"}}"#;
-        let Err(RpcError::Node(error)) = matched(body, 2) else {
-            panic!()
-        };
-        assert_eq!(error.kind, NodeErrorKind::BatchTooLarge);
+        let alone = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"batch too large"}}"#;
+        let in_an_array = format!("[{}]", alone.replace("null", "10"));
+        for body in [alone, in_an_array.as_str()] {
+            let Err(RpcError::Node(error)) = matched(body, 2) else {
+                panic!("{body}")
+            };
+            assert_eq!(error.kind, NodeErrorKind::BatchTooLarge);
+        }
+        let answers = matched(&in_an_array, 1).unwrap();
+        assert!(answers[0].is_err(), "the answer to a batch of one");
     }
 }

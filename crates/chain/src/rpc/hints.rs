@@ -10,6 +10,9 @@ const OTHER_UNITS: &[&str] = &[
     "s", "sec", "second", "seconds", "minutes",
 ];
 
+/// What a number follows if it is a name and not a count.
+const NAMES: &[&str] = &["block", "fromblock", "toblock", "latest", "head", "code", "id"];
+
 /// Keys under which providers put a pause into the `data` of an error, in lower case without `_` and `-`.
 const PAUSE_KEYS: &[&str] = &[
     "backoffseconds",
@@ -38,7 +41,6 @@ const PAUSE_WORDS: &[&str] = &[
 /// (what was asked for, repeated by the node), and not a count of results, bytes or seconds.
 ///
 /// Reads `10000`, `10,000`, `10k` and `10-block`; "smaller than 1024" is 1023.
-#[cfg_attr(not(test), expect(dead_code, reason = "its callers follow"))]
 pub(crate) fn limit_below(words: &str, asked: u64, known: &[u64]) -> Option<u64> {
     let tokens: Vec<&str> = words
         .split(|c: char| !(c.is_alphanumeric() || matches!(c, ',' | '.' | '-')))
@@ -56,14 +58,20 @@ fn limit(tokens: &[&str], at: usize) -> Option<u64> {
         Some((number, unit)) => (number, unit),
         None => (tokens[at], tokens.get(at + 1).copied().unwrap_or_default()),
     };
-    if OTHER_UNITS.contains(&unit) {
+    let before = &tokens[at.saturating_sub(3)..at];
+    let is_a_range = tokens[at].contains('-') && unit.starts_with(|c: char| c.is_ascii_digit());
+    let counts_others = OTHER_UNITS.contains(&unit)
+        || before
+            .last()
+            .is_some_and(|word| OTHER_UNITS.contains(word) || NAMES.contains(word));
+    if is_a_range || counts_others {
         return None;
     }
     let (digits, factor) = number
         .strip_suffix('k')
         .map_or((number, 1), |digits| (digits, 1_000));
     let value = digits.replace(',', "").parse::<u64>().ok()?.checked_mul(factor)?;
-    let before = tokens[at.saturating_sub(3)..at].join(" ");
+    let before = before.join(" ");
     let excluded = ["smaller than", "less than", "smaller than size", "below"];
     if excluded.iter().any(|phrase| before.ends_with(phrase)) {
         return value.checked_sub(1);
@@ -71,7 +79,8 @@ fn limit(tokens: &[&str], at: usize) -> Option<u64> {
     Some(value)
 }
 
-/// The range some providers propose: the last `[0x.., 0x..]`, or the last two hex numbers of the message.
+/// The range some providers propose: the last `[0x.., 0x..]`, the last two hex numbers of the message, or
+/// `range 100-200`.
 pub(crate) fn suggested_range(words: &str) -> Option<(u64, u64)> {
     let numbers: Vec<u64> = words
         .split("0x")
@@ -81,10 +90,19 @@ pub(crate) fn suggested_range(words: &str) -> Option<(u64, u64)> {
             u64::from_str_radix(&digits, 16).ok()
         })
         .collect();
-    match numbers.as_slice() {
-        [.., from, to] if from <= to => Some((*from, *to)),
-        _ => None,
-    }
+    let decimal = || {
+        let text = words.rsplit_once("range ")?.1;
+        let end = text
+            .find(|c: char| !c.is_ascii_digit() && c != '-')
+            .unwrap_or(text.len());
+        let (from, to) = text[..end].split_once('-')?;
+        Some((from.parse().ok()?, to.parse().ok()?))
+    };
+    let proposed = match numbers.as_slice() {
+        [.., from, to] => Some((*from, *to)),
+        _ => decimal(),
+    };
+    proposed.filter(|(from, to)| from <= to)
 }
 
 /// The pause that `words` (in lower case) ask for: "try again in 3.24s", "retry after 10 seconds".
@@ -212,6 +230,16 @@ mod tests {
                 Some(16_777_216),
             ),
             ("query returned more than 10000 results", 50_000, None),
+            (
+                "query exceeds max results 20000, retry with the range 500-700",
+                50_000,
+                None,
+            ),
+            (
+                "toblock 400 is more than 100 blocks after block 200",
+                2_000,
+                Some(100),
+            ),
             ("response larger than 150mb, 10 seconds", 2_000, None),
             ("block range too wide: 0x10 to 0x99", 2_000, None),
             ("eip-1898 v2.5 limits", 2_000, None),
@@ -223,6 +251,25 @@ mod tests {
         }
         let words = "from block 500 to block 2499 is more than 100 blocks";
         assert_eq!(limit_below(words, 2_000, &[500, 2_499]), Some(100));
+    }
+
+    #[test]
+    fn proposed_ranges_are_read_in_hex_and_decimal() {
+        let of = suggested_range;
+        assert_eq!(of("this block range should work: [0x10, 0x20]"), Some((16, 32)));
+        assert_eq!(
+            of("max results 20000, retry with the range 500-700"),
+            Some((500, 700))
+        );
+        for words in [
+            "range too large",
+            "range 700-500",
+            "range 500-",
+            "[0x20, 0x10]",
+            "range 5",
+        ] {
+            assert_eq!(of(words), None, "{words}");
+        }
     }
 
     #[test]

@@ -1,23 +1,33 @@
-//! The JSON-RPC client: one HTTP exchange with a time limit, a size limit, bounded retries and a place in the
-//! queue; answers matched by id.
+//! The JSON-RPC client: one HTTP exchange with a time limit, a size limit, a place in the queue and a patience;
+//! answers matched by id.
 //!
-//! Only what may pass by itself is tried again: broken connections, time-outs, 429 and 5xx. An answer that makes
-//! no sense is not, because a second one would be no more trustworthy.
+//! | subject | file |
+//! |---|---|
+//! | one HTTP exchange | `transport.rs` |
+//! | what a reply says, whatever its status | `reply.rs`, `answers.rs` |
+//! | what an error means | `classify.rs`, `hints.rs`, `error.rs` |
+//! | how fast the node is asked, and what is asked again | `pace.rs` |
+//! | batches the node takes | `batches.rs`, `limits.rs` |
+//!
+//! Only what may pass by itself is tried again: rate limits, broken connections, time-outs and 5xx. An answer that
+//! makes no sense is not, because a second one would be no more trustworthy.
 
 mod answers;
+mod batches;
 mod classify;
-mod hints;
+mod error;
+pub(crate) mod hints;
+mod limits;
+mod pace;
+mod reply;
 mod transport;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use alloy_json_rpc::{Id, Request, RpcSend};
-use backon::{ExponentialBuilder, Retryable};
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::Semaphore;
 use tracing::Instrument;
 
 use crate::ChainError;
@@ -25,89 +35,12 @@ use crate::observe;
 use crate::settings::{ChainSettings, RpcSettings};
 pub(crate) use answers::Answer;
 pub(crate) use classify::{NodeError, NodeErrorKind};
+pub(crate) use error::{Less, Patience, RpcError};
+pub use limits::LearnedLimits;
+pub(crate) use limits::Limit;
+use pace::{Pace, Retry};
 use transport::Transport;
 pub(crate) use transport::endpoint_of;
-
-/// Why an exchange gave no answer.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum RpcError {
-    /// The connection failed or broke.
-    #[error("{0}")]
-    Broken(String),
-    /// No complete answer in time.
-    #[error("no complete answer within {} ms", .0.as_millis())]
-    TimedOut(Duration),
-    /// An HTTP status other than success.
-    #[error("HTTP status {status}")]
-    Http {
-        /// The status.
-        status: u16,
-        /// The pause the node asked for.
-        retry_after: Option<Duration>,
-    },
-    /// The answer is longer than allowed.
-    #[error("an answer of more than {0} bytes")]
-    AnswerTooLong(usize),
-    /// The answer cannot be one.
-    #[error("{0}")]
-    Malformed(String),
-    /// The node's own error.
-    #[error(transparent)]
-    Node(#[from] NodeError),
-}
-
-impl RpcError {
-    /// Whether asking for less may help, and for how long.
-    pub(crate) const fn wants_less(&self) -> Option<Less> {
-        match self {
-            Self::TimedOut(_) | Self::Http { status: 429, .. } => Some(Less::ForNow),
-            Self::AnswerTooLong(_) | Self::Http { status: 413, .. } => Some(Less::ForGood),
-            Self::Node(error) => match error.kind {
-                NodeErrorKind::OutOfGas | NodeErrorKind::TooLarge | NodeErrorKind::BatchTooLarge => {
-                    Some(Less::ForGood)
-                }
-                NodeErrorKind::RateLimited | NodeErrorKind::LimitExceeded => Some(Less::ForNow),
-                _ => None,
-            },
-            Self::Broken(_) | Self::Malformed(_) | Self::Http { .. } => None,
-        }
-    }
-
-    /// True if the node could not be asked at all, which says nothing about the question.
-    pub(crate) const fn is_outage(&self) -> bool {
-        match self {
-            Self::Broken(_) | Self::TimedOut(_) => true,
-            Self::Http { status, .. } => *status == 429 || *status >= 500,
-            Self::Node(error) => error.kind.passes_by_itself(),
-            Self::AnswerTooLong(_) | Self::Malformed(_) => false,
-        }
-    }
-
-    fn passes_by_itself(&self, patience: Patience) -> bool {
-        match self {
-            Self::TimedOut(_) => patience == Patience::Full,
-            _ => self.is_outage(),
-        }
-    }
-}
-
-/// For how long less should be asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Less {
-    /// The node is busy; later it may take as much again.
-    ForNow,
-    /// It is a limit of the node.
-    ForGood,
-}
-
-/// What a time-out means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Patience {
-    /// The node was busy: ask again.
-    Full,
-    /// The question was too large: the caller will ask for less.
-    NoRepeatOnTimeout,
-}
 
 /// One question.
 #[derive(Debug, Clone)]
@@ -132,7 +65,8 @@ pub struct RequestCounts {
 pub(crate) struct RpcClient {
     transport: Transport,
     limits: RpcSettings,
-    permits: Semaphore,
+    pace: Pace,
+    batch_calls: Limit,
     next_id: AtomicU64,
     http_requests: AtomicU64,
     calls: AtomicU64,
@@ -144,7 +78,8 @@ impl RpcClient {
         Ok(Self {
             transport: Transport::new(settings)?,
             limits: settings.rpc.clone(),
-            permits: Semaphore::new(settings.rpc.parallel_requests),
+            pace: Pace::new(settings.rpc.parallel_requests),
+            batch_calls: Limit::new(u64::try_from(settings.rpc.batch_calls).unwrap_or(u64::MAX)),
             next_id: AtomicU64::new(1),
             http_requests: AtomicU64::new(0),
             calls: AtomicU64::new(0),
@@ -181,93 +116,97 @@ impl RpcClient {
         method: &'static str,
         params: impl RpcSend,
     ) -> Result<T, RpcError> {
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let body =
-            serde_json::to_vec(&Request::new(method, Id::Number(id), params)).map_err(unserializable)?;
-        let answer = self.exchange(method, body.into(), 1, patience).await?;
-        let mut answers = answers::match_answers::<T>(&answer, id, 1)?;
-        match answers.pop() {
-            Some(answer) => Ok(answer?),
-            None => Err(RpcError::Malformed("no answer".to_owned())),
+        let id = self.ids(1);
+        let body: Bytes = serde_json::to_vec(&Request::new(method, Id::Number(id), params))
+            .map_err(unserializable)?
+            .into();
+        let mut retry = self.retry(patience);
+        loop {
+            let error = match self.once(method, body.clone(), id, 1, &mut retry).await {
+                Ok(mut answers) => match answers.pop() {
+                    Some(Ok(value)) => return Ok(value),
+                    Some(Err(error)) => RpcError::Node(error),
+                    None => RpcError::Malformed("no answer".to_owned()),
+                },
+                Err(error) => error,
+            };
+            if !retry.again(&error).await {
+                return Err(error);
+            }
+            self.count_retry();
         }
     }
 
-    /// Several questions in one HTTP request; answers in the order of the questions.
-    pub(crate) async fn batch<T: DeserializeOwned>(
-        &self,
-        patience: Patience,
-        questions: &[Question],
-    ) -> Result<Vec<Answer<T>>, RpcError> {
-        let Some(first) = questions.first() else {
-            return Ok(Vec::new());
-        };
-        let count = questions.len();
-        let first_id = self
-            .next_id
-            .fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed);
-        let requests: Vec<_> = questions
-            .iter()
-            .zip(first_id..)
-            .map(|(question, id)| Request::new(question.method, Id::Number(id), &question.params))
-            .collect();
-        let body = serde_json::to_vec(&requests).map_err(unserializable)?;
-        let answer = self.exchange(first.method, body.into(), count, patience).await?;
-        answers::match_answers(&answer, first_id, count)
+    /// Calls that one batch may have; 1: the node takes no batches.
+    pub(crate) fn batch_calls(&self) -> usize {
+        usize::try_from(self.batch_calls.get()).unwrap_or(usize::MAX)
     }
 
-    async fn exchange(
+    /// After a refusal, a batch of this size was accepted. Remembered while the process lives.
+    pub(crate) fn batch_was_accepted(&self, calls: usize) {
+        let before = self.batch_calls.get();
+        self.batch_calls.lower(u64::try_from(calls).unwrap_or(u64::MAX));
+        if self.batch_calls.get() < before {
+            tracing::info!(calls, "the node takes batches of this many calls at most");
+        }
+    }
+
+    pub(crate) const fn batch_limit(&self) -> &Limit {
+        &self.batch_calls
+    }
+
+    /// Requests that are made at once now.
+    pub(crate) fn parallel_requests(&self) -> usize {
+        self.pace.allowed()
+    }
+
+    fn ids(&self, count: usize) -> u64 {
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        self.next_id.fetch_add(count, Ordering::Relaxed)
+    }
+
+    fn retry(&self, patience: Patience) -> Retry<'_> {
+        Retry::new(&self.pace, &self.limits, patience)
+    }
+
+    fn count_retry(&self) {
+        self.retries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One HTTP exchange for `calls` questions from `first_id` on.
+    async fn once<T: DeserializeOwned>(
         &self,
         method: &'static str,
         body: Bytes,
+        first_id: u64,
         calls: usize,
-        patience: Patience,
-    ) -> Result<Bytes, RpcError> {
+        retry: &mut Retry<'_>,
+    ) -> Result<Vec<Answer<T>>, RpcError> {
         let span = tracing::debug_span!(
             "rpc",
             rpc.method = method,
             rpc.calls = calls,
             server = self.endpoint()
         );
-        let backoff = ExponentialBuilder::default()
-            .with_jitter()
-            .with_min_delay(self.limits.retry_base)
-            .with_max_delay(self.limits.retry_max)
-            .with_max_times(self.limits.max_attempts.saturating_sub(1));
-        let attempt = || async {
-            // Waiting for a place is not part of the request's time.
-            let _permit = self
-                .permits
-                .acquire()
-                .await
-                .map_err(|error| RpcError::Broken(error.to_string()))?;
-            self.http_requests.fetch_add(1, Ordering::Relaxed);
-            self.calls
-                .fetch_add(u64::try_from(calls).unwrap_or(u64::MAX), Ordering::Relaxed);
-            let timer = observe::RequestTimer::start(method);
-            let outcome = self.transport.post(body.clone()).await;
-            timer.finish(outcome.as_ref().err());
-            outcome
-        };
-        attempt
-            .retry(backoff)
-            .when(|error: &RpcError| error.passes_by_itself(patience))
-            .adjust(|error, planned| planned.map(|planned| self.pause(error, planned)))
-            .notify(|error, pause| {
-                self.retries.fetch_add(1, Ordering::Relaxed);
-                tracing::debug!(%error, pause_ms = pause.as_millis(), "the node is asked again");
-            })
-            .instrument(span)
-            .await
-    }
-
-    /// The node's own wish counts, as long as it is modest.
-    fn pause(&self, error: &RpcError, planned: Duration) -> Duration {
-        match error {
-            RpcError::Http {
-                retry_after: Some(wish),
-                ..
-            } => planned.max(*wish).min(self.limits.retry_max),
-            _ => planned,
+        // Waiting for a place is not part of the request's time.
+        let place = self.pace.place(retry.until).await?;
+        retry.begin();
+        self.http_requests.fetch_add(1, Ordering::Relaxed);
+        self.calls
+            .fetch_add(u64::try_from(calls).unwrap_or(u64::MAX), Ordering::Relaxed);
+        let timer = observe::RequestTimer::start(method);
+        let reply = self.transport.post(body).instrument(span).await;
+        let took = timer.elapsed();
+        drop(place);
+        let outcome = reply.and_then(|reply| reply::read(&reply, first_id, calls));
+        timer.finish(took, observe::outcome(&outcome));
+        let secrets = self.transport.secrets();
+        match outcome {
+            Ok(answers) => Ok(answers
+                .into_iter()
+                .map(|answer| answer.map_err(|error| error.masked(secrets)))
+                .collect()),
+            Err(error) => Err(error.masked(secrets)),
         }
     }
 
@@ -282,17 +221,25 @@ impl RpcClient {
             },
             RpcError::Node(NodeError {
                 code, message, kind, ..
-            }) if !matches!(kind, NodeErrorKind::RateLimited | NodeErrorKind::NotReady) => ChainError::Node {
+            }) if !kind.passes_by_itself() => ChainError::Node {
                 endpoint,
                 method,
                 code,
                 message,
             },
-            RpcError::Http { status, .. } if status < 500 && status != 429 => ChainError::Refused {
+            RpcError::Http {
+                status,
+                ref words,
+                retry_after: _,
+            } if status < 500 && !matches!(status, 408 | 429) => ChainError::Refused {
                 setting: "rpc_url".to_owned(),
                 value: endpoint,
-                reason: format!("{method} was answered with HTTP status {status}"),
-                fix: "check path, credentials and allowed methods of the endpoint".to_owned(),
+                reason: if words.is_empty() {
+                    format!("{method} was answered with HTTP status {status}")
+                } else {
+                    format!("{method} was answered with HTTP status {status}: {words}")
+                },
+                fix: "check path, credentials, plan and allowed methods of the endpoint".to_owned(),
             },
             other => ChainError::Transport {
                 endpoint,

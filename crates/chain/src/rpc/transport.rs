@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use chrono::DateTime;
+use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, RETRY_AFTER};
 use reqwest::{Client, Url, redirect};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -16,8 +17,58 @@ pub(crate) struct Transport {
     client: Client,
     url: SecretString,
     endpoint: String,
+    secrets: Secrets,
     request_timeout: Duration,
     max_response_bytes: usize,
+}
+
+/// What came back, whatever its status.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: u16,
+    /// The pause that the header `Retry-After` asks for.
+    pub(super) retry_after: Option<Duration>,
+    pub(super) body: Bytes,
+}
+
+impl Reply {
+    pub(super) const fn is_success(&self) -> bool {
+        matches!(self.status, 200..=299)
+    }
+}
+
+/// The parts of the URL that must not be repeated: providers quote keys in their refusals.
+pub(super) struct Secrets(Vec<String>);
+
+impl Secrets {
+    fn of(url: &str) -> Self {
+        let Ok(url) = Url::parse(url) else {
+            return Self(Vec::new());
+        };
+        let looks_like_a_key = |part: &str| part.len() >= 8 && !part.chars().all(|c| c.is_ascii_lowercase());
+        let mut parts: Vec<String> = url
+            .path_segments()
+            .into_iter()
+            .flatten()
+            .map(str::to_owned)
+            .chain(url.query_pairs().map(|(_name, value)| value.into_owned()))
+            .filter(|part| looks_like_a_key(part))
+            .collect();
+        let login = [url.username(), url.password().unwrap_or_default()];
+        parts.extend(
+            login
+                .into_iter()
+                .filter(|part| part.len() >= 4)
+                .map(str::to_owned),
+        );
+        Self(parts)
+    }
+
+    pub(super) fn hide(&self, words: String) -> String {
+        self.0
+            .iter()
+            .fold(words, |words, secret| words.replace(secret.as_str(), "***"))
+    }
 }
 
 impl std::fmt::Debug for Transport {
@@ -62,6 +113,7 @@ impl Transport {
             client,
             url: settings.rpc_url.clone(),
             endpoint,
+            secrets: Secrets::of(settings.rpc_url.expose_secret()),
             request_timeout: settings.rpc.request_timeout,
             max_response_bytes: settings.rpc.max_response_bytes,
         })
@@ -71,8 +123,12 @@ impl Transport {
         &self.endpoint
     }
 
-    /// Sends `body` and reads the whole answer.
-    pub(crate) async fn post(&self, body: Bytes) -> Result<Bytes, RpcError> {
+    pub(super) const fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
+    /// Sends `body` and reads the whole reply.
+    pub(super) async fn post(&self, body: Bytes) -> Result<Reply, RpcError> {
         let mut headers = HeaderMap::new();
         observe::propagate_trace(&mut headers);
         let mut response = self
@@ -84,20 +140,25 @@ impl Transport {
             .send()
             .await
             .map_err(|error| self.broken(error))?;
-        if !response.status().is_success() {
-            return Err(RpcError::Http {
-                status: response.status().as_u16(),
-                retry_after: retry_after(response.headers()),
-            });
-        }
+        let status = response.status().as_u16();
+        let retry_after = retry_after(response.headers());
         let mut answer = BytesMut::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.broken(error))? {
-            if answer.len() + chunk.len() > self.max_response_bytes {
-                return Err(RpcError::AnswerTooLong(self.max_response_bytes));
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) if answer.len() + chunk.len() > self.max_response_bytes => {
+                    return Err(RpcError::AnswerTooLong(self.max_response_bytes));
+                }
+                Ok(Some(chunk)) => answer.extend_from_slice(&chunk),
+                // A status is an answer, even if its text breaks off.
+                Err(error) if response.status().is_success() => return Err(self.broken(error)),
+                Ok(None) | Err(_) => break,
             }
-            answer.extend_from_slice(&chunk);
         }
-        Ok(answer.freeze())
+        Ok(Reply {
+            status,
+            retry_after,
+            body: answer.freeze(),
+        })
     }
 
     fn broken(&self, error: reqwest::Error) -> RpcError {
@@ -116,16 +177,15 @@ impl Transport {
     }
 }
 
-/// Seconds only: the other form, a date, would need a clock both sides agree on.
+/// Seconds, or a date: that one is measured from the `Date` of the same reply, so that no clock of ours takes part.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    headers
-        .get(RETRY_AFTER)?
-        .to_str()
-        .ok()?
-        .trim()
-        .parse()
-        .ok()
-        .map(Duration::from_secs)
+    let text = |name: HeaderName| Some(headers.get(name)?.to_str().ok()?.trim());
+    let wish = text(RETRY_AFTER)?;
+    if let Ok(seconds) = wish.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = |text: &str| DateTime::parse_from_rfc2822(text).ok();
+    (date(wish)? - date(text(DATE)?)?).to_std().ok()
 }
 
 /// reqwest is built without a TLS provider, so that there is one in the whole program: ring. The bootstrap of a
@@ -139,6 +199,36 @@ fn install_crypto_provider() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pause_is_read_from_seconds_and_from_a_date() {
+        let mut headers = HeaderMap::new();
+        let mut pause = |name: HeaderName, value: &'static str| {
+            headers.insert(name, value.parse().unwrap());
+            retry_after(&headers)
+        };
+        assert_eq!(pause(DATE, "Tue, 01 Dec 2026 13:00:00 GMT"), None);
+        assert_eq!(pause(RETRY_AFTER, " 120 "), Some(Duration::from_mins(2)));
+        let date = pause(RETRY_AFTER, "Tue, 01 Dec 2026 13:00:30 GMT");
+        assert_eq!(date, Some(Duration::from_secs(30)));
+        assert_eq!(
+            pause(RETRY_AFTER, "Tue, 01 Dec 2026 12:00:00 GMT"),
+            None,
+            "in the past"
+        );
+        assert_eq!(pause(RETRY_AFTER, "soon"), None);
+    }
+
+    #[test]
+    fn what_is_secret_in_the_url_is_hidden_in_words() {
+        let secrets =
+            Secrets::of("https://user:pass1@eth.example.com/ethereum/v3/Key12345678?token=abcdef123456");
+        let words = "user's key Key12345678 (abcdef123456, pass1) is over its ethereum v3 limit".to_owned();
+        assert_eq!(
+            secrets.hide(words),
+            "***'s key *** (***, ***) is over its ethereum v3 limit"
+        );
+    }
 
     #[test]
     fn an_endpoint_shows_neither_credentials_nor_path() {

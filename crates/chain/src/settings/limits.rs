@@ -21,18 +21,23 @@ pub struct RpcSettings {
     pub max_response_bytes: usize,
     /// Requests under way at once, 1 to 256.
     pub parallel_requests: usize,
-    /// Attempts per request, the first included: only transport errors, 429 and 5xx are repeated.
+    /// Attempts per request, the first included, when the node is out of order: transport errors, 5xx. Rate limits
+    /// are waited for instead.
     pub max_attempts: usize,
-    /// The first pause between attempts; doubles, with jitter.
+    /// The first pause between attempts; doubles, with jitter. The same for rate limits.
     #[serde(with = "humantime_text")]
     pub retry_base: Duration,
-    /// The longest pause, also for a `Retry-After` of the node.
+    /// The longest pause of our own choice. One that the node asks for is kept in full.
     #[serde(with = "humantime_text")]
     pub retry_max: Duration,
     /// How long the start asks again for what the node did not answer, before it gives up.
     #[serde(with = "humantime_text")]
     pub start_patience: Duration,
-    /// Calls in one JSON-RPC batch, 1 to 5000. Nodes and providers allow 100 to 1000.
+    /// Longest time that one read waits, without an answer to any part of it, for a node that refuses requests by
+    /// rate. The deadline of the run around it ends it earlier.
+    #[serde(with = "humantime_text")]
+    pub rate_limit_budget: Duration,
+    /// Calls in one JSON-RPC batch, 1 to 5000. Nodes and providers allow 3 to 1000; a smaller limit is found by trying.
     pub batch_calls: usize,
 }
 
@@ -47,6 +52,7 @@ impl Default for RpcSettings {
             retry_base: Duration::from_millis(100),
             retry_max: Duration::from_secs(5),
             start_patience: Duration::from_secs(30),
+            rate_limit_budget: Duration::from_mins(2),
             batch_calls: 100,
         }
     }
@@ -62,7 +68,8 @@ pub struct BulkSettings {
     pub start_wallets: usize,
     /// Most wallets in one request, whatever the gas allows.
     pub max_wallets: usize,
-    /// Gas of one `eth_call`. geth and most providers cap it at 50 million.
+    /// Gas that one bulk `eth_call` names, at most. geth and most providers cap it at 50 million, EIP-7825 at
+    /// 16,777,216; where the node refuses it, its own figure is used, or half.
     pub call_gas: u64,
     /// Values of every bulk read that are read again by plain calls, at least 1.
     pub sample: usize,

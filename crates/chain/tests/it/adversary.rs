@@ -270,7 +270,7 @@ async fn busy_and_broken_nodes_are_asked_again_but_not_for_ever() {
     let proxy = Proxy::before(&world.node).await;
     let reader = connect(&world.settings_at(&proxy.url)).await;
     let at = reader.head().await.unwrap();
-    for status in [429, 500, 502, 503] {
+    for status in [500, 502, 503] {
         let mut left = 2;
         proxy.misbehave(move |_request| {
             if left > 0 {

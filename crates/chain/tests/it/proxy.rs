@@ -1,5 +1,6 @@
 //! A JSON-RPC server that misbehaves: it stands before the real node and does to each exchange what the test says.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::world::Node;
 
@@ -24,6 +25,8 @@ pub(crate) enum Fault {
     Body(String),
     /// The node is not asked; this is the status.
     Status(u16),
+    /// The node is not asked; this is the status, with these headers and this body.
+    Reply(u16, Vec<(&'static str, &'static str)>, String),
     /// The node's answer comes this late.
     Late(Duration),
 }
@@ -35,12 +38,13 @@ impl Fault {
 
     /// A JSON-RPC error in place of the node's answer, for a request that is not a batch.
     pub(crate) fn error(request: &Value, code: i64, message: &str) -> Self {
-        let id = &request["id"];
-        Self::Body(
-            serde_json::json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message}})
-                .to_string(),
-        )
+        Self::Body(error_answer(request, code, message).to_string())
     }
+}
+
+/// A JSON-RPC error in answer to one question.
+pub(crate) fn error_answer(question: &Value, code: i64, message: &str) -> Value {
+    json!({"jsonrpc": "2.0", "id": question["id"], "error": {"code": code, "message": message}})
 }
 
 type Script = Box<dyn FnMut(&Value) -> Fault + Send>;
@@ -49,6 +53,8 @@ type Script = Box<dyn FnMut(&Value) -> Fault + Send>;
 struct Shared {
     node: Node,
     script: Arc<Mutex<Script>>,
+    /// Exchanges now, and most of them at once since the script changed.
+    busy: Arc<(AtomicUsize, AtomicUsize)>,
 }
 
 pub(crate) struct Proxy {
@@ -64,6 +70,7 @@ impl Proxy {
         let shared = Shared {
             node: node.clone(),
             script: Arc::new(Mutex::new(script)),
+            busy: Arc::default(),
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!(
@@ -81,6 +88,12 @@ impl Proxy {
     /// From now on `script` decides.
     pub(crate) fn misbehave(&self, script: impl FnMut(&Value) -> Fault + Send + 'static) {
         *self.shared.script.lock().unwrap() = Box::new(script);
+        self.shared.busy.1.store(0, Ordering::SeqCst);
+    }
+
+    /// Most exchanges at once since the script changed.
+    pub(crate) fn peak(&self) -> usize {
+        self.shared.busy.1.load(Ordering::SeqCst)
     }
 
     /// From now on it is honest.
@@ -96,7 +109,15 @@ impl Drop for Proxy {
 }
 
 async fn exchange(State(shared): State<Shared>, body: Bytes) -> Response {
-    let request: Value = serde_json::from_slice(&body).unwrap();
+    let busy = shared.busy.0.fetch_add(1, Ordering::SeqCst) + 1;
+    shared.busy.1.fetch_max(busy, Ordering::SeqCst);
+    let response = answer(&shared, &body).await;
+    shared.busy.0.fetch_sub(1, Ordering::SeqCst);
+    response
+}
+
+async fn answer(shared: &Shared, body: &Bytes) -> Response {
+    let request: Value = serde_json::from_slice(body).unwrap();
     let fault = (shared.script.lock().unwrap())(&request);
     let forwarded = |request: Value| {
         let node = shared.node.clone();
@@ -111,6 +132,13 @@ async fn exchange(State(shared): State<Shared>, body: Bytes) -> Response {
         }
         Fault::Body(text) => text.into_response(),
         Fault::Status(status) => StatusCode::from_u16(status).unwrap().into_response(),
+        Fault::Reply(status, headers, body) => {
+            let mut reply = (StatusCode::from_u16(status).unwrap(), body).into_response();
+            for (name, value) in headers {
+                reply.headers_mut().insert(name, value.parse().unwrap());
+            }
+            reply
+        }
         Fault::Late(pause) => {
             tokio::time::sleep(pause).await;
             forwarded(request).await.into_response()

@@ -185,6 +185,7 @@ impl World {
         settings.rpc.retry_base = Duration::from_millis(5);
         settings.rpc.retry_max = Duration::from_millis(20);
         settings.rpc.start_patience = Duration::from_millis(500);
+        settings.rpc.rate_limit_budget = Duration::from_secs(3);
         settings
     }
 

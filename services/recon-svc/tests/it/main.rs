@@ -10,6 +10,7 @@ mod breaks_api;
 mod check_config;
 mod crash;
 mod incremental;
+mod limits;
 mod node_behind;
 mod pauses;
 mod prices;

@@ -17,6 +17,7 @@ pub mod fault;
 pub mod finish;
 mod gauges;
 pub(crate) mod lag;
+pub mod limits;
 pub mod pages;
 mod params;
 pub mod report;
@@ -38,6 +39,7 @@ use tokio::time::Instant;
 use self::announce::Channels;
 use self::confirm::Decided;
 use self::finish::{done_key, newest, next_block};
+use self::limits::StoredLimits;
 use self::params::{MAX_PARAM_WALLETS, choose_mode, covers};
 pub use self::params::{Mode, Params};
 use self::report::{BreakReport, Coverage, CutReport, Report, RpcReport, render};
@@ -85,6 +87,8 @@ pub struct Reconciliation {
     pub books: Books,
     /// The chain.
     pub chain: Arc<ChainReader>,
+    /// What is stored about the chain's node.
+    pub limits: StoredLimits,
     /// The ways out.
     pub channels: Channels,
     /// How far the indexer may be behind the finalized block before that is a finding.
@@ -127,7 +131,9 @@ impl Job for Reconciliation {
     }
 
     async fn run(&self, ctx: &JobContext, params: Params) -> Result<Report, JobError> {
-        Ok(self.reconcile(ctx, params).await?)
+        let outcome = eidos_chain::within(ctx.budget_deadline(), self.reconcile(ctx, params)).await;
+        self.keep_limits(ctx).await;
+        Ok(outcome?)
     }
 
     async fn observe(&self, seen: &Observation<'_>) -> Result<(), JobError> {
