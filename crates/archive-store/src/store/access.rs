@@ -92,6 +92,11 @@ impl Access {
         }
     }
 
+    /// With what every object must be encrypted.
+    pub(super) fn encrypting(self, encryption: Option<Encryption>) -> Self {
+        Self { encryption, ..self }
+    }
+
     /// True once the store was seen to keep versions: what is removed there is still stored.
     pub(super) fn keeps_versions(&self) -> bool {
         self.versions.load(Ordering::Relaxed)

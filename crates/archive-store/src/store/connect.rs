@@ -47,8 +47,7 @@ pub(super) fn open(
         Scheme::Google => google(&place, client, settings),
     };
     let objects = objects.map_err(|error| unusable(&place, &error))?;
-    let access = Access::new(place, objects, settings);
-    Ok(Access { encryption, ..access })
+    Ok(Access::new(place, objects, settings).encrypting(encryption))
 }
 
 /// What S3 is asked for with every object, if encryption is in force.
