@@ -18,8 +18,8 @@ use sqlx::postgres::{PgConnectOptions, PgRow};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 use uuid::Uuid;
 
-use crate::CoreError;
 use crate::db::DatabaseSettings;
+use crate::{CoreError, sql};
 
 /// How often two sessions are compared at start. Once suffices on a pooler that nobody else uses.
 const COMPARISONS: u32 = 3;
@@ -73,10 +73,7 @@ impl Guards {
     /// # Errors
     /// [`CoreError::SharedSession`], [`CoreError::Guards`], [`CoreError::Connect`].
     pub(crate) async fn establish(&self, conn: &mut PgConnection) -> Result<(), CoreError> {
-        let look = sqlx::raw_sql(
-            "SELECT coalesce(current_setting('eidos.session', true), '') <> '' AS marked, \
-             (SELECT count(*) FROM pg_prepared_statements) AS statements",
-        );
+        let look = sqlx::raw_sql(sql::OTHERS_IN_SESSION);
         let seen = look.fetch_one(&mut *conn).await.map_err(self.failed())?;
         let marked: bool = seen.try_get("marked").map_err(self.failed())?;
         let statements: i64 = seen.try_get("statements").map_err(self.failed())?;
@@ -228,7 +225,7 @@ pub(crate) async fn are_private(
     let own = backend(resting).await.map_err(failed)?;
     for _ in 0..COMPARISONS {
         keeps(resting, own, target).await?;
-        if let Err(cause) = sqlx::raw_sql("BEGIN READ ONLY").execute(&mut working).await {
+        if let Err(cause) = sqlx::raw_sql(sql::BEGIN_READ_ONLY).execute(&mut working).await {
             return Err(match &cause {
                 // `PgBouncer`: "transaction blocks not allowed in statement pooling mode".
                 sqlx::Error::Database(said) if said.message().contains("statement pooling") => {
@@ -244,7 +241,7 @@ pub(crate) async fn are_private(
         } else {
             keeps(resting, own, target).await
         };
-        sqlx::raw_sql("ROLLBACK")
+        sqlx::raw_sql(sql::ROLLBACK)
             .execute(&mut working)
             .await
             .map_err(failed)?;
@@ -270,10 +267,7 @@ async fn keeps(resting: &mut PgConnection, own: i32, target: &Target) -> Result<
 
 /// The server process of a session, without a named statement.
 async fn backend(conn: &mut PgConnection) -> Result<i32, sqlx::Error> {
-    sqlx::raw_sql("SELECT pg_backend_pid()")
-        .fetch_one(conn)
-        .await?
-        .try_get(0)
+    sqlx::raw_sql(sql::BACKEND).fetch_one(conn).await?.try_get(0)
 }
 
 /// PostgreSQL reads 0 as "no limit": a limit below a millisecond becomes one.
