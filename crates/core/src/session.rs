@@ -18,8 +18,8 @@ use sqlx::postgres::{PgConnectOptions, PgRow};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 use uuid::Uuid;
 
-use crate::CoreError;
 use crate::db::DatabaseSettings;
+use crate::{CoreError, sql};
 
 /// How often two sessions are compared at start. Once suffices on a pooler that nobody else uses.
 const COMPARISONS: u32 = 3;
@@ -73,10 +73,7 @@ impl Guards {
     /// # Errors
     /// [`CoreError::SharedSession`], [`CoreError::Guards`], [`CoreError::Connect`].
     pub(crate) async fn establish(&self, conn: &mut PgConnection) -> Result<(), CoreError> {
-        let look = sqlx::raw_sql(
-            "SELECT coalesce(current_setting('eidos.session', true), '') <> '' AS marked, \
-             (SELECT count(*) FROM pg_prepared_statements) AS statements",
-        );
+        let look = sqlx::raw_sql(sql::OTHERS_IN_SESSION);
         let seen = look.fetch_one(&mut *conn).await.map_err(self.failed())?;
         let marked: bool = seen.try_get("marked").map_err(self.failed())?;
         let statements: i64 = seen.try_get("statements").map_err(self.failed())?;
@@ -211,8 +208,10 @@ impl Target {
     }
 }
 
-/// Refuses a pooler that gives one server session to several clients: while one client is inside a transaction, another
-/// one that stays connected must keep the session it had. Sets nothing, for it would be set for everybody.
+/// Refuses a pooler that gives one server session to several clients: a client must have the same session in each of its
+/// statements, also while another one is inside a transaction, and that other one must have a session of its own. Whether
+/// a pooler hands out the session that rested longest or shortest, one of the three differs. Sets nothing, for it would be
+/// set for everybody.
 ///
 /// # Errors
 /// [`CoreError::SharedSession`], [`CoreError::Connect`].
@@ -223,9 +222,10 @@ pub(crate) async fn are_private(
 ) -> Result<(), CoreError> {
     let failed = |cause| target.failed(cause);
     let mut working = PgConnection::connect_with(options).await.map_err(failed)?;
+    let own = backend(resting).await.map_err(failed)?;
     for _ in 0..COMPARISONS {
-        let rested = backend(resting).await.map_err(failed)?;
-        if let Err(cause) = sqlx::raw_sql("BEGIN READ ONLY").execute(&mut working).await {
+        keeps(resting, own, target).await?;
+        if let Err(cause) = sqlx::raw_sql(sql::BEGIN_READ_ONLY).execute(&mut working).await {
             return Err(match &cause {
                 // `PgBouncer`: "transaction blocks not allowed in statement pooling mode".
                 sqlx::Error::Database(said) if said.message().contains("statement pooling") => {
@@ -234,34 +234,40 @@ pub(crate) async fn are_private(
                 _ => failed(cause),
             });
         }
-        let worked = backend(&mut working).await.map_err(failed)?;
-        if worked == rested {
-            return Err(target.shared(format!(
-                "two clients at once were given the server process {worked}"
-            )));
-        }
-        let rests = backend(resting).await.map_err(failed)?;
-        if rests != rested {
-            return Err(target.shared(format!(
-                "one client had the server process {rested} in one statement and {rests} in the next"
-            )));
-        }
-        sqlx::raw_sql("ROLLBACK")
+        let others = backend(&mut working).await.map_err(failed)?;
+        let meets = others == own;
+        let kept = if meets {
+            Ok(())
+        } else {
+            keeps(resting, own, target).await
+        };
+        sqlx::raw_sql(sql::ROLLBACK)
             .execute(&mut working)
             .await
             .map_err(failed)?;
+        kept?;
+        if meets {
+            return Err(target.shared(format!("two clients at once were given the server process {own}")));
+        }
     }
     // It has nothing left to lose.
     let _closed = working.close().await;
     Ok(())
 }
 
+async fn keeps(resting: &mut PgConnection, own: i32, target: &Target) -> Result<(), CoreError> {
+    let found = backend(resting).await.map_err(|cause| target.failed(cause))?;
+    if found == own {
+        return Ok(());
+    }
+    Err(target.shared(format!(
+        "one client had the server process {own} in one statement and {found} in another"
+    )))
+}
+
 /// The server process of a session, without a named statement.
 async fn backend(conn: &mut PgConnection) -> Result<i32, sqlx::Error> {
-    sqlx::raw_sql("SELECT pg_backend_pid()")
-        .fetch_one(conn)
-        .await?
-        .try_get(0)
+    sqlx::raw_sql(sql::BACKEND).fetch_one(conn).await?.try_get(0)
 }
 
 /// PostgreSQL reads 0 as "no limit": a limit below a millisecond becomes one.

@@ -204,6 +204,17 @@ pub(crate) const BEGIN_READ_WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED 
         set_config('idle_in_transaction_session_timeout', \
             current_setting('eidos.idle_in_transaction_session_timeout'), true)";
 
+/// What another client has left in a session that has just been opened. By the simple protocol, as all that is said before a
+/// session is known to be ours: a named statement would be one more.
+pub(crate) const OTHERS_IN_SESSION: &str = "SELECT coalesce(current_setting('eidos.session', true), '') <> '' AS marked, \
+    (SELECT count(*) FROM pg_prepared_statements) AS statements";
+
+/// The server process of a session.
+pub(crate) const BACKEND: &str = "SELECT pg_backend_pid()";
+
+/// Keeps a server session for as long as a pooler in transaction mode lets one be kept.
+pub(crate) const BEGIN_READ_ONLY: &str = "BEGIN READ ONLY";
+
 /// Ends a transaction on a connection that no pool looks after.
 pub(crate) const COMMIT: &str = "COMMIT";
 

@@ -45,7 +45,7 @@ pub enum PoolerBrand {
     /// `PgBouncer`: the program that `EIDOS_PGBOUNCER` names, else Debian's.
     #[default]
     PgBouncer,
-    /// Odyssey: the program that `EIDOS_ODYSSEY` names, else the one on `PATH`. It has no statement mode.
+    /// Odyssey: the program that `EIDOS_ODYSSEY` names, else the one on `PATH`.
     Odyssey,
 }
 

@@ -51,9 +51,16 @@ async fn the_months_tile_the_line_in_every_time_zone() {
         let ground = Ground::new(&[]).await;
         let mut job = ground.job(&[TABLE]).await;
         let options: PgConnectOptions = ground.books.url().parse().unwrap();
-        let pool = PgPoolOptions::new().max_connections(4).connect_lazy_with(
-            options.options([("timezone", zone), ("default_transaction_read_only", "on")]),
-        );
+        // As `eidos_core::db` sets sessions up, but for the zone.
+        let pool = PgPoolOptions::new()
+            .max_connections(4)
+            .connect_lazy_with(options.options([
+                ("timezone", zone),
+                ("default_transaction_read_only", "on"),
+                ("eidos.statement_timeout", "30000"),
+                ("eidos.lock_timeout", "2000"),
+                ("eidos.idle_in_transaction_session_timeout", "10000"),
+            ]));
         job.sources = [(SourceName::Chain, pool)].into_iter().collect();
         let report = ground.run(&job, slot).await.unwrap();
         assert_eq!(report.tables[0].created.len(), 4, "{zone}");
