@@ -176,15 +176,16 @@ impl Rules {
             || self.plain.iter().any(|rule| rule.rows.archive.is_some())
     }
 
-    /// Whether somebody decided how long this table's rows are kept. `name` and `schema` as in the catalogue.
+    /// Whether somebody decided how long this table's rows are kept. `name` and `schema` as in the catalogue;
+    /// `by_bare_name`: whether a rule that names no schema may mean it.
     #[must_use]
-    pub fn decides_about(&self, schema: &str, name: &str) -> bool {
+    pub fn decides_about(&self, schema: &str, name: &str, by_bare_name: bool) -> bool {
         let full = format!("{schema}.{name}");
         let tables = self.partitioned.iter().map(|rule| &rule.table);
         let tables = tables.chain(self.plain.iter().map(|rule| &rule.table));
         let mut tables = tables.chain(self.candles.iter().map(|rule| &rule.table));
         let mut kept = self.keep_forever.iter().map(String::as_str).chain(OUR_BOOKS);
-        tables.any(|table| table.may_mean(schema, name))
+        tables.any(|table| table.may_mean(schema, name) && (by_bare_name || table.schema().is_some()))
             || kept.any(|pattern| matches_pattern(pattern, name) || matches_pattern(pattern, &full))
     }
 }

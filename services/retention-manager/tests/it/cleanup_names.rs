@@ -62,7 +62,7 @@ fn rules() -> Value {
         "timescaledb": {
             CANDLES: { "source": "market", "retention_by_interval": { "5m": 7 }, "proved_by": { "5m": "1h" } },
         },
-        "keep_forever": ["_sqlx*", "public.2024-Logs"],
+        "keep_forever": ["_sqlx*", "eidos_jobs_*", "public.2024-Logs"],
     })
 }
 
@@ -136,7 +136,7 @@ async fn a_table_without_a_rule_is_told_though_another_schema_has_one_of_its_nam
     let ground = Ground::new(&[]).await;
     tables(ground.pool()).await;
     let mut rules = rules();
-    rules["keep_forever"] = json!(["_sqlx*"]);
+    rules["keep_forever"] = json!(["_sqlx*", "eidos_jobs_*"]);
     let job = ground.job(rules).await;
     let report = ground.run(&job, SLOT).await.unwrap();
     let told: Vec<&str> = report
@@ -145,6 +145,18 @@ async fn a_table_without_a_rule_is_told_though_another_schema_has_one_of_its_nam
         .map(|table| table.table.as_str())
         .collect();
     assert_eq!(told, [r#"public."2024-Logs""#]);
+    // Nor does a rule without a schema decide about a namesake outside of `public`.
+    let job = ground
+        .job(json!({ "regular_tables": { "\"2024-Logs\"": { "source": "chain", "retention_months": 600, "time_column": "\"Made At\"" } },
+            "keep_forever": ["_sqlx*", "eidos_jobs_*", "Risk Desk.*", "Märkte.*"] }))
+        .await;
+    let report = ground.run(&job, SLOT).await.unwrap();
+    let told: Vec<&str> = report
+        .without_rule
+        .iter()
+        .map(|table| table.table.as_str())
+        .collect();
+    assert_eq!(told, [LOGS]);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use eidos_core::ident::SqlIdent;
 use eidos_settings::{CandleRetention, Problems};
 
 use super::{CandleRule, Prover, ident, source};
@@ -26,7 +27,7 @@ pub(super) fn of(
     }
     let (Some(source), Some(name)) = (
         source(&key, table, retention.source, problems),
-        table.parse().ok(),
+        table.parse::<SqlIdent>().ok(),
     ) else {
         return Vec::new();
     };
