@@ -53,7 +53,8 @@ const TIES: &str = "\
       (SELECT e.extname::text FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid \
         WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.refclassid = 'pg_extension'::regclass \
           AND d.deptype = 'e' LIMIT 1) AS extension, \
-      pg_has_role(c.relowner, 'USAGE') AS may_alter \
+      pg_has_role(c.relowner, 'USAGE') AS may_alter, \
+      (c.relrowsecurity AND row_security_active(c.oid)) AS row_security \
     FROM pg_class c WHERE c.oid = $1::bigint::oid";
 
 /// A sequence that is dropped together with a table, or moves with it.
@@ -93,6 +94,8 @@ pub struct Dependencies {
     pub extension: Option<String>,
     /// Whether this role may alter it.
     pub may_alter: bool,
+    /// Whether row security may hide rows from this role.
+    pub row_security: bool,
 }
 
 impl OwnedSequence {
@@ -154,6 +157,7 @@ pub async fn dependencies(conn: &mut PgConnection, oid: u32) -> Result<Option<De
         publications: row.try_get("publications").map_err(failed())?,
         extension: row.try_get("extension").map_err(failed())?,
         may_alter: row.try_get("may_alter").map_err(failed())?,
+        row_security: row.try_get("row_security").map_err(failed())?,
     }))
 }
 

@@ -106,7 +106,6 @@ impl PartitionDisposal<'_> {
         let found = dependencies_of(&mut conn, identity.partition_oid).await?;
         may_leave(&parent, partition, &found, identity.archive.is_some())?;
         room(&mut conn, &parent).await?;
-        Self::readable(&own)?;
         self.not_failed_before(&mut conn, identity, &mandate.approved_by)
             .await?;
         drop(conn);

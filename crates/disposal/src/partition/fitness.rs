@@ -54,6 +54,16 @@ pub fn may_leave(
             ),
         )
     }));
+    if found.row_security {
+        obstacles.push((
+            "rights",
+            format!(
+                "is under row security that applies to this login: rows would be left out. Let it pass (ALTER ROLE .. BYPASSRLS), \
+                 or ALTER TABLE {} NO FORCE ROW LEVEL SECURITY",
+                partition.relation
+            ),
+        ));
+    }
     obstacles.extend(shared(&partition.relation, found));
     obstacles.extend(of_sequences(parent, found));
     obstacles.extend(of_keys(&parent.relation, found));

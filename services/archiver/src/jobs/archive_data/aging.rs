@@ -72,17 +72,17 @@ pub(super) async fn carry_out(
             continue;
         }
         let identity = PartitionIdentity::from_value(&item.identity)?;
+        let Some(table) = world.of_archive(&identity.table) else {
+            continue;
+        };
         if let Some(blocked) = item.blocked {
             // A hold is somebody's wish; anything else is for a person to settle.
             if let Some((reason, _)) = world.obstacle(&identity).filter(|(_, what)| *what == blocked) {
                 metric::disposal_refused(ctx.job().as_str(), &identity.table.plain(), reason);
-                failures.add(blocked);
+                failures.add(table.rule.archive.as_str(), blocked);
             }
             continue;
         }
-        let Some(table) = world.of_archive(&identity.table) else {
-            continue;
-        };
         if !may_begin {
             let archive = table.rule.archive.as_str().to_owned();
             *report.waiting_for_approval.entry(archive).or_default() += 1;
