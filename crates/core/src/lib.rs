@@ -15,7 +15,6 @@ pub mod db;
 mod error;
 pub mod execution;
 pub mod fence;
-pub mod ident;
 pub mod lease;
 pub mod migrations;
 mod observe;
@@ -29,4 +28,5 @@ pub mod state;
 mod step;
 pub mod trigger;
 
+pub use eidos_types::ident;
 pub use error::CoreError;

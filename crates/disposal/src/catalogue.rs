@@ -6,7 +6,7 @@
 use std::fmt;
 
 use eidos_archive_store::{Column, PgType};
-use eidos_core::ident::SqlIdent;
+use eidos_core::ident::{SqlIdent, plain_part};
 use eidos_settings::SourceName;
 use sha2::{Digest, Sha256};
 
@@ -14,9 +14,11 @@ use crate::DisposalError;
 use crate::bounds::Bounds;
 
 mod ddl;
+mod dependencies;
 mod read;
 mod sql;
 
+pub use dependencies::{Dependencies, OwnedSequence, Reference, dependencies, keep_sequences};
 pub use read::{Named, Whereabouts, columns_fingerprint, find, list_tables, named, read_by_oid, read_table};
 
 /// The schema where detached partitions rest.
@@ -52,16 +54,20 @@ impl Relation {
     /// As it is written in settings and requests: without a schema it is in `public`.
     #[must_use]
     pub fn named(table: &SqlIdent) -> Self {
-        match table.as_str().split_once('.') {
-            Some((schema, name)) => Self::new(schema, name),
-            None => Self::new("public", table.as_str()),
-        }
+        Self::new(table.schema().unwrap_or("public"), table.name())
     }
 
-    /// `schema.table` without quotes: for people, keys and audit rows.
+    /// `schema.table`, with quotes only around a part that would be read as something else without: for people, keys and
+    /// audit rows. [`SqlIdent`] reads it back.
     #[must_use]
     pub fn plain(&self) -> String {
-        format!("{}.{}", self.schema, self.name)
+        format!("{}.{}", plain_part(&self.schema), plain_part(&self.name))
+    }
+
+    /// Whether `written` is [`Self::plain`] of this table, or what older versions made of it, which had no quotes.
+    #[must_use]
+    pub fn is_written(&self, written: &str) -> bool {
+        self.plain() == written || format!("{}.{}", self.schema, self.name) == written
     }
 }
 
@@ -291,8 +297,8 @@ impl TableShape {
 /// The source a table belongs to by its name: `eidos_risk_events` is in `risk`. A schema before it is ignored.
 #[must_use]
 pub fn source_of(table: &str) -> Option<SourceName> {
-    let name = table.rsplit('.').next()?;
-    let service = name.strip_prefix("eidos_")?;
+    let ident: SqlIdent = table.parse().ok()?;
+    let service = ident.name().strip_prefix("eidos_")?;
     SourceName::ALL.into_iter().find(|source| {
         service
             .strip_prefix(source.as_str())
@@ -308,6 +314,10 @@ mod tests {
     fn a_table_s_name_tells_its_source() {
         assert_eq!(source_of("eidos_risk_audit_logs"), Some(SourceName::Risk));
         assert_eq!(source_of("public.eidos_jobs_executions"), Some(SourceName::Jobs));
+        assert_eq!(
+            source_of("\"My schema\".\"eidos_risk_x\""),
+            Some(SourceName::Risk)
+        );
         for other in [
             "eidos_risk",
             "eidos_risk_",
@@ -324,6 +334,10 @@ mod tests {
     fn names_are_quoted_whatever_they_contain() {
         let relation = Relation::new("odd schema", "a\"; DROP TABLE x; --");
         assert_eq!(relation.to_string(), "\"odd schema\".\"a\"\"; DROP TABLE x; --\"");
-        assert_eq!(relation.plain(), "odd schema.a\"; DROP TABLE x; --");
+        assert_eq!(relation.plain(), "\"odd schema\".\"a\"\"; DROP TABLE x; --\"");
+        let read: SqlIdent = relation.plain().parse().unwrap();
+        assert_eq!(Relation::named(&read), relation);
+        assert_eq!(Relation::new("public", "Orders").plain(), "public.Orders");
+        assert!(relation.is_written("odd schema.a\"; DROP TABLE x; --"));
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use eidos_core::db::JobsDb;
+use eidos_core::ident::SqlIdent;
 use eidos_settings::SourceName;
 use eidos_telemetry::metric;
 use sqlx::PgPool;
@@ -42,7 +43,8 @@ pub async fn open_units<'t>(
         *counts.entry((unit.table.name, unit.state)).or_default() += 1;
     }
     for table in tables {
-        let name = table.rsplit('.').next().unwrap_or(table);
+        let ident = table.parse::<SqlIdent>().ok();
+        let name = ident.as_ref().map_or(table, SqlIdent::name);
         for state in UnitState::ALL.into_iter().filter(|state| !state.is_final()) {
             let count = counts.get(&(name.to_owned(), state)).copied().unwrap_or(0);
             metric::disposal_units_open(source.as_str(), name, state.as_str(), count);

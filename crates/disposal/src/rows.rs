@@ -15,6 +15,7 @@ mod delete;
 mod identity;
 mod predicate;
 mod survey;
+mod tally;
 
 use std::time::Duration;
 
@@ -27,7 +28,8 @@ use eidos_types::ExecutionId;
 use serde::{Deserialize, Serialize};
 
 pub use identity::RowIdentity;
-pub use survey::{RowMonth, RowSurvey, survey};
+pub use predicate::may_leave;
+pub use survey::{RowMonth, RowSurvey, Staying, survey};
 
 use crate::catalogue::{self, TableShape};
 use crate::destination;
@@ -36,6 +38,7 @@ use crate::partition::server_is_ready;
 use crate::settings::DisposalSettings;
 use crate::unit::{self, Change, Mandate, NewUnit, Unit, UnitKind, UnitState};
 use crate::{DisposalError, hold};
+use tally::Tally;
 
 /// What the settings say about a plain table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -194,9 +197,7 @@ impl RowDisposal<'_> {
                 UnitState::Deleting => {
                     // Again for one that an earlier run began: clocks and roles of servers change.
                     self.server_is_ready().await?;
-                    let (unit, deleted, left) = self.delete(&unit, shape).await?;
-                    outcome = RowOutcome { unit, deleted, left };
-                    return Ok(outcome);
+                    return self.delete(&unit, shape).await;
                 }
                 _ => {
                     outcome.unit = unit;
@@ -248,7 +249,7 @@ impl RowDisposal<'_> {
             self.abandon(&unit, &left).await?;
             unit
         } else {
-            self.settled(&unit, 0, Some(left.clone())).await?
+            self.settled(&unit, Tally::default(), Some(left.clone())).await?
         };
         Ok(RowOutcome {
             unit,
@@ -314,7 +315,9 @@ impl RowDisposal<'_> {
 
     async fn announce_delete(&self, unit: &Unit) -> Result<Unit, DisposalError> {
         self.server_is_ready().await?;
-        let act = unit.act("delete", "begun");
+        let mut act = unit.act("delete", "begun");
+        // None yet: what is deleted is added up from these rows.
+        act.rows = Some(0);
         unit::move_on_recorded(self.ctx, unit, UnitState::Deleting, &Change::default(), &act).await
     }
 
@@ -367,7 +370,7 @@ impl RowDisposal<'_> {
         let shape = shape.ok_or_else(|| {
             DisposalError::refused("removed", format!("{name} (oid {oid}) is gone: make a new plan"))
         })?;
-        predicate::fit_for_deletion(&shape)?;
+        may_leave(&shape, self.rule)?;
         Ok(shape)
     }
 
@@ -380,7 +383,7 @@ impl RowDisposal<'_> {
             && let Some(reason) = error.refusal()
         {
             metric::disposal_refused(self.ctx.job().as_str(), table, reason);
-            tracing::warn!(table, reason, %error, "rows stay");
+            tracing::warn!(table, reason, %error, "the rows that are left stay");
         }
         outcome
     }

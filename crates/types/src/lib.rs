@@ -8,6 +8,7 @@ mod address;
 mod amount;
 mod base_units;
 mod clock;
+pub mod ident;
 mod ids;
 mod instant;
 mod job_name;

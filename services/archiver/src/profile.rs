@@ -176,13 +176,14 @@ impl Reader {
     }
 
     fn column(&mut self, key: &str, text: &str) -> SqlIdent {
-        if text.contains('.') {
+        let column = self.ident(key, text);
+        if column.schema().is_some() {
             self.problems.push((
                 key.to_owned(),
                 format!("'{text}' is a table's name, not a column's"),
             ));
         }
-        self.ident(key, text)
+        column
     }
 
     fn columns(&mut self, key: &str, texts: &[String]) -> Vec<SqlIdent> {
@@ -204,21 +205,30 @@ impl Reader {
 
     fn archive(&mut self, table: &str, hot: &str, archive: Option<&str>) -> SqlIdent {
         let key = format!("{table}.archive");
-        let name = archive.map_or_else(|| format!("{hot}_archive"), str::to_owned);
-        let last = name.rsplit('.').next().unwrap_or_default();
-        if last.len() > MAX_ARCHIVE_NAME {
+        // What is wrong with the hot table's own name is told where that is set.
+        let Ok(hot) = hot.parse::<SqlIdent>() else {
+            return placeholder();
+        };
+        let name = match archive {
+            Some(archive) => self.ident(&key, archive),
+            None => SqlIdent::of(hot.schema(), &format!("{}_archive", hot.name())).unwrap_or_else(|error| {
+                self.problems.push((key.clone(), error.to_string()));
+                placeholder()
+            }),
+        };
+        if name.name().len() > MAX_ARCHIVE_NAME {
             self.problems.push((
-                key.clone(),
+                key,
                 format!(
-                    "'{name}' is longer than {MAX_ARCHIVE_NAME} bytes, which leaves no room for _YYYY_MM"
+                    "'{}' is longer than {MAX_ARCHIVE_NAME} bytes, which leaves no room for _YYYY_MM",
+                    name.as_str()
                 ),
             ));
-        }
-        if name == hot {
+        } else if name == hot {
             self.problems
-                .push((key.clone(), format!("'{name}' is the table itself")));
+                .push((key, format!("'{}' is the table itself", name.as_str())));
         }
-        self.ident(&key, &name)
+        name
     }
 }
 

@@ -2,10 +2,10 @@
 
 use eidos_archive_store::ArchiveStoreSettings;
 use eidos_core::ident::SqlIdent;
-use eidos_disposal::catalogue::source_of;
+use eidos_disposal::catalogue::{Relation, source_of};
 use eidos_disposal::settings::DisposalSettings;
 use eidos_runtime::Job;
-use eidos_settings::{CronLine, Problems, ServiceSettings, SourceName, SuiteSettings};
+use eidos_settings::{CronLine, PartitionedTable, Problems, ServiceSettings, SourceName, SuiteSettings};
 use serde::{Deserialize, Serialize};
 
 use crate::cleanup::rules;
@@ -109,7 +109,15 @@ impl PartitionManageOptions {
             }
         }
         for (index, table) in self.tables.iter().enumerate() {
-            if self.tables.iter().take(index).any(|other| other == table) {
+            let named = |text: &String| text.parse::<SqlIdent>().ok().map(|ident| Relation::named(&ident));
+            let relation = named(table);
+            if relation.is_some()
+                && self
+                    .tables
+                    .iter()
+                    .take(index)
+                    .any(|other| named(other) == relation)
+            {
                 problems.add_value(key("tables"), table, "is named twice", "name it once");
             }
             if let Err(error) = table.parse::<SqlIdent>() {
@@ -129,6 +137,11 @@ impl PartitionManageOptions {
 /// Which database a partitioned table lives in: what its retention rule says, or else its name.
 #[must_use]
 pub fn home(suite: &SuiteSettings, table: &str) -> Option<SourceName> {
-    let rule = suite.data_retention.partitioned_tables.get(table);
+    let rule = managed_rule(suite, table);
     rule.and_then(|rule| rule.source).or_else(|| source_of(table))
+}
+
+/// The retention rule of a partitioned table, however its name is written there.
+pub(crate) fn managed_rule<'s>(suite: &'s SuiteSettings, table: &str) -> Option<&'s PartitionedTable> {
+    rules::rule_of(&suite.data_retention.partitioned_tables, &table.parse().ok()?)
 }

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use crate::cleanup::rules::Rules;
 use crate::jobs::data_cleanup::DataCleanup;
 use crate::jobs::partition_manage::{ManagedTable, PartitionManage};
-use crate::settings::{DataCleanupOptions, PartitionManageOptions, RetentionSettings, home};
+use crate::settings::{DataCleanupOptions, PartitionManageOptions, RetentionSettings, home, managed_rule};
 use crate::sources::Sources;
 
 /// Builds the jobs of this service.
@@ -85,7 +85,6 @@ fn managed_tables(
     suite: &SuiteSettings,
     options: &PartitionManageOptions,
 ) -> anyhow::Result<Vec<ManagedTable>> {
-    let rules = &suite.data_retention.partitioned_tables;
     options
         .tables
         .iter()
@@ -93,7 +92,7 @@ fn managed_tables(
             Ok(ManagedTable {
                 source: home(suite, table).with_context(|| format!("{table} is in no known database"))?,
                 table: table.parse()?,
-                retention_months: rules.get(table).map(|rule| rule.retention_months),
+                retention_months: managed_rule(suite, table).map(|rule| rule.retention_months),
             })
         })
         .collect()

@@ -24,7 +24,8 @@ pub struct Whereabouts {
     pub frozen: bool,
 }
 
-/// Reads a table. `table` without a schema is what the search path finds; `None`: there is none of that name.
+/// Reads a table. `table` without a schema is what the search path finds, or else what is in `public`; `None`: there is
+/// none of that name.
 ///
 /// # Errors
 /// [`DisposalError::Refused`] names what about its partitioning is not supported (lists, hashes, several key columns,
@@ -35,6 +36,7 @@ pub async fn read_table(
 ) -> Result<Option<TableShape>, DisposalError> {
     let oid: Option<i64> = sqlx::query_scalar(sql::RESOLVE)
         .bind(table.to_string())
+        .bind(Relation::named(table).to_string())
         .fetch_one(&mut *conn)
         .await
         .map_err(DisposalError::sql("look for a table"))?;

@@ -1,10 +1,8 @@
 //! The catalogue's statements. Everything is asked by oid once the name was resolved.
 
-/// `schema.table` or, without a schema, what the search path finds, and failing that what is in `public`: a role's search
-/// path may be empty. The argument is quoted.
-pub(super) const RESOLVE: &str = "\
-    SELECT coalesce(to_regclass($1), CASE WHEN cardinality(parse_ident($1)) = 1 THEN to_regclass('public.' || $1) END) \
-           ::oid::bigint";
+/// `schema.table` or, without a schema, what the search path finds, or else what is in `public`: a role's search path may
+/// be empty. The arguments are quoted.
+pub(super) const RESOLVE: &str = "SELECT coalesce(to_regclass($1), to_regclass($2))::oid::bigint";
 
 pub(super) const NAMED: &str = "\
     SELECT pn.nspname::text AS parent_schema, pc.relname::text AS parent FROM pg_class c \

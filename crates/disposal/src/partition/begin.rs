@@ -3,9 +3,10 @@
 use eidos_archive_store::{StoreError, TableFolder, UnitFolder};
 use eidos_types::ExecutionId;
 
+use super::fitness::{dependencies_of, may_leave, room};
 use super::{PartitionDisposal, PartitionIdentity};
 use crate::DisposalError;
-use crate::catalogue::{self, RelationKind};
+use crate::catalogue;
 use crate::destination;
 use crate::export::stored;
 use crate::unit::{self, Change, Mandate, NewUnit, Unit, UnitKind, UnitState};
@@ -95,29 +96,23 @@ impl PartitionDisposal<'_> {
         let mut conn = self.reader().await?;
         let parent = catalogue::read_by_oid(&mut conn, identity.table_oid).await?;
         let own = catalogue::read_by_oid(&mut conn, identity.partition_oid).await?;
-        drop(conn);
         let (parent, own) = match (parent, own) {
             (Some(parent), Some(own)) => (parent, own),
             (None, _) => return Err(changed(identity, &identity.table.plain(), "is gone")),
             (_, None) => return Err(changed(identity, &identity.partition.plain(), "is gone")),
         };
-        self.as_planned(identity, &parent)?;
-        if own.kind != RelationKind::Table {
-            let what = identity.partition.plain();
-            return Err(DisposalError::refused(
-                "kind",
-                format!("{what} is no ordinary table (partitioned again, or foreign) and is not disposed of"),
-            ));
-        }
-        Self::readable(&own)?;
-        self.not_failed_before(&mut *self.reader().await?, identity, &mandate.approved_by)
+        let partition = self.as_planned(identity, &parent)?;
+        // Said before anything is frozen.
+        let found = dependencies_of(&mut conn, identity.partition_oid).await?;
+        may_leave(&parent, partition, &found, identity.archive.is_some())?;
+        room(&mut conn, &parent).await?;
+        self.not_failed_before(&mut conn, identity, &mandate.approved_by)
             .await?;
-        if identity.archive.is_some() {
-            // Said before anything is frozen.
-            own.archive_columns()?;
-            if let Some(store) = self.store {
-                destination::check(self.ctx, store).await?;
-            }
+        drop(conn);
+        if identity.archive.is_some()
+            && let Some(store) = self.store
+        {
+            destination::check(self.ctx, store).await?;
         }
         self.create(&NewUnit {
             unit_id: self.new_id(),
@@ -136,11 +131,11 @@ impl PartitionDisposal<'_> {
     }
 
     /// Whether the catalogue and the settings still say what the plan says.
-    fn as_planned(
+    fn as_planned<'p>(
         &self,
         identity: &PartitionIdentity,
-        parent: &catalogue::TableShape,
-    ) -> Result<(), DisposalError> {
+        parent: &'p catalogue::TableShape,
+    ) -> Result<&'p catalogue::Partition, DisposalError> {
         let partition = parent
             .partitioning
             .iter()
@@ -164,7 +159,7 @@ impl PartitionDisposal<'_> {
         if &now != identity {
             return Err(changed(identity, &table, "has other names or rules now"));
         }
-        Ok(())
+        Ok(partition)
     }
 
     async fn create(&self, new: &NewUnit) -> Result<Unit, DisposalError> {

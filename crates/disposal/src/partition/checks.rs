@@ -4,6 +4,7 @@ use eidos_runtime::JobContext;
 use sqlx::PgConnection;
 
 use super::PartitionDisposal;
+use super::fitness::{dependencies_of, may_leave};
 use crate::DisposalError;
 use crate::catalogue::{self, ForeignKey, Partition, TableShape};
 use crate::hold;
@@ -83,9 +84,9 @@ impl PartitionDisposal<'_> {
     ) -> Result<(TableShape, Partition), DisposalError> {
         let parent = catalogue::read_by_oid(conn, parent_oid).await?;
         let parent = parent.ok_or_else(|| super::begin::removed(unit))?;
-        let own = self.unchanged(conn, unit).await?;
-        let layout = parent.partitioning.iter().flat_map(|layout| &layout.partitions);
-        let partition = layout.clone().find(|partition| partition.oid == unit.table_oid);
+        self.unchanged(conn, unit).await?;
+        let mut layout = parent.partitioning.iter().flat_map(|layout| &layout.partitions);
+        let partition = layout.find(|partition| partition.oid == unit.table_oid);
         let partition = partition.ok_or_else(|| super::begin::removed(unit))?.clone();
         if partition.bounds.finite() != Some((unit.lower_ms, unit.upper_ms)) {
             return Err(refused(
@@ -97,17 +98,8 @@ impl PartitionDisposal<'_> {
         if unit.upper_ms > self.ctx.slot().ms() {
             return Err(refused("young", unit, "is not over yet"));
         }
-        let newest = layout.max_by_key(|partition| partition.bounds.upper.unwrap_or(i64::MAX));
-        if newest.is_some_and(|newest| newest.oid == unit.table_oid) {
-            return Err(refused(
-                "newest",
-                unit,
-                "is the newest partition, and the newest one is never removed; create the following months first",
-            ));
-        }
-        if let Some(key) = parent.referenced_by.iter().chain(&own.referenced_by).next() {
-            return Err(referenced(unit, key));
-        }
+        let found = dependencies_of(conn, unit.table_oid).await?;
+        may_leave(&parent, &partition, &found, unit.archived)?;
         Ok((parent, partition))
     }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 use eidos_core::state;
 use eidos_telemetry::metric;
 use eidos_types::Slot;
-use sqlx::Connection;
+use sqlx::{Connection, PgConnection};
 
 use super::finalize::finalize_sql;
 use super::locks::{Attempts, Patience, UNFELT, execute};
@@ -193,6 +193,7 @@ impl PartitionDisposal<'_> {
                 "was thawed just now; the next run looks into it",
             ));
         }
+        self.keep_sequences(conn, unit, patience).await?;
         let detach = format!(
             "ALTER TABLE {} DETACH PARTITION {}",
             shape.relation, partition.relation
@@ -258,6 +259,23 @@ impl PartitionDisposal<'_> {
         }
     }
 
+    /// A sequence that the partition owns would move to quarantine with it, and be dropped with it. It may number the rows of
+    /// the whole table, whether a default says so or not: it stays.
+    async fn keep_sequences(
+        &self,
+        conn: &mut PgConnection,
+        unit: &Unit,
+        patience: Patience,
+    ) -> Result<(), DisposalError> {
+        for statement in catalogue::keep_sequences(conn, unit.table_oid, &unit.table).await? {
+            patience
+                .run(conn, "keep a sequence that a partition owns", &statement)
+                .await?;
+            tracing::info!(partition = unit.unit_name, statement, "a sequence stays");
+        }
+        Ok(())
+    }
+
     async fn is_pending(&self, unit: &Unit) -> Result<bool, DisposalError> {
         Ok(matches!(self.place(unit).await?, Place::Pending { .. }))
     }
@@ -304,12 +322,11 @@ impl PartitionDisposal<'_> {
         if let Some(key) = own.referenced_by.first() {
             return Err(checks::referenced(unit, key));
         }
-        Patience::begin(self.settings)
-            .run(
-                conn,
-                "move a partition to quarantine",
-                &shelve_sql(unit, relation, None),
-            )
+        let patience = Patience::begin(self.settings);
+        self.keep_sequences(conn, unit, patience).await?;
+        let shelve = shelve_sql(unit, relation, None);
+        patience
+            .run(conn, "move a partition to quarantine", &shelve)
             .await?;
         step.commit().await?;
         Ok(())

@@ -20,6 +20,7 @@ use eidos_core::fence::ForeignStep;
 use eidos_telemetry::metric;
 use sqlx::PgConnection;
 
+use super::fitness::{dependencies_of, may_be_dropped};
 use super::locks::{Attempts, Patience, UNFELT, execute, try_lock};
 use super::{PartitionDisposal, checks};
 use crate::DisposalError;
@@ -156,9 +157,8 @@ impl PartitionDisposal<'_> {
         // Who held it while we waited may have attached it again or taken it out.
         self.at_rest(conn, unit).await?;
         let own = self.unchanged(conn, unit).await?;
-        if let Some(key) = own.referenced_by.first() {
-            return Err(checks::referenced(unit, key));
-        }
+        let shared = dependencies_of(conn, unit.table_oid).await?;
+        may_be_dropped(&unit.unit_name, &unit.table, &own.relation, &shared)?;
         Ok((step, own))
     }
 
@@ -263,7 +263,8 @@ impl PartitionDisposal<'_> {
 /// Only what we put into quarantine ourselves, under the name we gave it, is dropped.
 fn resting_place(unit: &Unit, found: &Whereabouts) -> Result<(), DisposalError> {
     let name = found.relation.plain();
-    let put_there = unit.quarantine_table.as_deref() == Some(name.as_str());
+    let written = unit.quarantine_table.as_deref();
+    let put_there = written.is_some_and(|written| found.relation.is_written(written));
     if put_there && found.parent.is_none() && found.relation.schema == QUARANTINE_SCHEMA {
         return Ok(());
     }

@@ -50,6 +50,7 @@ fn groups(items: &[PlanItem]) -> Vec<Vec<&PlanItem>> {
                     && first.table == item.table
                     && first.action == item.action
                     && first.steps == item.steps
+                    && locks_of_each(first) == locks_of_each(item)
             })
         };
         match groups.iter_mut().find(fits) {
@@ -88,20 +89,26 @@ fn render_group(out: &mut String, group: &[&PlanItem]) {
             indented(step)
         );
     }
-    for (i, lock) in first.locks.iter().enumerate() {
-        let lock = if group.len() > 1 {
-            lock.replace(&first.object, "<each>")
-        } else {
-            lock.clone()
-        };
+    let locks = if group.len() > 1 {
+        locks_of_each(first)
+    } else {
+        first.locks.clone()
+    };
+    for (i, lock) in locks.iter().enumerate() {
         let _infallible = writeln!(
             out,
             "  {} {}",
             if i == 0 { "locks " } else { "      " },
-            indented(&lock)
+            indented(lock)
         );
     }
     let _infallible = writeln!(out, "{}", objects(group));
+}
+
+/// Its locks without its own name, as they are printed once for a group.
+fn locks_of_each(item: &PlanItem) -> Vec<String> {
+    let locks = item.locks.iter();
+    locks.map(|lock| lock.replace(&item.object, "<each>")).collect()
 }
 
 fn indented(text: &str) -> String {

@@ -6,16 +6,16 @@ use eidos_archive_store::{ContentDigest, CopyDigester, Segment};
 use eidos_core::fence::ForeignStep;
 use eidos_telemetry::metric;
 use futures::TryStreamExt;
-use serde_json::json;
 use sqlx::AssertSqlSafe;
 
-use super::predicate::{eligible_of, fit_for_deletion, key_columns, key_list, key_literals};
-use super::{RowDisposal, unchanged};
+use super::predicate::{eligible_of, fit_for_deletion, key_columns, key_list, key_literals, key_parameters};
+use super::tally::Tally;
+use super::{RowDisposal, RowOutcome, unchanged};
 use crate::DisposalError;
 use crate::catalogue::{self, Relation, TableShape, quoted};
 use crate::export::{stored, verified};
 use crate::pace::{Observation, Pace, Watch};
-use crate::unit::{self, Change, Unit, UnitState};
+use crate::unit::Unit;
 
 /// How often rows that somebody else has locked are asked for in one run.
 const LOCK_TRIES: u32 = 5;
@@ -41,34 +41,46 @@ enum Batch {
 }
 
 impl RowDisposal<'_> {
-    /// Deletes what is left of a unit's rows and settles the unit.
-    pub(super) async fn delete(
-        &self,
-        unit: &Unit,
-        shape: &TableShape,
-    ) -> Result<(Unit, u64, Option<String>), DisposalError> {
-        if unit.archived {
-            self.delete_proved(unit, shape).await
-        } else {
-            self.delete_counted(unit, shape).await
+    /// Deletes what is left of a unit's rows and settles the unit. What was deleted is on record, however this ends.
+    pub(super) async fn delete(&self, unit: &Unit, shape: &TableShape) -> Result<RowOutcome, DisposalError> {
+        let mut tally = Tally::default();
+        let deletion = async {
+            if unit.archived {
+                self.delete_proved(unit, shape, &mut tally).await
+            } else {
+                self.delete_counted(unit, shape, &mut tally).await.map(|()| None)
+            }
+        };
+        match deletion.await {
+            Ok(left) => {
+                let deleted = tally.deleted;
+                let unit = self.settled(unit, tally, left.clone()).await?;
+                Ok(RowOutcome { unit, deleted, left })
+            }
+            Err(error) => {
+                self.note_interrupted(unit, &mut tally, &error).await;
+                Err(error)
+            }
         }
     }
 
+    /// Gives why some rows stay, if any do.
     async fn delete_proved(
         &self,
         unit: &Unit,
         shape: &TableShape,
-    ) -> Result<(Unit, u64, Option<String>), DisposalError> {
+        tally: &mut Tally,
+    ) -> Result<Option<String>, DisposalError> {
         let segments = self.proved_segments(unit).await?;
         let mut pace = Pace::new(&self.settings.pace, self.rule.batch_rows, self.rule.sleep);
         let mut watch = Watch::default();
-        let (mut deleted, mut changed) = (0, Vec::new());
+        let mut changed = Vec::new();
         for segment in &segments {
             self.ctx.check_cancelled()?;
             self.not_held(unit).await?;
             let began = Instant::now();
             match self.delete_segment(unit, shape, segment).await? {
-                Deleted::Rows(rows) => deleted += rows,
+                Deleted::Rows(rows) => self.tell(unit, tally, rows).await?,
                 Deleted::Before => {}
                 Deleted::Changed => changed.push(segment),
             }
@@ -76,19 +88,15 @@ impl RowDisposal<'_> {
         }
         // The unit is settled, and its export kept, also when every segment changed: one that an earlier run deleted looks
         // changed as well once another row has come into its range, and then the export is the only copy.
-        if let Some(first) = changed.first() {
-            let reason = format!(
+        Ok(changed.first().map(|first| {
+            format!(
                 "{} of {} segments changed since the export and stay, the first from {:?} to {:?}",
                 changed.len(),
                 segments.len(),
                 first.first,
                 first.last
-            );
-            let settled = self.settled(unit, deleted, Some(reason.clone())).await?;
-            return Ok((settled, deleted, Some(reason)));
-        }
-        let settled = self.settled(unit, deleted, None).await?;
-        Ok((settled, deleted, None))
+            )
+        }))
     }
 
     /// The segments of the unit's export, which is read in full once more before anything is deleted on its word.
@@ -159,11 +167,11 @@ impl RowDisposal<'_> {
         &self,
         unit: &Unit,
         shape: &TableShape,
-    ) -> Result<(Unit, u64, Option<String>), DisposalError> {
+        tally: &mut Tally,
+    ) -> Result<(), DisposalError> {
         let mut pace = Pace::new(&self.settings.pace, self.rule.batch_rows, self.rule.sleep);
         let mut watch = Watch::default();
         let mut rows = self.rule.batch_rows;
-        let mut deleted = 0;
         // First what nobody holds; then what is left, waiting for each lock a moment.
         for wait in [false, true] {
             let mut after: Option<Vec<String>> = None;
@@ -175,7 +183,7 @@ impl RowDisposal<'_> {
                 match self.delete_batch(unit, shape, after.as_deref(), rows, wait).await {
                     Ok(Batch::Deleted { count: 0, .. }) => break,
                     Ok(Batch::Deleted { count, last }) => {
-                        deleted += count;
+                        self.tell(unit, tally, count).await?;
                         after = last;
                     }
                     Ok(Batch::Uneven { .. }) if tries < LOCK_TRIES => tries += 1,
@@ -189,8 +197,7 @@ impl RowDisposal<'_> {
                 rows = self.rest(&mut pace, &mut watch, &shape.relation, began).await?;
             }
         }
-        let settled = self.settled(unit, deleted, None).await?;
-        Ok((settled, deleted, None))
+        Ok(())
     }
 
     /// One fenced transaction: pick, delete, compare the counts.
@@ -205,7 +212,7 @@ impl RowDisposal<'_> {
         let key = key_list(shape, self.rule);
         let eligible = eligible_of(shape, self.rule, unit)?;
         let further = match after {
-            Some(after) => format!("AND ({key}) > ({})", key_literals(shape, self.rule, after)?),
+            Some(_key) => format!("AND ({key}) > ({})", key_parameters(shape, self.rule)?),
             None => String::new(),
         };
         let columns = key_columns(shape, self.rule);
@@ -225,7 +232,13 @@ impl RowDisposal<'_> {
             skip = if wait { "" } else { " SKIP LOCKED" },
         );
         let mut step = self.limited(self.foreign.step().await?).await?;
-        let (picked, gone, last): (i64, i64, Option<Vec<String>>) = sqlx::query_as(AssertSqlSafe(statement))
+        // Planned for these very values, as if they stood in it.
+        let query = sqlx::query_as(AssertSqlSafe(statement)).persistent(false);
+        let query = after
+            .unwrap_or_default()
+            .iter()
+            .fold(query, sqlx::query::QueryAs::bind);
+        let (picked, gone, last): (i64, i64, Option<Vec<String>>) = query
             .fetch_one(step.conn())
             .await
             .map_err(DisposalError::sql("delete a batch of rows"))?;
@@ -278,33 +291,6 @@ impl RowDisposal<'_> {
     fn count(&self, unit: &Unit, rows: u64) {
         let job = self.ctx.job().as_str();
         metric::disposal_rows(job, unit.source.as_str(), &unit.table.plain(), "delete", rows);
-    }
-
-    /// The unit is done; what it says about its rows is what was exported, or what was deleted where nothing was.
-    pub(super) async fn settled(
-        &self,
-        unit: &Unit,
-        deleted: u64,
-        reason: Option<String>,
-    ) -> Result<Unit, DisposalError> {
-        let deleted = i64::try_from(deleted).unwrap_or(i64::MAX);
-        let mut act = unit.act(
-            "delete",
-            reason.clone().unwrap_or_else(|| "its time is over".to_owned()),
-        );
-        act.rows = Some(deleted);
-        act.evidence = json!({
-            "manifest": unit.manifest_key,
-            "manifest_sha256": unit.manifest_sha256,
-            "content_digest": unit.content_digest,
-            "deleted_in_the_last_run": deleted,
-        });
-        let change = Change {
-            row_count: (!unit.archived).then_some(unit.row_count.unwrap_or_default() + deleted),
-            reason,
-            ..Change::default()
-        };
-        unit::move_on_recorded(self.ctx, unit, UnitState::Deleted, &change, &act).await
     }
 }
 

@@ -1,4 +1,5 @@
-//! Which rows: conditions as SQL text. COPY takes no parameters, so values stand in it as literals of a checked kind.
+//! Which rows: conditions as SQL text. COPY takes no parameters, so values stand in it as literals; other statements take
+//! them as parameters.
 
 use serde_json::Value;
 
@@ -7,16 +8,21 @@ use crate::DisposalError;
 use crate::catalogue::{ForeignKey, OnDelete, RelationKind, TableShape, quoted};
 use crate::unit::Unit;
 
-/// A text as an SQL literal. Backslashes and NUL are refused, so that it means the same whatever
-/// `standard_conforming_strings` says.
+/// A text as an SQL literal that means the same whatever `standard_conforming_strings` says: one with backslashes is
+/// written as `E'…'`, in which they are always doubled.
 pub(super) fn text_literal(text: &str) -> Result<String, DisposalError> {
-    if text.contains(['\\', '\0']) {
+    if text.contains('\0') {
         return Err(DisposalError::refused(
             "literal",
-            "a value with a backslash or NUL cannot stand in a condition; archive this table's rows by hand",
+            "a text with NUL is none that a row could have; correct data_retention",
         ));
     }
-    Ok(format!("'{}'", text.replace('\'', "''")))
+    let quoted = text.replace('\'', "''");
+    Ok(if quoted.contains('\\') {
+        format!("E'{}'", quoted.replace('\\', "\\\\"))
+    } else {
+        format!("'{quoted}'")
+    })
 }
 
 fn value_literal(value: &Value) -> Result<String, DisposalError> {
@@ -48,6 +54,16 @@ pub(super) fn key_list(shape: &TableShape, rule: &RowRule) -> String {
         .map(|column| format!("r.{}", quoted(column)))
         .collect::<Vec<_>>()
         .join(", ")
+}
+
+/// A key as parameters of a statement, the first one `$1`: texts, each cast to its column's type.
+pub(super) fn key_parameters(shape: &TableShape, rule: &RowRule) -> Result<String, DisposalError> {
+    let mut parameters = Vec::new();
+    for (place, column) in (1..).zip(key_columns(shape, rule)) {
+        let column = shape.column(&column).ok_or_else(|| no_column(shape, &column))?;
+        parameters.push(format!("${place}::text::{}", column.declaration));
+    }
+    Ok(parameters.join(", "))
 }
 
 /// The key of a row as literals of the columns' types.
@@ -96,6 +112,23 @@ pub(super) fn eligible(
     }
     let time = format!("r.{}", quoted(&rule.time_column));
     let mut conditions = vec![format!("{time} >= {lower_ms} AND {time} < {upper_ms}")];
+    conditions.extend(demands(shape, rule)?.into_iter().map(|demand| demand.condition));
+    Ok(conditions.join(" AND "))
+}
+
+/// What a row must be, besides old, to go.
+pub(super) struct Demand {
+    /// On the alias `r`.
+    pub(super) condition: String,
+    /// Why a row that is not so stays, after "they".
+    pub(super) otherwise: String,
+    /// Whether it tells finished business from unfinished.
+    pub(super) finished: bool,
+}
+
+/// In the order in which the reasons are told.
+pub(super) fn demands(shape: &TableShape, rule: &RowRule) -> Result<Vec<Demand>, DisposalError> {
+    let mut demands = Vec::new();
     if let Some(finished) = &rule.finished {
         shape
             .column(&finished.column)
@@ -111,24 +144,37 @@ pub(super) fn eligible(
                 "data_retention: a finished rule without values",
             ));
         }
-        conditions.push(format!(
-            "r.{} IN ({})",
-            quoted(&finished.column),
-            values.join(", ")
-        ));
+        let values = values.join(", ");
+        demands.push(Demand {
+            condition: format!("r.{} IN ({values})", quoted(&finished.column)),
+            otherwise: format!("are not finished ({} is none of {values})", finished.column),
+            finished: true,
+        });
     }
     if let Some(other) = &rule.stays_while {
-        conditions.push(format!(
-            "NOT EXISTS (SELECT FROM {} o WHERE o.{} = r.{} AND o.{} = {})",
-            quoted(&other.table),
-            quoted(&other.key),
-            quoted(&other.column),
-            quoted(&other.status),
-            text_literal(&other.open)?
-        ));
+        demands.push(Demand {
+            condition: format!(
+                "NOT EXISTS (SELECT FROM {} o WHERE o.{} = r.{} AND o.{} = {})",
+                quoted(&other.table),
+                quoted(&other.key),
+                quoted(&other.column),
+                quoted(&other.status),
+                text_literal(&other.open)?
+            ),
+            otherwise: format!("belong to rows of {} that are {}", other.table, other.open),
+            finished: false,
+        });
     }
-    conditions.extend(shape.referenced_by.iter().map(unreferenced));
-    Ok(conditions.join(" AND "))
+    demands.extend(shape.referenced_by.iter().map(|key| Demand {
+        condition: unreferenced(key),
+        otherwise: format!(
+            "are referenced by foreign key {} of {}",
+            key.name,
+            key.table.plain()
+        ),
+        finished: false,
+    }));
+    Ok(demands)
 }
 
 /// The unit's rows.
@@ -148,6 +194,19 @@ fn unreferenced(key: &ForeignKey) -> String {
         key.table,
         pairs.join(" AND ")
     )
+}
+
+/// Whether the rows of a table can leave as its rule says: plan and apply ask this.
+///
+/// # Errors
+/// [`DisposalError::Refused`] says what is in the way and what to do.
+pub fn may_leave(shape: &TableShape, rule: &RowRule) -> Result<(), DisposalError> {
+    fit_for_deletion(shape)?;
+    if rule.archive.is_some() {
+        shape.archive_columns()?;
+    }
+    // Whatever is wrong with the rule's columns and values.
+    eligible(shape, rule, (0, 0)).map(|_condition| ())
 }
 
 /// Whether rows can be deleted one by one without anything happening elsewhere.

@@ -1,10 +1,13 @@
 //! Which months of a plain table have rows that may go.
 
+use std::fmt::Write;
+
 use chrono::{DateTime, Datelike, Months, NaiveTime, Utc};
+use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::RowRule;
-use super::predicate::{eligible, fit_for_deletion};
+use super::predicate::{Demand, demands, eligible, may_leave};
 use crate::DisposalError;
 use crate::bounds::{EARLIEST_MS, LATEST_MS};
 use crate::catalogue::{TableShape, quoted};
@@ -32,6 +35,19 @@ pub struct RowSurvey {
     pub months: Vec<RowMonth>,
     /// What a reader of the plan should know.
     pub notes: Vec<String>,
+    /// Expired rows that are not due, by reason; a row with several reasons counts for the first.
+    pub staying: Vec<Staying>,
+}
+
+/// Expired rows that stay for one reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Staying {
+    /// Why, after "they".
+    pub why: String,
+    /// How many, counted.
+    pub rows: u64,
+    /// Whether it is because they are not finished.
+    pub unfinished: bool,
 }
 
 /// Months before `before_ms` with rows that may go. Rows from before [`EARLIEST_MS`] never do: what looks that old may
@@ -45,7 +61,7 @@ pub async fn survey(
     rule: &RowRule,
     before_ms: i64,
 ) -> Result<RowSurvey, DisposalError> {
-    fit_for_deletion(shape)?;
+    may_leave(shape, rule)?;
     let mut found = RowSurvey::default();
     let mut from_ms = EARLIEST_MS;
     while let Some(oldest_ms) = oldest(conn, shape, rule, (from_ms, before_ms)).await? {
@@ -72,7 +88,58 @@ pub async fn survey(
         ));
     }
     found.notes.extend(unbelievable(conn, shape, rule).await?);
+    let due = found.months.iter().map(|month| month.rows).sum();
+    found.staying = staying(conn, shape, rule, before_ms, due).await?;
     Ok(found)
+}
+
+/// Expired rows that are not due, by reason. Nothing is asked about each row where all of them are due.
+async fn staying(
+    conn: &mut PgConnection,
+    shape: &TableShape,
+    rule: &RowRule,
+    before_ms: i64,
+    due: u64,
+) -> Result<Vec<Staying>, DisposalError> {
+    let demands: Vec<Demand> = demands(shape, rule)?;
+    let time = quoted(&rule.time_column);
+    let expired = format!("r.{time} >= {EARLIEST_MS} AND r.{time} < {before_ms}");
+    let count = format!("SELECT count(*) FROM ONLY {} r WHERE {expired}", shape.relation);
+    let all: i64 = sqlx::query_scalar(AssertSqlSafe(count))
+        .fetch_one(&mut *conn)
+        .await
+        .map_err(DisposalError::sql("count the expired rows"))?;
+    if demands.is_empty() || all.unsigned_abs() <= due {
+        return Ok(Vec::new());
+    }
+    let mut reasons = String::new();
+    for (place, demand) in demands.iter().enumerate() {
+        let _infallible = write!(
+            reasons,
+            " WHEN NOT coalesce({}, false) THEN {place}",
+            demand.condition
+        );
+    }
+    let statement = format!(
+        "SELECT why, count(*) FROM (SELECT CASE{reasons} END AS why FROM ONLY {} r WHERE {expired}) AS told \
+         WHERE why IS NOT NULL GROUP BY why ORDER BY why",
+        shape.relation
+    );
+    let counted: Vec<(i32, i64)> = sqlx::query_as(AssertSqlSafe(statement))
+        .fetch_all(conn)
+        .await
+        .map_err(DisposalError::sql("ask why expired rows stay"))?;
+    let reason = |place: i32| demands.get(usize::try_from(place).ok()?);
+    Ok(counted
+        .into_iter()
+        .filter_map(|(place, rows)| {
+            reason(place).map(|demand| Staying {
+                why: demand.otherwise.clone(),
+                rows: rows.unsigned_abs(),
+                unfinished: demand.finished,
+            })
+        })
+        .collect())
 }
 
 /// A sentence about rows whose time cannot be in epoch milliseconds. The extremes tell most tables without counting.

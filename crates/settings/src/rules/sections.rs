@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use eidos_types::JobName;
+use eidos_types::ident::SqlIdent;
 use secrecy::ExposeSecret;
 
 use super::servers;
@@ -351,17 +352,8 @@ fn retention(suite: &SuiteSettings, problems: &mut Problems) {
 }
 
 fn table_name(key: &str, table: &str, problems: &mut Problems) {
-    let mut bytes = table.bytes();
-    let first = bytes
-        .next()
-        .is_some_and(|byte| byte.is_ascii_lowercase() || byte == b'_');
-    let rest = bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
-    if !(first && rest && table.len() <= 63) {
-        problems.add(
-            key,
-            "is not a table name",
-            "use up to 63 lower-case letters, digits and _",
-        );
+    if let Err(error) = table.parse::<SqlIdent>() {
+        problems.add(key, error.to_string(), "correct the name");
     }
 }
 

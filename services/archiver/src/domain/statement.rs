@@ -12,6 +12,7 @@
 //! written so that no index fits them: the planner once preferred to read the whole index of finished rows per batch.
 
 use eidos_disposal::bounds::{EARLIEST_MS, LATEST_MS};
+use eidos_disposal::catalogue::quoted;
 
 use crate::profile::MoveRule;
 
@@ -267,13 +268,13 @@ impl Statements<'_> {
 #[must_use]
 pub fn wanted_index(rule: &MoveRule) -> String {
     let completion = Statements::completion(rule, "");
-    let last = rule.table.as_str().rsplit('.').next().unwrap_or_default();
+    let mut name = format!("idx_{}_completed", rule.table.name());
+    while name.len() > 63 {
+        name.pop();
+    }
     format!(
-        "CREATE INDEX CONCURRENTLY \"{name}\" ON {table} ({completion}, {id}) WHERE {finished}",
-        name = format!("idx_{last}_completed")
-            .chars()
-            .take(63)
-            .collect::<String>(),
+        "CREATE INDEX CONCURRENTLY {name} ON {table} ({completion}, {id}) WHERE {finished}",
+        name = quoted(&name),
         table = rule.table,
         completion = if rule.completion.len() > 1 {
             format!("({completion})")

@@ -106,7 +106,7 @@ fn create_statements(rule: &MoveRule, source: &TableShape) -> Result<Vec<String>
         .columns
         .iter()
         .map(|column| {
-            let must = [rule.id.as_str(), rule.key.as_str()].contains(&column.name.as_str());
+            let must = [rule.id.name(), rule.key.name()].contains(&column.name.as_str());
             let null = if must { " NOT NULL" } else { "" };
             format!("{} {}{null}", quoted(&column.name), column.declaration)
         })
@@ -136,7 +136,7 @@ fn create_statements(rule: &MoveRule, source: &TableShape) -> Result<Vec<String>
 }
 
 fn schema_of(table: &SqlIdent) -> Option<&str> {
-    table.as_str().split_once('.').map(|(schema, _)| schema)
+    table.schema()
 }
 
 fn seen(table: &TableShape) -> Vec<SeenColumn> {

@@ -2,6 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use eidos_core::CoreError;
+use eidos_core::ident::SqlIdent;
+use eidos_disposal::catalogue::Relation;
 use eidos_runtime::{JobContext, JobError};
 use serde::Serialize;
 use sqlx::postgres::PgRow;
@@ -76,15 +78,15 @@ const EXPORTED: &str = "SELECT unit_id, source, schema_name, table_name, unit_na
 /// # Errors
 /// What the database said.
 pub async fn open_state(ctx: &JobContext, rule: &MoveRule, month: Month) -> Result<Option<String>, JobError> {
-    let name = rule.archive.as_str().rsplit('.').next().unwrap_or_default();
     let state = sqlx::query_scalar(
-        "SELECT state FROM eidos_jobs_disposal_units WHERE source = $1 AND table_name = $2 \
+        "SELECT state FROM eidos_jobs_disposal_units WHERE source = $1 AND table_name = $2 AND ($5::text IS NULL OR schema_name = $5) \
          AND lower_ms < $4 AND upper_ms > $3 AND state NOT IN ('planned', 'dropped', 'deleted', 'abandoned') LIMIT 1",
     )
     .bind(rule.source.as_str())
-    .bind(name)
+    .bind(rule.archive.name())
     .bind(month.lower_ms)
     .bind(month.upper_ms)
+    .bind(rule.archive.schema())
     .fetch_optional(ctx.jobs_db().read())
     .await
     .map_err(ours("look for the unit of a month"))?;
@@ -96,13 +98,13 @@ pub async fn open_state(ctx: &JobContext, rule: &MoveRule, month: Month) -> Resu
 /// # Errors
 /// What the database said.
 pub async fn open_names(ctx: &JobContext, rule: &MoveRule) -> Result<Vec<String>, JobError> {
-    let name = rule.archive.as_str().rsplit('.').next().unwrap_or_default();
     let names = sqlx::query_scalar(
         "SELECT unit_name FROM eidos_jobs_disposal_units WHERE source = $1 AND table_name = $2 \
-         AND state NOT IN ('dropped', 'deleted', 'abandoned')",
+         AND ($3::text IS NULL OR schema_name = $3) AND state NOT IN ('dropped', 'deleted', 'abandoned')",
     )
     .bind(rule.source.as_str())
-    .bind(name)
+    .bind(rule.archive.name())
+    .bind(rule.archive.schema())
     .fetch_all(ctx.jobs_db().read())
     .await
     .map_err(ours("list open units"))?;
@@ -114,15 +116,26 @@ pub async fn open_names(ctx: &JobContext, rule: &MoveRule) -> Result<Vec<String>
 /// # Errors
 /// What the database said.
 pub async fn of_plan(ctx: &JobContext, digest: &str) -> Result<Vec<String>, JobError> {
-    let objects = sqlx::query_scalar(
-        "SELECT schema_name || '.' || unit_name FROM eidos_jobs_disposal_units \
-         WHERE plan_digest = $1 AND state <> 'abandoned'",
+    let objects: Vec<(String, String)> = sqlx::query_as(
+        "SELECT schema_name, unit_name FROM eidos_jobs_disposal_units WHERE plan_digest = $1 AND state <> 'abandoned'",
     )
     .bind(digest)
     .fetch_all(ctx.jobs_db().read())
     .await
     .map_err(ours("list the units of a plan"))?;
-    Ok(objects)
+    Ok(objects
+        .into_iter()
+        .map(|(schema, name)| Relation::new(schema, name).plain())
+        .collect())
+}
+
+/// The schema and the name of a table as a person writes it. What is no name is looked for as it is, and not found.
+fn parts(table: Option<&str>) -> (Option<String>, Option<String>) {
+    let Some(table) = table else { return (None, None) };
+    match table.parse::<SqlIdent>() {
+        Ok(ident) => (ident.schema().map(str::to_owned), Some(ident.name().to_owned())),
+        Err(_) => (None, Some(table.to_owned())),
+    }
 }
 
 /// The exports of a table that share time with a range, oldest first; all tables without a name, all time without a
@@ -136,10 +149,7 @@ pub async fn exported(
     source: Option<&str>,
     range: Option<TimeRange>,
 ) -> Result<Vec<Exported>, CoreError> {
-    let (schema, name) = match table.map(|table| table.split_once('.').unwrap_or(("", table))) {
-        Some((schema, name)) => (Some(schema).filter(|schema| !schema.is_empty()), Some(name)),
-        None => (None, None),
-    };
+    let (schema, name) = parts(table);
     sqlx::query_as(sqlx::AssertSqlSafe(format!(
         "{EXPORTED} AND ($1::text IS NULL OR table_name = $1) AND ($2::text IS NULL OR schema_name = $2) \
          AND ($3::text IS NULL OR source = $3) AND ($4::bigint IS NULL OR (lower_ms < $5 AND upper_ms > $4)) \
@@ -166,15 +176,17 @@ pub async fn to_check(
     before: DateTime<Utc>,
     limit: i64,
 ) -> Result<Vec<Exported>, CoreError> {
+    let (schema, name) = parts(table);
     sqlx::query_as(sqlx::AssertSqlSafe(format!(
-        "{EXPORTED} AND ($1::text IS NULL OR table_name = $1 OR schema_name || '.' || table_name = $1) \
+        "{EXPORTED} AND ($1::text IS NULL OR table_name = $1) AND ($5::text IS NULL OR schema_name = $5) \
          AND ($2::bigint IS NULL OR upper_ms > $2) AND (checked_at IS NULL OR checked_at < $3) \
          ORDER BY checked_at NULLS FIRST, unit_id LIMIT $4"
     )))
-    .bind(table)
+    .bind(name)
     .bind(since_ms)
     .bind(before)
     .bind(limit)
+    .bind(schema)
     .fetch_all(pool)
     .await
     .map_err(ours("list exports to read again"))

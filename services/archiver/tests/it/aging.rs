@@ -64,6 +64,54 @@ fn part(stand: &Stand) -> PathBuf {
 }
 
 #[tokio::test]
+async fn a_month_that_something_hangs_on_is_blocked_in_the_plan_and_told_by_the_run() {
+    let stand = aged(50, "").await;
+    stand
+        .sql(&format!("CREATE VIEW of_may AS SELECT id FROM {ARCHIVE}_2023_05"))
+        .await;
+    let error = stand.archive_at(slot()).await.unwrap_err();
+    assert!(error.to_string().contains("view public.of_may"), "{error}");
+    assert_eq!(state_or_none(&stand).await, None, "nothing was frozen");
+    let item = planned(&stand).await;
+    assert!(
+        item["blocked"].as_str().unwrap().contains("view public.of_may"),
+        "{item}"
+    );
+    let locks = item["locks"].to_string();
+    assert!(
+        locks.contains(&format!(
+            "ACCESS EXCLUSIVE on public.{ARCHIVE}, public.{ARCHIVE}_2023_05"
+        )),
+        "{locks}"
+    );
+    stand.sql("DROP VIEW of_may").await;
+    stand.archive().await;
+    assert_eq!(state(&stand).await, "quarantined");
+}
+
+/// The expired month, as a plan has it.
+async fn planned(stand: &Stand) -> serde_json::Value {
+    let args = ["plan", "--format", "json", "--slot", "2026-10-21T03:00:00Z"];
+    let (status, child) = stand.command(&args, &[]).run(WITHIN).await;
+    assert!(status.success(), "{}", child.stderr());
+    let report: serde_json::Value = serde_json::from_str(&child.stdout()).unwrap();
+    let report = report.get("report").cloned().unwrap_or(report);
+    let items = report["plan"]["items"].as_array().unwrap();
+    items
+        .iter()
+        .find(|item| item["action"] == "archive_and_drop")
+        .unwrap()
+        .clone()
+}
+
+async fn state_or_none(stand: &Stand) -> Option<String> {
+    sqlx::query_scalar("SELECT string_agg(state, ',') FROM eidos_jobs_disposal_units")
+        .fetch_one(stand.jobs.pool())
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
 async fn an_expired_month_rests_in_quarantine_and_is_dropped_after_it() {
     let stand = aged(200, "").await;
     let before = stand.fingerprint(&[ARCHIVE]).await;

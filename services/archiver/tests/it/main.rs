@@ -10,6 +10,7 @@ mod aging;
 mod every_type;
 mod gauges;
 mod moves;
+mod names;
 mod obstacles;
 mod plans;
 mod process;

@@ -28,6 +28,13 @@ async fn ruling_32_equal_copies_are_settled_and_others_stay_and_fail_the_run() {
     let error = stand.archive_at(slot()).await.unwrap_err();
     assert!(matches!(error.without_report(), JobError::Fail(_)), "{error}");
     assert!(error.to_string().contains("id [8]"), "{error}");
+    let settled =
+        "SELECT coalesce(sum(row_count), 0)::bigint FROM eidos_jobs_disposals WHERE action = 'delete'";
+    assert_eq!(
+        stand.jobs_number(settled).await,
+        2,
+        "rows that went because of their copies are on record, though it failed"
+    );
     assert_eq!(
         stand.ids(ORDERS).await,
         [8],

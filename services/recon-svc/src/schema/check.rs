@@ -64,7 +64,7 @@ async fn check_table(table: &Table, pool: &PgPool) -> Result<Vec<String>, sqlx::
     Ok(table
         .columns
         .iter()
-        .filter(|(_, column)| !found.iter().any(|name| name == column.as_str()))
+        .filter(|(_, column)| !found.iter().any(|name| name == column.name()))
         .map(|(logical, column)| {
             format!(
                 "table {shown} has no column {}; set schema_profile.tables.{}.columns.{logical}",

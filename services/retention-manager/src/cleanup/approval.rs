@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use eidos_disposal::DisposalError;
+use eidos_disposal::catalogue::Relation;
 use eidos_disposal::plan::{self, Plan, PlanItem};
 use eidos_disposal::settings::DisposalSettings;
 use eidos_disposal::unit::{Mandate, Unit};
@@ -94,16 +95,26 @@ pub(super) async fn done_by(
     ctx: &JobContext,
     digest: &str,
 ) -> Result<BTreeSet<(String, String)>, DisposalError> {
-    let done: Vec<(String, String)> = sqlx::query_as(
-        "SELECT schema_name || '.' || table_name, unit_name FROM eidos_jobs_disposal_units \
-         WHERE plan_digest = $1 AND state NOT IN ('planned', 'abandoned') \
-         UNION SELECT table_name, object_name FROM eidos_jobs_disposals WHERE plan_digest = $1 AND action = 'delete'",
+    let failed = || DisposalError::sql("look for what a plan has done already");
+    let units: Vec<(String, String, String)> = sqlx::query_as(
+        "SELECT schema_name, table_name, unit_name FROM eidos_jobs_disposal_units \
+         WHERE plan_digest = $1 AND state NOT IN ('planned', 'abandoned')",
     )
     .bind(digest)
     .fetch_all(ctx.jobs_db().control())
     .await
-    .map_err(DisposalError::sql("look for what a plan has done already"))?;
-    Ok(done.into_iter().collect())
+    .map_err(failed())?;
+    let candles: Vec<(String, String)> = sqlx::query_as(
+        "SELECT DISTINCT table_name, object_name FROM eidos_jobs_disposals WHERE plan_digest = $1 AND action = 'delete'",
+    )
+    .bind(digest)
+    .fetch_all(ctx.jobs_db().control())
+    .await
+    .map_err(failed())?;
+    let units = units
+        .into_iter()
+        .map(|(schema, table, unit)| (Relation::new(schema, table).plain(), unit));
+    Ok(units.chain(candles).collect())
 }
 
 /// Refuses unless the work is exactly what was planned, but for what this very plan has done already.

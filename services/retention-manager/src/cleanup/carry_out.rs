@@ -91,6 +91,9 @@ impl Run<'_> {
         if self.given_up.contains(&(source, table.clone())) {
             return Ok(());
         }
+        if let Some(reason) = piece.refused {
+            metric::disposal_refused(self.ctx.job().as_str(), &piece.item.table, reason);
+        }
         if piece.item.blocked.is_some() || !self.approval.includes(&piece.item) {
             tracing::info!(object = piece.item.object, blocked = ?piece.item.blocked, "stays");
             return Ok(());
@@ -139,7 +142,12 @@ impl Run<'_> {
             .push(UnitReport::of(&outcome.unit, &outcome.acts));
         if !outcome.acts.is_empty() {
             let mut step = self.ctx.step().await?;
-            record::progress(&mut step, &outcome.unit.table.name, outcome.unit.upper_ms).await?;
+            record::progress(
+                &mut step,
+                &record::name_of(&outcome.unit.table),
+                outcome.unit.upper_ms,
+            )
+            .await?;
             step.commit().await?;
         }
         Ok(())
@@ -178,7 +186,7 @@ impl Run<'_> {
             table.problems.push(format!("{}: {left}", unit.unit_name));
         }
         let mut step = self.ctx.step().await?;
-        record::progress(&mut step, &unit.table.name, unit.upper_ms).await?;
+        record::progress(&mut step, &record::name_of(&unit.table), unit.upper_ms).await?;
         step.commit().await?;
         Ok(())
     }

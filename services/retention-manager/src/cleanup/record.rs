@@ -2,6 +2,7 @@
 
 use eidos_disposal::DisposalError;
 use eidos_disposal::audit::{self, Act};
+use eidos_disposal::catalogue::Relation;
 use eidos_disposal::unit::Mandate;
 use eidos_runtime::JobContext;
 use eidos_settings::SourceName;
@@ -61,7 +62,7 @@ impl Recorder<'_> {
         audit::record(&mut step, self.ctx, &act).await?;
         progress(
             &mut step,
-            &format!("{}@{}", pair.table.name, pair.interval),
+            &format!("{}@{}", name_of(&pair.table), pair.interval),
             cutoff_ms,
         )
         .await?;
@@ -102,6 +103,15 @@ impl Recorder<'_> {
     }
 }
 
+/// A table's name in the progress: with its schema where that is not `public`.
+pub(super) fn name_of(table: &Relation) -> String {
+    if table.schema == "public" {
+        table.name.clone()
+    } else {
+        table.plain()
+    }
+}
+
 /// Notes how far a table is, for people: `last_id` is the end of the last piece, epoch ms. It decides nothing
 /// (ruling 31).
 pub(super) async fn progress(
@@ -109,8 +119,8 @@ pub(super) async fn progress(
     name: &str,
     upto_ms: i64,
 ) -> Result<(), DisposalError> {
-    // The column is as long as a table's name.
-    let name: String = name.chars().take(63).collect();
+    // The column is as long as a table's name with its schema; the interval of candles may not fit any more.
+    let name: String = name.chars().take(260).collect();
     sqlx::query(
         "INSERT INTO eidos_jobs_archive_progress (table_name, last_id, started_at) VALUES ($1, $2, now()) \
          ON CONFLICT (table_name) DO UPDATE SET last_id = EXCLUDED.last_id, updated_at = now(), \

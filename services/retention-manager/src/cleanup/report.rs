@@ -5,6 +5,7 @@ use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use eidos_disposal::DisposalError;
 use eidos_disposal::partition::{Recovered, Undone};
 use eidos_disposal::plan::Plan;
+use eidos_disposal::rows::Staying;
 use eidos_disposal::unit::Unit;
 use eidos_runtime::{Job, JobError};
 use eidos_settings::SourceName;
@@ -64,6 +65,9 @@ pub struct TableReport {
     pub held: u64,
     /// Expired rows that stay because they are not finished, if they were counted.
     pub unfinished: Option<u64>,
+    /// Expired rows that stay, by reason: those that are not finished, referenced, or under a legal hold.
+    #[serde(default)]
+    pub staying: Vec<Staying>,
     /// What is in the way, each with what to do.
     pub problems: Vec<String>,
 }
@@ -124,6 +128,7 @@ impl TableReport {
             waiting_for_approval: 0,
             held: 0,
             unfinished: None,
+            staying: Vec::new(),
             problems: Vec::new(),
         }
     }
@@ -295,11 +300,11 @@ impl Report {
                     table.held
                 ));
             }
-            if let Some(unfinished) = table.unfinished.filter(|unfinished| *unfinished > 0) {
-                lines.push(format!(
-                    "{name}: {unfinished} expired rows stay, they are not finished"
-                ));
-            }
+            lines.extend(
+                table.staying.iter().map(|staying| {
+                    format!("{name}: {} expired rows stay: they {}", staying.rows, staying.why)
+                }),
+            );
             lines.extend(table.problems.iter().map(|problem| format!("{name}: {problem}")));
         }
         for candles in &self.candles {

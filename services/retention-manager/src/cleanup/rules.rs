@@ -6,10 +6,12 @@
 //! one is not archived. The job's setting never overrules a table that demands an archive: that is a problem at start,
 //! not a silent loss.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use eidos_core::ident::SqlIdent;
-use eidos_disposal::catalogue::source_of;
+use eidos_disposal::catalogue::{Relation, source_of};
 use eidos_disposal::rows::{RowRule, StaysWhile};
 use eidos_settings::{
     ArchiveFormat, DataRetention, FinishedRule, PartitionedTable, Problems, RegularTable, SourceName,
@@ -174,15 +176,16 @@ impl Rules {
             || self.plain.iter().any(|rule| rule.rows.archive.is_some())
     }
 
-    /// Whether somebody decided how long this table's rows are kept. `name` and `schema` as in the catalogue.
+    /// Whether somebody decided how long this table's rows are kept. `name` and `schema` as in the catalogue;
+    /// `by_bare_name`: whether a rule that names no schema may mean it.
     #[must_use]
-    pub fn decides_about(&self, schema: &str, name: &str) -> bool {
+    pub fn decides_about(&self, schema: &str, name: &str, by_bare_name: bool) -> bool {
         let full = format!("{schema}.{name}");
         let tables = self.partitioned.iter().map(|rule| &rule.table);
         let tables = tables.chain(self.plain.iter().map(|rule| &rule.table));
         let mut tables = tables.chain(self.candles.iter().map(|rule| &rule.table));
         let mut kept = self.keep_forever.iter().map(String::as_str).chain(OUR_BOOKS);
-        tables.any(|table| table.as_str() == name || table.as_str() == full)
+        tables.any(|table| table.may_mean(schema, name) && (by_bare_name || table.schema().is_some()))
             || kept.any(|pattern| matches_pattern(pattern, name) || matches_pattern(pattern, &full))
     }
 }
@@ -233,7 +236,8 @@ impl PartitionRule {
         let key = format!("data_retention.partitioned_tables.{table}");
         Some(Self {
             source: source(&key, table, rule.source, problems)?,
-            table: ident(&key, table, problems)?,
+            // A name that is none was told with the other settings.
+            table: table.parse().ok()?,
             retention_months: rule.retention_months,
             archive: rule.archive_before_drop.then_some(rule.archive_format),
             require_approval: rule.require_approval,
@@ -251,21 +255,27 @@ impl PlainRule {
     ) -> Option<Self> {
         let key = format!("data_retention.regular_tables.{table}");
         let source = source(&key, table, rule.source, problems);
-        let ident_of_table = ident(&key, table, problems);
-        let time_column = ident(&format!("{key}.time_column"), &rule.time_column, problems);
-        let finished = rule.finished.clone().or_else(|| known_finished(table));
-        if let Some(finished) = &finished {
+        let ident_of_table: Option<SqlIdent> = table.parse().ok();
+        let time_column = column(&format!("{key}.time_column"), &rule.time_column, problems);
+        let known = ident_of_table
+            .as_ref()
+            .and_then(|table| known_finished(table.name()));
+        let mut finished = rule.finished.clone().or(known);
+        if let Some(finished) = &mut finished {
             check_finished(&key, finished, problems);
         }
+        let known_stays = ident_of_table
+            .as_ref()
+            .and_then(|table| known_stays_while(table.name()));
         Some(Self {
             source: source?,
             table: ident_of_table?,
             retention_months: rule.retention_months,
             rows: RowRule {
                 source: source?,
-                time_column: time_column?.as_str().to_owned(),
+                time_column: time_column?.name().to_owned(),
                 finished,
-                stays_while: known_stays_while(table),
+                stays_while: known_stays,
                 batch_rows: rule.batch_size,
                 sleep: Duration::from_millis(rule.sleep_ms.into()),
                 archive: rule
@@ -280,6 +290,7 @@ impl PlainRule {
 
 /// Reports everything about the rules that cannot be, with the key and what to do.
 pub fn problems(retention: &DataRetention, archive_before_cleanup: bool, problems: &mut Problems) {
+    named_twice(retention, problems);
     for (table, rule) in &retention.partitioned_tables {
         let _ = PartitionRule::of(table, rule, 0, problems);
         if rule.archive_before_drop && !archive_before_cleanup {
@@ -316,6 +327,55 @@ pub fn problems(retention: &DataRetention, archive_before_cleanup: bool, problem
         ] {
             if taken {
                 twice(&format!("data_retention.timescaledb.{table}"), section, problems);
+            }
+        }
+    }
+}
+
+/// The rule of a table, however its name is written there.
+pub(crate) fn rule_of<'r, T>(rules: &'r BTreeMap<String, T>, table: &SqlIdent) -> Option<&'r T> {
+    let named = |text: &str| text.parse::<SqlIdent>().ok();
+    rules
+        .iter()
+        .find_map(|(text, rule)| (named(text).as_ref() == Some(table)).then_some(rule))
+        .or_else(|| {
+            // Without a schema it is in `public` for a rule that says so, and the other way round.
+            let table = Relation::named(table);
+            rules
+                .iter()
+                .find_map(|(text, rule)| (Relation::named(&named(text)?) == table).then_some(rule))
+        })
+}
+
+/// Two names of one table have two rules, of which one would be kept to by chance.
+fn named_twice(retention: &DataRetention, problems: &mut Problems) {
+    let partitioned = retention
+        .partitioned_tables
+        .keys()
+        .map(|table| ("partitioned_tables", table));
+    let plain = retention
+        .regular_tables
+        .keys()
+        .map(|table| ("regular_tables", table));
+    let candles = retention.timescaledb.keys().map(|table| ("timescaledb", table));
+    let mut seen: BTreeMap<Relation, (&str, &String)> = BTreeMap::new();
+    for (section, table) in partitioned.chain(plain).chain(candles) {
+        let Ok(ident) = table.parse::<SqlIdent>() else {
+            continue;
+        };
+        match seen.entry(Relation::named(&ident)) {
+            Entry::Vacant(place) => {
+                place.insert((section, table));
+            }
+            // The same text in two sections is told there.
+            Entry::Occupied(other) if other.get().1 == table => {}
+            Entry::Occupied(other) => {
+                let (other_section, other) = other.get();
+                problems.add(
+                    format!("data_retention.{section}.{table}"),
+                    format!("is another name of the table of data_retention.{other_section}.{other}"),
+                    "keep one of the two rules",
+                );
             }
         }
     }
@@ -361,8 +421,26 @@ fn ident(key: &str, name: &str, problems: &mut Problems) -> Option<SqlIdent> {
     }
 }
 
-fn check_finished(key: &str, finished: &FinishedRule, problems: &mut Problems) {
-    let _ = ident(&format!("{key}.finished.column"), &finished.column, problems);
+/// A column's name, which has no schema before it.
+fn column(key: &str, name: &str, problems: &mut Problems) -> Option<SqlIdent> {
+    let column = ident(key, name, problems)?;
+    if column.schema().is_some() {
+        problems.add_value(
+            key,
+            name,
+            "has two parts, and a column's name has one",
+            "put a name with a dot into double quotes",
+        );
+        return None;
+    }
+    Some(column)
+}
+
+/// Checks it, and takes the quotes off the column's name.
+fn check_finished(key: &str, finished: &mut FinishedRule, problems: &mut Problems) {
+    if let Some(column) = column(&format!("{key}.finished.column"), &finished.column, problems) {
+        column.name().clone_into(&mut finished.column);
+    }
     let is_plain = |value: &Value| value.is_string() || value.as_i64().is_some();
     if finished.values.is_empty() || !finished.values.iter().all(is_plain) {
         problems.add(

@@ -6,13 +6,15 @@ use std::collections::BTreeSet;
 
 use eidos_core::ident::SqlIdent;
 use eidos_disposal::DisposalError;
+use eidos_disposal::catalogue::Relation;
 use eidos_disposal::partition::PartitionIdentity;
-use eidos_disposal::plan::{Note, Plan, PlanItem};
-use eidos_disposal::rows::RowIdentity;
+use eidos_disposal::plan::{Action, Note, Plan, PlanItem};
+use eidos_disposal::rows::{RowIdentity, Staying};
 use eidos_disposal::unit::Unit;
 use eidos_runtime::{Job, JobContext, JobError};
 use eidos_settings::SourceName;
 use eidos_types::Slot;
+use serde_json::json;
 
 use super::candles::{CandleReport, CandleWork};
 use super::report::{Report, TableReport};
@@ -27,6 +29,8 @@ pub(super) struct Piece<'a> {
     pub(super) task: Task<'a>,
     /// Whether its rule reserves it for a person.
     pub(super) approval: bool,
+    /// Why a run would refuse it, if it would: a metric's label. The sentence is in `item.blocked`.
+    pub(super) refused: Option<&'static str>,
     /// The unit it is continued as.
     pub(super) unit: Option<Unit>,
 }
@@ -70,7 +74,8 @@ pub(super) struct Looked<'a> {
     /// What a person must settle.
     pub(super) problems: Vec<String>,
     pub(super) cutoff_ms: Option<i64>,
-    pub(super) unfinished: Option<u64>,
+    /// Expired rows that stay, by reason.
+    pub(super) staying: Option<Vec<Staying>>,
     /// Units that rest in quarantine and are not due.
     pub(super) resting: Vec<Unit>,
 }
@@ -160,12 +165,14 @@ pub(crate) async fn survey<'a>(
         pieces: Vec::new(),
         releases: Vec::new(),
         notes: Vec::new(),
+        unread: Vec::new(),
     };
     tables_of(job, ctx, slot, only, &mut found).await?;
     let Found {
         mut pieces,
         releases,
         mut notes,
+        unread,
         ..
     } = found;
     pieces.sort_by_key(|piece| piece.task.order());
@@ -178,7 +185,11 @@ pub(crate) async fn survey<'a>(
     }));
     report.without_rule = forgotten.forgotten;
     report.problems.extend(forgotten.problems);
-    let items = pieces.iter().map(|piece| piece.item.clone()).collect();
+    let items = pieces
+        .iter()
+        .map(|piece| piece.item.clone())
+        .chain(unread)
+        .collect();
     report.plan = Plan::new(DataCleanup::NAME, slot, items, notes).map_err(JobError::from)?;
     Ok(Survey {
         pieces,
@@ -197,27 +208,18 @@ async fn tables_of<'a>(
     let wanted = |table: &SqlIdent| only.is_none_or(|only| only.contains(table.as_str()));
     for rule in job.rules.partitioned.iter().filter(|rule| wanted(&rule.table)) {
         ctx.check_cancelled()?;
-        found.add(
-            rule.source,
-            &rule.table,
-            survey_partitions::look(job, ctx, slot, rule).await,
-        )?;
+        let looked = survey_partitions::look(job, ctx, slot, rule).await;
+        found.add(rule.source, &rule.table, survey_partitions::action(rule), looked)?;
     }
     for rule in job.rules.plain.iter().filter(|rule| wanted(&rule.table)) {
         ctx.check_cancelled()?;
-        found.add(
-            rule.source,
-            &rule.table,
-            survey_plain::look(job, ctx, slot, rule).await,
-        )?;
+        let looked = survey_plain::look(job, ctx, slot, rule).await;
+        found.add(rule.source, &rule.table, survey_plain::action(rule), looked)?;
     }
     for rule in job.rules.candles.iter().filter(|rule| wanted(&rule.table)) {
         ctx.check_cancelled()?;
-        found.add(
-            rule.source,
-            &rule.table,
-            survey_candles::look(job, ctx, slot, rule).await,
-        )?;
+        let looked = survey_candles::look(job, ctx, slot, rule).await;
+        found.add(rule.source, &rule.table, Action::Delete, looked)?;
     }
     Ok(())
 }
@@ -228,22 +230,31 @@ struct Found<'r, 'a> {
     pieces: Vec<Piece<'a>>,
     releases: Vec<Release<'a>>,
     notes: Vec<Note>,
+    /// Tables that could not be looked at: a run would do nothing to them.
+    unread: Vec<PlanItem>,
 }
 
 impl<'a> Found<'_, 'a> {
     fn add(
         &mut self,
         source: SourceName,
-        table: &SqlIdent,
+        named: &SqlIdent,
+        action: Action,
         looked: Result<Looked<'a>, DisposalError>,
     ) -> Result<(), JobError> {
-        let table = table.as_str();
+        let table = named.as_str();
         let looked = match looked {
             Ok(looked) => looked,
             Err(error) if error.ends_the_run() => return Err(error.into()),
             Err(error) => {
                 self.report.failed(source, table, &error);
-                self.notes.push(Note::new(format!("{source} {table}: {error}")));
+                let known = self
+                    .unread
+                    .iter()
+                    .any(|item| item.source == source && item.object == table);
+                if !known {
+                    self.unread.push(unread(source, named, action, &error));
+                }
                 return Ok(());
             }
         };
@@ -252,15 +263,22 @@ impl<'a> Found<'_, 'a> {
                 "{source} {table} has require_approval: only a person who applies this plan disposes of it"
             )));
         }
+        let refused = looked.pieces.iter().filter(|piece| piece.refused.is_some());
+        let refusals: Vec<String> = refused.filter_map(|piece| piece.item.blocked.clone()).collect();
         let held = looked
             .pieces
             .iter()
-            .filter(|piece| piece.item.blocked.is_some())
+            .filter(|piece| piece.item.blocked.is_some() && piece.refused.is_none())
             .count();
         let report = self.report.table(source, table);
         report.cutoff_ms = looked.cutoff_ms.or(report.cutoff_ms);
-        report.unfinished = looked.unfinished.or(report.unfinished);
+        if let Some(staying) = looked.staying {
+            let unfinished = staying.iter().filter(|staying| staying.unfinished);
+            report.unfinished = Some(unfinished.map(|staying| staying.rows).sum());
+            report.staying = staying;
+        }
         report.problems.extend(looked.problems);
+        report.problems.extend(refusals);
         report.held += u64::try_from(held).unwrap_or(u64::MAX);
         report.units.extend(
             looked
@@ -277,5 +295,24 @@ impl<'a> Found<'_, 'a> {
         self.pieces.extend(looked.pieces);
         self.releases.extend(looked.releases);
         Ok(())
+    }
+}
+
+/// A table whose work is not known, as a plan shows it: blocked as a whole. Only the kind of obstacle is part of its
+/// identity, not the words.
+fn unread(source: SourceName, table: &SqlIdent, action: Action, error: &DisposalError) -> PlanItem {
+    PlanItem {
+        source,
+        table: Relation::named(table).plain(),
+        object: table.as_str().to_owned(),
+        action,
+        window_ms: None,
+        rows_estimate: None,
+        bytes: None,
+        locks: Vec::new(),
+        steps: Vec::new(),
+        reason: "it has a rule in data_retention".to_owned(),
+        blocked: Some(error.to_string()),
+        identity: json!({ "obstacle": error.refusal().unwrap_or("not_read") }),
     }
 }

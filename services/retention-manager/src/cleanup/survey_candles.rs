@@ -33,9 +33,10 @@ pub(super) async fn look<'a>(
             .notes
             .push(format!("{} holds: candles in their ranges stay", held.len()));
     }
-    if let Method::Refused(why) = &work.method {
-        looked.notes.push(why.clone());
-    }
+    let refused = match &work.method {
+        Method::Refused(why) => Some(why.clone()),
+        _ => None,
+    };
     let item = PlanItem {
         source: rule.source,
         table: work.shape.relation.plain(),
@@ -60,7 +61,7 @@ pub(super) async fn look<'a>(
             rule.days,
             instant(work.cutoff_ms)
         ),
-        blocked: None,
+        blocked: refused.clone(),
         identity: json!({
             "table_oid": work.shape.oid,
             "columns": work.shape.columns_fingerprint(),
@@ -75,6 +76,7 @@ pub(super) async fn look<'a>(
         item,
         task: Task::Candles(Box::new(work)),
         approval: rule.require_approval,
+        refused: refused.map(|_why| "timescaledb"),
         unit: None,
     });
     Ok(looked)

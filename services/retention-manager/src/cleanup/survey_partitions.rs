@@ -1,16 +1,17 @@
 //! The partitions of one table: which have outlived their time, which rest, and which stay after all.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use eidos_disposal::DisposalError;
-use eidos_disposal::catalogue::{self, RelationKind, TableShape};
+use eidos_disposal::catalogue::{self, Partition, RelationKind, TableShape};
 use eidos_disposal::hold::Hold;
-use eidos_disposal::partition::{PartitionIdentity, PartitionPolicy};
+use eidos_disposal::partition::{self, PartitionIdentity, PartitionPolicy};
 use eidos_disposal::plan::{Action, PlanItem};
 use eidos_disposal::unit::{self, Unit, UnitKind, UnitState};
 use eidos_runtime::JobContext;
 use eidos_types::Slot;
 use serde_json::json;
+use sqlx::PgConnection;
 
 use super::holds;
 use super::report::instant;
@@ -38,98 +39,163 @@ pub(super) async fn look<'a>(
         cutoff_ms: Some(cutoff_ms),
         ..Looked::default()
     };
+    let mut conn = job.connection(rule.source).await?;
     for unit in &open {
         match unit.state {
             UnitState::Quarantined | UnitState::Dropping
                 if unit.drop_after_ms.is_some_and(|due| due <= slot.ms()) =>
             {
-                looked.pieces.push(due(rule, unit, &holds));
+                looked.pieces.push(due(job, &mut conn, rule, unit, &holds).await?);
             }
             UnitState::Quarantined | UnitState::Dropping => looked.resting.push(unit.clone()),
             _ => {}
         }
     }
-    expired(job, rule, &shape, cutoff_ms, &holds, &open, &mut looked)?;
+    let expired = expired(&shape, cutoff_ms, &mut looked.notes);
+    // Asked once for all of them, and only if there is one.
+    let mut room = None;
+    for partition in expired {
+        if room.is_none() {
+            let (notes, obstacle) = told(partition::room(&mut conn, &shape).await)?;
+            looked.notes.extend(notes);
+            room = Some(obstacle);
+        }
+        let looked_at = Candidate {
+            job,
+            rule,
+            shape: &shape,
+            partition,
+            cutoff_ms,
+            obstacle: room.clone().flatten(),
+        };
+        let unit = open.iter().find(|unit| unit.table_oid == partition.oid).cloned();
+        let (piece, notes) = looked_at.piece(&mut conn, &holds, unit).await?;
+        looked.pieces.push(piece);
+        looked.notes.extend(notes);
+    }
+    drop(conn);
     looked.problems.extend(left_frozen(&shape, &open, &looked));
     released(rule, open, &mut looked);
     Ok(looked)
 }
 
-/// Every partition whose upper bound is not after the cutoff.
-fn expired<'a>(
-    job: &DataCleanup,
-    rule: &'a PartitionRule,
-    shape: &TableShape,
-    cutoff_ms: i64,
-    holds: &[Hold],
-    open: &[Unit],
-    looked: &mut Looked<'a>,
-) -> Result<(), DisposalError> {
-    let policy = policy(rule);
+/// Every partition whose upper bound is not after the cutoff, and whose age is beyond doubt.
+fn expired<'s>(shape: &'s TableShape, cutoff_ms: i64, notes: &mut Vec<String>) -> Vec<&'s Partition> {
+    let mut expired = Vec::new();
     for partition in shape.partitioning.iter().flat_map(|layout| &layout.partitions) {
         let name = partition.relation.plain();
         match retention::expiry(&partition.bounds, cutoff_ms) {
-            Expiry::Stays => continue,
-            Expiry::WithoutBeginning => {
-                looked.notes.push(format!(
-                    "{name} is expired and has no lower bound; split it by hand, it stays"
-                ));
-                continue;
-            }
-            Expiry::Unbelievable => {
-                looked.notes.push(format!(
-                    "{name} ends before 2010: bounds in seconds instead of milliseconds? It stays until somebody \
-                     corrects its bounds and rows"
-                ));
-                continue;
-            }
-            Expiry::Expired(..) if partition.kind != RelationKind::Table => {
-                looked.notes.push(format!(
-                    "{name} is expired and no ordinary table (partitioned again, or foreign); it stays"
-                ));
-                continue;
-            }
-            Expiry::Expired(..) => {}
+            Expiry::Stays => {}
+            Expiry::WithoutBeginning => notes.push(format!(
+                "{name} is expired and has no lower bound; split it by hand, it stays"
+            )),
+            Expiry::Unbelievable => notes.push(format!(
+                "{name} ends before 2010: bounds in seconds instead of milliseconds? It stays until somebody corrects its \
+                 bounds and rows"
+            )),
+            Expiry::Expired(..) if partition.kind != RelationKind::Table => notes.push(format!(
+                "{name} is expired and no ordinary table (partitioned again, or foreign); it stays"
+            )),
+            Expiry::Expired(..) => expired.push(partition),
         }
-        let identity = PartitionIdentity::of(shape, partition, &policy)?;
+    }
+    expired
+}
+
+/// A refusal as a label and a sentence.
+type Refusal = (&'static str, String);
+
+/// What was answered, and what was refused; anything else ends the look at the table.
+fn told<T: Default>(outcome: Result<T, DisposalError>) -> Result<(T, Option<Refusal>), DisposalError> {
+    match outcome {
+        Ok(answer) => Ok((answer, None)),
+        Err(DisposalError::Refused { reason, what }) => Ok((T::default(), Some((reason, what)))),
+        Err(error) => Err(error),
+    }
+}
+
+/// An expired partition, looked at.
+struct Candidate<'c, 'a> {
+    job: &'c DataCleanup,
+    rule: &'a PartitionRule,
+    shape: &'c TableShape,
+    partition: &'c Partition,
+    cutoff_ms: i64,
+    /// What is in the way of all partitions of the table.
+    obstacle: Option<Refusal>,
+}
+
+impl<'a> Candidate<'_, 'a> {
+    /// What is to be done with it, what would be in the way, and what to know. A hold is told before an obstacle: it lets
+    /// writers back, and the obstacle can wait.
+    async fn piece(
+        self,
+        conn: &mut PgConnection,
+        holds: &[Hold],
+        unit: Option<Unit>,
+    ) -> Result<(Piece<'a>, Vec<String>), DisposalError> {
+        let (rule, shape, partition) = (self.rule, self.shape, self.partition);
+        let identity = PartitionIdentity::of(shape, partition, &policy(rule))?;
         let window = (identity.lower_ms, identity.upper_ms);
+        let found = catalogue::dependencies(conn, partition.oid).await?;
+        let obstacle = match (&found, self.obstacle) {
+            (_, Some(obstacle)) => Some(obstacle),
+            (Some(found), None) => {
+                told(partition::may_leave(
+                    shape,
+                    partition,
+                    found,
+                    rule.archive.is_some(),
+                ))?
+                .1
+            }
+            // Gone since the layout was read; the run finds that out as well.
+            (None, None) => None,
+        };
+        let lock_timeout = self.job.disposal.lock_timeout;
+        let held = holds::blocking(holds, window);
+        let refused = if held.is_some() { None } else { obstacle };
         let item = PlanItem {
             source: rule.source,
             table: shape.relation.plain(),
             object: partition.relation.name.clone(),
-            action: if rule.archive.is_some() {
-                Action::ArchiveAndDrop
-            } else {
-                Action::Drop
-            },
+            action: action(rule),
             window_ms: Some(window),
             rows_estimate: partition.rows_estimate.map(i64::unsigned_abs),
             bytes: Some(partition.bytes.unsigned_abs()),
-            locks: vec![
-                format!("SHARE ROW EXCLUSIVE on {name}, for a moment (freeze)"),
-                format!(
-                    "ACCESS EXCLUSIVE on {}, at most {} ms at a time (detach)",
-                    shape.relation.plain(),
-                    job.disposal.lock_timeout.as_millis()
-                ),
-            ],
+            locks: found.as_ref().map_or_else(Vec::new, |found| {
+                partition::locks_to_leave(shape, partition, found, lock_timeout)
+            }),
             steps: steps(rule),
             reason: format!(
                 "{} months are kept: what ends by {}",
                 rule.retention_months,
-                instant(cutoff_ms)
+                instant(self.cutoff_ms)
             ),
-            blocked: holds::blocking(holds, window),
+            blocked: held.or_else(|| refused.as_ref().map(|(_, what)| what.clone())),
             identity: identity.to_value()?,
         };
-        looked.pieces.push(Piece {
+        let notes = found.map_or_else(Vec::new, |found| {
+            partition::notes_on_leaving(shape, partition, &found)
+        });
+        let piece = Piece {
             item,
             approval: rule.require_approval,
-            unit: open.iter().find(|unit| unit.table_oid == partition.oid).cloned(),
+            refused: refused.map(|(reason, _)| reason),
+            unit,
             task: Task::Partition(rule, Box::new(identity)),
-        });
+        };
+        Ok((piece, notes))
     }
-    Ok(())
+}
+
+/// What is done to partitions of this rule.
+pub(super) const fn action(rule: &PartitionRule) -> Action {
+    if rule.archive.is_some() {
+        Action::ArchiveAndDrop
+    } else {
+        Action::Drop
+    }
 }
 
 fn steps(rule: &PartitionRule) -> Vec<String> {
@@ -146,7 +212,30 @@ fn steps(rule: &PartitionRule) -> Vec<String> {
 }
 
 /// A partition whose quarantine is over.
-fn due<'a>(rule: &'a PartitionRule, unit: &Unit, holds: &[Hold]) -> Piece<'a> {
+async fn due<'a>(
+    job: &DataCleanup,
+    conn: &mut PgConnection,
+    rule: &'a PartitionRule,
+    unit: &Unit,
+    holds: &[Hold],
+) -> Result<Piece<'a>, DisposalError> {
+    let found = catalogue::dependencies(conn, unit.table_oid).await?;
+    let place = catalogue::find(conn, unit.table_oid).await?;
+    let refused = match (&found, &place) {
+        (Some(found), Some(place)) => {
+            told(partition::may_be_dropped(
+                &unit.unit_name,
+                &unit.table,
+                &place.relation,
+                found,
+            ))?
+            .1
+        }
+        _ => None,
+    };
+    let held = holds::blocking(holds, (unit.lower_ms, unit.upper_ms));
+    let refused = if held.is_some() { None } else { refused };
+    let lock_timeout = job.disposal.lock_timeout;
     let resting = unit
         .quarantine_table
         .clone()
@@ -159,7 +248,9 @@ fn due<'a>(rule: &'a PartitionRule, unit: &Unit, holds: &[Hold]) -> Piece<'a> {
         window_ms: Some((unit.lower_ms, unit.upper_ms)),
         rows_estimate: unit.row_count.map(i64::unsigned_abs),
         bytes: None,
-        locks: vec![format!("ACCESS EXCLUSIVE on {resting}, which nobody else uses")],
+        locks: found.map_or_else(Vec::new, |found| {
+            partition::locks_to_drop(&resting, &found, lock_timeout)
+        }),
         steps: vec![
             "read the export in full, compare it with the rows".to_owned(),
             "drop".to_owned(),
@@ -168,7 +259,7 @@ fn due<'a>(rule: &'a PartitionRule, unit: &Unit, holds: &[Hold]) -> Piece<'a> {
             "its quarantine ended at {}",
             instant(unit.drop_after_ms.unwrap_or_default())
         ),
-        blocked: holds::blocking(holds, (unit.lower_ms, unit.upper_ms)),
+        blocked: held.or_else(|| refused.as_ref().map(|(_, what)| what.clone())),
         identity: json!({
             "unit_id": unit.unit_id,
             "table_oid": unit.table_oid,
@@ -178,12 +269,13 @@ fn due<'a>(rule: &'a PartitionRule, unit: &Unit, holds: &[Hold]) -> Piece<'a> {
             "drop_after_ms": unit.drop_after_ms,
         }),
     };
-    Piece {
+    Ok(Piece {
         item,
         task: Task::Drop(rule),
         approval: rule.require_approval,
+        refused: refused.map(|(reason, _)| reason),
         unit: Some(unit.clone()),
-    }
+    })
 }
 
 /// Partitions that refuse writes although nothing is being done to them: an export was given up, and before it began
@@ -212,14 +304,13 @@ fn left_frozen(shape: &TableShape, open: &[Unit], looked: &Looked<'_>) -> Vec<St
         .collect()
 }
 
-/// Units whose partition is under a hold, or is kept longer than when they began: nobody should be kept from writing
-/// to it. One that is detached already stays where it is; the hold keeps it from being dropped.
+/// Units whose partition is under a hold, could not be dropped, or is kept longer than when they began: nobody should be
+/// kept from writing to it. One that is detached already stays where it is; the hold keeps it from being dropped.
 fn released<'a>(rule: &'a PartitionRule, open: Vec<Unit>, looked: &mut Looked<'a>) {
-    let blocked: BTreeSet<u32> = looked
+    let blocked: BTreeMap<u32, String> = looked
         .pieces
         .iter()
-        .filter(|piece| piece.item.blocked.is_some())
-        .filter_map(|piece| piece.unit.as_ref().map(|unit| unit.table_oid))
+        .filter_map(|piece| Some((piece.unit.as_ref()?.table_oid, why_blocked(piece)?)))
         .collect();
     let planned: BTreeSet<u32> = looked
         .pieces
@@ -233,19 +324,23 @@ fn released<'a>(rule: &'a PartitionRule, open: Vec<Unit>, looked: &mut Looked<'a
         );
         let reason = if !attached {
             continue;
-        } else if blocked.contains(&unit.table_oid) {
-            "a legal hold was placed on it"
+        } else if let Some(reason) = blocked.get(&unit.table_oid) {
+            reason.clone()
         } else if planned.contains(&unit.table_oid) {
             continue;
         } else {
-            "its table is kept longer now"
+            "its table is kept longer now".to_owned()
         };
-        looked.releases.push(Release {
-            rule,
-            unit,
-            reason: reason.to_owned(),
-        });
+        looked.releases.push(Release { rule, unit, reason });
     }
+}
+
+fn why_blocked(piece: &Piece<'_>) -> Option<String> {
+    let blocked = piece.item.blocked.as_deref()?;
+    Some(match piece.refused {
+        Some(_) => blocked.to_owned(),
+        None => "a legal hold was placed on it".to_owned(),
+    })
 }
 
 async fn read(job: &DataCleanup, rule: &PartitionRule) -> Result<TableShape, DisposalError> {

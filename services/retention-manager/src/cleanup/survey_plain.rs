@@ -1,17 +1,16 @@
 //! The rows of one plain table, month by month.
 
 use eidos_disposal::DisposalError;
-use eidos_disposal::bounds::EARLIEST_MS;
-use eidos_disposal::catalogue::{self, TableShape, quoted};
+use eidos_disposal::catalogue::{self, TableShape};
 use eidos_disposal::export::LongRead;
 use eidos_disposal::hold::Hold;
 use eidos_disposal::plan::{Action, PlanItem};
-use eidos_disposal::rows::{self, RowIdentity, RowMonth, RowSurvey};
+use eidos_disposal::rows::{self, RowIdentity, RowMonth, RowSurvey, Staying};
 use eidos_disposal::unit::{self, Unit, UnitKind};
 use eidos_runtime::JobContext;
 use eidos_types::Slot;
 use serde_json::json;
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::PgConnection;
 
 use super::holds;
 use super::rules::PlainRule;
@@ -30,7 +29,7 @@ pub(super) async fn look<'a>(
     let mut read = LongRead::open(job.pool(rule.source)?, &job.disposal).await?;
     let found = look_in(read.conn(), rule, cutoff_ms).await;
     read.close().await;
-    let (shape, survey, unfinished) = found?;
+    let (shape, survey) = found?;
     let holds = holds::of_table(ctx, rule.source, &shape.relation).await?;
     let mut open: Vec<Unit> = unit::list_open(ctx.jobs_db().control(), rule.source, Some(&shape.relation))
         .await?
@@ -39,13 +38,22 @@ pub(super) async fn look<'a>(
         .collect();
     let mut looked = Looked {
         cutoff_ms: Some(cutoff_ms),
-        unfinished: Some(unfinished),
         notes: survey.notes,
         ..Looked::default()
     };
+    let mut staying = survey.staying;
     for month in &survey.months {
-        looked.pieces.push(piece(rule, &shape, month, &holds, &mut open)?);
+        let piece = piece(rule, &shape, month, &holds, &mut open)?;
+        if let Some(hold) = &piece.item.blocked {
+            staying.push(Staying {
+                why: format!("are under a {hold}"),
+                rows: month.rows,
+                unfinished: false,
+            });
+        }
+        looked.pieces.push(piece);
     }
+    looked.staying = Some(staying);
     // All its rows are gone, and the process ended before that was written down.
     looked
         .pieces
@@ -57,7 +65,7 @@ async fn look_in(
     conn: &mut PgConnection,
     rule: &PlainRule,
     cutoff_ms: i64,
-) -> Result<(TableShape, RowSurvey, u64), DisposalError> {
+) -> Result<(TableShape, RowSurvey), DisposalError> {
     let name = rule.table.as_str();
     let shape = catalogue::read_table(&mut *conn, &rule.table)
         .await?
@@ -79,18 +87,7 @@ async fn look_in(
         ));
     }
     let survey = rows::survey(&mut *conn, &shape, &rule.rows, cutoff_ms).await?;
-    let query = format!(
-        "SELECT count(*) FROM ONLY {} WHERE {time} >= {EARLIEST_MS} AND {time} < $1",
-        shape.relation,
-        time = quoted(&rule.rows.time_column)
-    );
-    let expired: i64 = sqlx::query_scalar(AssertSqlSafe(query))
-        .bind(cutoff_ms)
-        .fetch_one(conn)
-        .await
-        .map_err(DisposalError::sql("count the expired rows"))?;
-    let due: u64 = survey.months.iter().map(|month| month.rows).sum();
-    Ok((shape, survey, expired.unsigned_abs().saturating_sub(due)))
+    Ok((shape, survey))
 }
 
 fn piece<'a>(
@@ -132,6 +129,7 @@ fn piece<'a>(
         item,
         task: Task::Rows(rule, Some(Box::new(identity))),
         approval: rule.require_approval,
+        refused: None,
         unit,
     })
 }
@@ -157,11 +155,13 @@ fn rest<'a>(rule: &'a PlainRule, unit: Unit, holds: &[Hold]) -> Piece<'a> {
         item,
         task: Task::Rows(rule, None),
         approval: rule.require_approval,
+        refused: None,
         unit: Some(unit),
     }
 }
 
-const fn action(rule: &PlainRule) -> Action {
+/// What is done to rows of this rule.
+pub(super) const fn action(rule: &PlainRule) -> Action {
     if rule.rows.archive.is_some() {
         Action::ArchiveAndDelete
     } else {

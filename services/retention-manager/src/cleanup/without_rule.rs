@@ -81,9 +81,16 @@ async fn tables(pool: &PgPool, rules: &Rules) -> Result<Vec<(Relation, i64)>, Di
         .acquire()
         .await
         .map_err(DisposalError::sql("get a connection to look at tables"))?;
+    let all = catalogue::list_tables(&mut conn).await?;
+    let in_public = |name: &str| {
+        all.iter()
+            .any(|table| table.schema == "public" && table.name == name)
+    };
     let mut tables = Vec::new();
-    for relation in catalogue::list_tables(&mut conn).await? {
-        if rules.decides_about(&relation.schema, &relation.name) {
+    for relation in &all {
+        // A rule without a schema means the table of `public` where there is one, and no namesake elsewhere.
+        let by_bare_name = relation.schema == "public" || !in_public(&relation.name);
+        if rules.decides_about(&relation.schema, &relation.name, by_bare_name) {
             continue;
         }
         let bytes: i64 = sqlx::query_scalar(
@@ -93,7 +100,7 @@ async fn tables(pool: &PgPool, rules: &Rules) -> Result<Vec<(Relation, i64)>, Di
         .fetch_one(&mut *conn)
         .await
         .map_err(DisposalError::sql("ask for the size of a table"))?;
-        tables.push((relation, bytes));
+        tables.push((relation.clone(), bytes));
     }
     Ok(tables)
 }

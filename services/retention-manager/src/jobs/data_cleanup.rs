@@ -14,7 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use eidos_archive_store::ArchiveStore;
 use eidos_core::fence::ForeignFence;
+use eidos_core::ident::SqlIdent;
 use eidos_disposal::DisposalError;
+use eidos_disposal::catalogue::Relation;
 use eidos_disposal::partition::UndoRequest;
 use eidos_disposal::plan::Plan;
 use eidos_disposal::settings::DisposalSettings;
@@ -104,25 +106,35 @@ impl DataCleanup {
     /// The tables a run is about: those that were asked for, or those an approved plan names.
     fn only(&self, params: &Params, approved: Option<&Plan>) -> Option<BTreeSet<String>> {
         if let Some(tables) = &params.tables {
-            return Some(tables.iter().cloned().collect());
+            let known = tables.iter().filter_map(|table| self.known(table));
+            return Some(known.map(|table| table.as_str().to_owned()).collect());
         }
-        let planned: BTreeSet<&str> = approved?.items.iter().map(|item| item.table.as_str()).collect();
-        let is_planned = |table: &str| {
+        let planned: Vec<SqlIdent> = approved?
+            .items
+            .iter()
+            .filter_map(|item| item.table.parse().ok())
+            .collect();
+        let is_planned = |table: &SqlIdent| {
             planned
                 .iter()
-                .any(|plain| *plain == table || plain.rsplit('.').next() == Some(table))
+                .any(|plain| table.may_mean(plain.schema().unwrap_or_default(), plain.name()))
         };
+        let tables = self.rules.tables().map(|(_, table)| table);
         Some(
-            self.known_tables()
-                .into_iter()
+            tables
                 .filter(|table| is_planned(table))
-                .map(str::to_owned)
+                .map(|table| table.as_str().to_owned())
                 .collect(),
         )
     }
 
-    fn known_tables(&self) -> BTreeSet<&str> {
-        self.rules.tables().map(|(_, table)| table.as_str()).collect()
+    /// The table of the rules that a person means: written the same way, or the same table of `public`.
+    fn known(&self, text: &str) -> Option<&SqlIdent> {
+        let asked: SqlIdent = text.parse().ok()?;
+        let tables = || self.rules.tables().map(|(_, table)| table);
+        tables()
+            .find(|table| **table == asked)
+            .or_else(|| tables().find(|table| Relation::named(table) == Relation::named(&asked)))
     }
 }
 
@@ -137,13 +149,12 @@ impl Job for DataCleanup {
             params.undo.is_some(),
         );
         UndoRequest::check(undo, asked, params.reason.as_deref(), params.hold)?;
-        let known = self.known_tables();
         let unknown: Vec<&str> = params
             .tables
             .iter()
             .flatten()
             .map(String::as_str)
-            .filter(|table| !known.contains(table))
+            .filter(|table| self.known(table).is_none())
             .collect();
         if unknown.is_empty() {
             return Ok(());

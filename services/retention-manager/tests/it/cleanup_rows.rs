@@ -75,7 +75,7 @@ async fn ruling_31_unfinished_rows_stay_as_old_as_the_hills() {
     assert!(
         report
             .render()
-            .contains("34 expired rows stay, they are not finished"),
+            .contains("34 expired rows stay: they are not finished (status is none of 2, 3)"),
         "{}",
         report.render()
     );

@@ -9,7 +9,9 @@
 mod candles;
 mod cleanup_approval;
 mod cleanup_ground;
+mod cleanup_names;
 mod cleanup_partitions;
+mod cleanup_plan;
 mod cleanup_rows;
 mod cleanup_service;
 mod partitions_crash;

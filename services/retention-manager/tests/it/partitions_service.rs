@@ -186,14 +186,14 @@ async fn a_plan_whose_world_has_changed_is_refused_as_a_whole() {
     assert_eq!(code, Some(1), "{}\n{}", child.stdout(), child.stderr());
 }
 
-struct Service {
+pub(crate) struct Service {
     child: ChildProcess,
     url: String,
     client: Client,
 }
 
 impl Service {
-    async fn start(stand: &Stand) -> Self {
+    pub(crate) async fn start(stand: &Stand) -> Self {
         Self::start_with(stand, &[]).await
     }
 
@@ -219,7 +219,7 @@ impl Service {
         answer(request).await
     }
 
-    async fn post(&self, token: &str, path: &str, body: &Value) -> (StatusCode, Value) {
+    pub(crate) async fn post(&self, token: &str, path: &str, body: &Value) -> (StatusCode, Value) {
         let request = self
             .client
             .post(format!("{}{path}", self.url))

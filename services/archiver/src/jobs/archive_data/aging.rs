@@ -12,6 +12,7 @@ use eidos_disposal::partition::{
 use eidos_disposal::plan::{Action, Plan};
 use eidos_disposal::unit::{self, Mandate, Unit, UnitKind};
 use eidos_runtime::{Job, JobContext, JobError};
+use eidos_telemetry::metric;
 
 use super::plan::World;
 use super::report::{AgedReport, Report};
@@ -67,13 +68,21 @@ pub(super) async fn carry_out(
         }
     }
     for item in report.plan.items.clone() {
-        if item.action != Action::ArchiveAndDrop || item.blocked.is_some() {
+        if item.action != Action::ArchiveAndDrop {
             continue;
         }
         let identity = PartitionIdentity::from_value(&item.identity)?;
         let Some(table) = world.of_archive(&identity.table) else {
             continue;
         };
+        if let Some(blocked) = item.blocked {
+            // A hold is somebody's wish; anything else is for a person to settle.
+            if let Some((reason, _)) = world.obstacle(&identity).filter(|(_, what)| *what == blocked) {
+                metric::disposal_refused(ctx.job().as_str(), &identity.table.plain(), reason);
+                failures.add(table.rule.archive.as_str(), blocked);
+            }
+            continue;
+        }
         if !may_begin {
             let archive = table.rule.archive.as_str().to_owned();
             *report.waiting_for_approval.entry(archive).or_default() += 1;

@@ -54,6 +54,8 @@ pub(super) struct Mover<'a> {
     noted_at: Instant,
     /// Rows per month since they were last written down.
     unnoted: BTreeMap<Month, u64>,
+    /// Rows whose equal copy was in the archive already, likewise.
+    unnoted_copies: u64,
     /// Months whose partition was seen in this run.
     ready: BTreeSet<Month>,
     last: Option<Position>,
@@ -80,6 +82,7 @@ impl<'a> Mover<'a> {
             took: Duration::ZERO,
             noted_at: now,
             unnoted: BTreeMap::new(),
+            unnoted_copies: 0,
             ready: BTreeSet::new(),
             last: None,
             columns: table.shape.columns_fingerprint(),
@@ -273,6 +276,7 @@ impl<'a> Mover<'a> {
             );
         }
         self.report.copies_removed += settled.removed.len() as u64;
+        self.unnoted_copies += settled.removed.len() as u64;
         self.report.conflicts.extend(&settled.differing);
         self.stay.extend(settled.differing);
         self.stay.sort_unstable();
@@ -335,7 +339,7 @@ impl<'a> Mover<'a> {
     /// Writes down what was moved since the last time.
     async fn note(&mut self) -> Result<(), JobError> {
         self.noted_at = Instant::now();
-        if self.unnoted.is_empty() {
+        if self.unnoted.is_empty() && self.unnoted_copies == 0 {
             return Ok(());
         }
         let rule = &self.table.rule;
@@ -362,11 +366,28 @@ impl<'a> Mover<'a> {
             };
             audit::record(&mut step, self.ctx, &act).await?;
         }
+        if self.unnoted_copies > 0 {
+            let act = Act {
+                unit_id: None,
+                source: rule.source,
+                table: self.table.relation.clone(),
+                object: rule.archive.as_str().to_owned(),
+                action: "delete",
+                rows: i64::try_from(self.unnoted_copies).ok(),
+                bytes: None,
+                plan_digest: Some(self.mandate.plan_digest.clone()),
+                approved_by: self.mandate.approved_by.clone(),
+                reason: "the archive holds a copy that is equal in every byte".to_owned(),
+                evidence: serde_json::json!({ "cutoff_ms": self.table.cutoff_ms }),
+            };
+            audit::record(&mut step, self.ctx, &act).await?;
+        }
         if let Some(last) = self.last {
             progress::record(&mut step, rule.table.as_str(), last.id).await?;
         }
         step.commit().await?;
         self.unnoted.clear();
+        self.unnoted_copies = 0;
         Ok(())
     }
 

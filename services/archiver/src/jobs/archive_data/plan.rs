@@ -1,10 +1,11 @@
 //! The plan of a run: two moves, and the months that have served their time.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use eidos_disposal::DisposalError;
-use eidos_disposal::catalogue::{Partition, Relation};
-use eidos_disposal::partition::PartitionIdentity;
+use eidos_disposal::catalogue::{self, Dependencies, Partition, Relation};
+use eidos_disposal::partition::{self, PartitionIdentity};
 use eidos_disposal::plan::{self, Action, Note, Plan, PlanItem};
 use eidos_disposal::settings::DisposalSettings;
 use eidos_runtime::{JobContext, JobError};
@@ -31,6 +32,18 @@ pub(super) struct World {
     expires_ms: i64,
     /// Names of partitions that have an open unit: they are continued, not planned.
     open: Vec<String>,
+    /// Per expired partition, by oid: what it shares with others, and why it may not leave.
+    looked_at: BTreeMap<u32, LookedAt>,
+    /// What else a reader of the plan should know.
+    to_know: BTreeSet<String>,
+}
+
+/// An expired partition, as apply would find it.
+#[derive(Debug)]
+struct LookedAt {
+    found: Dependencies,
+    /// A metric's label, and the sentence.
+    obstacle: Option<(&'static str, String)>,
 }
 
 impl World {
@@ -58,20 +71,49 @@ impl World {
             open.extend(units::open_names(ctx, rule).await?);
             tables.push(table);
         }
-        Ok(Self {
+        let mut world = Self {
             slot,
             tables,
             held,
             held_archive,
             expires_ms,
             open,
-        })
+            looked_at: BTreeMap::new(),
+            to_know: BTreeSet::new(),
+        };
+        world.look_at_expired(job).await?;
+        Ok(world)
+    }
+
+    /// Asks of every expired partition what a run would ask.
+    async fn look_at_expired(&mut self, job: &ArchiveData) -> Result<(), JobError> {
+        let (mut looked_at, mut to_know) = (BTreeMap::new(), BTreeSet::new());
+        for table in &self.tables {
+            let (Some(shape), Some(_)) = (&table.archive, self.expired(table).next()) else {
+                continue;
+            };
+            let mut conn = job.connection().await?;
+            let (notes, room) = told(partition::room(&mut conn, shape).await)?;
+            to_know.extend(notes);
+            for expired in self.expired(table) {
+                let Some(found) = catalogue::dependencies(&mut conn, expired.oid).await? else {
+                    continue;
+                };
+                let obstacle = match &room {
+                    Some(missing) => Some(missing.clone()),
+                    None => told(partition::may_leave(shape, expired, &found, true))?.1,
+                };
+                looked_at.insert(expired.oid, LookedAt { found, obstacle });
+            }
+        }
+        (self.looked_at, self.to_know) = (looked_at, to_know);
+        Ok(())
     }
 
     /// What is to be done.
     pub(super) fn plan(&self, job: &ArchiveData, ctx: &JobContext) -> Result<Plan, JobError> {
         let (mut items, mut moves) = (Vec::new(), Vec::new());
-        let mut notes = Vec::new();
+        let mut notes: Vec<Note> = self.to_know.iter().map(Note::new).collect();
         for ((table, held), held_archive) in self.tables.iter().zip(&self.held).zip(&self.held_archive) {
             moves.push(Self::move_item(job, table, held));
             notes.extend(table.notes.iter().map(|note| Note::new(note.clone())));
@@ -84,7 +126,12 @@ impl World {
                 )));
             }
             for partition in self.expired(table) {
-                items.push(aged_item(job, table, partition, held, held_archive)?);
+                let looked_at = self.looked_at.get(&partition.oid);
+                items.push(aged_item(job, table, partition, held, held_archive, looked_at)?);
+                if let (Some(looked_at), Some(shape)) = (looked_at, &table.archive) {
+                    let to_know = partition::notes_on_leaving(shape, partition, &looked_at.found);
+                    notes.extend(to_know.into_iter().map(Note::new));
+                }
             }
         }
         // In the order it is done: months that leave first, so that nothing waits behind a long move.
@@ -181,6 +228,11 @@ impl World {
         }
     }
 
+    /// Why an item of this world's plan may not be carried out, if it is not for a hold.
+    pub(super) fn obstacle(&self, identity: &PartitionIdentity) -> Option<&(&'static str, String)> {
+        self.looked_at.get(&identity.partition_oid)?.obstacle.as_ref()
+    }
+
     /// The table whose archive this is.
     pub(super) fn of_archive(&self, relation: &Relation) -> Option<&Surveyed> {
         self.tables.iter().find(|table| {
@@ -198,6 +250,7 @@ fn aged_item(
     partition: &Partition,
     held: &[(i64, i64)],
     held_archive: &[(i64, i64)],
+    looked_at: Option<&LookedAt>,
 ) -> Result<PlanItem, DisposalError> {
     let shape = table
         .archive
@@ -213,7 +266,9 @@ fn aged_item(
     } else {
         covers(held_archive).then_some(&shape.relation)
     };
-    let blocked = holder.map(|relation| format!("legal hold on {}", relation.plain()));
+    let blocked = holder
+        .map(|relation| format!("legal hold on {}", relation.plain()))
+        .or_else(|| looked_at.and_then(|looked_at| Some(looked_at.obstacle.as_ref()?.1.clone())));
     Ok(PlanItem {
         source: table.rule.source,
         table: shape.relation.plain(),
@@ -222,17 +277,9 @@ fn aged_item(
         window_ms: Some((identity.lower_ms, identity.upper_ms)),
         rows_estimate: partition.rows_estimate.map(i64::unsigned_abs),
         bytes: Some(partition.bytes.unsigned_abs()),
-        locks: vec![
-            format!(
-                "{}: SHARE ROW EXCLUSIVE for a moment (freeze)",
-                partition.relation.plain()
-            ),
-            format!(
-                "{}: ACCESS EXCLUSIVE for at most {:?} per attempt (detach)",
-                shape.relation.plain(),
-                job.disposal.lock_timeout
-            ),
-        ],
+        locks: looked_at.map_or_else(Vec::new, |looked_at| {
+            partition::locks_to_leave(shape, partition, &looked_at.found, job.disposal.lock_timeout)
+        }),
         steps: [
             "freeze",
             "export",
@@ -249,6 +296,18 @@ fn aged_item(
         blocked,
         identity: identity.to_value()?,
     })
+}
+
+/// A refusal as a label and a sentence.
+type Refusal = (&'static str, String);
+
+/// What was answered, and what was refused; anything else ends the look.
+fn told<T: Default>(outcome: Result<T, DisposalError>) -> Result<(T, Option<Refusal>), DisposalError> {
+    match outcome {
+        Ok(answer) => Ok((answer, None)),
+        Err(DisposalError::Refused { reason, what }) => Ok((T::default(), Some((reason, what)))),
+        Err(error) => Err(error),
+    }
 }
 
 /// The plan with this digest that a dry run made, if it may still be applied.

@@ -131,13 +131,13 @@ pub fn check(rule: &MoveRule, shape: &TableShape) -> Vec<String> {
             ));
         }
     };
-    demand(format!("{}.id", rule.name), rule.id.as_str(), true);
-    demand(format!("{}.key", rule.name), rule.key.as_str(), false);
-    demand(format!("{}.status", rule.name), rule.status.as_str(), true);
+    demand(format!("{}.id", rule.name), rule.id.name(), true);
+    demand(format!("{}.key", rule.name), rule.key.name(), false);
+    demand(format!("{}.status", rule.name), rule.status.name(), true);
     for column in &rule.completion {
-        demand(format!("{}.completion", rule.name), column.as_str(), true);
+        demand(format!("{}.completion", rule.name), column.name(), true);
     }
-    if shape.primary_key != [rule.id.as_str()] {
+    if shape.primary_key != [rule.id.name()] {
         problems.push(format!(
             "the primary key of {table} is ({}), not ({}); set archive_profile.{}.id",
             shape.primary_key.join(", "),

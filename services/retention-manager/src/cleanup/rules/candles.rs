@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use eidos_core::ident::SqlIdent;
 use eidos_settings::{CandleRetention, Problems};
 
 use super::{CandleRule, Prover, ident, source};
@@ -26,7 +27,7 @@ pub(super) fn of(
     }
     let (Some(source), Some(name)) = (
         source(&key, table, retention.source, problems),
-        ident(&key, table, problems),
+        table.parse::<SqlIdent>().ok(),
     ) else {
         return Vec::new();
     };
@@ -82,7 +83,7 @@ fn prover(
         );
         return None;
     };
-    let (prover_table, prover_interval) = written.split_once(':').unwrap_or((table, &written));
+    let (prover_table, prover_interval) = written.rsplit_once(':').unwrap_or((table, &written));
     let prover_name = ident(&proof_key, prover_table, problems)?;
     let coarser = match prover_interval.parse::<Interval>() {
         Ok(coarser) if interval.is_part_of(coarser) => coarser,
@@ -100,8 +101,7 @@ fn prover(
             return None;
         }
     };
-    let kept = all
-        .get(prover_table)
+    let kept = super::rule_of(all, &prover_name)
         .and_then(|rule| rule.retention_by_interval.get(coarser.as_str()))
         .copied()
         .unwrap_or(0);
