@@ -11,6 +11,9 @@ use uuid::Uuid;
 
 use crate::stand::{ORDERS, Stand, at, slot};
 
+/// Far above what one run takes.
+const WITHIN: std::time::Duration = std::time::Duration::from_secs(90);
+
 const ARCHIVE: &str = "eidos_trading_orders_archive";
 const ANCIENT: &str = "2023-05-15T12:00:00Z";
 
