@@ -156,8 +156,8 @@ impl Guards {
             .await
             .map_err(self.failed())?;
         let found = |name: &str| -> Option<String> {
-            let named = |row: &&PgRow| row.try_get::<&str, _>("name").is_ok_and(|found| found == name);
-            rows.iter().find(named)?.try_get("setting").ok()
+            let row_of_name = |row: &&PgRow| row.try_get::<&str, _>("name").is_ok_and(|found| found == name);
+            rows.iter().find(row_of_name)?.try_get("setting").ok()
         };
         if found("eidos.session").as_deref() != Some(&self.marker.to_string()) {
             return Err(self.shared("what was set in a session is gone in its next statement".to_owned()));

@@ -117,10 +117,10 @@ fn list_within(
     }
     if !left_out.is_empty() {
         let titles = left_out.join(", ").to_lowercase();
-        writeln!(
-            out,
-            "... not shown for want of width: {titles} (--format json has everything)"
-        )?;
+        let note = format!("... not shown for want of width: {titles} (--format json has everything)");
+        for line in wrapped(&note, width.unwrap_or(usize::MAX)) {
+            writeln!(out, "{line}")?;
+        }
     }
     if answer.pointer("/pagination/has_next") == Some(&Value::Bool(true)) {
         writeln!(out, "... there are more; raise --limit")?;
@@ -272,6 +272,21 @@ fn brief(text: &str) -> String {
     } else {
         line.to_owned()
     }
+}
+
+/// Lines of whole words of at most `width` characters; a longer word has a line of its own.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 #[cfg(test)]

@@ -297,7 +297,7 @@ mod tests {
     #[test]
     fn words_of_real_nodes() {
         use NodeErrorKind::{
-            NotReady, Other, OutOfGas, RateLimited, Reverted, StateUnavailable, TooLarge, Unsupported,
+            Other, OutOfGas, RateLimited, Reverted, StateUnavailable, TooLarge, Unsupported,
         };
         let cases = [
             (-32_000, "missing trie node 5f1b (path )", StateUnavailable), // geth
@@ -308,7 +308,7 @@ mod tests {
                 -32_000,
                 "distance to target block exceeds maximum proof window",
                 StateUnavailable,
-            ), // reth
+            ),
             (-32_001, "Resource not found", StateUnavailable), // anvil
             (
                 -32_602,
@@ -355,11 +355,21 @@ mod tests {
                 "Received invalid block tag 12. Latest block number is 11",
                 StateUnavailable,
             ), // Hardhat
+        ];
+        for (code, message, expected) in cases {
+            assert_eq!(kind(code, message), expected, "{message}");
+        }
+    }
+
+    #[test]
+    fn a_block_that_is_unknown_here_is_pinned_again_and_an_index_is_waited_for() {
+        use NodeErrorKind::{NotReady, StateUnavailable};
+        let cases = [
             (
                 -32_000,
                 "historical state 5f1b is not available",
                 StateUnavailable,
-            ), // geth, path scheme
+            ),
             (-32_000, "header for hash not found", StateUnavailable),
             (-32_000, "finalized block not found", StateUnavailable), // geth after a restart
             (-32_000, "transaction indexing is in progress", NotReady), // geth

@@ -213,7 +213,7 @@ mod tests {
     #[tokio::test]
     async fn concurrency_is_halved_once_per_round_and_never_below_one() {
         let pace = Pace::new(4);
-        let far = Instant::now() + Duration::from_secs(60);
+        let far = Instant::now() + Duration::from_mins(1);
         let started = Instant::now();
         let places = [pace.place(far).await.unwrap(), pace.place(far).await.unwrap()];
         pace.refused(started, Duration::ZERO);
@@ -235,13 +235,13 @@ mod tests {
         let pace = Pace::new(4);
         pace.refused(Instant::now(), Duration::from_millis(80));
         let started = Instant::now();
-        drop(pace.place(started + Duration::from_secs(60)).await.unwrap());
+        drop(pace.place(started + Duration::from_mins(1)).await.unwrap());
         assert!(
             started.elapsed() >= Duration::from_millis(60),
             "{:?}",
             started.elapsed()
         );
-        pace.refused(Instant::now(), Duration::from_secs(3_600));
+        pace.refused(Instant::now(), Duration::from_hours(1));
         drop(
             pace.place(Instant::now() + Duration::from_millis(20))
                 .await

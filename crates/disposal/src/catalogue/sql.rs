@@ -25,7 +25,7 @@ pub(super) const TABLE: &str = "\
     WHERE c.oid = $1::bigint::oid";
 
 /// PostgreSQL 18 has NOT NULL constraints that were never validated: the rows of before may hold NULL. Older servers have no
-/// such rows in pg_constraint. A role may have `quote_all_identifiers`, with which types are printed as `"jsonb"`: it is off
+/// such rows in `pg_constraint`. A role may have `quote_all_identifiers`, with which types are printed as `"jsonb"`: it is off
 /// before the first column is printed.
 pub(super) const COLUMNS: &str = "\
     WITH plain AS MATERIALIZED (SELECT set_config('quote_all_identifiers', 'off', true)) \

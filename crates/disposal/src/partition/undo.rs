@@ -259,15 +259,15 @@ impl PartitionDisposal<'_> {
             placed_by: self.ctx.requested_by().unwrap_or("unnamed").to_owned(),
             placed_at: self.ctx.clock().now(),
         };
-        let hold = hold::place(control, &new).await?;
+        let placed = hold::place(control, &new).await?;
         undone.done.push(format!(
             "placed hold {} on {} from {} to {} (epoch ms)",
-            hold.hold_id,
+            placed.hold_id,
             unit.table.plain(),
             window.0,
             window.1
         ));
-        undone.hold_id = Some(hold.hold_id);
+        undone.hold_id = Some(placed.hold_id);
         Ok(())
     }
 

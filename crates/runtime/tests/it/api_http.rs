@@ -3,7 +3,7 @@
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::harness::{OPERATOR, VIEWER, World, answer};
+use crate::harness::{OPERATOR, SOON, VIEWER, World, answer};
 
 fn assert_problem(status: StatusCode, problem: &Value) {
     assert_eq!(problem["status"], status.as_u16(), "{problem}");
@@ -47,7 +47,7 @@ async fn every_refusal_is_a_problem_with_its_status() {
             .header("content-type", "application/json")
             .body(body)
     };
-    let client = reqwest::Client::new();
+    let client = reqwest::Client::builder().timeout(SOON).build().unwrap();
     let large: &'static str = Box::leak(format!("\"{}\"", "x".repeat(70_000)).into_boxed_str());
     let refusals = [
         (

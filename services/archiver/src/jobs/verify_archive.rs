@@ -113,7 +113,10 @@ fn told(report: &VerifyReport) -> String {
 
 /// Refuses a table without any export: that nothing of it is rotten would read as if something had been verified.
 fn known(exported: &[(String, String)], table: &str) -> Result<(), String> {
-    let is_it = |(schema, name): &(String, String)| name == table || format!("{schema}.{name}") == table;
+    let (wanted_schema, wanted) = units::parts(Some(table));
+    let is_it = |(schema, name): &(String, String)| {
+        wanted.as_ref() == Some(name) && wanted_schema.as_ref().is_none_or(|wanted| wanted == schema)
+    };
     if exported.iter().any(is_it) {
         return Ok(());
     }

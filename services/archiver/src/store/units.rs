@@ -130,7 +130,7 @@ pub async fn of_plan(ctx: &JobContext, digest: &str) -> Result<Vec<String>, JobE
 }
 
 /// The schema and the name of a table as a person writes it. What is no name is looked for as it is, and not found.
-fn parts(table: Option<&str>) -> (Option<String>, Option<String>) {
+pub(crate) fn parts(table: Option<&str>) -> (Option<String>, Option<String>) {
     let Some(table) = table else { return (None, None) };
     match table.parse::<SqlIdent>() {
         Ok(ident) => (ident.schema().map(str::to_owned), Some(ident.name().to_owned())),

@@ -173,6 +173,7 @@ async fn while_triggers_are_disabled_other_months_are_written_to_and_this_one_wa
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a list of what a parent has")]
 async fn a_partition_that_a_restore_makes_has_what_its_parent_has() {
     let stand = gone(50).await;
     let (owner, reader) = (

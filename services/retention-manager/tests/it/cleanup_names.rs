@@ -15,7 +15,7 @@ const SLOT: &str = "2024-07-31T04:00:00Z";
 /// As a person writes them, and as a statement does.
 const EVENTS: &str = r#""Risk Desk"."Events.2024 ""old""""#;
 const LOGS: &str = r#"archive."2024-Logs""#;
-const CANDLES: &str = r#"Märkte.Klines"#;
+const CANDLES: &str = "Märkte.Klines";
 const CANDLES_SQL: &str = r#""Märkte"."Klines""#;
 
 /// A partitioned table, a plain one and candles, each in a schema of its own; decoys of the same names in `public`.

@@ -15,10 +15,12 @@ use super::{column, export, key_of, options, stream_of};
 
 const PARQUET: ArchiveFormat = ArchiveFormat::Parquet;
 
+#[expect(clippy::unnecessary_wraps, reason = "a field of a row, which may be NULL")]
 fn int8(value: i64) -> Field {
     Some(value.to_be_bytes().to_vec())
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "a field of a row, which may be NULL")]
 fn text(value: &str) -> Field {
     Some(value.as_bytes().to_vec())
 }
@@ -219,8 +221,8 @@ fn trades() -> (Vec<Column>, Vec<EncodedPart>) {
             int8(n),
             text(&wallet(drawn() % 5000)),
             text(&format!("{}{}", wallet(at + 1_000_000), &wallet(at + 7)[2..26])),
-            Some(numeric(&format!("0.0{}", 1 + n % 13))),
-            Some(numeric(&format!("{}.{}", drawn(), drawn()))),
+            Some(numeric(&format!("0.0{:0<17}", 1 + n % 13))),
+            Some(numeric(&format!("{}.{:018}", drawn(), drawn()))),
             int8(i64::try_from(drawn() % 5000).unwrap()),
         ])
     };

@@ -92,6 +92,7 @@ async fn a_store_that_does_not_say_that_it_encrypts_is_refused_by_the_probe() {
 
 #[tokio::test]
 async fn a_file_of_authorities_without_a_certificate_is_refused() {
+    install_provider();
     let file = tempfile::NamedTempFile::new().unwrap();
     let settings = ArchiveStoreSettings {
         ca_cert: Some(file.path().display().to_string()),

@@ -28,7 +28,7 @@ use rules::Scale;
 const FIRES_WITHIN: Duration = Duration::from_secs(90);
 /// How long the calm must last, in a row.
 const CALM_FOR: Duration = Duration::from_secs(8);
-const CALM_WITHIN: Duration = Duration::from_secs(120);
+const CALM_WITHIN: Duration = Duration::from_mins(2);
 
 /// Runs both phases and prints a line for each alert. True if everything held.
 ///

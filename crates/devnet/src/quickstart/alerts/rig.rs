@@ -23,7 +23,8 @@ use crate::world::{World, WorldOptions};
 
 const WALLETS: usize = 32;
 const ROWS_PER_MONTH: u64 = 20;
-const START_WITHIN: Duration = Duration::from_secs(60);
+const START_WITHIN: Duration = Duration::from_mins(1);
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 const DRAIN_WITHIN: Duration = Duration::from_secs(40);
 
 /// One service of the suite.
@@ -134,12 +135,12 @@ impl Rig {
     pub(super) async fn trigger_full_reconciliation(&self) -> anyhow::Result<()> {
         let [_, (_, operator), _] = API_TOKENS;
         let base = format!("http://127.0.0.1:{}", self.service("recon-svc")?.http.port());
-        let answer = reqwest::Client::new()
+        let client = reqwest::Client::builder().timeout(ANSWER_WITHIN).build()?;
+        let answer = client
             .post(format!("{base}/v1/jobs/reconciliation/trigger"))
             .json(&serde_json::json!({ "params": { "mode": "full" } }))
             .bearer_auth(operator)
             .header("Idempotency-Key", format!("alerts-{}", uuid::Uuid::now_v7()))
-            .timeout(Duration::from_secs(10))
             .send()
             .await?;
         answer.error_for_status().map(drop).context("trigger")

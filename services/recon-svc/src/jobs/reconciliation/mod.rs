@@ -131,7 +131,8 @@ impl Job for Reconciliation {
     }
 
     async fn run(&self, ctx: &JobContext, params: Params) -> Result<Report, JobError> {
-        let outcome = eidos_chain::within(ctx.budget_deadline(), self.reconcile(ctx, params)).await;
+        let reconciling = Box::pin(self.reconcile(ctx, params));
+        let outcome = eidos_chain::within(ctx.budget_deadline(), reconciling).await;
         self.keep_limits(ctx).await;
         Ok(outcome?)
     }
