@@ -105,10 +105,20 @@ async fn act<S: ServiceSettings>(
         Ok(guard) => guard,
         Err(error) => return fail(&error.into()),
     };
+    // Before anything connects: series that are created at zero then would be lost.
+    let metrics = matches!(action, Action::Serve).then(eidos_telemetry::install_metrics);
+    let metrics = match metrics.transpose() {
+        Ok(metrics) => metrics,
+        Err(error) => return fail(&error.into()),
+    };
     let clock: SharedClock = Arc::new(SystemClock::default());
     let service = match Service::connect(definition, settings, clock).await {
         Ok(service) => service,
         Err(error) => return fail(&error),
+    };
+    let service = match metrics {
+        Some(metrics) => service.with_metrics(metrics),
+        None => service,
     };
     match action {
         Action::Serve => serve(service).await,
@@ -144,9 +154,8 @@ fn start_telemetry(
 async fn serve(service: Service) -> ExitCode {
     crate::terminal::render_for_any();
     let started = async {
-        let metrics = eidos_telemetry::install_metrics()?;
         let signals = Signals::listen()?;
-        anyhow::Ok((service.with_metrics(metrics).serve().await?, signals))
+        anyhow::Ok((service.serve().await?, signals))
     };
     let (mut serving, mut signals) = match started.await {
         Ok(started) => started,

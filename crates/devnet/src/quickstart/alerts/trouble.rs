@@ -243,8 +243,8 @@ async fn traps_of_the_history(rig: &mut Rig) -> anyhow::Result<()> {
     for statement in [
         "CREATE TABLE eidos_planted (id BIGINT)",
         "CREATE TABLE eidos_risk_audit_logs_default PARTITION OF eidos_risk_audit_logs DEFAULT",
-        "INSERT INTO eidos_risk_audit_logs SELECT (jsonb_populate_record(sample, '{\"created_at\": 4000000000000}')).* \
-         FROM (SELECT * FROM eidos_risk_audit_logs LIMIT 1) AS sample",
+        "INSERT INTO eidos_risk_audit_logs (action, wallet_address, result, created_at) \
+         VALUES ('planted', '0x0', 'planted', 4000000000000)",
     ] {
         sqlx::query(statement)
             .execute(rig.exchange())
