@@ -237,9 +237,6 @@ async fn partitions_gone(rig: &mut Rig) -> anyhow::Result<()> {
 }
 
 async fn traps_of_the_history(rig: &mut Rig) -> anyhow::Result<()> {
-    for trap in [HistoryTrap::NanNumeric, HistoryTrap::Namesake] {
-        rig.set_trap(trap).await?;
-    }
     for statement in [
         "CREATE TABLE eidos_planted (id BIGINT)",
         "CREATE TABLE eidos_risk_audit_logs_default PARTITION OF eidos_risk_audit_logs DEFAULT",
@@ -250,6 +247,10 @@ async fn traps_of_the_history(rig: &mut Rig) -> anyhow::Result<()> {
             .execute(rig.exchange())
             .await
             .context(statement)?;
+    }
+    // Last: each gives the tables that are new to the service's owner, too.
+    for trap in [HistoryTrap::NanNumeric, HistoryTrap::Namesake] {
+        rig.set_trap(trap).await?;
     }
     rig.run_job("retention-manager", &["run", "partition-manage"])
         .await?;
