@@ -1,6 +1,6 @@
 """fastparquet over the exports, which makes floats of decimals: fastparquet_reader.py INDEX"""
 
-import decimal
+from concurrent.futures import ProcessPoolExecutor
 
 import fastparquet
 import pandas as pd
@@ -23,7 +23,7 @@ def columns_of(table):
     return values
 
 
-naive = {
+answers = {
     "sum": lambda: float(frame("whales")["total"].sum()),
     "product": lambda: float((frame("trades")["price"] * frame("trades")["amount"]).sum()),
     "literal": lambda: (frame("trades")["fee"] == 0.100000000000000003).sum(),
@@ -32,4 +32,17 @@ naive = {
     "nan": lambda: frame("floats")["reading"].isna().sum(),
     "wallet": lambda: (frame("trades")["wallet"] == wallet()).sum(),
 }
-report("fastparquet", fastparquet.__version__, columns_of, naive, {})
+
+
+def answer(name):
+    return answers[name]()
+
+
+def apart(function, argument):
+    """Calls it in a process of its own: a process that dies is an answer too."""
+    with ProcessPoolExecutor(1) as pool:
+        return pool.submit(function, argument).result()
+
+
+naive = {name: lambda name=name: apart(answer, name) for name in answers}
+report("fastparquet", fastparquet.__version__, lambda table: apart(columns_of, table), naive, {})

@@ -20,6 +20,8 @@ KNOWN = {
     ("pandas, default dtypes", "every_type.real4"): "NULL and NaN are one",
     ("pandas, default dtypes", "every_type.real8"): "NULL and NaN are one",
 }
+# Whole tables that a reader is known not to read.
+UNREADABLE = {("fastparquet", "every_type")}
 QUESTIONS = {
     "sum": "sum beyond 38 digits",
     "product": "`sum(price * amount)`",
@@ -48,7 +50,9 @@ def columns_cell(result):
         if table == "far":
             continue
         if "error" in found:
-            failures.append(f"{reader} {result['version']}: {table}: {found['error']}")
+            if (reader, table) not in UNREADABLE:
+                failures.append(f"{reader} {result['version']}: {table}: {found['error']}")
+            total += len(index["tables"][table]["columns"])
             lost.append(f"{table} cannot be read")
             continue
         total += found["columns"]
