@@ -28,10 +28,10 @@ async fn with_slow_drops(stand: &Stand, seconds: f32) {
 async fn a_drop_s_own_work_is_not_taken_for_somebody_in_the_way() {
     let stand = Stand::new().await;
     let unit = stand.quarantined().await;
-    with_slow_drops(&stand, 0.5).await;
+    with_slow_drops(&stand, 1.0).await;
     let later = stand.later_run().await;
     let done = later.disposal().resume(unit).await.unwrap();
-    assert_eq!(done.unit.state, UnitState::Dropped, "lock_timeout is 100 ms");
+    assert_eq!(done.unit.state, UnitState::Dropped, "lock_timeout is 500 ms");
 }
 
 /// How often a table was read from one end to the other. The job's sessions are ended first: what they counted is there

@@ -101,7 +101,8 @@ impl Stand {
             foreign,
             store,
             settings: DisposalSettings {
-                lock_timeout: Duration::from_millis(100),
+                // The longest that settings allow: the catalogue is read within it too, on a busy machine.
+                lock_timeout: Duration::from_millis(500),
                 lock_attempts: 3,
                 lock_backoff: Duration::from_millis(10),
                 lock_backoff_max: Duration::from_millis(50),
