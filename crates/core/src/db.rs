@@ -110,7 +110,7 @@ pub async fn connect_jobs(
     let guards = Guards::new(&settings, false, target.clone());
     // Reads go to the primary as well: a checkpoint read from a lagging replica would repeat work.
     let read_only = Guards::new(&settings, true, target);
-    probe(&options, &settings, &read_only).await?;
+    probe(&options, settings.connect_timeout, &read_only).await?;
     let control = (settings.max_connections / 4).max(2);
     let data = (settings.max_connections.saturating_sub(control) / 2).max(1);
     let read = settings.max_connections.saturating_sub(control + data).max(1);
@@ -135,7 +135,7 @@ pub async fn connect_read_only(
     let url = settings.replica_url.as_ref().unwrap_or(&settings.url);
     let options = session_options(url, app_name, &source)?;
     let guards = Guards::new(&settings, true, target(&options, &source));
-    probe(&options, &settings, &guards).await?;
+    probe(&options, settings.connect_timeout, &guards).await?;
     Ok(pool(&settings, settings.max_connections, options, guards))
 }
 
@@ -159,19 +159,14 @@ pub async fn connect_foreign(
 /// Connects as the owner of the jobs database's schema: private sessions without limits of ours.
 ///
 /// # Errors
-/// [`CoreError::Url`], [`CoreError::Connect`], [`CoreError::SharedSession`].
+/// As [`connect_jobs`].
 pub(crate) async fn connect_owner(url: &SecretString, app_name: &str) -> Result<PgPool, CoreError> {
     let options = session_options(url, app_name, "jobs")?;
     let target = target(&options, "jobs");
-    let comparing = async {
-        let mut first = PgConnection::connect_with(&options)
-            .await
-            .map_err(|cause| target.failed(cause))?;
-        session::are_private(&mut first, &options, &target).await?;
-        first.close().await.map_err(|cause| target.failed(cause))
-    };
-    within(OWNER_CONNECTS_WITHIN, &target, comparing).await?;
-    Ok(PgPoolOptions::new().max_connections(2).connect_lazy_with(options))
+    let guards = Guards::of_owner(target);
+    probe(&options, OWNER_CONNECTS_WITHIN, &guards).await?;
+    let pool = guarded(PgPoolOptions::new().max_connections(2), guards);
+    Ok(pool.connect_lazy_with(options))
 }
 
 /// A session as every server and pooler lets it in: no start-up parameter but those each of them knows.
@@ -197,34 +192,34 @@ fn pool(
     options: PgConnectOptions,
     guards: Guards,
 ) -> PgPool {
-    let (arriving, returning) = (Arc::new(guards.clone()), Arc::new(guards));
-    PgPoolOptions::new()
+    let pool = PgPoolOptions::new()
         .max_connections(max_connections)
         .min_connections(0)
         .acquire_timeout(settings.acquire_timeout)
         .idle_timeout(Duration::from_mins(5))
         .max_lifetime(Duration::from_mins(30))
-        .test_before_acquire(false)
-        .after_connect(move |conn, _age| {
-            let guards = Arc::clone(&arriving);
-            Box::pin(async move {
-                let established = guards.establish(conn).await;
-                established.map_err(|error| sqlx::Error::Configuration(error.into()))
-            })
+        .test_before_acquire(false);
+    guarded(pool, guards).connect_lazy_with(options)
+}
+
+/// A pool whose sessions are set up when they are opened, and looked at whenever one is taken.
+fn guarded(pool: PgPoolOptions, guards: Guards) -> PgPoolOptions {
+    let (arriving, returning) = (Arc::new(guards.clone()), Arc::new(guards));
+    pool.after_connect(move |conn, _age| {
+        let guards = Arc::clone(&arriving);
+        Box::pin(async move {
+            let established = guards.establish(conn).await;
+            established.map_err(|error| sqlx::Error::Configuration(error.into()))
         })
-        .before_acquire(move |conn, _age| {
-            let guards = Arc::clone(&returning);
-            Box::pin(async move { guards.is_usable(conn).await })
-        })
-        .connect_lazy_with(options)
+    })
+    .before_acquire(move |conn, _age| {
+        let guards = Arc::clone(&returning);
+        Box::pin(async move { guards.is_usable(conn).await })
+    })
 }
 
 /// Opens a first session, proves that it is private, and sets it up as those of the pool.
-async fn probe(
-    options: &PgConnectOptions,
-    settings: &DatabaseSettings,
-    guards: &Guards,
-) -> Result<(), CoreError> {
+async fn probe(options: &PgConnectOptions, limit: Duration, guards: &Guards) -> Result<(), CoreError> {
     let target = guards.target();
     let connect = async || {
         let connecting = PgConnection::connect_with(options);
@@ -240,7 +235,7 @@ async fn probe(
         guards.establish(&mut second).await?;
         second.close().await.map_err(|cause| target.failed(cause))
     };
-    within(settings.connect_timeout, target, probing).await
+    within(limit, target, probing).await
 }
 
 async fn within(

@@ -4,7 +4,9 @@
 //! without a word where an operator told them to ignore `options`. So a session is opened without any, and then:
 //!
 //! 1. at start, two sessions are compared ([`are_private`]): a pooler in transaction or statement mode gives one
-//!    server session to several clients, so nothing set in it would hold and named statements would be mixed up;
+//!    server session to several clients, so nothing set in it would hold and named statements would be mixed up. A pooler
+//!    that resets a session after each transaction may still be at it when the other client asks, and give it another
+//!    one: then the next two refuse it;
 //! 2. each new session is looked at before anything is set in it: one that carries another client's statements or
 //!    marker is not new;
 //! 3. the limits are set, and read back in a message of its own ([`Guards::establish`]);
@@ -57,6 +59,15 @@ impl Guards {
         if read_only {
             asked.push(("default_transaction_read_only", "on".to_owned()));
         }
+        Self::keeping(asked, target)
+    }
+
+    /// No limits: a session of the schema's owner, whose lock must last from one statement to the next.
+    pub(crate) fn of_owner(target: Target) -> Self {
+        Self::keeping(vec![("TimeZone", "UTC".to_owned())], target)
+    }
+
+    fn keeping(asked: Vec<(&'static str, String)>, target: Target) -> Self {
         Self {
             target,
             marker: Uuid::now_v7(),
