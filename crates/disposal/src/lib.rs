@@ -21,6 +21,7 @@ mod error;
 pub mod export;
 pub mod gauges;
 pub mod hold;
+mod lasting;
 pub mod new_partition;
 pub mod pace;
 pub mod partition;
@@ -28,5 +29,6 @@ pub mod plan;
 pub mod rows;
 pub mod settings;
 pub mod unit;
+mod unreadable;
 
 pub use error::DisposalError;

@@ -47,7 +47,6 @@ mod identity;
 pub(crate) mod locks;
 mod recover;
 mod undo;
-mod unreadable;
 
 pub(crate) use begin::of_another_job;
 pub use checks::server_is_ready;

@@ -8,10 +8,12 @@
 //! Without one: `planned` → `deleting` → `deleted`, in batches that count what they pick and what they delete.
 //!
 //! Unfinished business is never selected, however old, and the condition stands in the DELETE itself. Rows that others
-//! still reference stay. A crash leaves whole segments deleted or not at all; the next run goes on where rows are left.
+//! still reference stay. An export that cannot succeed is given up and not begun again until something changed. A crash leaves whole segments deleted or not at all; the next run goes on where rows are left.
 
+mod begin;
 mod copy;
 mod delete;
+mod failed;
 mod identity;
 mod predicate;
 mod survey;
@@ -24,21 +26,19 @@ use eidos_core::fence::ForeignFence;
 use eidos_runtime::JobContext;
 use eidos_settings::{FinishedRule, SourceName};
 use eidos_telemetry::metric;
-use eidos_types::ExecutionId;
 use serde::{Deserialize, Serialize};
 
+pub use failed::Ground;
 pub use identity::RowIdentity;
 pub use predicate::may_leave;
 pub use survey::{RowMonth, RowSurvey, Staying, survey};
 
 use crate::catalogue::{self, TableShape};
-use crate::destination;
 use crate::export::stored;
 use crate::partition::server_is_ready;
 use crate::settings::DisposalSettings;
-use crate::unit::{self, Change, Mandate, NewUnit, Unit, UnitKind, UnitState};
+use crate::unit::{self, Change, Mandate, Unit, UnitKind, UnitState};
 use crate::{DisposalError, hold};
-use tally::Tally;
 
 /// What the settings say about a plain table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -114,9 +114,12 @@ impl RowDisposal<'_> {
         let outcome = async {
             let shape = self.shape(identity.table_oid, &identity.table.plain()).await?;
             identity.still_fits(&shape, self.rule)?;
-            let unit = match self.open_unit(identity).await? {
-                Some(unit) => unit,
-                None => self.begin(identity, mandate).await?,
+            let unit = if let Some(open) = self.open_unit(identity).await? {
+                open
+            } else {
+                self.not_failed_before(&shape, identity, &mandate.approved_by)
+                    .await?;
+                self.begin(identity, mandate).await?
             };
             self.drive(unit, &shape).await
         };
@@ -157,7 +160,7 @@ impl RowDisposal<'_> {
                     open.unit_name
                 ));
             } else if interrupted {
-                self.abandon(&open, "its export was interrupted").await?;
+                self.abandon(&open, "its export was interrupted", None).await?;
                 done.push(format!("gave up the interrupted export of {}", open.unit_name));
             }
         }
@@ -192,7 +195,10 @@ impl RowDisposal<'_> {
             unchanged(&unit, shape)?;
             unit = match unit.state {
                 UnitState::Planned if unit.archived => self.announce_export(&unit).await?,
-                UnitState::Exporting => self.export(&unit, shape).await?,
+                UnitState::Exporting => match self.export(&unit, shape).await {
+                    Ok(verified) => verified,
+                    Err(failure) => return Err(self.after_failure(&unit, shape, failure).await),
+                },
                 UnitState::Planned | UnitState::Verified => self.announce_delete(&unit).await?,
                 UnitState::Deleting => {
                     // Again for one that an earlier run began: clocks and roles of servers change.
@@ -205,112 +211,6 @@ impl RowDisposal<'_> {
                 }
             };
         }
-    }
-
-    async fn open_unit(&self, identity: &RowIdentity) -> Result<Option<Unit>, DisposalError> {
-        let read = self.ctx.jobs_db().control();
-        let open = unit::open_of(read, self.rule.source, &identity.table, &identity.unit_name()).await?;
-        match open {
-            Some(unit) if unit.job_name != self.ctx.job().as_str() => {
-                Err(crate::partition::of_another_job(&unit))
-            }
-            Some(unit) if unit.table_oid != identity.table_oid => self.of_another_table(&unit).await,
-            // What is in its folder was never proved.
-            Some(unit) if unit.state == UnitState::Exporting => {
-                self.abandon(&unit, "its export was interrupted").await?;
-                Ok(None)
-            }
-            Some(unit) => match self.outlived(&unit, &identity.columns_fingerprint) {
-                Some(reason) => {
-                    self.closed(unit, reason).await?;
-                    Ok(None)
-                }
-                None => Ok(Some(unit)),
-            },
-            None => Ok(None),
-        }
-    }
-
-    /// Why a unit cannot be finished as it was begun, if it cannot: what is left of the month begins again.
-    fn outlived(&self, unit: &Unit, columns: &str) -> Option<&'static str> {
-        if unit.columns_fingerprint != columns {
-            Some("the table's columns changed since it was planned and exported")
-        } else if !unit.archived && self.rule.archive.is_some() {
-            Some("the rule demands an export by now")
-        } else {
-            None
-        }
-    }
-
-    /// Ends a unit before its time. What was deleted stays in its export; what was not is due as before.
-    async fn closed(&self, unit: Unit, reason: &str) -> Result<RowOutcome, DisposalError> {
-        let left = format!("{reason}; what is left is due as it is now");
-        let unit = if unit.state < UnitState::Deleting {
-            self.abandon(&unit, &left).await?;
-            unit
-        } else {
-            self.settled(&unit, Tally::default(), Some(left.clone())).await?
-        };
-        Ok(RowOutcome {
-            unit,
-            deleted: 0,
-            left: Some(left),
-        })
-    }
-
-    /// The table was rebuilt under its name. Only a unit that has no copy of anything yields to the new one: the rows of
-    /// the old table may exist in this export and nowhere else.
-    async fn of_another_table(&self, unit: &Unit) -> Result<Option<Unit>, DisposalError> {
-        if unit.state == UnitState::Planned {
-            self.abandon(unit, "another table has its name now").await?;
-            return Ok(None);
-        }
-        Err(DisposalError::refused(
-            "removed",
-            format!(
-                "{} was exported from another table (oid {}) than the one that is called {} now; the export may be the only \
-                 copy of its rows and is kept. Compare it with the table (archiver restore), then close unit {} by hand, see \
-                 the runbook disposal-refused",
-                unit.unit_name,
-                unit.table_oid,
-                unit.table.plain(),
-                unit.unit_id
-            ),
-        ))
-    }
-
-    /// Whether the unit's own table exists, by its identity.
-    async fn still_there(&self, unit: &Unit) -> Result<bool, DisposalError> {
-        let mut conn = self
-            .foreign
-            .pool()
-            .acquire()
-            .await
-            .map_err(DisposalError::sql("get a connection to a source database"))?;
-        Ok(catalogue::find(&mut conn, unit.table_oid).await?.is_some())
-    }
-
-    async fn begin(&self, identity: &RowIdentity, mandate: &Mandate) -> Result<Unit, DisposalError> {
-        if let Some(store) = self.store.filter(|_store| self.rule.archive.is_some()) {
-            destination::check(self.ctx, store).await?;
-        }
-        let mut step = self.ctx.step().await?;
-        let new = NewUnit {
-            unit_id: ExecutionId::new(self.ctx.clock().as_ref()).as_uuid(),
-            source: self.rule.source,
-            table: identity.table.clone(),
-            unit_name: identity.unit_name(),
-            kind: UnitKind::Rows,
-            table_oid: identity.table_oid,
-            lower_ms: identity.lower_ms,
-            upper_ms: identity.upper_ms,
-            archive: self.rule.archive,
-            columns_fingerprint: identity.columns_fingerprint.clone(),
-            mandate: mandate.clone(),
-        };
-        let unit = unit::create(&mut step, self.ctx, &new).await?;
-        step.commit().await?;
-        Ok(unit)
     }
 
     async fn announce_delete(&self, unit: &Unit) -> Result<Unit, DisposalError> {
@@ -332,9 +232,15 @@ impl RowDisposal<'_> {
     }
 
     /// Gives a unit up of which nothing was deleted, and removes its export.
-    async fn abandon(&self, unit: &Unit, reason: &str) -> Result<(), DisposalError> {
+    async fn abandon(
+        &self,
+        unit: &Unit,
+        reason: &str,
+        failed_as: Option<String>,
+    ) -> Result<(), DisposalError> {
         let change = Change {
             reason: Some(reason.to_owned()),
+            failed_as,
             ..Change::default()
         };
         let act = unit.act("abandon", reason);

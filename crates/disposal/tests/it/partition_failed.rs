@@ -228,8 +228,6 @@ async fn a_right_that_is_missing_after_the_export_thaws_the_partition() {
     let login = owner_of(&mut stand).await;
     stand.verified().await;
     rows_are_counted(&stand).await;
-    // Enough time for the detach, whatever else the machine does.
-    stand.settings.lock_timeout = Duration::from_millis(500);
     stand
         .sql(&format!("REVOKE ALL ON SCHEMA eidos_quarantine FROM {}", login.0))
         .await;

@@ -7,6 +7,7 @@
 )]
 
 mod breaks_api;
+mod chain_defaults;
 mod check_config;
 mod crash;
 mod incremental;

@@ -70,6 +70,12 @@ pub(super) async fn look<'a>(
         };
         let unit = open.iter().find(|unit| unit.table_oid == partition.oid).cloned();
         let (piece, notes) = looked_at.piece(&mut conn, &holds, unit).await?;
+        if let (Task::Partition(_, identity), None) = (&piece.task, &piece.item.blocked) {
+            // No obstacle: a person who applies the plan is obeyed.
+            let jobs = ctx.jobs_db().read();
+            let failed = partition::failed_before(jobs, &mut conn, identity, rule.source).await?;
+            looked.notes.extend(failed);
+        }
         looked.pieces.push(piece);
         looked.notes.extend(notes);
     }

@@ -5,7 +5,7 @@ use eidos_disposal::catalogue::{self, TableShape};
 use eidos_disposal::export::LongRead;
 use eidos_disposal::hold::Hold;
 use eidos_disposal::plan::{Action, PlanItem};
-use eidos_disposal::rows::{self, RowIdentity, RowMonth, RowSurvey, Staying};
+use eidos_disposal::rows::{self, Ground, RowIdentity, RowMonth, RowSurvey, Staying};
 use eidos_disposal::unit::{self, Unit, UnitKind};
 use eidos_runtime::JobContext;
 use eidos_types::Slot;
@@ -41,9 +41,20 @@ pub(super) async fn look<'a>(
         notes: survey.notes,
         ..Looked::default()
     };
+    let ground = Ground {
+        ctx,
+        pool: job.pool(rule.source)?,
+        settings: &job.disposal,
+        rule: &rule.rows,
+        shape: &shape,
+    };
     let mut staying = survey.staying;
     for month in &survey.months {
         let piece = piece(rule, &shape, month, &holds, &mut open)?;
+        if let (Task::Rows(_, Some(identity)), None) = (&piece.task, &piece.item.blocked) {
+            // No obstacle: a person who applies the plan is obeyed.
+            looked.notes.extend(ground.failed_before(identity).await?);
+        }
         if let Some(hold) = &piece.item.blocked {
             staying.push(Staying {
                 why: format!("are under a {hold}"),

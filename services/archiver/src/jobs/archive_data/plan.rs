@@ -81,12 +81,12 @@ impl World {
             looked_at: BTreeMap::new(),
             to_know: BTreeSet::new(),
         };
-        world.look_at_expired(job).await?;
+        world.look_at_expired(job, ctx).await?;
         Ok(world)
     }
 
     /// Asks of every expired partition what a run would ask.
-    async fn look_at_expired(&mut self, job: &ArchiveData) -> Result<(), JobError> {
+    async fn look_at_expired(&mut self, job: &ArchiveData, ctx: &JobContext) -> Result<(), JobError> {
         let (mut looked_at, mut to_know) = (BTreeMap::new(), BTreeSet::new());
         for table in &self.tables {
             let (Some(shape), Some(_)) = (&table.archive, self.expired(table).next()) else {
@@ -103,6 +103,12 @@ impl World {
                     Some(missing) => Some(missing.clone()),
                     None => told(partition::may_leave(shape, expired, &found, true))?.1,
                 };
+                if obstacle.is_none() {
+                    // No obstacle: a person who applies the plan is obeyed.
+                    let identity = PartitionIdentity::of(shape, expired, &policy(job, table))?;
+                    let (jobs, source) = (ctx.jobs_db().read(), table.rule.source);
+                    to_know.extend(partition::failed_before(jobs, &mut conn, &identity, source).await?);
+                }
                 looked_at.insert(expired.oid, LookedAt { found, obstacle });
             }
         }

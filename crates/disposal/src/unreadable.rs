@@ -3,10 +3,14 @@
 //! The error of a COPY names no row. So the table is read again in halves, by pages and then by rows, and the half that
 //! fails is divided further: no more than twice the table is read, and only after a failure.
 
-use super::PartitionDisposal;
+use eidos_runtime::JobContext;
+use sqlx::PgPool;
+use sqlx::pool::PoolConnection;
+
 use crate::DisposalError;
 use crate::catalogue::{TableShape, quoted};
 use crate::export::{LongRead, content_of};
+use crate::settings::DisposalSettings;
 use crate::unit::Unit;
 
 /// SQLSTATE classes of failures that a row can be at fault for: data exceptions, damaged files, and what a function
@@ -15,9 +19,22 @@ const OF_A_ROW: [&str; 3] = ["22", "XX", "P0"];
 
 const PAGES: &str = "SELECT pg_relation_size($1::bigint::oid) / current_setting('block_size')::bigint";
 
-impl PartitionDisposal<'_> {
+/// Looks for the row at fault.
+#[derive(Debug)]
+pub(crate) struct Unreadable<'a> {
+    /// The run, which may be cancelled meanwhile.
+    pub(crate) ctx: &'a JobContext,
+    /// The table's database.
+    pub(crate) pool: &'a PgPool,
+    /// How long a statement may take.
+    pub(crate) settings: &'a DisposalSettings,
+    /// A condition on the table, called `r`: other rows are no concern of the unit.
+    pub(crate) rows: &'a str,
+}
+
+impl Unreadable<'_> {
     /// The first row whose values the server cannot send, and the column; `None`: none was found.
-    pub(super) async fn first_unreadable(&self, unit: &Unit, code: &str) -> Option<String> {
+    pub(crate) async fn first(&self, unit: &Unit, code: &str) -> Option<String> {
         if !OF_A_ROW.iter().any(|class| code.starts_with(class)) {
             return None;
         }
@@ -31,7 +48,7 @@ impl PartitionDisposal<'_> {
     }
 
     async fn search(&self, unit: &Unit) -> Result<Option<String>, DisposalError> {
-        let mut conn = self.reader().await?;
+        let mut conn = self.connection().await?;
         let Some(own) = crate::catalogue::read_by_oid(&mut conn, unit.table_oid).await? else {
             return Ok(None);
         };
@@ -56,7 +73,12 @@ impl PartitionDisposal<'_> {
     }
 
     async fn page_of(&self, own: &TableShape, pages: i64) -> Result<Option<i64>, DisposalError> {
-        let within = |from: i64, to: i64| format!("ctid >= '({from},0)'::tid AND ctid < '({to},0)'::tid");
+        let within = |from: i64, to: i64| {
+            format!(
+                "r.ctid >= '({from},0)'::tid AND r.ctid < '({to},0)'::tid AND {}",
+                self.rows
+            )
+        };
         let (mut from, mut to) = (0, pages);
         if !self.fails(own, &own.column_list(), &within(from, to)).await? {
             return Ok(None);
@@ -75,16 +97,18 @@ impl PartitionDisposal<'_> {
 
     async fn row_of(&self, own: &TableShape, page: i64) -> Result<Option<String>, DisposalError> {
         let list = format!(
-            "SELECT ctid::text FROM ONLY {} WHERE ctid >= '({page},0)'::tid AND ctid < '({},0)'::tid ORDER BY ctid",
+            "SELECT r.ctid::text FROM ONLY {} r WHERE r.ctid >= '({page},0)'::tid AND r.ctid < '({},0)'::tid AND {} \
+             ORDER BY r.ctid",
             own.relation,
-            page + 1
+            page + 1,
+            self.rows
         );
         let rows: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(list))
-            .fetch_all(&mut *self.reader().await?)
+            .fetch_all(&mut *self.connection().await?)
             .await
             .map_err(DisposalError::sql("list the rows of a page"))?;
         for row in rows {
-            let this = format!("ctid = '{row}'::tid");
+            let this = format!("r.ctid = '{row}'::tid");
             if self.fails(own, &own.column_list(), &this).await? {
                 return Ok(Some(row));
             }
@@ -93,7 +117,7 @@ impl PartitionDisposal<'_> {
     }
 
     async fn column_of(&self, own: &TableShape, row: &str) -> Result<Option<String>, DisposalError> {
-        let this = format!("ctid = '{row}'::tid");
+        let this = format!("r.ctid = '{row}'::tid");
         for column in &own.columns {
             if self.fails(own, &quoted(&column.name), &this).await? {
                 return Ok(Some(column.name.clone()));
@@ -117,7 +141,7 @@ impl PartitionDisposal<'_> {
             parts.join(" || ', ' || "),
             own.relation
         );
-        let Ok(mut conn) = self.reader().await else {
+        let Ok(mut conn) = self.connection().await else {
             return String::new();
         };
         let key: Result<String, _> = sqlx::query_scalar(sqlx::AssertSqlSafe(select))
@@ -126,15 +150,20 @@ impl PartitionDisposal<'_> {
         key.map_or_else(|_unreadable| String::new(), |key| format!("({key}) "))
     }
 
+    async fn connection(&self) -> Result<PoolConnection<sqlx::Postgres>, DisposalError> {
+        let acquired = self.pool.acquire().await;
+        acquired.map_err(DisposalError::sql("get a connection to a source database"))
+    }
+
     /// Whether reading these columns of these rows fails as such; a lost connection is an error.
     async fn fails(&self, own: &TableShape, columns: &str, rows: &str) -> Result<bool, DisposalError> {
-        let select = format!("SELECT {columns} FROM ONLY {} WHERE {rows}", own.relation);
+        let select = format!("SELECT {columns} FROM ONLY {} r WHERE {rows}", own.relation);
         let count = if columns == own.column_list() {
             own.columns.len()
         } else {
             1
         };
-        let mut read = LongRead::open(self.pool(), self.settings).await?;
+        let mut read = LongRead::open(self.pool, self.settings).await?;
         let outcome = content_of(self.ctx, &mut read, &select, count).await;
         read.close().await;
         match outcome {
