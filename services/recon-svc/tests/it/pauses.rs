@@ -5,7 +5,7 @@ use eidos_settings::Input;
 use eidos_testkit::{TestDb, TestRedis};
 use eidos_types::{BreakId, Clock, SystemClock};
 use recon_svc::ReconSettings;
-use recon_svc::jobs::reconciliation::announce::Channels;
+use recon_svc::jobs::reconciliation::announce::{Announcement, Channels};
 use recon_svc::store::pauses;
 use redis::AsyncCommands;
 use sqlx::PgPool;
@@ -97,4 +97,28 @@ async fn ruling_26_a_lift_does_not_take_the_key_of_a_pause_that_was_set_meanwhil
         !client.exists::<_, bool>(&key).await.unwrap(),
         "a lifted one has none"
     );
+}
+
+#[tokio::test]
+async fn the_event_of_a_pause_carries_the_id_that_the_table_and_the_lift_know() {
+    let db = TestDb::migrated().await;
+    let clock = SystemClock::default();
+    let cause = broken(db.pool()).await;
+    let mut conn = db.pool().acquire().await.unwrap();
+    // Another one before: the first id of a table proves little.
+    for token in ["WETH", TOKEN] {
+        let set = pauses::set(&mut conn, OPERATION, token, cause, "a break", clock.now()).await;
+        let row = set.unwrap().unwrap();
+        let told = serde_json::to_value(Announcement::pause(&row, false, &clock)).unwrap();
+        let stored: i64 = sqlx::query_scalar(
+            "SELECT id FROM eidos_jobs_operation_pauses WHERE token = $1 AND lifted_at IS NULL",
+        )
+        .bind(token)
+        .fetch_one(db.pool())
+        .await
+        .unwrap();
+        assert_eq!(told["payload"]["id"], stored, "{told}");
+        let lifted = pauses::lift(db.pool(), OPERATION, token, "ann", "repaired", clock.now()).await;
+        assert_eq!(lifted.unwrap().unwrap().id, stored);
+    }
 }
