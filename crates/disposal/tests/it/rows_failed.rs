@@ -4,6 +4,7 @@
 use eidos_disposal::DisposalError;
 use eidos_disposal::rows::RowOutcome;
 use eidos_disposal::unit::{Mandate, UnitState};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::rows::{LOGS, disposal, due, january, proved, stand};
 use crate::stand::{MONTHS, Stand, mandate};
@@ -86,12 +87,16 @@ async fn a_row_of_the_month_that_the_server_cannot_convert_is_named_and_no_row_o
     stand
         .sql("UPDATE pg_database SET encoding = pg_char_to_encoding('SQL_ASCII') WHERE datname = current_database()")
         .await;
-    // Row 298 is of February and comes first: what is written last lies behind.
-    stand
-        .sql(&format!(
-            "UPDATE {LOGS} SET note = E'A\\xffB' WHERE id = 298; UPDATE {LOGS} SET note = E'A\\xffB' WHERE id = 7"
-        ))
-        .await;
+    // Row 298 is of February and comes first: what is written last lies behind. A session knows the encoding from its start.
+    let mut session = PgConnection::connect(&stand.books.url()).await.unwrap();
+    for id in [298, 7] {
+        let write = format!("UPDATE {LOGS} SET note = E'A\\xffB' WHERE id = {id}");
+        sqlx::raw_sql(AssertSqlSafe(write))
+            .execute(&mut session)
+            .await
+            .unwrap();
+    }
+    session.close().await.unwrap();
     stand.reconnect().await;
     let correction = format!("UPDATE {LOGS} SET note = 'AB' WHERE id = 7");
     fails_once(
