@@ -18,7 +18,7 @@ use crate::rpc::{LearnedLimits, RequestCounts, RpcClient};
 use crate::settings::ChainSettings;
 use crate::start::Start;
 use crate::state::{StateCheck, StateMemory};
-use crate::{Addressing, BlockRef, ChainError, contracts};
+use crate::{Addressing, BlockRef, ChainError, contracts, observe};
 
 /// Reads one chain through one node. Cheap to share behind an `Arc`; every method takes `&self`.
 #[derive(Debug)]
@@ -85,6 +85,7 @@ impl ChainReader {
     #[tracing::instrument(skip_all, fields(chain_id = settings.chain_id, vault = %settings.vault))]
     pub async fn connect_with_rng(settings: &ChainSettings, rng: StdRng) -> Result<Self, ChainError> {
         settings.check()?;
+        observe::series_from_zero();
         let mut reader = Self {
             settings: settings.clone(),
             rpc: Arc::new(RpcClient::new(settings)?),

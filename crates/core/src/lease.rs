@@ -57,6 +57,7 @@ mod link;
 mod scripts;
 mod term;
 
+pub use acquire::ACQUIRE_RESULTS;
 use keeper::Command;
 use term::{Deadline, Moment};
 

@@ -41,13 +41,21 @@ pub enum Claim {
     AheadOfDatabaseClock,
 }
 
+const WON: &str = "won";
+const ALREADY_CLAIMED: &str = "already_claimed";
+const PAUSED: &str = "paused";
+const AHEAD_OF_DATABASE_CLOCK: &str = "ahead_of_database_clock";
+
 impl Claim {
+    /// The words of `slot_claim_total{result}`.
+    pub const RESULTS: [&str; 4] = [WON, ALREADY_CLAIMED, PAUSED, AHEAD_OF_DATABASE_CLOCK];
+
     const fn as_str(self) -> &'static str {
         match self {
-            Self::Won { .. } => "won",
-            Self::AlreadyClaimed => "already_claimed",
-            Self::Paused => "paused",
-            Self::AheadOfDatabaseClock => "ahead_of_database_clock",
+            Self::Won { .. } => WON,
+            Self::AlreadyClaimed => ALREADY_CLAIMED,
+            Self::Paused => PAUSED,
+            Self::AheadOfDatabaseClock => AHEAD_OF_DATABASE_CLOCK,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Gauges of what is on its way, as the databases say now.
+//! Gauges of what is being disposed of, as the databases say now, and counters that must exist before the first disposal.
 
 use std::collections::BTreeMap;
 
@@ -9,11 +9,22 @@ use eidos_telemetry::metric;
 use sqlx::PgPool;
 
 use crate::DisposalError;
+use crate::catalogue::Relation;
 use crate::unit::{self, UnitState};
 
 const QUARANTINE_BYTES: &str = "\
     SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint \
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'eidos_quarantine' AND c.relkind = 'r'";
+
+/// `disposal_rows_total` and `archive_stored_bytes_total` at zero for what `job` may do to a table: a series that first
+/// appears with its first rows shows no increase. The table may be named with its schema.
+pub fn rows_from_zero(job: &str, source: SourceName, table: &SqlIdent) {
+    let table = Relation::named(table).plain();
+    for action in ["export", "quarantine", "drop", "delete"] {
+        metric::disposal_rows(job, source.as_str(), &table, action, 0);
+    }
+    metric::archive_stored_bytes(source.as_str(), &table, 0);
+}
 
 /// The disk that partitions at rest take in one database.
 ///

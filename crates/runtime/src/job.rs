@@ -58,6 +58,10 @@ pub trait Job: Send + Sync + 'static {
         std::future::ready(Ok(()))
     }
 
+    /// Creates the counters and histograms that are this job's own, at zero, once at the start of each replica. A series that
+    /// first appears with its first event shows no increase, and its panel is empty until then.
+    fn series_from_zero(&self) {}
+
     /// The report as a person reads it on a terminal. JSON is always available beside it.
     fn render(&self, report: &Self::Report) -> String;
 }
@@ -142,6 +146,10 @@ impl JobEntry {
     pub(crate) fn observe<'a>(&'a self, seen: &'a Observation<'_>) -> BoxFuture<'a, Result<(), JobError>> {
         self.job.observe(seen)
     }
+
+    pub(crate) fn series_from_zero(&self) {
+        self.job.series_from_zero();
+    }
 }
 
 impl std::fmt::Debug for JobEntry {
@@ -156,6 +164,7 @@ trait ErasedJob: Send + Sync {
     fn check_params(&self, params: &Value) -> Result<(), String>;
     fn run<'a>(&'a self, ctx: &'a JobContext, params: Value) -> BoxFuture<'a, Result<RunReport, JobError>>;
     fn observe<'a>(&'a self, seen: &'a Observation<'_>) -> BoxFuture<'a, Result<(), JobError>>;
+    fn series_from_zero(&self);
 }
 
 struct Erased<J>(J);
@@ -197,5 +206,9 @@ impl<J: Job> ErasedJob for Erased<J> {
 
     fn observe<'a>(&'a self, seen: &'a Observation<'_>) -> BoxFuture<'a, Result<(), JobError>> {
         self.0.observe(seen).boxed()
+    }
+
+    fn series_from_zero(&self) {
+        self.0.series_from_zero();
     }
 }

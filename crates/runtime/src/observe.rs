@@ -3,7 +3,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use eidos_core::db::JobsDb;
 use eidos_core::execution::{Ending, FailureKind, Outcome, Trigger, last_successes, recent_endings};
-use eidos_core::lease::LostReason;
+use eidos_core::lease::{ACQUIRE_RESULTS, LostReason};
+use eidos_core::slot::Claim;
 use eidos_core::{CoreError, state};
 use eidos_telemetry::{metric, trace_context};
 use eidos_types::{Clock, JobName, SlotRange};
@@ -94,6 +95,28 @@ pub(crate) fn scheduled_params(job: &RegisteredJob, slots: &SlotRange) -> Value 
     })
 }
 
+/// Why slots were skipped, as `slots_skipped_total{reason}` says it: no replica ran them in time.
+pub(crate) const MISSED: &str = "missed";
+/// The run before them had not ended.
+pub(crate) const OVERLAP: &str = "overlap";
+
+/// Every counter and histogram of a job at zero, those it has of its own too.
+fn series_from_zero(job: &RegisteredJob) {
+    let failure_kinds: Vec<_> = FailureKind::ALL.iter().map(|kind| kind.as_str()).collect();
+    let lost_reasons: Vec<_> = LostReason::ALL.iter().map(|reason| reason.as_str()).collect();
+    metric::job_series_from_zero(
+        job.name.as_str(),
+        &metric::JobLabels {
+            failure_kinds: &failure_kinds,
+            acquire_results: &ACQUIRE_RESULTS,
+            lost_reasons: &lost_reasons,
+            claim_results: &Claim::RESULTS,
+            skip_reasons: &[MISSED, OVERLAP],
+        },
+    );
+    job.entry.series_from_zero();
+}
+
 /// Series that exist before the first run: what an alert compares with, and when each job last succeeded, so that a
 /// rollout does not look like a first start (ruling 12).
 pub(crate) async fn load_at_start(
@@ -103,11 +126,7 @@ pub(crate) async fn load_at_start(
 ) -> Result<(), CoreError> {
     for job in registry.iter() {
         metric::job_running(job.name.as_str(), false);
-        metric::job_counters_from_zero(
-            job.name.as_str(),
-            FailureKind::ALL.iter().map(|kind| kind.as_str()),
-            LostReason::ALL.iter().map(|reason| reason.as_str()),
-        );
+        series_from_zero(job);
         // A job that is only run by hand is never late.
         if job.section.enabled {
             metric::job_known_since(job.name.as_str(), clock.now());

@@ -153,7 +153,7 @@ fn missed(job: &RegisteredJob, due: &Due, range: &SlotRange) -> Missed {
         .saturating_add(dropped);
     if count > 0 {
         metric::slots_missed(job.name.as_str(), count);
-        metric::slot_skipped(job.name.as_str(), "missed");
+        metric::slot_skipped(job.name.as_str(), observe::MISSED);
     }
     Missed {
         slots,

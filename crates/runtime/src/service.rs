@@ -220,7 +220,7 @@ impl Service {
         });
         let (health, suite, grpc_stop) = (self.runner.health.clone(), self.suite.clone(), stop.clone());
         let grpc = tokio::spawn(async move {
-            let jobs = JobsGrpc { api, auth };
+            let jobs = JobsGrpc::new(api, auth);
             grpc::serve(grpc, jobs, health, &suite.service, &suite.security, grpc_stop).await
         });
         Servers { stop, http, grpc }

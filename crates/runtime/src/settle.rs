@@ -166,7 +166,7 @@ impl Runner {
             execution::skip(&mut tx, &request, &*self.clock).await?;
             tx.commit().await.map_err(sql)?;
             metric::slots_missed(job.name.as_str(), count);
-            metric::slot_skipped(job.name.as_str(), "overlap");
+            metric::slot_skipped(job.name.as_str(), observe::OVERLAP);
         }
         job.note_cursor(newest.instant());
         Ok(())

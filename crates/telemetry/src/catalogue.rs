@@ -324,6 +324,20 @@ const CATALOGUE: &[MetricDescription] = &[
         "Finalized blocks the indexer has not applied yet.",
     ),
     row(
+        "reconciliation_node_lag_blocks",
+        Kind::Gauge,
+        "blocks",
+        &[],
+        "Blocks that the books' indexer has applied and the node has not, as the newest run saw it.",
+    ),
+    row(
+        "reconciliation_node_behind_accounts",
+        Kind::Gauge,
+        "1",
+        &[],
+        "Accounts that the newest run did not judge because the node had not reached a block that the books name.",
+    ),
+    row(
         "operation_pauses_active",
         Kind::Gauge,
         "1",

@@ -83,29 +83,51 @@ pub fn job_last_skip(job: &str, at: Option<DateTime<Utc>>) {
     metrics::gauge!("job_last_skip_timestamp", "job" => job.to_owned()).set(at.map_or(0.0, unix_seconds));
 }
 
-/// The counters of a job at zero: a series that first appears at 1 shows no increase.
-pub fn job_counters_from_zero(
-    job: &str,
-    failure_kinds: impl Iterator<Item = &'static str>,
-    lost_reasons: impl Iterator<Item = &'static str>,
-) {
-    let counter = |name: &'static str| metrics::counter!(name, "job" => job.to_owned()).increment(0);
+/// The values that labels of a job's series can have: those of the tables and of the guards, which the callers know.
+#[derive(Debug, Clone, Copy)]
+pub struct JobLabels<'a> {
+    /// `job_failures_total{failure_kind}`.
+    pub failure_kinds: &'a [&'static str],
+    /// `lease_acquire_total{result}`.
+    pub acquire_results: &'a [&'static str],
+    /// `lease_lost_total{reason}`.
+    pub lost_reasons: &'a [&'static str],
+    /// `slot_claim_total{result}`.
+    pub claim_results: &'a [&'static str],
+    /// `slots_skipped_total{reason}`.
+    pub skip_reasons: &'a [&'static str],
+}
+
+/// The counters and histograms of a job at zero: a series that first appears with its first event shows no increase, and its
+/// panel shows nothing until there are two.
+pub fn job_series_from_zero(job: &str, labels: &JobLabels<'_>) {
     for name in [
         "slots_missed_total",
         "fence_rejected_total",
         "executions_orphaned_total",
         "execution_retries_total",
     ] {
-        counter(name);
+        metrics::counter!(name, "job" => job.to_owned()).increment(0);
     }
-    for status in ["success", "failed"] {
-        metrics::counter!("job_execution_total", "job" => job.to_owned(), "status" => status).increment(0);
+    for (name, label, values) in [
+        ("job_execution_total", "status", &["success", "failed"][..]),
+        ("job_failures_total", "failure_kind", labels.failure_kinds),
+        ("lease_acquire_total", "result", labels.acquire_results),
+        ("lease_lost_total", "reason", labels.lost_reasons),
+        ("slot_claim_total", "result", labels.claim_results),
+        ("slots_skipped_total", "reason", labels.skip_reasons),
+    ] {
+        for value in values {
+            metrics::counter!(name, "job" => job.to_owned(), label => *value).increment(0);
+        }
     }
-    for kind in failure_kinds {
-        metrics::counter!("job_failures_total", "job" => job.to_owned(), "failure_kind" => kind).increment(0);
-    }
-    for reason in lost_reasons {
-        metrics::counter!("lease_lost_total", "job" => job.to_owned(), "reason" => reason).increment(0);
+    for name in [
+        "job_execution_duration_seconds",
+        "slot_start_delay_seconds",
+        "lease_acquire_duration_seconds",
+        "lease_renew_duration_seconds",
+    ] {
+        let _empty = metrics::histogram!(name, "job" => job.to_owned());
     }
 }
 
@@ -194,7 +216,7 @@ pub fn dependency_up(dependency: &str, up: bool) {
     metrics::gauge!("dependency_up", "dependency" => dependency.to_owned()).set(f64::from(u8::from(up)));
 }
 
-/// `http_requests_total`: hTTP requests answered.
+/// `http_requests_total`: HTTP requests answered.
 pub fn http_request(route: &str, method: &'static str, status: u16) {
     metrics::counter!("http_requests_total", "route" => route.to_owned(), "method" => method, "status" => status.to_string()).increment(1);
 }
@@ -204,7 +226,12 @@ pub fn grpc_request(method: &'static str, code: &'static str) {
     metrics::counter!("grpc_requests_total", "method" => method, "code" => code).increment(1);
 }
 
-/// `chain_rpc_requests_total`: jSON-RPC calls to the node, by outcome.
+/// `grpc_requests_total` at zero.
+pub fn grpc_requests_from_zero(method: &'static str, code: &'static str) {
+    metrics::counter!("grpc_requests_total", "method" => method, "code" => code).increment(0);
+}
+
+/// `chain_rpc_requests_total`: JSON-RPC calls to the node, by outcome.
 pub fn chain_rpc_request(method: &'static str, outcome: &'static str) {
     metrics::counter!("chain_rpc_requests_total", "method" => method, "outcome" => outcome).increment(1);
 }
@@ -212,6 +239,15 @@ pub fn chain_rpc_request(method: &'static str, outcome: &'static str) {
 /// `chain_rpc_duration_seconds`: time of a JSON-RPC call.
 pub fn chain_rpc_duration(method: &'static str, duration: Duration) {
     metrics::histogram!("chain_rpc_duration_seconds", "method" => method).record(duration);
+}
+
+/// `chain_rpc_requests_total` and `chain_rpc_duration_seconds` at zero: a series that first appears with its first request
+/// shows no increase.
+pub fn chain_rpc_from_zero(method: &'static str, outcomes: &[&'static str]) {
+    for outcome in outcomes {
+        metrics::counter!("chain_rpc_requests_total", "method" => method, "outcome" => *outcome).increment(0);
+    }
+    let _empty = metrics::histogram!("chain_rpc_duration_seconds", "method" => method);
 }
 
 /// `chain_balances_read_total`: balances read in bulk, by rung of the ladder.
@@ -222,6 +258,11 @@ pub fn chain_balances_read(rung: &'static str, count: u64) {
 /// `chain_rung_rejected_total`: times the ladder fell from a rung, by why.
 pub fn chain_rung_rejected(rung: &'static str, reason: &'static str) {
     metrics::counter!("chain_rung_rejected_total", "rung" => rung, "reason" => reason).increment(1);
+}
+
+/// `chain_rung_rejected_total` at zero.
+pub fn chain_rung_rejected_from_zero(rung: &'static str, reason: &'static str) {
+    metrics::counter!("chain_rung_rejected_total", "rung" => rung, "reason" => reason).increment(0);
 }
 
 /// `bus_events_total`: events published, by outcome.
@@ -279,6 +320,17 @@ pub fn reconciliation_indexer_lag(blocks: u64) {
     metrics::gauge!("reconciliation_indexer_lag_blocks").set(as_gauge(blocks));
 }
 
+/// `reconciliation_node_lag_blocks`: blocks that the books' indexer has applied and the node has not.
+pub fn reconciliation_node_lag(blocks: u64) {
+    metrics::gauge!("reconciliation_node_lag_blocks").set(as_gauge(blocks));
+}
+
+/// `reconciliation_node_behind_accounts`: accounts that were not judged because the node had not reached a block that the books
+/// name.
+pub fn reconciliation_node_behind_accounts(accounts: u64) {
+    metrics::gauge!("reconciliation_node_behind_accounts").set(as_gauge(accounts));
+}
+
 /// `operation_pauses_active`: 1 while an operation is paused for a token.
 pub fn operation_pause_active(operation: &'static str, token: &str, active: bool) {
     metrics::gauge!("operation_pauses_active", "operation" => operation, "token" => token.to_owned())
@@ -288,6 +340,11 @@ pub fn operation_pause_active(operation: &'static str, token: &str, active: bool
 /// `reconciliation_repins_total`: times a run took a new cut because the chain's state was gone.
 pub fn reconciliation_repinned(reason: &'static str) {
     metrics::counter!("reconciliation_repins_total", "reason" => reason).increment(1);
+}
+
+/// `reconciliation_repins_total` at zero.
+pub fn reconciliation_repins_from_zero(reason: &'static str) {
+    metrics::counter!("reconciliation_repins_total", "reason" => reason).increment(0);
 }
 
 #[cfg(test)]
@@ -300,6 +357,7 @@ mod tests {
         let handle = crate::install_metrics().unwrap();
         let (at, time, total) = (DateTime::<Utc>::UNIX_EPOCH, Duration::from_secs(1), Total::ZERO);
 
+        emit_from_zero(&handle);
         job_execution_ended("x", "x");
         job_execution_duration("x", time);
         job_failed("x", "x");
@@ -339,6 +397,8 @@ mod tests {
         reconciliation_verified("x", "x", at);
         reconciliation_oldest_verified("x", at);
         reconciliation_indexer_lag(1);
+        reconciliation_node_lag(1);
+        reconciliation_node_behind_accounts(1);
         operation_pause_active("x", "x", true);
         reconciliation_repinned("x");
         emit_disposal(time);
@@ -362,6 +422,39 @@ mod tests {
             catalogue().len(),
             "a function emits a name that is not in the catalogue"
         );
+    }
+
+    /// Every series that exists before its first event is shown, and is zero.
+    fn emit_from_zero(handle: &crate::MetricsHandle) {
+        job_series_from_zero(
+            "zero",
+            &JobLabels {
+                failure_kinds: &["x"],
+                acquire_results: &["x"],
+                lost_reasons: &["x"],
+                claim_results: &["x"],
+                skip_reasons: &["x"],
+            },
+        );
+        chain_rpc_from_zero("zero", &["x"]);
+        chain_rung_rejected_from_zero("zero", "x");
+        grpc_requests_from_zero("zero", "x");
+        reconciliation_repins_from_zero("zero");
+        bus_events_from_zero("zero", "x");
+        archive_batch_duration_from_zero("zero");
+        let text = handle.render();
+        for line in text
+            .lines()
+            .filter(|line| !line.starts_with('#') && !line.is_empty())
+        {
+            assert!(line.ends_with(" 0"), "{line}");
+        }
+        for name in ["lease_renew_duration_seconds", "archive_batch_duration_seconds"] {
+            assert!(
+                text.contains(&format!("{name}_count")),
+                "no histogram at zero: {text}"
+            );
+        }
     }
 
     fn emit_disposal(time: Duration) {

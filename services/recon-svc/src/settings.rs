@@ -125,6 +125,9 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// Every operation.
+    pub const ALL: [Self; 3] = [Self::Withdrawal, Self::Deposit, Self::Settlement];
+
     /// The name in keys, tables and events.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -138,9 +141,7 @@ impl Operation {
     /// From its name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        [Self::Withdrawal, Self::Deposit, Self::Settlement]
-            .into_iter()
-            .find(|operation| operation.as_str() == name)
+        Self::ALL.into_iter().find(|operation| operation.as_str() == name)
     }
 }
 

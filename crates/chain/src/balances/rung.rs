@@ -199,7 +199,7 @@ impl Ladder {
     /// It failed: fall down, try it again later.
     pub(crate) fn failed(&self, rung: Rung, reason: &str, now: Instant) {
         tracing::warn!(%rung, reason, "a way to read balances in bulk failed; the next one is used");
-        observe::rung_left(rung, "failed");
+        observe::rung_failed(rung);
         let until = now + self.bulk.retry_rung_after;
         self.with(rung, |entry| {
             entry.report.state = RungState::Resting(reason.to_owned());
@@ -210,7 +210,7 @@ impl Ladder {
     /// It gave a wrong value: fall down for good.
     pub(crate) fn distrust(&self, rung: Rung, reason: &str) {
         tracing::error!(%rung, reason, "a way to read balances in bulk gave a WRONG value; it is not used again");
-        observe::rung_left(rung, "wrong_value");
+        observe::rung_distrusted(rung);
         self.with(rung, |entry| {
             entry.report.state = RungState::Distrusted(reason.to_owned());
             entry.rests_until = None;

@@ -147,12 +147,19 @@ pub(super) async fn release_once(link: &Link, holder: &Holder) -> Result<bool, F
         .await
 }
 
-/// The word of the metric for an answer.
+/// The words of `lease_acquire_total{result}`.
+pub const ACQUIRE_RESULTS: [&str; 3] = [HELD, REFUSED, ERROR];
+
+const HELD: &str = "held";
+const REFUSED: &str = "refused";
+const ERROR: &str = "error";
+
+/// Counts an answer.
 pub(super) fn record(request: &LeaseRequest, started: Moment, answer: &Result<Answer, LeaseError>) {
     let result = match answer {
-        Ok(Answer::Granted(_)) => "held",
-        Ok(Answer::Refused { .. }) => "refused",
-        Err(_error) => "error",
+        Ok(Answer::Granted(_)) => HELD,
+        Ok(Answer::Refused { .. }) => REFUSED,
+        Err(_error) => ERROR,
     };
     metric::lease_acquire(request.job.as_str(), result);
     metric::lease_acquire_duration(request.job.as_str(), started.elapsed());

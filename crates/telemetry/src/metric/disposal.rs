@@ -52,6 +52,11 @@ pub fn archive_batch_duration(table: &str, duration: Duration) {
     metrics::histogram!("archive_batch_duration_seconds", "table" => table.to_owned()).record(duration);
 }
 
+/// `archive_batch_duration_seconds` without a batch: a series that first appears with its first batch shows no increase.
+pub fn archive_batch_duration_from_zero(table: &str) {
+    let _empty = metrics::histogram!("archive_batch_duration_seconds", "table" => table.to_owned());
+}
+
 /// `quarantine_bytes`: disk that detached partitions still take.
 pub fn quarantine_bytes(source: &'static str, bytes: u64) {
     metrics::gauge!("quarantine_bytes", "source" => source).set(as_gauge(bytes));

@@ -205,6 +205,19 @@ pub async fn exported_tables(pool: &PgPool) -> Result<Vec<(String, String)>, Cor
     .map_err(ours("list tables with exports"))
 }
 
+/// The sources and the names of the tables that have exports, sorted.
+///
+/// # Errors
+/// What the database said.
+pub async fn exported_from(pool: &PgPool) -> Result<Vec<(String, String)>, CoreError> {
+    sqlx::query_as(sqlx::AssertSqlSafe(format!(
+        "SELECT DISTINCT source, table_name FROM ({EXPORTED}) AS exports ORDER BY 1, 2"
+    )))
+    .fetch_all(pool)
+    .await
+    .map_err(ours("list sources of exports"))
+}
+
 /// How many exports are known to be rotten.
 ///
 /// # Errors

@@ -52,6 +52,12 @@ async fn a_node_one_block_behind_the_books_makes_no_break_of_a_confirmed_withdra
     assert_eq!(stand.open_breaks().await, []);
     assert_eq!(report["paused"], json!([]));
     assert_eq!(report["undecided"], 1, "and nothing was called equal: {report:#}");
+    assert_eq!(report["node_behind_accounts"], 1, "for the gauge: {report:#}");
+    assert_eq!(
+        report["cut"]["indexer_block"].as_u64().unwrap(),
+        report["cut"]["head_block"].as_u64().unwrap() + 1,
+        "likewise: {report:#}"
+    );
     let found = finding(&report, "node_behind").unwrap_or_else(|| panic!("{report:#}"));
     let detail = found["detail"].as_str().unwrap();
     assert!(detail.contains(&format!("indexer is at {block}")), "{detail}");
@@ -68,6 +74,7 @@ async fn a_node_one_block_behind_the_books_makes_no_break_of_a_confirmed_withdra
     stand.indexed(block, canonical.hash).await;
     let report = stand.reconcile(&[], &QUICK).await;
     assert!(finding(&report, "node_behind").is_none(), "{report:#}");
+    assert_eq!(report["node_behind_accounts"], 0, "{report:#}");
     assert_eq!(report["undecided"], 0, "{report:#}");
     let breaks = stand.open_breaks().await;
     assert_eq!(breaks.len(), 1, "{breaks:?}");

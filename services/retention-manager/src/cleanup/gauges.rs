@@ -33,6 +33,13 @@ impl Last {
     }
 }
 
+/// The counters of this job at zero.
+pub(crate) fn series_from_zero(job: &DataCleanup) {
+    for (source, table) in job.rules.tables() {
+        gauges::rows_from_zero(DataCleanup::NAME, source, table);
+    }
+}
+
 /// Sets them from what is true now, and those that only a run can know as the last run knew them, whichever replica that
 /// was in. A database that does not answer keeps its values; the others are looked at all the same.
 pub(crate) async fn observe(job: &DataCleanup, seen: &Observation<'_>) -> Result<(), JobError> {

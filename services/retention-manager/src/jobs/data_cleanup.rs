@@ -197,6 +197,10 @@ impl Job for DataCleanup {
         gauges::observe(self, seen).await
     }
 
+    fn series_from_zero(&self) {
+        gauges::series_from_zero(self);
+    }
+
     fn render(&self, report: &Report) -> String {
         report.render()
     }

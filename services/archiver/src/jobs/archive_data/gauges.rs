@@ -21,6 +21,16 @@ struct Last {
     refused: BTreeMap<String, u64>,
 }
 
+/// The counters and histograms of this job at zero.
+pub(super) fn series_from_zero(job: &ArchiveData) {
+    for rule in &job.rules {
+        let table = rule.table.as_str();
+        metric::archive_batch_duration_from_zero(table);
+        metric::disposal_rows(ArchiveData::NAME, rule.source.as_str(), table, "move", 0);
+        gauges::rows_from_zero(ArchiveData::NAME, rule.source, &rule.archive);
+    }
+}
+
 /// Sets them from what is true now, and those that only a run can know as the last run knew them, whichever replica that
 /// was in. What waits for a run that does not come grows older all the same.
 pub(super) async fn observe(job: &ArchiveData, seen: &Observation<'_>) -> Result<(), JobError> {

@@ -28,7 +28,7 @@ use eidos_disposal::DisposalError;
 use eidos_disposal::audit::{self, Act};
 use eidos_disposal::catalogue::Relation;
 use eidos_disposal::settings::DisposalSettings;
-use eidos_runtime::{Job, JobContext, JobError};
+use eidos_runtime::{Job, JobContext, JobError, Observation};
 use eidos_settings::{SourceName, SuiteSettings};
 use eidos_telemetry::metric;
 use serde::Serialize;
@@ -38,6 +38,9 @@ pub use params::{Into, RestoreParams, Triggers};
 pub use triggers::Fired;
 
 use crate::store::units::{self, Exported};
+
+/// `disposal_rows_total{action}` of rows that are brought back.
+const RESTORE: &str = "restore";
 
 /// The job.
 #[derive(Debug)]
@@ -127,7 +130,7 @@ impl Job for RestoreArchive {
                 ctx.job().as_str(),
                 source.as_str(),
                 &unit.table,
-                "restore",
+                RESTORE,
                 restored.inserted,
             );
             report.notes.extend(silenced(&restored));
@@ -142,6 +145,17 @@ impl Job for RestoreArchive {
             );
         }
         Ok(report)
+    }
+
+    /// The counter of every table that can be restored exists at zero: one that first appears with restored rows shows no
+    /// increase.
+    async fn observe(&self, seen: &Observation<'_>) -> Result<(), JobError> {
+        for (source, table) in units::exported_from(seen.jobs_db().read()).await? {
+            if let Some(source) = source_named(&source) {
+                metric::disposal_rows(Self::NAME, source.as_str(), &table, RESTORE, 0);
+            }
+        }
+        Ok(())
     }
 
     fn render(&self, report: &RestoreReport) -> String {
@@ -373,14 +387,15 @@ fn source_of(units: &[Exported]) -> Result<SourceName, JobError> {
             sources.join(" and ")
         )));
     };
-    SourceName::ALL
-        .into_iter()
-        .find(|source| source.as_str() == *only)
-        .ok_or_else(|| {
-            refused(format!(
-                "the unit comes from {only}, a source this program does not know"
-            ))
-        })
+    source_named(only).ok_or_else(|| {
+        refused(format!(
+            "the unit comes from {only}, a source this program does not know"
+        ))
+    })
+}
+
+fn source_named(name: &str) -> Option<SourceName> {
+    SourceName::ALL.into_iter().find(|source| source.as_str() == name)
 }
 
 fn refused(what: String) -> JobError {

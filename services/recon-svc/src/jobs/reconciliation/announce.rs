@@ -24,7 +24,7 @@ use crate::store::pauses::{self, PauseRow};
 /// Where announcements wait.
 const PREFIX: &str = "announce/";
 /// Pauses looked at when their keys are written: every active one, and the newest lifted ones.
-const LISTED_PAUSES: i64 = 1_000;
+pub(super) const LISTED_PAUSES: i64 = 1_000;
 /// Looks at the table until it stands still.
 const SETTLE_ROUNDS: usize = 5;
 /// The name of this service in events.

@@ -85,14 +85,14 @@ impl Cut {
         self.snapshot.indexer.number.saturating_sub(self.head.number)
     }
 
-    /// A node that has not reached what the books know, and how many accounts that leaves open.
+    /// A node that has not reached what the books know, and how many `accounts` that leaves open.
     #[must_use]
-    pub fn node_behind(&self, open: usize) -> Option<Finding> {
-        (self.node_lag() > 0 || open > 0).then(|| Finding {
+    pub fn node_behind(&self, accounts: usize) -> Option<Finding> {
+        (self.node_lag() > 0 || accounts > 0).then(|| Finding {
             kind: BreakKind::NodeBehind,
             token: None,
             detail: format!(
-                "the node's newest block is {} (finalized {}), the books' indexer is at {}: {open} accounts have \
+                "the node's newest block is {} (finalized {}), the books' indexer is at {}: {accounts} accounts have \
                  movements in blocks that the node had not reached and were not judged; they are read again, and the \
                  next run goes on with those still open. Check that the node (each one behind chain.rpc_url) is in sync",
                 self.head.number, self.finalized.number, self.snapshot.indexer.number

@@ -1,6 +1,5 @@
 //! The end of a run: totals, dust, what is closed, what is paused, and the checkpoint the next run starts from.
 
-use chrono::{DateTime, Utc};
 use eidos_chain::BlockRef;
 use eidos_telemetry::metric;
 use eidos_types::{Address, Amount, Total};
@@ -217,9 +216,8 @@ impl Reconciliation {
         &self,
         db: &eidos_core::db::JobsDb,
         mode: Mode,
-        at: DateTime<Utc>,
+        view: &View,
         tally: &Tally,
-        lag: u64,
     ) -> Result<(), sqlx::Error> {
         self.gauges_of_breaks(db).await?;
         for (index, token) in self.tokens.iter() {
@@ -232,11 +230,14 @@ impl Reconciliation {
             metric::reconciliation_dust_amount(DIMENSION, &token.symbol, total(counted.dust.gross));
         }
         metric::reconciliation_checked(DIMENSION, tally.checked());
+        let at = view.cut.taken_at();
         metric::reconciliation_verified(DIMENSION, mode.as_str(), at);
         if mode == Mode::Full {
             metric::reconciliation_oldest_verified(DIMENSION, at);
         }
-        metric::reconciliation_indexer_lag(lag);
+        metric::reconciliation_indexer_lag(view.cut.indexer_lag());
+        metric::reconciliation_node_lag(view.cut.node_lag());
+        metric::reconciliation_node_behind_accounts(view.node_behind_accounts() as u64);
         Ok(())
     }
 }

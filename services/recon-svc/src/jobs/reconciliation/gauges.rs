@@ -8,21 +8,28 @@ use eidos_types::{Amount, JobName, Total};
 use serde::Deserialize;
 
 use super::Reconciliation;
+use super::announce::LISTED_PAUSES;
 use super::finish::done_key;
 use super::params::Mode;
 use super::run::{DIMENSION, Done};
+use crate::settings::Operation;
+use crate::store::pauses::{self, PauseRow};
 
 /// What the gauges need of a report.
 #[derive(Deserialize)]
 struct Last {
     cut: LastCut,
     tokens: Vec<LastToken>,
+    /// `None`: an older version's report.
+    node_behind_accounts: Option<u64>,
 }
 
 #[derive(Deserialize)]
 struct LastCut {
     indexer_block: u64,
     finalized_block: u64,
+    /// `None`: an older version's report.
+    head_block: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -32,9 +39,40 @@ struct LastToken {
     dust_gross: String,
 }
 
+/// Why a run takes a new cut, as `reconciliation_repins_total{reason}` says it: what the chain had is gone or reorganised.
+pub(super) const CHAIN: &str = "chain";
+
+/// The counters of this job at zero.
+pub(super) fn series_from_zero() {
+    metric::reconciliation_checked(DIMENSION, 0);
+    metric::reconciliation_repins_from_zero(CHAIN);
+}
+
+/// Which operations are paused now, whichever replica paused one, or lifted it, and whatever was restarted since. What is not
+/// paused is set to zero explicitly: a gauge that is not set keeps its old value.
+async fn gauges_of_pauses(job: &Reconciliation, seen: &Observation<'_>) -> Result<(), JobError> {
+    let rows = pauses::list(seen.jobs_db().read(), LISTED_PAUSES)
+        .await
+        .map_err(JobError::retry)?;
+    let listed = rows
+        .iter()
+        .filter_map(|row| Some((Operation::named(&row.operation)?, row.token.as_str())));
+    let known = job
+        .tokens
+        .iter()
+        .flat_map(|(_, token)| Operation::ALL.map(|operation| (operation, token.symbol.as_str())));
+    for (operation, token) in known.chain(listed) {
+        let is_it = |row: &PauseRow| row.operation == operation.as_str() && row.token == token;
+        let active = rows.iter().any(|row| row.lifted_at.is_none() && is_it(row));
+        metric::operation_pause_active(operation.as_str(), token, active);
+    }
+    Ok(())
+}
+
 /// Sets the gauges from the stored checkpoints and the newest report. Before the first run there are none: no break is
 /// not the same as nothing known.
 pub(super) async fn observe(job: &Reconciliation, seen: &Observation<'_>) -> Result<(), JobError> {
+    gauges_of_pauses(job, seen).await?;
     let Some(last) = seen.last_report::<Last>().await? else {
         return Ok(());
     };
@@ -42,6 +80,12 @@ pub(super) async fn observe(job: &Reconciliation, seen: &Observation<'_>) -> Res
         .await
         .map_err(JobError::retry)?;
     metric::reconciliation_indexer_lag(last.cut.finalized_block.saturating_sub(last.cut.indexer_block));
+    if let Some(head) = last.cut.head_block {
+        metric::reconciliation_node_lag(last.cut.indexer_block.saturating_sub(head));
+    }
+    if let Some(accounts) = last.node_behind_accounts {
+        metric::reconciliation_node_behind_accounts(accounts);
+    }
     for token in &last.tokens {
         if let Ok(in_flight) = token.in_flight.parse::<Amount>() {
             let magnitude = Total::from(in_flight.abs());

@@ -141,6 +141,10 @@ impl Job for Reconciliation {
         gauges::observe(self, seen).await
     }
 
+    fn series_from_zero(&self) {
+        gauges::series_from_zero();
+    }
+
     fn render(&self, report: &Report) -> String {
         render(report)
     }
@@ -197,7 +201,7 @@ impl Reconciliation {
                     repins += 1;
                     keep = None;
                     let Fault::Source(error) = fault else { continue };
-                    metric::reconciliation_repinned("chain");
+                    metric::reconciliation_repinned(gauges::CHAIN);
                     tracing::warn!(%error, repins, "a new cut is pinned");
                 }
                 other => break (other?, repins),
@@ -232,8 +236,7 @@ impl Reconciliation {
             .await?;
         self.tell(ctx).await?;
         if !ctx.dry_run() {
-            let (at, lag) = (view.cut.taken_at(), view.cut.indexer_lag());
-            self.gauges(ctx.jobs_db(), run.mode, at, &attempt.tally, lag)
+            self.gauges(ctx.jobs_db(), run.mode, view, &attempt.tally)
                 .await
                 .map_err(Fault::own)?;
         }
@@ -269,6 +272,7 @@ impl Reconciliation {
             matched: attempt.tally.matched(),
             lag: attempt.decided.lag,
             undecided: attempt.decided.undecided.len() as u64,
+            node_behind_accounts: attempt.view.node_behind_accounts() as u64,
             breaks_found,
             critical,
             resolved: ending.resolved,

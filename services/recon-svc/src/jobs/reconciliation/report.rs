@@ -35,6 +35,8 @@ pub struct Report {
     pub lag: u64,
     /// Accounts still moving after the last reading; the next run goes on with them.
     pub undecided: u64,
+    /// Accounts with movements in blocks that the node had not reached when they were read first.
+    pub node_behind_accounts: u64,
     /// How many breaks, warning and critical.
     pub breaks_found: u64,
     /// Critical ones.

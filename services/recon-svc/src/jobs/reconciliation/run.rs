@@ -107,6 +107,12 @@ impl View {
             strays: &self.strays,
         }
     }
+
+    /// How many accounts have movements in blocks that the node had not reached: they are not judged.
+    pub fn node_behind_accounts(&self) -> usize {
+        let is_unproven = |lines: &&Vec<Line>| lines.iter().any(|line| line.unproven);
+        self.lines.values().filter(is_unproven).count()
+    }
 }
 
 impl Reconciliation {
@@ -368,8 +374,6 @@ impl<'a> Run<'a> {
     /// Findings about the cut itself.
     pub(super) fn cut_findings(&self, view: &View) -> Vec<Finding> {
         let cut = &view.cut;
-        let is_open = |lines: &&Vec<Line>| lines.iter().any(|line| line.unproven);
-        let open = view.lines.values().filter(is_open).count();
         let lag = cut.indexer_lag();
         let limit = self.job.indexer_lag_limit;
         let behind = (lag > limit).then(|| Finding {
@@ -381,7 +385,10 @@ impl<'a> Run<'a> {
                 cut.snapshot.indexer.number, cut.finalized.number
             ),
         });
-        behind.into_iter().chain(cut.node_behind(open)).collect()
+        behind
+            .into_iter()
+            .chain(cut.node_behind(view.node_behind_accounts()))
+            .collect()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The gauges, in every replica every minute.
 
 use eidos_disposal::DisposalError;
-use eidos_runtime::{JobError, Observation};
+use eidos_runtime::{Job, JobError, Observation};
 use eidos_telemetry::metric;
 use eidos_types::Slot;
 use serde::Deserialize;
@@ -14,6 +14,14 @@ use crate::partitions::parent::Parent;
 #[derive(Deserialize)]
 struct Last {
     tables: Vec<TableReport>,
+}
+
+/// The counters of this job at zero.
+pub(super) fn series_from_zero(job: &PartitionManage) {
+    for managed in &job.tables {
+        let (source, table) = (managed.source.as_str(), managed.table.as_str());
+        metric::disposal_rows(PartitionManage::NAME, source, table, "drain", 0);
+    }
 }
 
 /// Gaps and rows in default partitions as the last run left them, whichever replica that was in: on the first of a month
