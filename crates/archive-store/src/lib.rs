@@ -36,6 +36,7 @@ mod settings;
 mod stats;
 mod store;
 mod text;
+mod versions;
 
 pub use codec_error::CodecError;
 pub use column::{Column, KeyColumns};
@@ -51,4 +52,5 @@ pub use pgcopy::{COPY_HEADER, COPY_TRAILER, CopyDigester};
 pub use segment::Segment;
 pub use settings::{ArchiveStoreSettings, StoreChecksum, StoreProblem};
 pub use stats::ColumnStats;
-pub use store::ArchiveStore;
+pub use store::{ArchiveStore, Probed};
+pub use versions::Versions;

@@ -12,7 +12,7 @@
 //!
 //! # Where to look
 //! `access` single requests and their repetition · `failure` what a failed request means · `connect` settings to a
-//! client · `export`, `verify`, `copy_out` the three passes over rows · `discard` deleting and finding units ·
+//! client · `bucket` what is asked about the bucket itself · `export`, `verify`, `copy_out` the three passes over rows · `discard` deleting and finding units ·
 //! `probe` whether the store can do all this.
 
 use std::sync::Arc;
@@ -28,8 +28,10 @@ use crate::folder::{TableFolder, UnitFolder};
 use crate::manifest::{ExportRequest, Exported, Manifest, ManifestRef, Verified};
 use crate::place::Scheme;
 use crate::settings::ArchiveStoreSettings;
+use crate::versions::Versions;
 
 mod access;
+mod bucket;
 mod connect;
 mod copy_out;
 mod discard;
@@ -40,6 +42,7 @@ mod verify;
 mod witness;
 
 use access::Access;
+pub use probe::Probed;
 
 /// The object a health check asks for; it need not exist.
 const HEALTH_KEY: &str = "probe/health";
@@ -51,6 +54,8 @@ pub struct ArchiveStore {
     settings: Arc<ArchiveStoreSettings>,
     /// Set once the store was found to do what an archive needs.
     probed: Arc<OnceCell<()>>,
+    /// Set once the store said what becomes of objects that are removed.
+    versions: Arc<OnceCell<Versions>>,
 }
 
 impl ArchiveStore {
@@ -72,13 +77,32 @@ impl ArchiveStore {
             access: Arc::new(connect::open(settings, security)?),
             settings: Arc::new(settings.clone()),
             probed: Arc::default(),
+            versions: Arc::default(),
         })
     }
 
-    /// Where the archives are, for people.
+    /// Where the archives are, for people and to be remembered: URL, and `?endpoint=…` or `?account=…` where the URL alone
+    /// could mean another place. Holds no credential.
     #[must_use]
     pub fn location(&self) -> String {
-        self.access.place.to_string()
+        self.access.whole_place()
+    }
+
+    /// What becomes of objects that are removed here. A store that does not tell is [`Versions::Unknown`], never an error.
+    pub async fn versions(&self) -> Versions {
+        if self.access.keeps_versions() && self.versions.get() == Some(&Versions::NotKept) {
+            // Switched on since it was asked.
+            return Versions::Kept;
+        }
+        if let Some(known) = self.versions.get() {
+            return known.clone();
+        }
+        let (versions, heard) = self.access.versions().await;
+        if heard {
+            // Lost only if somebody else was told the same meanwhile.
+            let _told_already = self.versions.set(versions.clone());
+        }
+        versions
     }
 
     /// Checks whether the store answers: a folder that is there, a HEAD that is answered, be it with "no such object".
@@ -178,15 +202,19 @@ impl ArchiveStore {
         if self.access.place.scheme == Scheme::File {
             return Ok(());
         }
-        self.probed.get_or_try_init(|| self.probe(owner)).await.copied()
+        let probe = || async { self.probe(owner).await.map(|_probed| ()) };
+        self.probed.get_or_try_init(probe).await.copied()
     }
 
     /// Proves with small objects of unique names that the bucket exists, that the store lets us put, get, list and delete,
-    /// encrypts as it was asked to, and lets one of several creators of a name succeed, one after the other and at once. What an earlier probe of the same `owner` left when it was killed is removed.
+    /// encrypts as it was asked to, and lets one of several creators of a name succeed, one after the other and at once. What this and an earlier probe of the same `owner` put is removed, as far as the store lets us.
     ///
     /// # Errors
     /// [`StoreError::Denied`] names the missing permission, [`StoreError::Incapable`] what the store does not do.
-    pub async fn probe(&self, owner: &str) -> Result<(), StoreError> {
-        probe::probe(&self.access, owner).await
+    pub async fn probe(&self, owner: &str) -> Result<Probed, StoreError> {
+        probe::probe(&self.access, owner).await?;
+        let probed = probe::clean_up(&self.access, owner, self.versions().await).await;
+        tracing::info!(store = %self.location(), "the store does what an archive needs; {probed}");
+        Ok(probed)
     }
 }

@@ -6,7 +6,7 @@ use eidos_archive_store::{CodecError, StoreError};
 use eidos_core::CoreError;
 use eidos_runtime::JobError;
 
-use crate::destination::OTHER_STORE;
+use crate::destination::{NOT_ACCEPTED, OTHER_STORE};
 
 /// Refusals that are about the table itself. All others end by themselves or by a person's decision about the unit: a hold, a
 /// clock, a slot, a store.
@@ -97,7 +97,7 @@ impl DisposalError {
                     | StoreError::Incapable { .. }
                     | StoreError::Settings { .. }
             ),
-            Self::Refused { reason, .. } => *reason == OTHER_STORE,
+            Self::Refused { reason, .. } => [OTHER_STORE, NOT_ACCEPTED].contains(reason),
             _ => false,
         }
     }

@@ -16,7 +16,7 @@
 pub mod audit;
 pub mod bounds;
 pub mod catalogue;
-mod destination;
+pub mod destination;
 mod error;
 pub mod export;
 pub mod gauges;

@@ -174,9 +174,11 @@ impl RowDisposal<'_> {
         for folder in folders {
             if abandoned.iter().any(|unit| unit.unit_id == folder.unit_id()) {
                 let objects = stored(self.ctx, store.discard(&folder).await)?;
+                let remains = store.versions().await.after_removal();
                 done.push(format!(
-                    "removed {objects} objects of the abandoned unit {}",
-                    folder.unit_id()
+                    "removed {objects} objects of the abandoned unit {}{}",
+                    folder.unit_id(),
+                    remains.map_or_else(String::new, |remains| format!("; {remains}"))
                 ));
             }
         }

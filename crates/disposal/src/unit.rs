@@ -25,7 +25,7 @@ mod store;
 
 pub use store::{
     abandoned_of, by_id, create, list_open, list_with_export, mark_checked, move_on, newest_exports,
-    newest_named, newest_of, open_of,
+    newest_manifests, newest_named, newest_of, open_of,
 };
 
 /// How far a unit is.

@@ -50,6 +50,13 @@ const COMMANDS: &[JobCommand] = &[
         required: &["undo"],
     },
     JobCommand {
+        name: "store",
+        about: "Accept a new archive store, once, or show which was: store accept --location URL --reason TEXT, store show",
+        job: "archive-data",
+        dry_run: false,
+        required: &["store"],
+    },
+    JobCommand {
         name: "restore",
         about: "Bring exported rows back: --table T --range 2024-01..2024-03, or --unit ID; [--into side|original] [--triggers refuse|disable]",
         job: "restore-archive",

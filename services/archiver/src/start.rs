@@ -2,6 +2,7 @@
 
 use anyhow::{Context, bail};
 use eidos_archive_store::ArchiveStore;
+use eidos_disposal::destination;
 use eidos_runtime::{Job, JobEntry, ServiceDeps, Severity};
 
 use crate::jobs::archive_data::{ArchiveData, survey};
@@ -14,10 +15,10 @@ pub(crate) async fn build(deps: ServiceDeps<ArchiverSettings>) -> anyhow::Result
     let suite = &deps.settings.suite;
     let settings = &deps.settings.service;
     let store = open_store(&deps).await?;
-    let watched = store.clone();
+    let (watched, control) = (store.clone(), deps.jobs_db.control().clone());
     deps.health.register("archive_store", Severity::Soft, move || {
-        let store = watched.clone();
-        async move { Ok(store.check().await?) }
+        let (store, control) = (watched.clone(), control.clone());
+        async move { Ok(destination::ready(&control, ArchiveData::NAME, &store).await?) }
     });
     let rules = settings.archive_profile.rules().map_err(|problems| {
         let problems: Vec<String> = problems

@@ -35,7 +35,7 @@ use eidos_runtime::{JobCommand, ServiceDefinition};
 pub use settings::RetentionSettings;
 
 /// What a person starts by hand.
-const COMMANDS: [JobCommand; 3] = [
+const COMMANDS: [JobCommand; 4] = [
     JobCommand {
         name: "plan",
         about: "Print what the next run would do, and the digest to apply it by",
@@ -56,6 +56,13 @@ const COMMANDS: [JobCommand; 3] = [
         job: "data-cleanup",
         dry_run: false,
         required: &["undo"],
+    },
+    JobCommand {
+        name: "store",
+        about: "Accept a new archive store, once, or show which was: store accept --location URL --reason TEXT, store show",
+        job: "data-cleanup",
+        dry_run: false,
+        required: &["store"],
     },
 ];
 

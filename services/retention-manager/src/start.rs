@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, anyhow, bail};
 use eidos_archive_store::ArchiveStore;
+use eidos_disposal::destination;
 use eidos_runtime::{Job, JobEntry, ServiceDeps, Severity};
 use eidos_settings::{SourceName, SuiteSettings};
 use secrecy::ExposeSecret;
@@ -42,10 +43,10 @@ pub(crate) async fn build(deps: ServiceDeps<RetentionSettings>) -> anyhow::Resul
         }
         let store = ArchiveStore::open(&place, &suite.security).await;
         let store = store.context("archive_store (tables are archived before they are cleaned up)")?;
-        let watched = store.clone();
+        let (watched, control) = (store.clone(), deps.jobs_db.control().clone());
         deps.health.register("archive_store", Severity::Soft, move || {
-            let store = watched.clone();
-            async move { Ok(store.check().await?) }
+            let (store, control) = (watched.clone(), control.clone());
+            async move { Ok(destination::ready(&control, DataCleanup::NAME, &store).await?) }
         });
         Some(store)
     } else {

@@ -17,8 +17,10 @@ use crate::error::StoreError;
 use crate::manifest::sha256_hex;
 use crate::place::{Place, Scheme};
 use crate::settings::ArchiveStoreSettings;
+use crate::store::bucket::{Bucket, Unanswered};
 use crate::store::failure::{self, Failed};
 use crate::store::witness::{Said, Witness};
+use crate::versions::Versions;
 
 /// How long a request under way may go on after a cancellation: a local write then is over, not still to come.
 const CANCEL_GRACE: Duration = Duration::from_secs(5);
@@ -30,9 +32,13 @@ pub(super) struct Access {
     pub(super) objects: Arc<dyn ObjectStore>,
     /// What every object must be encrypted with; `None`: nothing is demanded, or no answer can tell.
     pub(super) encryption: Option<Encryption>,
+    /// What else S3 is asked; `None` for other stores.
+    pub(super) bucket: Option<Bucket>,
+    /// What tells the place from one of the same name elsewhere, as `endpoint=https://…`; `None`: nothing.
+    pub(super) elsewhere: Option<String>,
     /// Set once the store named the version of an object that it had stored.
     versions: AtomicBool,
-    request_timeout: Duration,
+    pub(super) request_timeout: Duration,
     attempts: usize,
     backoff: ExponentialBuilder,
 }
@@ -81,6 +87,8 @@ impl Access {
             place,
             objects,
             encryption: None,
+            bucket: None,
+            elsewhere: None,
             versions: AtomicBool::new(false),
             request_timeout: settings.request_timeout,
             attempts: settings.attempts,
@@ -97,14 +105,51 @@ impl Access {
         Self { encryption, ..self }
     }
 
-    /// True once the store was seen to keep versions: what is removed there is still stored.
+    /// What becomes of objects that are removed, and whether that was an answer.
+    pub(super) async fn versions(&self) -> (Versions, bool) {
+        let Some(bucket) = &self.bucket else {
+            return match self.place.scheme {
+                Scheme::File => (Versions::NotKept, true),
+                _ => (
+                    Versions::Unknown("this kind of store is not asked".to_owned()),
+                    true,
+                ),
+            };
+        };
+        let asked = bucket.versions(self.request_timeout).await;
+        let heard = !matches!(asked, Err(Unanswered::Silent(_)));
+        let versions = match asked {
+            Ok(Versions::NotKept) | Err(_) if self.versions.load(Ordering::Relaxed) => Versions::Kept,
+            Ok(versions) => versions,
+            Err(unanswered) => Versions::Unknown(unanswered.cause()),
+        };
+        (versions, heard)
+    }
+
+    /// True once the store was seen to keep versions.
     pub(super) fn keeps_versions(&self) -> bool {
         self.versions.load(Ordering::Relaxed)
+    }
+
+    /// The place and where it is, for people and to be remembered: other settings have another text.
+    pub(super) fn whole_place(&self) -> String {
+        match &self.elsewhere {
+            Some(elsewhere) => format!("{}?{elsewhere}", self.place),
+            None => self.place.to_string(),
+        }
     }
 
     /// The whole location of a key, for people.
     pub(super) fn location(&self, key: &str) -> String {
         self.place.location(key)
+    }
+
+    /// A key as the bucket knows it, for the beginning of keys.
+    pub(super) fn prefixed(&self, key: &str) -> String {
+        match self.place.prefix.as_ref() {
+            "" => key.to_owned(),
+            prefix => format!("{prefix}/{key}"),
+        }
     }
 
     fn full(&self, key: &str) -> Result<Path, StoreError> {

@@ -4,10 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::{fs, io};
 
-use eidos_settings::SecuritySection;
-use object_store::aws::{AmazonS3Builder, Checksum};
-use object_store::azure::MicrosoftAzureBuilder;
-use object_store::gcp::GoogleCloudStorageBuilder;
+use eidos_settings::{SecuritySection, secret};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum};
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::client::{HttpConnector as _, ReqwestConnector};
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::{Certificate, ClientOptions, ObjectStore, RetryConfig};
 use secrecy::ExposeSecret as _;
@@ -16,6 +17,7 @@ use crate::error::StoreError;
 use crate::place::{Place, Scheme};
 use crate::settings::{ArchiveStoreSettings, StoreChecksum, StoreProblem, demands_encryption};
 use crate::store::access::{Access, Encryption};
+use crate::store::bucket::Bucket;
 use crate::store::witness::Witness;
 
 pub(super) fn open(
@@ -40,14 +42,46 @@ pub(super) fn open(
     }
     let client = client(settings, security)?;
     let encryption = encryption(&place, security);
-    let objects = match place.scheme {
-        Scheme::File => Ok(local(&place)?),
+    let opened = match place.scheme {
+        Scheme::File => Ok(Opened::at_home(local(&place)?)),
         Scheme::S3 => s3(&place, client, settings, encryption.as_ref()),
         Scheme::Azure => azure(&place, client, settings),
         Scheme::Google => google(&place, client, settings),
     };
-    let objects = objects.map_err(|error| unusable(&place, &error))?;
-    Ok(Access::new(place, objects, settings).encrypting(encryption))
+    let opened = opened.map_err(|error| unusable(&place, &error))?;
+    let mut access = Access::new(place, opened.objects, settings).encrypting(encryption);
+    (access.bucket, access.elsewhere) = (opened.bucket, opened.elsewhere);
+    Ok(access)
+}
+
+/// A client, and what is known about where it leads.
+struct Opened {
+    objects: Arc<dyn ObjectStore>,
+    bucket: Option<Bucket>,
+    elsewhere: Option<String>,
+}
+
+impl Opened {
+    fn at_home(objects: Arc<dyn ObjectStore>) -> Self {
+        Self {
+            objects,
+            bucket: None,
+            elsewhere: None,
+        }
+    }
+}
+
+/// `endpoint=…` of an endpoint that is not the provider's own, wherever it was set; written the same however it was
+/// typed, and without credentials.
+fn at_endpoint(endpoint: Option<String>) -> Option<String> {
+    let masked = secret::mask_url(endpoint?.trim_end_matches('/'));
+    let (scheme, rest) = masked.split_once("://")?;
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    Some(format!(
+        "endpoint={}://{}{path}",
+        scheme.to_ascii_lowercase(),
+        host.to_ascii_lowercase()
+    ))
 }
 
 /// What S3 is asked for with every object, if encryption is in force.
@@ -128,7 +162,8 @@ fn s3(
     client: ClientOptions,
     settings: &ArchiveStoreSettings,
     encryption: Option<&Encryption>,
-) -> object_store::Result<Arc<dyn ObjectStore>> {
+) -> object_store::Result<Opened> {
+    let http = ReqwestConnector::default().connect(&client)?;
     let mut builder = AmazonS3Builder::from_env();
     // First, so that no option weakens what follows.
     for (option, value) in &settings.options {
@@ -147,7 +182,10 @@ fn s3(
         builder = builder.with_region(region);
     }
     if let Some(endpoint) = &settings.endpoint {
-        builder = builder.with_endpoint(endpoint);
+        // Both, or a variable of the environment would beat the setting.
+        builder = builder
+            .with_endpoint(endpoint)
+            .with_config(AmazonS3ConfigKey::S3Endpoint, endpoint);
     }
     if let (Some(id), Some(secret)) = (&settings.access_key_id, &settings.secret_access_key) {
         builder = builder
@@ -162,14 +200,22 @@ fn s3(
             builder = builder.with_sse_kms_encryption(key);
         }
     }
-    Ok(Arc::new(builder.build()?))
+    let endpoint = [AmazonS3ConfigKey::S3Endpoint, AmazonS3ConfigKey::Endpoint]
+        .iter()
+        .find_map(|key| builder.get_config_value(key));
+    let s3 = builder.build()?;
+    Ok(Opened {
+        objects: Arc::new(s3.clone()),
+        bucket: Some(Bucket { s3, http }),
+        elsewhere: at_endpoint(endpoint),
+    })
 }
 
 fn azure(
     place: &Place,
     client: ClientOptions,
     settings: &ArchiveStoreSettings,
-) -> object_store::Result<Arc<dyn ObjectStore>> {
+) -> object_store::Result<Opened> {
     let mut builder = MicrosoftAzureBuilder::from_env();
     // First, so that no option weakens what follows.
     for (option, value) in &settings.options {
@@ -185,14 +231,24 @@ fn azure(
     if let (Some(account), Some(key)) = (&settings.access_key_id, &settings.secret_access_key) {
         builder = builder.with_account(account).with_access_key(key.expose_secret());
     }
-    Ok(Arc::new(builder.build()?))
+    // Containers of one name exist in every account.
+    let account = builder.get_config_value(&AzureConfigKey::AccountName);
+    let known = [
+        account.map(|account| format!("account={account}")),
+        at_endpoint(builder.get_config_value(&AzureConfigKey::Endpoint)),
+    ];
+    let known: Vec<String> = known.into_iter().flatten().collect();
+    Ok(Opened {
+        elsewhere: (!known.is_empty()).then(|| known.join("&")),
+        ..Opened::at_home(Arc::new(builder.build()?))
+    })
 }
 
 fn google(
     place: &Place,
     client: ClientOptions,
     settings: &ArchiveStoreSettings,
-) -> object_store::Result<Arc<dyn ObjectStore>> {
+) -> object_store::Result<Opened> {
     let mut builder = GoogleCloudStorageBuilder::from_env();
     // First, so that no option weakens what follows.
     for (option, value) in &settings.options {
@@ -205,7 +261,10 @@ fn google(
     if let Some(endpoint) = &settings.endpoint {
         builder = builder.with_base_url(endpoint);
     }
-    Ok(Arc::new(builder.build()?))
+    Ok(Opened {
+        elsewhere: at_endpoint(builder.get_config_value(&GoogleConfigKey::BaseUrl)),
+        ..Opened::at_home(Arc::new(builder.build()?))
+    })
 }
 
 fn client(settings: &ArchiveStoreSettings, security: &SecuritySection) -> Result<ClientOptions, StoreError> {
@@ -263,6 +322,19 @@ fn unusable(place: &Place, error: &object_store::Error) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_endpoint_is_one_text_however_it_is_typed() {
+        let at = |text: &str| at_endpoint(Some(text.to_owned()));
+        let expected = Some("endpoint=https://minio.internal:9000".to_owned());
+        assert_eq!(at("https://minio.internal:9000"), expected);
+        assert_eq!(at("HTTPS://Minio.Internal:9000/"), expected);
+        let below = at("https://host/S3/Path/").unwrap();
+        assert_eq!(below, "endpoint=https://host/S3/Path");
+        let secret = at("https://id:hunter2@host").unwrap();
+        assert!(!secret.contains("hunter2"), "{secret}");
+        assert_eq!(at_endpoint(None), None);
+    }
 
     #[test]
     fn a_profile_that_would_not_be_read_is_refused_by_name() {

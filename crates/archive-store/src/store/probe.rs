@@ -1,5 +1,7 @@
 //! Whether the store lets us do what an archive needs, and does what it promises.
 
+use std::fmt;
+
 use bytes::Bytes;
 use futures::future::join_all;
 use object_store::path::Path;
@@ -9,6 +11,7 @@ use uuid::Uuid;
 use crate::error::StoreError;
 use crate::manifest::sha256_hex;
 use crate::store::access::{Access, Listed};
+use crate::versions::Versions;
 
 /// Below the archive's URL; nothing else lies there.
 const FOLDER: &str = "probe";
@@ -34,13 +37,78 @@ pub(super) async fn probe(access: &Access, owner: &str) -> Result<(), StoreError
     for _race in 0..RACES {
         race(access, owner, &cancel).await?;
     }
-    if access.keeps_versions() {
-        tracing::info!(
-            store = %access.place,
-            "the bucket keeps versions: what is removed stays there as an older version until its lifecycle rule ends it"
-        );
-    }
     Ok(())
+}
+
+/// What a probe saw beside the proof, and what it left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probed {
+    /// What becomes of objects that are removed.
+    pub versions: Versions,
+    /// Versions of the probe's own objects, and marks of their removal, that are left; `None`: not known.
+    pub left: Option<usize>,
+    /// Why they are left, in the store's words; `None`: none are.
+    pub why_left: Option<String>,
+}
+
+impl fmt::Display for Probed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.versions)?;
+        let why = self.why_left.as_deref().unwrap_or("no reason given");
+        match self.left {
+            Some(0) => Ok(()),
+            Some(left) => write!(
+                f,
+                "; the probe left {left} versions and marks of its own objects below {FOLDER}/ ({why})"
+            ),
+            None => write!(
+                f,
+                "; whether the probe left versions of its own objects below {FOLDER}/ is unknown ({why})"
+            ),
+        }
+    }
+}
+
+/// Removes the versions of this owner's probes for good, where that is allowed.
+pub(super) async fn clean_up(access: &Access, owner: &str, versions: Versions) -> Probed {
+    let mut probed = Probed {
+        versions,
+        left: Some(0),
+        why_left: None,
+    };
+    let Some(bucket) = access
+        .bucket
+        .as_ref()
+        .filter(|_s3| probed.versions != Versions::NotKept)
+    else {
+        if let Versions::Unknown(cause) = &probed.versions {
+            (probed.left, probed.why_left) = (None, Some(cause.clone()));
+        }
+        return probed;
+    };
+    let own = format!("{FOLDER}/{owner}-");
+    let below = access.prefixed(&own);
+    let found = match bucket.below(&below, access.request_timeout).await {
+        Ok(found) => found,
+        Err(unanswered) => {
+            (probed.left, probed.why_left) = (None, Some(unanswered.cause()));
+            return probed;
+        }
+    };
+    // Another owner's name may begin with ours.
+    let whole = below.len() + Uuid::nil().hyphenated().to_string().len();
+    let found = found
+        .iter()
+        .filter(|version| version.key.starts_with(&below) && version.key.len() == whole);
+    let mut left = 0;
+    for version in found {
+        if let Err(unanswered) = bucket.remove(version, access.request_timeout).await {
+            left += 1;
+            probed.why_left = Some(unanswered.cause());
+        }
+    }
+    probed.left = Some(left);
+    probed
 }
 
 /// The name of a probe's object in the path of a request; `None` for every other object.

@@ -145,6 +145,17 @@ impl Stage {
             true,
         )
         .await?;
+        // As an operator does it: a store that nobody accepted takes no export.
+        let location = self.store.location();
+        let accept = [
+            "store",
+            "accept",
+            "--location",
+            &location,
+            "--reason",
+            "quickstart",
+        ];
+        self.archiver("archive-data", &accept).await?;
         self.retention("data-cleanup", &["plan", "--slot", &slot], true)
             .await?;
         let digest: Option<String> = sqlx::query_scalar(

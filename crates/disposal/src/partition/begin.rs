@@ -205,19 +205,27 @@ impl PartitionDisposal<'_> {
         };
         self.moved_on(unit, UnitState::Abandoned, &change, &unit.act("abandon", reason))
             .await?;
-        self.discard(unit).await
+        self.discard(unit).await.map(drop)
     }
 
-    /// Removes what a unit left in the object store. A crash before it leaves a folder that `recover` sweeps.
-    pub(super) async fn discard(&self, unit: &Unit) -> Result<(), DisposalError> {
+    /// Removes what a unit left in the object store, and returns what to say of what remains there. A crash before it
+    /// leaves a folder that `recover` sweeps.
+    pub(super) async fn discard(&self, unit: &Unit) -> Result<Option<String>, DisposalError> {
         let Some(store) = self.store.filter(|_store| unit.archived) else {
-            return Ok(());
+            return Ok(None);
         };
         let removed = stored(self.ctx, store.discard(&folder_of(unit)?).await)?;
-        if removed > 0 {
-            tracing::info!(unit = %unit.unit_id, objects = removed, "discarded the export of an abandoned unit");
+        if removed == 0 {
+            return Ok(None);
         }
-        Ok(())
+        let remains = store.versions().await.after_removal();
+        tracing::info!(
+            unit = %unit.unit_id,
+            objects = removed,
+            remains = remains.as_deref().unwrap_or("nothing"),
+            "discarded the export of an abandoned unit"
+        );
+        Ok(remains)
     }
 
     fn new_id(&self) -> uuid::Uuid {

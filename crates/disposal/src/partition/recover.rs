@@ -47,6 +47,9 @@ pub enum Recovered {
         unit_id: Uuid,
         /// How many.
         objects: u64,
+        /// What of them remains in the store; `None`: nothing.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        remains: Option<String>,
     },
     /// A folder in the object store that belongs to no unit of this database. It is left alone.
     UnknownFolder {
@@ -197,7 +200,12 @@ impl PartitionDisposal<'_> {
             let unit_id = folder.unit_id();
             if abandoned.contains(&unit_id) {
                 let objects = stored(self.ctx, store.discard(&folder).await)?;
-                recovered.push(Recovered::Swept { unit_id, objects });
+                let remains = store.versions().await.after_removal();
+                recovered.push(Recovered::Swept {
+                    unit_id,
+                    objects,
+                    remains,
+                });
             } else if unit::by_id(self.ctx.jobs_db().read(), unit_id).await?.is_none() {
                 recovered.push(Recovered::UnknownFolder {
                     unit_id,

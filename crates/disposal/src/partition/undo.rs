@@ -281,7 +281,8 @@ impl PartitionDisposal<'_> {
         if unit.state == UnitState::Abandoned && undone.done.is_empty() {
             undone.done.push("nothing: it was taken back already".to_owned());
             // An undo that died may have left it.
-            return self.discard(unit).await;
+            undone.done.extend(self.discard(unit).await?);
+            return Ok(());
         }
         if unit.state != UnitState::Abandoned {
             undone
@@ -303,7 +304,8 @@ impl PartitionDisposal<'_> {
             };
             self.moved_on(unit, UnitState::Abandoned, &change, &act).await?;
         }
-        self.discard(unit).await
+        undone.done.extend(self.discard(unit).await?);
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The statements on units.
 
-use eidos_archive_store::ArchiveFormat;
+use eidos_archive_store::{ArchiveFormat, ManifestRef};
 use eidos_core::fence::Step;
 use eidos_runtime::JobContext;
 use eidos_settings::SourceName;
@@ -104,6 +104,16 @@ const NEWEST_EXPORTS: &str = "\
     SELECT manifest_key FROM eidos_jobs_disposal_units \
      WHERE archived AND manifest_key IS NOT NULL AND state NOT IN ('planned', 'frozen', 'exporting', 'abandoned') \
      ORDER BY created_at DESC, unit_id DESC LIMIT $1";
+
+/// The newest of each job: two may export to different stores.
+const NEWEST_MANIFESTS: &str = "\
+    SELECT manifest_key, manifest_sha256 FROM ( \
+        SELECT manifest_key, manifest_sha256, created_at, unit_id, \
+            row_number() OVER (PARTITION BY job_name ORDER BY created_at DESC, unit_id DESC) AS age \
+        FROM eidos_jobs_disposal_units \
+        WHERE archived AND manifest_key IS NOT NULL AND manifest_sha256 IS NOT NULL \
+          AND state NOT IN ('planned', 'frozen', 'exporting', 'abandoned')) AS exports \
+    WHERE age <= $1 ORDER BY created_at DESC, unit_id DESC";
 
 /// Makes a unit's row, in state `planned`.
 ///
@@ -344,6 +354,26 @@ pub async fn newest_exports(pool: &PgPool, limit: i64) -> Result<Vec<String>, Di
         .fetch_all(pool)
         .await
         .map_err(DisposalError::sql("list the newest exports"))
+}
+
+/// The manifests of each job's newest exports, newest first; at most `limit` of a job.
+///
+/// # Errors
+/// [`DisposalError::Sql`].
+pub async fn newest_manifests(pool: &PgPool, limit: i64) -> Result<Vec<ManifestRef>, DisposalError> {
+    let listing = || DisposalError::sql("list the newest exports of each job");
+    let rows = sqlx::query(NEWEST_MANIFESTS)
+        .bind(limit)
+        .fetch_all(pool)
+        .await
+        .map_err(listing())?;
+    let read = |row: &PgRow| {
+        Ok(ManifestRef {
+            key: row.try_get("manifest_key")?,
+            sha256: row.try_get("manifest_sha256")?,
+        })
+    };
+    rows.iter().map(read).collect::<Result<_, _>>().map_err(listing())
 }
 
 fn unit(row: &PgRow) -> Result<Unit, DisposalError> {

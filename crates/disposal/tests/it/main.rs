@@ -7,6 +7,7 @@
 )]
 
 mod catalogue;
+mod destination;
 mod holds;
 mod partition;
 mod partition_corrupt;

@@ -94,6 +94,14 @@ impl Stand {
         let mut archive = ArchiveStoreSettings::at(format!("file://{}", dir.path().join(OBJECTS).display()));
         archive.part_bytes = 64 * 1024;
         let store = ArchiveStore::open(&archive, &no_security()).await.unwrap();
+        sqlx::query(
+            "INSERT INTO eidos_jobs_archive_stores (location, accepted_by, accepted_at, reason, execution_id, epoch) \
+             VALUES ($1, 'set-up', now(), 'a test', gen_random_uuid(), 0)",
+        )
+        .bind(store.location())
+        .execute(jobs.pool())
+        .await
+        .unwrap();
         Self {
             jobs,
             books,
@@ -366,6 +374,19 @@ impl Stand {
         std::fs::rename(&point, &content).unwrap();
         std::fs::create_dir(&point).unwrap();
         Unmounted { point, content }
+    }
+
+    /// A store in another folder of the same disk.
+    pub(crate) async fn other_store(&self, name: &str) -> ArchiveStore {
+        let url = format!("file://{}", self.dir.path().join(name).display());
+        ArchiveStore::open(&ArchiveStoreSettings::at(url), &no_security())
+            .await
+            .unwrap()
+    }
+
+    /// As before stores were accepted.
+    pub(crate) async fn forget_stores(&self) {
+        self.jobs_sql("DELETE FROM eidos_jobs_archive_stores").await;
     }
 
     pub(crate) fn manifests(&self) -> Vec<PathBuf> {

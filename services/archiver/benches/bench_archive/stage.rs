@@ -59,6 +59,13 @@ impl Stage {
         self.postgres.create_database(name).await?;
         let pool = pool(&self.postgres.url(name)).await?;
         migrations::migrate(&pool, SystemClock::default().now()).await?;
+        sqlx::query(
+            "INSERT INTO eidos_jobs_archive_stores (location, accepted_by, accepted_at, reason, execution_id, epoch)
+             VALUES ($1, 'set-up', now(), 'a benchmark', gen_random_uuid(), 0)",
+        )
+        .bind(format!("file://{}", self.folder("store")?.display()))
+        .execute(&pool)
+        .await?;
         Ok(pool)
     }
 

@@ -18,7 +18,7 @@ const ARCHIVE: &str = "eidos_trading_orders_archive";
 const ANCIENT: &str = "2023-05-15T12:00:00Z";
 
 /// A stand whose archive holds one expired month of `rows` orders, and one that is not expired.
-async fn aged(rows: i64, yaml: &str) -> Stand {
+pub(crate) async fn aged(rows: i64, yaml: &str) -> Stand {
     let stand = Stand::with(yaml).await;
     stand.orders(1, rows, 3, ANCIENT).await;
     stand

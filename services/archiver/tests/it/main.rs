@@ -17,3 +17,4 @@ mod process;
 mod reference;
 mod restore_original;
 mod stand;
+mod store_accept;

@@ -90,6 +90,14 @@ impl Stand {
         let store = ArchiveStore::open(&settings.service.archive_store, &settings.suite.security)
             .await
             .unwrap();
+        sqlx::query(
+            "INSERT INTO eidos_jobs_archive_stores (location, accepted_by, accepted_at, reason, execution_id, epoch) \
+             VALUES ($1, 'set-up', now(), 'a test', gen_random_uuid(), 0)",
+        )
+        .bind(store.location())
+        .execute(jobs.pool())
+        .await
+        .unwrap();
         let jobs_db = connect_jobs(DatabaseSettings::new(jobs.url().into()), "archiver-test")
             .await
             .unwrap();

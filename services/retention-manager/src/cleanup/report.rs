@@ -3,6 +3,7 @@
 use chrono::{DateTime, SecondsFormat};
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use eidos_disposal::DisposalError;
+use eidos_disposal::destination::StoreReport;
 use eidos_disposal::partition::{Recovered, Undone};
 use eidos_disposal::plan::Plan;
 use eidos_disposal::rows::Staying;
@@ -41,6 +42,9 @@ pub struct Report {
     /// The unit that was taken back, in a run that did nothing else.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub undone: Option<Undone>,
+    /// What was asked about the archive store, in a run that did nothing else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<StoreReport>,
     /// Whether trying again may help.
     #[serde(skip)]
     pub(super) retryable: bool,
@@ -144,6 +148,21 @@ impl Report {
     /// Of a run that took a unit back.
     pub(super) fn undone(slot: Slot, undone: Undone) -> Result<Self, DisposalError> {
         Ok(Self {
+            undone: Some(undone),
+            ..Self::of_nothing(slot)?
+        })
+    }
+
+    /// Of a run that was about the archive store.
+    pub(crate) fn of_store(slot: Slot, told: StoreReport) -> Result<Self, DisposalError> {
+        Ok(Self {
+            store: Some(told),
+            ..Self::of_nothing(slot)?
+        })
+    }
+
+    fn of_nothing(slot: Slot) -> Result<Self, DisposalError> {
+        Ok(Self {
             slot,
             dry_run: false,
             applied: None,
@@ -153,7 +172,8 @@ impl Report {
             without_rule: Vec::new(),
             problems: Vec::new(),
             plan: Plan::new(DataCleanup::NAME, slot, Vec::new(), Vec::new())?,
-            undone: Some(undone),
+            undone: None,
+            store: None,
             retryable: false,
         })
     }
@@ -216,6 +236,9 @@ impl Report {
     pub fn render(&self) -> String {
         if let Some(undone) = &self.undone {
             return undone.to_string();
+        }
+        if let Some(store) = &self.store {
+            return store.to_string();
         }
         let mut text = String::new();
         if self.dry_run {
@@ -359,8 +382,15 @@ pub(super) fn told(recovered: &Recovered) -> String {
             format!("discarded the interrupted export of {unit_name} ({unit_id})")
         }
         Recovered::MovedOn { unit_name, state, .. } => format!("{unit_name} had got further: {state}"),
-        Recovered::Swept { unit_id, objects } => {
-            format!("removed {objects} objects of abandoned unit {unit_id}")
+        Recovered::Swept {
+            unit_id,
+            objects,
+            remains,
+        } => {
+            let remains = remains
+                .as_ref()
+                .map_or_else(String::new, |remains| format!("; {remains}"));
+            format!("removed {objects} objects of abandoned unit {unit_id}{remains}")
         }
         Recovered::UnknownFolder { unit_id, unit_name } => {
             format!(

@@ -158,6 +158,7 @@ pub(crate) async fn survey<'a>(
         problems: Vec::new(),
         plan: Plan::new(DataCleanup::NAME, slot, Vec::new(), Vec::new()).map_err(JobError::from)?,
         undone: None,
+        store: None,
         retryable: false,
     };
     let mut found = Found {
@@ -264,7 +265,9 @@ impl<'a> Found<'_, 'a> {
             )));
         }
         let refused = looked.pieces.iter().filter(|piece| piece.refused.is_some());
-        let refusals: Vec<String> = refused.filter_map(|piece| piece.item.blocked.clone()).collect();
+        let mut refusals: Vec<String> = refused.filter_map(|piece| piece.item.blocked.clone()).collect();
+        // What is in the way of all pieces alike, as the store, is told once.
+        refusals.dedup();
         let held = looked
             .pieces
             .iter()

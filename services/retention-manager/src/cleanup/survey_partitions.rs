@@ -54,21 +54,31 @@ pub(super) async fn look<'a>(
     let expired = expired(&shape, cutoff_ms, &mut looked.notes);
     // Asked once for all of them, and only if there is one.
     let mut room = None;
+    let unusable_store = match rule.archive {
+        Some(_) if !expired.is_empty() => job.store_obstacle(ctx).await?,
+        _ => None,
+    };
     for partition in expired {
         if room.is_none() {
             let (notes, obstacle) = told(partition::room(&mut conn, &shape).await)?;
             looked.notes.extend(notes);
             room = Some(obstacle);
         }
+        let unit = open.iter().find(|unit| unit.table_oid == partition.oid).cloned();
+        let exported = unit
+            .as_ref()
+            .is_some_and(|unit| unit.state >= UnitState::Verified);
         let looked_at = Candidate {
             job,
             rule,
             shape: &shape,
             partition,
             cutoff_ms,
-            obstacle: room.clone().flatten(),
+            obstacle: room
+                .clone()
+                .flatten()
+                .or_else(|| unusable_store.clone().filter(|_store| !exported)),
         };
-        let unit = open.iter().find(|unit| unit.table_oid == partition.oid).cloned();
         let (piece, notes) = looked_at.piece(&mut conn, &holds, unit).await?;
         if let (Task::Partition(_, identity), None) = (&piece.task, &piece.item.blocked) {
             // No obstacle: a person who applies the plan is obeyed.

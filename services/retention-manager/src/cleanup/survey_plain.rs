@@ -6,7 +6,7 @@ use eidos_disposal::export::LongRead;
 use eidos_disposal::hold::Hold;
 use eidos_disposal::plan::{Action, PlanItem};
 use eidos_disposal::rows::{self, Ground, RowIdentity, RowMonth, RowSurvey, Staying};
-use eidos_disposal::unit::{self, Unit, UnitKind};
+use eidos_disposal::unit::{self, Unit, UnitKind, UnitState};
 use eidos_runtime::JobContext;
 use eidos_types::Slot;
 use serde_json::json;
@@ -49,18 +49,26 @@ pub(super) async fn look<'a>(
         shape: &shape,
     };
     let mut staying = survey.staying;
+    let unusable_store = match rule.rows.archive {
+        Some(_) if !survey.months.is_empty() => job.store_obstacle(ctx).await?,
+        _ => None,
+    };
     for month in &survey.months {
-        let piece = piece(rule, &shape, month, &holds, &mut open)?;
-        if let (Task::Rows(_, Some(identity)), None) = (&piece.task, &piece.item.blocked) {
-            // No obstacle: a person who applies the plan is obeyed.
-            looked.notes.extend(ground.failed_before(identity).await?);
-        }
+        let mut piece = piece(rule, &shape, month, &holds, &mut open)?;
         if let Some(hold) = &piece.item.blocked {
             staying.push(Staying {
                 why: format!("are under a {hold}"),
                 rows: month.rows,
                 unfinished: false,
             });
+        }
+        if let Some((reason, what)) = unusable_store.as_ref().filter(|_store| needs_export(&piece)) {
+            piece.refused = Some(reason);
+            piece.item.blocked = Some(what.clone());
+        }
+        if let (Task::Rows(_, Some(identity)), None) = (&piece.task, &piece.item.blocked) {
+            // No obstacle: a person who applies the plan is obeyed.
+            looked.notes.extend(ground.failed_before(identity).await?);
         }
         looked.pieces.push(piece);
     }
@@ -143,6 +151,15 @@ fn piece<'a>(
         refused: None,
         unit,
     })
+}
+
+/// Whether its rows are still to be exported, and no hold keeps them.
+fn needs_export(piece: &Piece<'_>) -> bool {
+    let exported = piece
+        .unit
+        .as_ref()
+        .is_some_and(|unit| unit.state >= UnitState::Verified);
+    piece.item.blocked.is_none() && !exported
 }
 
 /// A unit that is on its way and of which no row is left.

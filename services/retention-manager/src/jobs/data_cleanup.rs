@@ -17,6 +17,7 @@ use eidos_core::fence::ForeignFence;
 use eidos_core::ident::SqlIdent;
 use eidos_disposal::DisposalError;
 use eidos_disposal::catalogue::Relation;
+use eidos_disposal::destination::{self, StoreAct, StoreRequest};
 use eidos_disposal::partition::UndoRequest;
 use eidos_disposal::plan::Plan;
 use eidos_disposal::settings::DisposalSettings;
@@ -56,7 +57,11 @@ pub struct Params {
     pub tables: Option<Vec<String>>,
     /// Takes this unit back, by its id or the name of its partition, and does nothing else.
     pub undo: Option<String>,
-    /// Why it is taken back.
+    /// Accepts the archive store, or shows what is known of it, and does nothing else.
+    pub store: Option<StoreAct>,
+    /// The location that is accepted, as `store show` prints it.
+    pub location: Option<String>,
+    /// Why the unit is taken back, or the store accepted.
     pub reason: Option<String>,
     /// Whether its month is held afterwards; it is unless told.
     pub hold: Option<bool>,
@@ -91,6 +96,26 @@ impl DataCleanup {
                 format!("databases.{source} is not connected; set databases.{source}.url"),
             )
         })
+    }
+
+    fn archive(&self) -> Result<&ArchiveStore, DisposalError> {
+        self.store.as_ref().ok_or_else(|| {
+            DisposalError::refused(
+                "rule",
+                "no rule of data_retention demands an archive, so this service has no archive store",
+            )
+        })
+    }
+
+    /// What keeps exports from the store, as a label and a sentence.
+    pub(crate) async fn store_obstacle(
+        &self,
+        ctx: &JobContext,
+    ) -> Result<Option<(&'static str, String)>, DisposalError> {
+        match &self.store {
+            Some(store) => destination::obstacle(ctx.jobs_db().control(), ctx.job().as_str(), store).await,
+            None => Ok(None),
+        }
     }
 
     pub(crate) async fn connection(
@@ -148,7 +173,17 @@ impl Job for DataCleanup {
             params.plan.is_some() || params.tables.is_some(),
             params.undo.is_some(),
         );
-        UndoRequest::check(undo, asked, params.reason.as_deref(), params.hold)?;
+        let (location, reason) = (params.location.as_deref(), params.reason.as_deref());
+        StoreRequest::check(
+            params.store,
+            location,
+            reason,
+            undo || asked || params.hold.is_some(),
+        )?;
+        if params.store.is_some() {
+            return Ok(());
+        }
+        UndoRequest::check(undo, asked, reason, params.hold)?;
         let unknown: Vec<&str> = params
             .tables
             .iter()
@@ -166,6 +201,11 @@ impl Job for DataCleanup {
     }
 
     async fn run(&self, ctx: &JobContext, params: Params) -> Result<Report, JobError> {
+        if let Some(act) = params.store {
+            let request = StoreRequest::of(act, params.location.as_deref(), params.reason.as_deref());
+            let told = destination::requested(ctx, self.archive()?, &request).await?;
+            return Ok(Report::of_store(ctx.slot(), told)?);
+        }
         if let Some(unit) = &params.undo {
             let request = UndoRequest::of(params.reason.as_deref(), params.hold);
             return Box::pin(undo(self, ctx, unit, &request)).await;

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgPool};
 
 use crate::partitions_ground::{at, ms};
-use crate::stand::{count, sql};
+use crate::stand::{accept_store, count, sql};
 
 /// A partitioned table of the chain service.
 pub(crate) const DEPOSITS: &str = "\
@@ -64,6 +64,7 @@ impl Ground {
             .await
             .unwrap();
         std::fs::create_dir_all(ground.archive()).unwrap();
+        accept_store(&ground.jobs, &ground.archive()).await;
         for statement in statements {
             sql(ground.pool(), statement).await;
         }

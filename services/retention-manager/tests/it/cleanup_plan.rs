@@ -192,3 +192,49 @@ async fn a_frozen_partition_that_cannot_leave_any_more_is_let_go_and_told() {
     )
     .await;
 }
+
+/// Partitions and rows alike, with one sentence for all of a table.
+#[tokio::test]
+async fn what_would_go_to_a_store_that_nobody_accepted_is_blocked_in_the_plan_and_refused_by_the_run() {
+    let ground = ground().await;
+    sql(ground.pool(), WITHDRAWALS).await;
+    let spent = ms("2023-05-01T00:00:00Z");
+    sql(
+        ground.pool(),
+        &format!("INSERT INTO eidos_chain_withdrawal_txs (withdraw_id, amount, status, created_at) SELECT 'w' || n, 1, 2, {spent} + n FROM generate_series(1, 5) AS n"),
+    )
+    .await;
+    let job = ground
+        .job(json!({
+            "partitioned_tables": { TABLE: { "retention_months": 6, "archive_before_drop": true } },
+            "regular_tables": { "eidos_chain_withdrawal_txs": { "retention_months": 6, "archive_before_delete": true } },
+        }))
+        .await;
+    sqlx::query("DELETE FROM eidos_jobs_archive_stores")
+        .execute(ground.jobs.pool())
+        .await
+        .unwrap();
+    let report = ground.plan(&job, SLOT).await;
+    assert_eq!(report.plan.items.len(), 4, "{}", report.plan.render());
+    for item in &report.plan.items {
+        let blocked = item.blocked.as_deref().unwrap_or_default();
+        assert!(
+            blocked.contains("retention-manager store accept"),
+            "{}: {blocked}",
+            item.object
+        );
+    }
+    let told = message(&ground.run(&job, SLOT).await.unwrap_err());
+    assert_eq!(
+        told.matches("was never accepted").count(),
+        2,
+        "once for each table: {told}"
+    );
+    assert_eq!(ground.units().await, [""; 0]);
+    assert_eq!(
+        ground
+            .count("SELECT count(*) FROM eidos_chain_withdrawal_txs")
+            .await,
+        5
+    );
+}

@@ -42,6 +42,7 @@ impl Stand {
             more: more.to_owned(),
         };
         stand.write_config();
+        accept_store(&stand.jobs, &stand.archive_dir()).await;
         stand
     }
 
@@ -136,4 +137,16 @@ pub(crate) async fn count(pool: &PgPool, query: &str) -> i64 {
         .fetch_one(pool)
         .await
         .unwrap_or_else(|error| panic!("{error}: {query}"))
+}
+
+/// Exports may go to this folder.
+pub(crate) async fn accept_store(jobs: &TestDb, folder: &std::path::Path) {
+    sqlx::query(
+        "INSERT INTO eidos_jobs_archive_stores (location, accepted_by, accepted_at, reason, execution_id, epoch) \
+         VALUES ($1, 'set-up', now(), 'a test', gen_random_uuid(), 0)",
+    )
+    .bind(format!("file://{}", folder.display()))
+    .execute(jobs.pool())
+    .await
+    .unwrap();
 }

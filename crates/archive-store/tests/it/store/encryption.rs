@@ -148,7 +148,10 @@ async fn azure_and_google_open_from_settings() {
         .options
         .insert("google_skip_signature".into(), SecretString::from("true"));
     let force = security(true, "AES256", None);
-    for (settings, location) in [(&azure, "az://container/db"), (&google, "gs://bucket/db")] {
+    for (settings, location) in [
+        (&azure, "az://container/db?account=account"),
+        (&google, "gs://bucket/db"),
+    ] {
         let store = ArchiveStore::open(settings, &force).await.unwrap();
         assert_eq!(store.location(), location);
     }

@@ -1,8 +1,14 @@
 //! A real S3-compatible server.
 
+use eidos_archive_store::Versions;
 use eidos_sandbox::Moto;
 
 use super::*;
+
+fn http() -> reqwest::Client {
+    let patience = Duration::from_secs(20);
+    reqwest::Client::builder().timeout(patience).build().unwrap()
+}
 
 async fn world() -> (Moto, ArchiveStore) {
     let moto = Moto::start().await.unwrap();
@@ -12,9 +18,7 @@ async fn world() -> (Moto, ArchiveStore) {
     };
     let store = open(&settings).await;
     let bucket = format!("{}/{}", moto.url(), crate::fake_s3::BUCKET);
-    let patience = Duration::from_secs(20);
-    let client = reqwest::Client::builder().timeout(patience).build().unwrap();
-    let made = client.put(bucket).send().await.unwrap();
+    let made = http().put(bucket).send().await.unwrap();
     assert!(made.status().is_success(), "{made:?}");
     (moto, store)
 }
@@ -57,4 +61,57 @@ async fn a_bucket_that_does_not_exist_is_named() {
     let error = open(&settings).await.probe("tests").await.unwrap_err();
     assert!(error.to_string().contains("s3://nowhere/db"), "{error}");
     assert!(error.to_string().contains("has no such bucket"), "{error}");
+}
+
+/// What the bucket has below a prefix: versions and marks of removal.
+async fn versions_below(moto: &Moto, prefix: &str) -> usize {
+    let url = format!(
+        "{}/{}?versions&prefix={prefix}",
+        moto.url(),
+        crate::fake_s3::BUCKET
+    );
+    let text = http().get(url).send().await.unwrap().text().await.unwrap();
+    assert!(text.contains("<ListVersionsResult"), "{text}");
+    text.matches("<VersionId>").count()
+}
+
+#[tokio::test]
+async fn a_bucket_that_keeps_versions_is_told_and_the_probe_leaves_none_of_its_own() {
+    let (moto, store) = world().await;
+    let probed = store.probe("tests").await.unwrap();
+    assert_eq!((&probed.versions, probed.left), (&Versions::NotKept, Some(0)));
+    assert_eq!(store.versions().await.after_removal(), None);
+
+    let bucket = format!("{}/{}?versioning", moto.url(), crate::fake_s3::BUCKET);
+    let enabled = "<VersioningConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
+                   <Status>Enabled</Status></VersioningConfiguration>";
+    let put = http().put(bucket).body(enabled).send().await.unwrap();
+    assert!(put.status().is_success(), "{put:?}");
+    let fresh = open(&s3(moto.url())).await;
+    let other = fresh.probe("another").await.unwrap();
+    assert_eq!(
+        (&other.versions, other.left),
+        (&Versions::Kept, Some(0)),
+        "{other}"
+    );
+    assert_eq!(versions_below(&moto, "db/probe/").await, 0);
+
+    let request = request(ArchiveFormat::Parquet);
+    store.export(&request, rows(500), &never()).await.unwrap();
+    assert!(store.discard(&folder(&request)).await.unwrap() > 1);
+    // Switched on after this process had asked: the answers to its own requests say so.
+    let remains = store.versions().await.after_removal().unwrap();
+    assert!(remains.contains("remains there as an older version"), "{remains}");
+    assert!(versions_below(&moto, "db/risk/").await > 1);
+}
+
+#[tokio::test]
+async fn the_location_names_the_endpoint_and_no_credential() {
+    let (moto, store) = world().await;
+    let location = store.location();
+    assert_eq!(
+        location,
+        format!("s3://{}/db?endpoint={}", crate::fake_s3::BUCKET, moto.url())
+    );
+    assert!(!location.contains("hunter2"));
 }

@@ -18,6 +18,7 @@ pub mod survey;
 use eidos_archive_store::ArchiveStore;
 use eidos_core::fence::ForeignFence;
 use eidos_disposal::DisposalError;
+use eidos_disposal::destination::{self, StoreAct, StoreRequest};
 use eidos_disposal::pace::{Pace, PaceMode, PaceSettings};
 use eidos_disposal::partition::UndoRequest;
 use eidos_disposal::settings::DisposalSettings;
@@ -42,7 +43,11 @@ pub struct ArchiveParams {
     pub plan: Option<String>,
     /// Takes this unit back, by its id or the name of its partition, and does nothing else.
     pub undo: Option<String>,
-    /// Why it is taken back.
+    /// Accepts the archive store, or shows what is known of it, and does nothing else.
+    pub store: Option<StoreAct>,
+    /// The location that is accepted, as `store show` prints it.
+    pub location: Option<String>,
+    /// Why the unit is taken back, or the store accepted.
     pub reason: Option<String>,
     /// Whether its month is held afterwards; it is unless told.
     pub hold: Option<bool>,
@@ -70,10 +75,25 @@ impl Job for ArchiveData {
 
     fn validate_params(&self, params: &ArchiveParams) -> Result<(), String> {
         let (undo, plan) = (params.undo.is_some(), params.plan.is_some());
-        UndoRequest::check(undo, plan, params.reason.as_deref(), params.hold)
+        let (location, reason) = (params.location.as_deref(), params.reason.as_deref());
+        StoreRequest::check(
+            params.store,
+            location,
+            reason,
+            undo || plan || params.hold.is_some(),
+        )?;
+        if params.store.is_some() {
+            return Ok(());
+        }
+        UndoRequest::check(undo, plan, reason, params.hold)
     }
 
     async fn run(&self, ctx: &JobContext, params: ArchiveParams) -> Result<Report, JobError> {
+        if let Some(act) = params.store {
+            let request = StoreRequest::of(act, params.location.as_deref(), params.reason.as_deref());
+            let told = destination::requested(ctx, &self.store, &request).await?;
+            return Report::of_store(ctx, told);
+        }
         self.refuse_standby().await?;
         if let Some(unit) = &params.undo {
             let request = UndoRequest::of(params.reason.as_deref(), params.hold);
@@ -229,7 +249,9 @@ impl Failures {
         for (table, _) in &self.0 {
             *report.refused.entry(table.clone()).or_default() += 1;
         }
-        let problems: Vec<String> = self.0.into_iter().map(|(_, what)| what).collect();
+        let mut problems: Vec<String> = self.0.into_iter().map(|(_, what)| what).collect();
+        // Months that meet the same store say the same.
+        problems.dedup();
         let moved: u64 = report.tables.iter().map(|table| table.moved).sum();
         let error = JobError::fail(Incomplete(format!(
             "{} ({moved} other rows were moved)",

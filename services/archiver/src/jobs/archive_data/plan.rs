@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use eidos_disposal::DisposalError;
 use eidos_disposal::catalogue::{self, Dependencies, Partition, Relation};
+use eidos_disposal::destination;
 use eidos_disposal::partition::{self, PartitionIdentity};
 use eidos_disposal::plan::{self, Action, Note, Plan, PlanItem};
 use eidos_disposal::settings::DisposalSettings;
@@ -95,12 +96,15 @@ impl World {
             let mut conn = job.connection().await?;
             let (notes, room) = told(partition::room(&mut conn, shape).await)?;
             to_know.extend(notes);
+            let control = ctx.jobs_db().control();
+            let store = destination::obstacle(control, ctx.job().as_str(), &job.store).await?;
+            let of_all = room.or(store);
             for expired in self.expired(table) {
                 let Some(found) = catalogue::dependencies(&mut conn, expired.oid).await? else {
                     continue;
                 };
-                let obstacle = match &room {
-                    Some(missing) => Some(missing.clone()),
+                let obstacle = match &of_all {
+                    Some(in_the_way) => Some(in_the_way.clone()),
                     None => told(partition::may_leave(shape, expired, &found, true))?.1,
                 };
                 if obstacle.is_none() {

@@ -5,8 +5,10 @@ use std::fmt::Write;
 
 use comfy_table::Table;
 use comfy_table::presets::UTF8_BORDERS_ONLY;
+use eidos_disposal::destination::StoreReport;
 use eidos_disposal::partition::{Recovered, Undone};
 use eidos_disposal::plan::Plan;
+use eidos_runtime::{JobContext, JobError};
 use serde::{Deserialize, Serialize};
 
 use super::survey::Surveyed;
@@ -121,6 +123,9 @@ pub struct Report {
     /// The month that was taken back, in a run that did nothing else.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub undone: Option<Undone>,
+    /// What was asked about the archive store, in a run that did nothing else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<StoreReport>,
 }
 
 impl Report {
@@ -136,7 +141,17 @@ impl Report {
             recovered: Vec::new(),
             refused: BTreeMap::new(),
             undone: None,
+            store: None,
         }
+    }
+
+    /// Of a run that was about the archive store.
+    pub(super) fn of_store(ctx: &JobContext, told: StoreReport) -> Result<Self, JobError> {
+        let nothing = Plan::new(ctx.job().as_str(), ctx.slot(), Vec::new(), Vec::new())?;
+        Ok(Self {
+            store: Some(told),
+            ..Self::new(nothing, ctx.dry_run())
+        })
     }
 }
 
@@ -144,6 +159,9 @@ impl Report {
 pub(super) fn render(report: &Report) -> String {
     if let Some(undone) = &report.undone {
         return undone.to_string();
+    }
+    if let Some(store) = &report.store {
+        return store.to_string();
     }
     let mut text = report.plan.render();
     if report.dry_run {

@@ -1,0 +1,144 @@
+//! Exports go only where a person said, or where they went before anybody was asked.
+
+use eidos_disposal::destination::{self, StoreAct, StoreReport, StoreRequest};
+use eidos_disposal::{DisposalError, unit};
+
+use crate::run::Run;
+use crate::stand::{Stand, mandate, refusal};
+
+const FEBRUARY: &str = "eidos_risk_audit_logs_2024_02";
+
+async fn accept(run: &Run, location: &str) -> Result<StoreReport, DisposalError> {
+    let request = StoreRequest::of(StoreAct::Accept, Some(location), Some("ticket 7"));
+    destination::requested(&run.ctx, run.store.as_ref().unwrap(), &request).await
+}
+
+async fn frozen(stand: &Stand) -> usize {
+    let partitions = stand.shape().await.partitioning.unwrap().partitions;
+    partitions.iter().filter(|partition| partition.frozen).count()
+}
+
+#[tokio::test]
+async fn nothing_is_frozen_or_exported_before_a_person_accepted_the_store() {
+    let stand = Stand::new().await;
+    stand.forget_stores().await;
+    let run = stand.run().await;
+    let location = stand.store.location();
+    let control = run.ctx.jobs_db().control();
+    let blocked = destination::obstacle(control, "data-cleanup", &stand.store)
+        .await
+        .unwrap();
+    let error = stand.advance(&run).await.unwrap_err();
+    assert_eq!(
+        blocked,
+        Some(("store_not_accepted", error.to_string())),
+        "a plan says the same"
+    );
+    let command = format!("retention-manager store accept --location '{location}' --reason");
+    assert!(error.to_string().contains(&command), "{error}");
+    assert!(error.is_about_the_store() && !error.is_retryable(), "{error}");
+    assert_eq!(stand.states().await, [""; 0]);
+    assert_eq!((frozen(&stand).await, stand.objects().len()), (0, 0));
+    let unready = destination::ready(control, "data-cleanup", &stand.store).await;
+    assert_eq!(refusal(unready), "store_not_accepted");
+
+    let misspelt = accept(&run, &format!("{location}-")).await;
+    assert!(
+        misspelt.as_ref().unwrap_err().to_string().contains(&location),
+        "{misspelt:?}"
+    );
+    stand.advance(&run).await.unwrap_err();
+    let report = accept(&run, &location).await.unwrap();
+    assert!(report.accepted, "{report}");
+    let recorded = "SELECT concat_ws('|', location, accepted_by, reason) FROM eidos_jobs_archive_stores";
+    assert_eq!(
+        stand.jobs_text(recorded).await,
+        format!("{location}|unnamed|ticket 7")
+    );
+    assert_eq!(stand.acts().await, ["accept-store"]);
+    let again = accept(&run, &location).await.unwrap();
+    assert!(again.to_string().contains("it was accepted before"), "{again}");
+    destination::ready(control, "data-cleanup", &stand.store)
+        .await
+        .unwrap();
+    stand.advance(&run).await.unwrap();
+    assert_eq!(stand.states().await, ["quarantined"]);
+}
+
+#[tokio::test]
+async fn another_location_is_refused_again_also_for_a_unit_that_is_frozen_already() {
+    let stand = Stand::new().await;
+    stand.frozen().await;
+    let mut run = stand.run().await;
+    run.store = Some(stand.other_store("elsewhere").await);
+    assert_eq!(refusal(stand.advance(&run).await), "store_not_accepted");
+    let february = stand.identity(&run, FEBRUARY).await;
+    let refused = run.disposal().advance(&february, &mandate()).await;
+    assert_eq!(refusal(refused), "store_not_accepted");
+    assert_eq!(stand.states().await, ["frozen"]);
+    let location = run.store.as_ref().unwrap().location();
+    accept(&run, &location).await.unwrap();
+    stand.advance(&run).await.unwrap();
+    assert_eq!(stand.states().await, ["quarantined"]);
+}
+
+/// An upgrade must not stop the night's run: the place that has the exports on record is the right one.
+#[tokio::test]
+async fn a_store_with_exports_from_before_counts_as_accepted_and_no_other_does() {
+    let stand = Stand::new().await;
+    stand.quarantined().await;
+    stand.forget_stores().await;
+    let mut run = stand.run().await;
+    let february = stand.identity(&run, FEBRUARY).await;
+    run.store = Some(stand.other_store("empty").await);
+    let refused = run.disposal().advance(&february, &mandate()).await;
+    assert_eq!(refusal(refused), "store_not_accepted");
+
+    run.store = Some(stand.store.clone());
+    let control = run.ctx.jobs_db().control();
+    let blocked = destination::obstacle(control, "data-cleanup", &stand.store)
+        .await
+        .unwrap();
+    assert_eq!(blocked, None, "a plan shows it as free");
+    assert_eq!(
+        stand
+            .jobs_text("SELECT count(*)::text FROM eidos_jobs_archive_stores")
+            .await,
+        "0"
+    );
+    run.disposal().advance(&february, &mandate()).await.unwrap();
+    let recorded = "SELECT concat_ws('|', location, accepted_by, adopted_for) FROM eidos_jobs_archive_stores";
+    let expected = format!("{}|upgrade|data-cleanup", stand.store.location());
+    assert_eq!(stand.jobs_text(recorded).await, expected);
+    assert!(stand.acts().await.contains(&"accept-store".to_owned()));
+
+    // A copy of everything, as a replica has it, is not where exports belong unless a person says so.
+    let copy = stand.other_store("copy").await;
+    for unit in unit::list_with_export(control, 10).await.unwrap() {
+        let key = unit.manifest_key.unwrap();
+        let (from, to) = (stand.store.location(), copy.location());
+        let path = |location: &str| format!("{}/{key}", location.trim_start_matches("file://"));
+        let target = path(&to);
+        std::fs::create_dir_all(std::path::Path::new(&target).parent().unwrap()).unwrap();
+        std::fs::copy(path(&from), target).unwrap();
+    }
+    let blocked = destination::obstacle(control, "data-cleanup", &copy)
+        .await
+        .unwrap();
+    assert_eq!(blocked.unwrap().0, "store_not_accepted");
+}
+
+#[tokio::test]
+async fn what_was_accepted_is_shown_with_who_and_why() {
+    let stand = Stand::new().await;
+    let run = stand.run().await;
+    let request = StoreRequest::of(StoreAct::Show, None, None);
+    let shown = destination::requested(&run.ctx, &stand.store, &request)
+        .await
+        .unwrap();
+    assert!(shown.accepted, "{shown}");
+    let text = shown.to_string();
+    for part in ["set-up", "a test", "keeps no versions", &stand.store.location()] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+}
