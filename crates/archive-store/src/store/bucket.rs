@@ -47,6 +47,8 @@ impl Unanswered {
 /// An answer, by its root element. Some stores answer a question that they do not know with a listing.
 #[derive(Debug, Deserialize)]
 enum Answer {
+    // moto answers with the second name.
+    #[serde(alias = "GetBucketVersioningResponse")]
     VersioningConfiguration(Versioning),
     ObjectLockConfiguration(ObjectLock),
     ListVersionsResult(Listing),
