@@ -47,6 +47,9 @@ enum Command {
         /// The same seed gives the same world.
         #[arg(long, default_value_t = 7)]
         seed: u64,
+        /// Write the tables to this page.
+        #[arg(long)]
+        page: Option<PathBuf>,
         /// Where servers keep their data and logs go.
         #[arg(long, default_value = ".sandbox", env = "EIDOS_SANDBOX_DIR")]
         dir: PathBuf,
@@ -119,7 +122,7 @@ async fn run(command: Command) -> anyhow::Result<bool> {
             })
             .await
         }
-        Command::Alerts { seed, dir } => quickstart::alerts::run(&dir, seed).await,
+        Command::Alerts { seed, page, dir } => quickstart::alerts::run(&dir, seed, page.as_deref()).await,
         Command::Nodes {
             only,
             seed,

@@ -78,10 +78,7 @@ pub fn recon_config<'a>(target: impl Into<Target<'a>>, endpoints: &Endpoints) ->
     for source in ["trading", "market", "chain", "risk", "admin"] {
         let _ = writeln!(yaml, "  {source}:\n    url: \"{}\"", endpoints.exchange_database);
     }
-    yaml.push_str("\nauth:\n  tokens:\n");
-    for (role, token) in API_TOKENS {
-        let _ = writeln!(yaml, "    - {{ name: {role}, role: {role}, token: {token} }}");
-    }
+    push_api_tokens(&mut yaml);
     let _ = write!(
         yaml,
         "\nchain:\n  rpc_url: \"{}\"\n  chain_id: {}\n  vault: \"{}\"\n  settlement: \"{}\"\n  fee_recipient: \"{}\"\n",
@@ -89,6 +86,14 @@ pub fn recon_config<'a>(target: impl Into<Target<'a>>, endpoints: &Endpoints) ->
     );
     push_rules(&mut yaml, &target);
     yaml
+}
+
+/// The callers that a service answers: [`API_TOKENS`].
+pub(super) fn push_api_tokens(yaml: &mut String) {
+    yaml.push_str("\nauth:\n  tokens:\n");
+    for (role, token) in API_TOKENS {
+        let _ = writeln!(yaml, "    - {{ name: {role}, role: {role}, token: {token} }}");
+    }
 }
 
 fn push_rules(yaml: &mut String, target: &Target<'_>) {

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use super::config::push_api_tokens;
+
 /// Where both find everything.
 #[derive(Debug, Clone)]
 pub struct DisposalEndpoints {
@@ -83,5 +85,6 @@ fn common(service: &str, endpoints: &DisposalEndpoints) -> String {
     for source in ["trading", "market", "chain", "risk", "admin"] {
         let _ = writeln!(yaml, "  {source}: {{ url: \"{}\" }}", endpoints.exchange_database);
     }
+    push_api_tokens(&mut yaml);
     yaml
 }

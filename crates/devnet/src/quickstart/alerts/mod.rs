@@ -2,16 +2,21 @@
 //! be silent and once where it must fire, and every panel of the dashboards with a value.
 //!
 //! 1. **Calm.** A world without faults in which every job ran once. The rules are the chart's with `for` taken out, so that
-//!    a condition that lasts one evaluation shows. None may fire.
-//! 2. **Trouble.** [`trouble::TROUBLES`] break one thing after the other and name the alerts that must fire. Thresholds that
+//!    a condition that lasts one evaluation shows. None may fire, also not after the running services have run each job
+//!    again ([`work`]).
+//! 2. **Panels.** After that work every expression of every dashboard gives a number. Where it is 0, the panel's description
+//!    says when it is.
+//! 3. **Trouble.** [`trouble::TROUBLES`] break one thing after the other and name the alerts that must fire. Thresholds that
 //!    no small world reaches are lowered ([`rules::Scale::Small`]), never raised.
 //!
 //! The names are compared with the chart's: an alert that no trouble names, and a name that no rule has, is a failure.
 
+mod page;
 mod prometheus;
 mod rig;
 mod rules;
 mod trouble;
+mod work;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -20,6 +25,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::say;
+use page::Seen;
 use prometheus::Api;
 use rig::Rig;
 use rules::Scale;
@@ -30,105 +36,140 @@ const FIRES_WITHIN: Duration = Duration::from_secs(90);
 const CALM_FOR: Duration = Duration::from_secs(8);
 const CALM_WITHIN: Duration = Duration::from_mins(2);
 
-/// Runs both phases and prints a line for each alert. True if everything held.
+/// How long a panel may take to show what was done.
+const SHOWN_WITHIN: Duration = Duration::from_secs(30);
+
+/// What is broken before any job has run.
+const NO_RUN_YET: &str = "no job has run yet";
+
+/// Runs all phases, prints a line for each alert, and writes the tables to `page`, if one is named. True if everything held.
 ///
 /// # Errors
 /// When a server does not start or a program fails.
-pub async fn run(dir: &Path, seed: u64) -> anyhow::Result<bool> {
+pub async fn run(dir: &Path, seed: u64, page: Option<&Path>) -> anyhow::Result<bool> {
     let mut rig = Rig::build(dir, seed).await?;
-    let mut problems = before_the_first_run(&mut rig).await?;
+    let mut outcome = Seen::default();
+    before_the_first_run(&mut rig, &mut outcome).await?;
     rig.run_every_job().await?;
+    work::prepare(&mut rig)?;
     rig.serve().await?;
-    problems.extend(calm(&rig).await?);
-    problems.extend(troubled(&mut rig).await?);
-    for problem in &problems {
+    calm(&rig, &mut outcome).await?;
+    troubled(&mut rig, &mut outcome).await?;
+    for problem in &outcome.problems {
         say(&format!("FAILED: {problem}"));
     }
-    if problems.is_empty() {
+    if outcome.problems.is_empty() {
         say("\nOK: every alert was silent in the calm and fired in its trouble; every panel has a value");
     }
-    Ok(problems.is_empty())
+    if let Some(page) = page {
+        let day = chrono::DateTime::from_timestamp_millis(crate::world::now_ms()).unwrap_or_default();
+        let text = page::render(&outcome, &rules::all()?, &day.format("%Y-%m-%d").to_string());
+        std::fs::write(page, text).with_context(|| format!("cannot write {}", page.display()))?;
+    }
+    Ok(outcome.problems.is_empty())
 }
 
 /// Services that have never run a job: what is unknown is told, and nothing else is.
-async fn before_the_first_run(rig: &mut Rig) -> anyhow::Result<Vec<String>> {
+async fn before_the_first_run(rig: &mut Rig, seen: &mut Seen) -> anyhow::Result<()> {
     say("\nBefore the first run");
     rig.serve().await?;
     let prometheus = rig.prometheus(Scale::Small).await?;
     let api = Api::new(&prometheus)?;
-    let mut problems = Vec::new();
     for alert in trouble::BEFORE_THE_FIRST_RUN {
-        problems.extend(expect_firing(&api, alert).await?);
+        expect_firing(&api, alert, NO_RUN_YET, seen).await?;
     }
-    rig.stop_serving().await?;
-    Ok(problems)
+    rig.stop_serving().await
 }
 
-async fn calm(rig: &Rig) -> anyhow::Result<Vec<String>> {
+async fn calm(rig: &Rig, seen: &mut Seen) -> anyhow::Result<()> {
     say("\nCalm: every job ran once");
     let prometheus = rig.prometheus(Scale::Real).await?;
     let api = Api::new(&prometheus)?;
     api.wait_for_targets(rig.service_count(), FIRES_WITHIN).await?;
-    let mut problems = Vec::new();
-    match api.wait_for_calm(CALM_FOR, CALM_WITHIN).await? {
-        noisy if noisy.is_empty() => {
-            for alert in rules::names()? {
-                say(&format!("  silent  {alert}"));
-            }
-        }
-        noisy => {
-            say(&format!("  FIRES   {}", join(&noisy)));
-            problems.push(format!("fire although nothing is wrong: {}", join(&noisy)));
+    expect_calm(&api, seen).await?;
+    work::everything(rig).await?;
+    panels(&api, seen).await?;
+    expect_calm(&api, seen).await?;
+    for alert in rules::names()? {
+        if !seen.noisy.contains(&alert) {
+            say(&format!("  silent  {alert}"));
         }
     }
-    for (panel, expression) in rules::panels()? {
-        if !api.has_value(&expression).await? {
-            say(&format!("  EMPTY   panel {panel}"));
-            problems.push(format!("the panel {panel} shows nothing: {expression}"));
-        }
-    }
-    Ok(problems)
+    Ok(())
 }
 
-async fn troubled(rig: &mut Rig) -> anyhow::Result<Vec<String>> {
+async fn expect_calm(api: &Api, seen: &mut Seen) -> anyhow::Result<()> {
+    let noisy = api.wait_for_calm(CALM_FOR, CALM_WITHIN).await?;
+    if !noisy.is_empty() {
+        say(&format!("  FIRES   {}", join(&noisy)));
+        seen.problems
+            .push(format!("fire although nothing is wrong: {}", join(&noisy)));
+        seen.noisy.extend(noisy);
+    }
+    Ok(())
+}
+
+/// Every expression gives a number; a panel of which each number is 0 says in its description when that is so: "0: …".
+async fn panels(api: &Api, seen: &mut Seen) -> anyhow::Result<()> {
+    for panel in rules::panels()? {
+        let values = api.wait_for_values(&panel.expression, SHOWN_WITHIN).await?;
+        let place = format!("\"{}\" of \"{}\"", panel.title, panel.dashboard);
+        match page::largest(&values) {
+            None => {
+                say(&format!("  EMPTY   panel {place}"));
+                seen.problems
+                    .push(format!("the panel {place} shows nothing: {}", panel.expression));
+            }
+            Some(largest) if page::is_zero(largest) && !panel.description.contains(page::ZERO) => {
+                say(&format!("  0       panel {place} does not say when it shows 0"));
+                seen.problems.push(format!(
+                    "the panel {place} shows 0 without a description that says when it does: {}",
+                    panel.expression
+                ));
+            }
+            Some(_) => {}
+        }
+        seen.panels.push((panel, values));
+    }
+    Ok(())
+}
+
+async fn troubled(rig: &mut Rig, seen: &mut Seen) -> anyhow::Result<()> {
     say("\nTrouble");
     let prometheus = rig.prometheus(Scale::Small).await?;
     let api = Api::new(&prometheus)?;
     api.wait_for_targets(rig.service_count(), FIRES_WITHIN).await?;
-    let mut problems = Vec::new();
-    let mut fired: BTreeSet<String> = trouble::BEFORE_THE_FIRST_RUN
-        .iter()
-        .map(|alert| (*alert).to_owned())
-        .collect();
+    let mut named: BTreeSet<&str> = trouble::BEFORE_THE_FIRST_RUN.iter().copied().collect();
     for trouble in trouble::TROUBLES {
         say(&format!("  {}", trouble.what));
         trouble::cause(rig, trouble.cause).await.context(trouble.what)?;
         for alert in trouble.alerts {
-            problems.extend(expect_firing(&api, alert).await?);
-            fired.insert((*alert).to_owned());
+            expect_firing(&api, alert, trouble.what, seen).await?;
+            named.insert(alert);
         }
     }
     let known = rules::names()?;
-    problems.extend(
-        known
-            .difference(&fired)
-            .map(|alert| format!("no trouble makes {alert} fire")),
-    );
-    problems.extend(
-        fired
-            .difference(&known)
-            .map(|alert| format!("no rule is called {alert}")),
-    );
-    Ok(problems)
+    for alert in known.iter().filter(|alert| !named.contains(alert.as_str())) {
+        seen.problems.push(format!("no trouble makes {alert} fire"));
+    }
+    for alert in named.iter().filter(|alert| !known.contains(**alert)) {
+        seen.problems.push(format!("no rule is called {alert}"));
+    }
+    Ok(())
 }
 
-async fn expect_firing(api: &Api, alert: &str) -> anyhow::Result<Option<String>> {
-    let fires = api.wait_for_alert(alert, FIRES_WITHIN).await?;
-    say(&format!(
-        "    {}  {alert}",
-        if fires { "fires " } else { "SILENT" }
-    ));
-    Ok((!fires).then(|| format!("{alert} did not fire within {} s", FIRES_WITHIN.as_secs())))
+async fn expect_firing(api: &Api, alert: &str, what: &'static str, seen: &mut Seen) -> anyhow::Result<()> {
+    if api.wait_for_alert(alert, FIRES_WITHIN).await? {
+        say(&format!("    fires   {alert}"));
+        seen.fired.entry(alert.to_owned()).or_insert(what);
+    } else {
+        say(&format!("    SILENT  {alert}"));
+        seen.problems.push(format!(
+            "{alert} did not fire within {} s",
+            FIRES_WITHIN.as_secs()
+        ));
+    }
+    Ok(())
 }
 
 fn join(names: &BTreeSet<String>) -> String {

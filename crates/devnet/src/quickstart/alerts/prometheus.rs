@@ -100,12 +100,29 @@ impl Api {
         }
     }
 
-    /// Whether an expression has a sample that is a number, an explained 0 among them.
-    pub(super) async fn has_value(&self, expression: &str) -> anyhow::Result<bool> {
+    /// The numbers that an expression gives, waited for; empty: none came in time. "No number" is none.
+    pub(super) async fn wait_for_values(
+        &self,
+        expression: &str,
+        within: Duration,
+    ) -> anyhow::Result<Vec<f64>> {
+        let started = Instant::now();
+        loop {
+            let values = self.values(expression).await?;
+            if !values.is_empty() || started.elapsed() > within {
+                return Ok(values);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    async fn values(&self, expression: &str) -> anyhow::Result<Vec<f64>> {
         let data = self.get("query", &[("query", expression)]).await?;
         let samples = data["result"].as_array().cloned().unwrap_or_default();
         Ok(samples
             .iter()
-            .any(|sample| sample["value"][1].as_str().is_some_and(|value| value != "NaN")))
+            .filter_map(|sample| sample["value"][1].as_str()?.parse::<f64>().ok())
+            .filter(|value| !value.is_nan())
+            .collect())
     }
 }

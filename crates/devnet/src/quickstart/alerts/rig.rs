@@ -15,7 +15,7 @@ use super::rules::{self, Scale};
 use crate::history::{self, HistoryManifest, HistoryPlan, HistoryTrap};
 use crate::neighbours;
 use crate::quickstart::all::Stage;
-use crate::quickstart::config::{API_TOKENS, recon_config};
+use crate::quickstart::config::recon_config;
 use crate::quickstart::programs::{Programs, sibling};
 use crate::quickstart::servers::Servers;
 use crate::quickstart::{say, write_private};
@@ -24,7 +24,6 @@ use crate::world::{World, WorldOptions};
 const WALLETS: usize = 32;
 const ROWS_PER_MONTH: u64 = 20;
 const START_WITHIN: Duration = Duration::from_mins(1);
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 const DRAIN_WITHIN: Duration = Duration::from_secs(40);
 
 /// One service of the suite.
@@ -33,6 +32,7 @@ struct Service {
     config: PathBuf,
     http: PortLease,
     grpc: PortLease,
+    settings: Vec<(&'static str, String)>,
     running: Option<ManagedProcess>,
 }
 
@@ -82,6 +82,7 @@ impl Rig {
                 config,
                 http: PortLease::take()?,
                 grpc: PortLease::take()?,
+                settings: Vec::new(),
                 running: None,
             };
             services.insert(name, service);
@@ -135,19 +136,20 @@ impl Rig {
         Ok(())
     }
 
-    /// Asks the running recon-svc for a full reconciliation.
-    pub(super) async fn trigger_full_reconciliation(&self) -> anyhow::Result<()> {
-        let [_, (_, operator), _] = API_TOKENS;
-        let base = format!("http://127.0.0.1:{}", self.service("recon-svc")?.http.port());
-        let client = reqwest::Client::builder().timeout(ANSWER_WITHIN).build()?;
-        let answer = client
-            .post(format!("{base}/v1/jobs/reconciliation/trigger"))
-            .json(&serde_json::json!({ "params": { "mode": "full" } }))
-            .bearer_auth(operator)
-            .header("Idempotency-Key", format!("alerts-{}", uuid::Uuid::now_v7()))
-            .send()
-            .await?;
-        answer.error_for_status().map(drop).context("trigger")
+    /// Where the HTTP API of a service listens.
+    pub(super) fn http_url(&self, service: &str) -> anyhow::Result<String> {
+        Ok(format!("http://127.0.0.1:{}", self.service(service)?.http.port()))
+    }
+
+    /// Where the gRPC API of a service listens.
+    pub(super) fn grpc_url(&self, service: &str) -> anyhow::Result<String> {
+        Ok(format!("http://127.0.0.1:{}", self.service(service)?.grpc.port()))
+    }
+
+    /// Settings that a service has from its next start on, as environment variables.
+    pub(super) fn set(&mut self, service: &str, settings: &[(&'static str, String)]) -> anyhow::Result<()> {
+        self.service_mut(service)?.settings.extend_from_slice(settings);
+        Ok(())
     }
 
     /// Starts those services that do not run, with looks at the database each second.
@@ -267,6 +269,9 @@ impl Service {
             .env("EIDOS__SERVICE__HTTP_PORT", port.to_string())
             .env("EIDOS__SERVICE__GRPC_PORT", self.grpc.port().to_string())
             .env("EIDOS__SCHEDULER__OBSERVE_INTERVAL", "1s");
+        for (name, value) in &self.settings {
+            spec = spec.env(name, value);
+        }
         for (name, value) in env {
             spec = spec.env(name, value);
         }

@@ -68,18 +68,42 @@ fn yaml_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The names of all alerts of the chart.
-pub(super) fn names() -> anyhow::Result<BTreeSet<String>> {
-    let mut names = BTreeSet::new();
+/// One alert of the chart.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Rule {
+    /// Its name.
+    pub(super) alert: String,
+    /// Its label `severity`.
+    pub(super) severity: String,
+}
+
+/// All alerts of the chart, by name; one that is in the rules of several services is one.
+pub(super) fn all() -> anyhow::Result<Vec<Rule>> {
+    let mut found = BTreeSet::new();
     for file in files()? {
         let text = std::fs::read_to_string(&file)?;
-        names.extend(
-            text.lines()
-                .filter_map(|line| line.trim().strip_prefix("- alert: "))
-                .map(str::to_owned),
-        );
+        let mut lines = text.lines().map(str::trim);
+        while let Some(line) = lines.next() {
+            let Some(alert) = line.strip_prefix("- alert: ") else {
+                continue;
+            };
+            let severity = lines
+                .by_ref()
+                .find_map(|line| line.strip_prefix("labels: { severity: ")?.strip_suffix(" }"));
+            found.insert(Rule {
+                alert: alert.to_owned(),
+                severity: severity
+                    .with_context(|| format!("{alert} has no severity"))?
+                    .to_owned(),
+            });
+        }
     }
-    Ok(names)
+    Ok(found.into_iter().collect())
+}
+
+/// The names of all alerts of the chart.
+pub(super) fn names() -> anyhow::Result<BTreeSet<String>> {
+    Ok(all()?.into_iter().map(|rule| rule.alert).collect())
 }
 
 /// Writes the rules into `dir` without `for`, in `scale`, and returns the files.
@@ -121,18 +145,49 @@ fn deepened(text: &str) -> String {
     text.replace("\n    ", "\n            ")
 }
 
-/// Every expression of every panel, with the panel's place; variables match everything.
-pub(super) fn panels() -> anyhow::Result<Vec<(String, String)>> {
+/// One expression of a panel.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Panel {
+    /// The dashboard's title.
+    pub(super) dashboard: String,
+    /// The title of its row.
+    pub(super) row: String,
+    /// The panel's title.
+    pub(super) title: String,
+    /// How its series are named.
+    pub(super) legend: String,
+    /// The panel's description.
+    pub(super) description: String,
+    /// The panel's unit, as Grafana names it.
+    pub(super) unit: String,
+    /// What is asked of Prometheus; variables match everything.
+    pub(super) expression: String,
+}
+
+/// Every expression of every panel.
+pub(super) fn panels() -> anyhow::Result<Vec<Panel>> {
     let mut found = Vec::new();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     for entry in std::fs::read_dir(chart()?.join("dashboards"))? {
         let path = entry?.path();
         let board: Value = serde_json::from_str(&std::fs::read_to_string(&path)?)?;
+        let mut row = String::new();
         for panel in board["panels"].as_array().into_iter().flatten() {
+            if panel["type"] == "row" {
+                row = text(&panel["title"]);
+            }
             for target in panel["targets"].as_array().into_iter().flatten() {
-                let expression = target["expr"].as_str().unwrap_or_default();
-                let expression = expression.replace("$job", ".*").replace("$token", ".*");
-                let place = format!("{} of {}", panel["title"], board["title"]);
-                found.push((place, expression));
+                found.push(Panel {
+                    dashboard: text(&board["title"]),
+                    row: row.clone(),
+                    title: text(&panel["title"]),
+                    legend: text(&target["legendFormat"]),
+                    description: text(&panel["description"]),
+                    unit: text(&panel["fieldConfig"]["defaults"]["unit"]),
+                    expression: text(&target["expr"])
+                        .replace("$job", ".*")
+                        .replace("$token", ".*"),
+                });
             }
         }
     }

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use serde_json::json;
 use sqlx::AssertSqlSafe;
 
 use super::rig::Rig;
+use super::work;
 use crate::history::HistoryTrap;
 
 /// One cause, and the alerts that it makes fire.
@@ -20,7 +22,9 @@ pub(super) enum Cause {
     /// Statements in the jobs database: what a process that is gone, or a person, left there.
     Jobs(&'static [&'static str]),
     KafkaGoneAndBooksWrong,
+    RestartedWhilePaused,
     IndexerBehind,
+    NodeBehind,
     EpochRaisedDuringARun,
     PartitionsGone,
     TrapsOfTheHistory,
@@ -76,9 +80,19 @@ pub(super) const TROUBLES: &[Trouble] = &[
         ],
     },
     Trouble {
+        what: "recon-svc starts anew while an operation is paused",
+        cause: Cause::RestartedWhilePaused,
+        alerts: &["OperationPaused"],
+    },
+    Trouble {
         what: "the indexer stands still while the chain goes on; the last complete run is long ago",
         cause: Cause::IndexerBehind,
         alerts: &["IndexerLag", "ReconciliationCoverage"],
+    },
+    Trouble {
+        what: "the books know blocks that the node has not",
+        cause: Cause::NodeBehind,
+        alerts: &["NodeBehind"],
     },
     Trouble {
         what: "a newer run takes over while one is running",
@@ -154,7 +168,9 @@ pub(super) async fn cause(rig: &mut Rig, cause: Cause) -> anyhow::Result<()> {
             Ok(())
         }
         Cause::KafkaGoneAndBooksWrong => kafka_gone_and_books_wrong(rig).await,
+        Cause::RestartedWhilePaused => rig.restart("recon-svc").await,
         Cause::IndexerBehind => indexer_behind(rig).await,
+        Cause::NodeBehind => node_behind(rig).await,
         Cause::EpochRaisedDuringARun => epoch_raised_during_a_run(rig).await,
         Cause::PartitionsGone => partitions_gone(rig).await,
         Cause::TrapsOfTheHistory => traps_of_the_history(rig).await,
@@ -185,7 +201,9 @@ async fn kafka_gone_and_books_wrong(rig: &mut Rig) -> anyhow::Result<()> {
         .execute(rig.exchange())
         .await?;
     }
-    rig.trigger_full_reconciliation().await
+    work::trigger(rig, "recon-svc", "reconciliation", json!({ "mode": "full" }))
+        .await
+        .map(drop)
 }
 
 async fn indexer_behind(rig: &mut Rig) -> anyhow::Result<()> {
@@ -201,9 +219,20 @@ async fn indexer_behind(rig: &mut Rig) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// To the node, the books are ahead of it: what they name above its newest block does not exist there.
+async fn node_behind(rig: &mut Rig) -> anyhow::Result<()> {
+    let head = rig.world().node().block(None).await?.number;
+    sqlx::query("UPDATE eidos_chain_block_checkpoints SET block_number = $1, block_hash = $2")
+        .bind(i64::try_from(head + 5)?)
+        .bind(format!("0x{}", "5e".repeat(32)))
+        .execute(rig.exchange())
+        .await?;
+    rig.reconcile(&["--full"]).await
+}
+
 /// Raises the epoch, as the claim of another replica would, until the run that goes on has met it.
 async fn epoch_raised_during_a_run(rig: &mut Rig) -> anyhow::Result<()> {
-    rig.trigger_full_reconciliation().await?;
+    work::trigger(rig, "recon-svc", "reconciliation", json!({ "mode": "full" })).await?;
     for _round in 0..200 {
         let raised = sqlx::query(
             "UPDATE eidos_jobs_state SET epoch = epoch + 1 WHERE job_name = 'reconciliation' AND EXISTS \

@@ -25,6 +25,7 @@ struct Last {
 }
 
 #[derive(Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the names of the stored report")]
 struct LastCut {
     indexer_block: u64,
     finalized_block: u64,
