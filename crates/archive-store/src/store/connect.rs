@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::{fs, io};
 
-use eidos_settings::{SecuritySection, secret};
+use eidos_settings::SecuritySection;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::client::{HttpConnector as _, ReqwestConnector};
@@ -74,9 +74,13 @@ impl Opened {
 /// `endpoint=…` of an endpoint that is not the provider's own, wherever it was set; written the same however it was
 /// typed, and without credentials.
 fn at_endpoint(endpoint: Option<String>) -> Option<String> {
-    let masked = secret::mask_url(endpoint?.trim_end_matches('/'));
-    let (scheme, rest) = masked.split_once("://")?;
-    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let endpoint = endpoint?;
+    let (scheme, rest) = endpoint.split_once("://")?;
+    // The last '@' ends the user info, whatever characters a password contains unescaped.
+    let place = rest.rsplit_once('@').map_or(rest, |(_user_info, place)| place);
+    let place = place.split(['?', '#']).next().unwrap_or_default();
+    let place = place.trim_end_matches('/');
+    let (host, path) = place.split_at(place.find('/').unwrap_or(place.len()));
     Some(format!(
         "endpoint={}://{}{path}",
         scheme.to_ascii_lowercase(),
@@ -332,7 +336,9 @@ mod tests {
         let below = at("https://host/S3/Path/").unwrap();
         assert_eq!(below, "endpoint=https://host/S3/Path");
         let secret = at("https://id:hunter2@host").unwrap();
-        assert!(!secret.contains("hunter2"), "{secret}");
+        assert_eq!(secret, "endpoint=https://host");
+        assert_eq!(at("https://host?token=hunter2").unwrap(), secret);
+        assert_ne!(at("https://host/a"), at("https://host/b"), "two places");
         assert_eq!(at_endpoint(None), None);
     }
 
