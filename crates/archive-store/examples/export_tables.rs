@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use eidos_archive_store::{ArchiveFormat, ArchiveStore, ArchiveStoreSettings, Column, ExportRequest, PgType};
 use eidos_sandbox::{Durability, Postgres, PostgresOptions};
+use eidos_settings::SecuritySection;
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
@@ -77,15 +78,7 @@ async fn open(folder: &Path) -> Result<ArchiveStore, Failure> {
     std::fs::create_dir_all(folder.join("store"))?;
     let place = std::fs::canonicalize(folder.join("store"))?;
     let settings = ArchiveStoreSettings::at(format!("file://{}", place.display()));
-    let security = serde_json::from_value(json!({
-        "tls_enabled": false,
-        "grpc": {"enabled": false, "cert": null, "key": null, "ca_cert": null, "client_auth": false},
-        "postgres": {"enabled": false, "sslmode": "prefer", "ca_cert": null},
-        "redis": {"enabled": false, "ca_cert": null, "skip_verify": false},
-        "nacos": {"enabled": false, "ca_cert": null},
-        "archive_storage": {"enabled": false, "s3_sse": "AES256", "kms_key_id": null},
-    }))?;
-    Ok(ArchiveStore::open(&settings, &security).await?)
+    Ok(ArchiveStore::open(&settings, &SecuritySection::unencrypted()).await?)
 }
 
 async fn run(connection: &mut PgConnection, file: &Path) -> Result<(), Failure> {

@@ -16,7 +16,6 @@ use eidos_archive_store::{
 };
 use eidos_settings::SecuritySection;
 use futures::{Stream, StreamExt as _, stream};
-use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -64,15 +63,7 @@ async fn open(endpoint: &str, bucket: &str) -> Result<ArchiveStore, Failure> {
         request_timeout: Duration::from_secs(20),
         ..ArchiveStoreSettings::at(format!("s3://{bucket}/db"))
     };
-    let plain: SecuritySection = serde_json::from_value(json!({
-        "tls_enabled": false,
-        "grpc": {"enabled": false, "cert": null, "key": null, "ca_cert": null, "client_auth": false},
-        "postgres": {"enabled": false, "sslmode": "prefer", "ca_cert": null},
-        "redis": {"enabled": false, "ca_cert": null, "skip_verify": false},
-        "nacos": {"enabled": false, "ca_cert": null},
-        "archive_storage": {"enabled": false, "s3_sse": "AES256", "kms_key_id": null},
-    }))?;
-    Ok(ArchiveStore::open(&settings, &plain).await?)
+    Ok(ArchiveStore::open(&settings, &SecuritySection::unencrypted()).await?)
 }
 
 async fn tried(store: &ArchiveStore) -> Result<Row, Failure> {

@@ -14,7 +14,8 @@ use crate::place::{Place, Scheme};
 #[serde(deny_unknown_fields, default)]
 pub struct ArchiveStoreSettings {
     /// `file:///absolute/folder`, `s3://bucket/prefix`, `az://container/prefix` or `gs://bucket/prefix`; empty: that
-    /// of `jobs.data-cleanup.archive_storage`.
+    /// of `jobs.data-cleanup.archive_storage`. A new place takes exports after a person accepted it: `archiver store
+    /// accept`, or `retention-manager store accept`.
     pub url: String,
     /// The endpoint of a store that is not the provider's own, as `https://minio.internal:9000`.
     pub endpoint: Option<String>,

@@ -1,3 +1,5 @@
+use eidos_settings::ArchiveEncryption;
+
 use super::*;
 
 fn keys(problems: &[StoreProblem]) -> Vec<&str> {
@@ -72,15 +74,15 @@ fn every_problem_is_reported_at_once() {
 }
 
 fn security(enabled: bool, s3_sse: &str) -> SecuritySection {
-    let suite = serde_json::json!({
-        "tls_enabled": enabled,
-        "grpc": {"enabled": false, "cert": null, "key": null, "ca_cert": null, "client_auth": false},
-        "postgres": {"enabled": false, "sslmode": "prefer", "ca_cert": null},
-        "redis": {"enabled": false, "ca_cert": null, "skip_verify": false},
-        "nacos": {"enabled": false, "ca_cert": null},
-        "archive_storage": {"enabled": true, "s3_sse": s3_sse, "kms_key_id": "key"},
-    });
-    serde_json::from_value(suite).unwrap()
+    SecuritySection {
+        tls_enabled: enabled,
+        archive_storage: ArchiveEncryption {
+            enabled: true,
+            s3_sse: s3_sse.to_owned(),
+            kms_key_id: Some("key".to_owned()),
+        },
+        ..SecuritySection::unencrypted()
+    }
 }
 
 #[test]

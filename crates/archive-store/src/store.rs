@@ -12,8 +12,8 @@
 //!
 //! # Where to look
 //! `access` single requests and their repetition · `failure` what a failed request means · `connect` settings to a
-//! client · `bucket` what is asked about the bucket itself · `export`, `verify`, `copy_out` the three passes over rows · `discard` deleting and finding units ·
-//! `probe` whether the store can do all this.
+//! client · `bucket` what is asked about the bucket itself · `export`, `verify`, `copy_out` the three passes over rows ·
+//! `discard` deleting and finding units · `probe` whether the store can do all this.
 
 use std::sync::Arc;
 
@@ -81,8 +81,8 @@ impl ArchiveStore {
         })
     }
 
-    /// Where the archives are, for people and to be remembered: URL, and `?endpoint=…` or `?account=…` where the URL alone
-    /// could mean another place. Holds no credential.
+    /// Where the archives are, for people and to be remembered: URL, and `?endpoint=…` or `?account=…` where the URL
+    /// alone could mean another place. Holds no credential.
     #[must_use]
     pub fn location(&self) -> String {
         self.access.whole_place()
@@ -206,8 +206,9 @@ impl ArchiveStore {
         self.probed.get_or_try_init(probe).await.copied()
     }
 
-    /// Proves with small objects of unique names that the bucket exists, that the store lets us put, get, list and delete,
-    /// encrypts as it was asked to, and lets one of several creators of a name succeed, one after the other and at once. What this and an earlier probe of the same `owner` put is removed, as far as the store lets us.
+    /// Proves with small objects of unique names that the bucket exists, that the store lets us put, get, list and
+    /// delete, encrypts as it was asked to, and lets one of several creators of a name succeed, one after the other and
+    /// at once. What this and an earlier probe of the same `owner` put is removed, as far as the store lets us.
     ///
     /// # Errors
     /// [`StoreError::Denied`] names the missing permission, [`StoreError::Incapable`] what the store does not do.

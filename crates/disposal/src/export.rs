@@ -17,8 +17,9 @@ use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 
+use crate::settings::DisposalSettings;
 use crate::unit::Evidence;
-use crate::{DisposalError, settings::DisposalSettings};
+use crate::{DisposalError, source_connection};
 
 const WAL_POSITION: &str = "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() \
                             ELSE pg_current_wal_lsn() END::text";
@@ -53,11 +54,7 @@ impl LongRead {
     /// # Errors
     /// [`DisposalError::Sql`].
     pub async fn open(pool: &PgPool, settings: &DisposalSettings) -> Result<Self, DisposalError> {
-        let pooled = pool
-            .acquire()
-            .await
-            .map_err(DisposalError::sql("get a connection for a long read"))?;
-        let mut conn = pooled.detach();
+        let mut conn = source_connection(pool).await?.detach();
         let begin = format!(
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {}",
             limits(settings)

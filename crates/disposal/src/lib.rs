@@ -25,10 +25,14 @@ mod lasting;
 pub mod new_partition;
 pub mod pace;
 pub mod partition;
+mod person;
 pub mod plan;
 pub mod rows;
 pub mod settings;
+mod source;
 pub mod unit;
 mod unreadable;
 
 pub use error::DisposalError;
+pub use person::PersonsAct;
+pub use source::source_connection;

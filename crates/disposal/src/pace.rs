@@ -10,8 +10,8 @@ use eidos_settings::{Problems, duration_text};
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgPool};
 
-use crate::DisposalError;
 use crate::catalogue::Relation;
+use crate::{DisposalError, source_connection};
 
 /// Whether batches keep their size and pause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -237,10 +237,7 @@ impl Watch {
         table: &Relation,
     ) -> Result<Observation, DisposalError> {
         if self.looked_at.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
-            let mut conn = pool
-                .acquire()
-                .await
-                .map_err(DisposalError::sql("get a connection to a source database"))?;
+            let mut conn = source_connection(pool).await?;
             self.seen = observe(&mut conn, table).await?;
             self.looked_at = Some(Instant::now());
         }

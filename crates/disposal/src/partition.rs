@@ -28,10 +28,10 @@ use eidos_settings::SourceName;
 use eidos_telemetry::metric;
 use sqlx::PgPool;
 
-use crate::DisposalError;
 use crate::catalogue::{self, Relation, Whereabouts};
 use crate::settings::DisposalSettings;
 use crate::unit::{self, Change, Mandate, Unit, UnitState};
+use crate::{DisposalError, source_connection};
 
 mod attach;
 mod begin;
@@ -247,11 +247,7 @@ impl PartitionDisposal<'_> {
     }
 
     async fn reader(&self) -> Result<sqlx::pool::PoolConnection<sqlx::Postgres>, DisposalError> {
-        self.foreign
-            .pool()
-            .acquire()
-            .await
-            .map_err(DisposalError::sql("get a connection to a source database"))
+        source_connection(self.foreign.pool()).await
     }
 
     const fn pool(&self) -> &PgPool {

@@ -38,7 +38,7 @@ use crate::export::stored;
 use crate::partition::server_is_ready;
 use crate::settings::DisposalSettings;
 use crate::unit::{self, Change, Mandate, Unit, UnitKind, UnitState};
-use crate::{DisposalError, hold};
+use crate::{DisposalError, hold, source_connection};
 
 /// What the settings say about a plain table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -224,12 +224,7 @@ impl RowDisposal<'_> {
     }
 
     async fn server_is_ready(&self) -> Result<(), DisposalError> {
-        let mut conn = self
-            .foreign
-            .pool()
-            .acquire()
-            .await
-            .map_err(DisposalError::sql("get a connection to a source database"))?;
+        let mut conn = source_connection(self.foreign.pool()).await?;
         server_is_ready(&mut conn, self.ctx, self.settings).await
     }
 
@@ -268,12 +263,7 @@ impl RowDisposal<'_> {
     }
 
     async fn shape(&self, oid: u32, name: &str) -> Result<TableShape, DisposalError> {
-        let mut conn = self
-            .foreign
-            .pool()
-            .acquire()
-            .await
-            .map_err(DisposalError::sql("get a connection to a source database"))?;
+        let mut conn = source_connection(self.foreign.pool()).await?;
         let shape = catalogue::read_by_oid(&mut conn, oid).await?;
         let shape = shape.ok_or_else(|| {
             DisposalError::refused("removed", format!("{name} (oid {oid}) is gone: make a new plan"))

@@ -5,13 +5,12 @@
 
 use eidos_runtime::JobContext;
 use sqlx::PgPool;
-use sqlx::pool::PoolConnection;
 
-use crate::DisposalError;
 use crate::catalogue::{TableShape, quoted};
 use crate::export::{LongRead, content_of};
 use crate::settings::DisposalSettings;
 use crate::unit::Unit;
+use crate::{DisposalError, source_connection};
 
 /// SQLSTATE classes of failures that a row can be at fault for: data exceptions, damaged files, and what a function
 /// of a generated column raises.
@@ -48,7 +47,7 @@ impl Unreadable<'_> {
     }
 
     async fn search(&self, unit: &Unit) -> Result<Option<String>, DisposalError> {
-        let mut conn = self.connection().await?;
+        let mut conn = source_connection(self.pool).await?;
         let Some(own) = crate::catalogue::read_by_oid(&mut conn, unit.table_oid).await? else {
             return Ok(None);
         };
@@ -104,7 +103,7 @@ impl Unreadable<'_> {
             self.rows
         );
         let rows: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(list))
-            .fetch_all(&mut *self.connection().await?)
+            .fetch_all(&mut *source_connection(self.pool).await?)
             .await
             .map_err(DisposalError::sql("list the rows of a page"))?;
         for row in rows {
@@ -141,18 +140,13 @@ impl Unreadable<'_> {
             parts.join(" || ', ' || "),
             own.relation
         );
-        let Ok(mut conn) = self.connection().await else {
+        let Ok(mut conn) = source_connection(self.pool).await else {
             return String::new();
         };
         let key: Result<String, _> = sqlx::query_scalar(sqlx::AssertSqlSafe(select))
             .fetch_one(&mut *conn)
             .await;
         key.map_or_else(|_unreadable| String::new(), |key| format!("({key}) "))
-    }
-
-    async fn connection(&self) -> Result<PoolConnection<sqlx::Postgres>, DisposalError> {
-        let acquired = self.pool.acquire().await;
-        acquired.map_err(DisposalError::sql("get a connection to a source database"))
     }
 
     /// Whether reading these columns of these rows fails as such; a lost connection is an error.

@@ -131,6 +131,40 @@ pub struct ArchiveEncryption {
 }
 
 impl SecuritySection {
+    /// Nothing is encrypted: for servers on the machine itself, as examples and tests have them.
+    #[must_use]
+    pub fn unencrypted() -> Self {
+        Self {
+            tls_enabled: false,
+            grpc: GrpcTls {
+                enabled: false,
+                cert: None,
+                key: None,
+                ca_cert: None,
+                client_auth: false,
+            },
+            postgres: PostgresTls {
+                enabled: false,
+                sslmode: SslMode::Prefer,
+                ca_cert: None,
+            },
+            redis: RedisTls {
+                enabled: false,
+                ca_cert: None,
+                skip_verify: false,
+            },
+            nacos: NacosTls {
+                enabled: false,
+                ca_cert: None,
+            },
+            archive_storage: ArchiveEncryption {
+                enabled: false,
+                s3_sse: "AES256".to_owned(),
+                kms_key_id: None,
+            },
+        }
+    }
+
     /// Whether the gRPC server speaks TLS.
     pub fn grpc_tls(&self) -> bool {
         self.tls_enabled && self.grpc.enabled

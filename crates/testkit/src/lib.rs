@@ -24,6 +24,7 @@
     reason = "a failing helper must fail the test that called it, and every function here may"
 )]
 
+mod archive_store;
 mod background;
 mod child;
 mod crash;
@@ -35,6 +36,7 @@ mod proxy;
 mod quantiles;
 mod servers;
 
+pub use archive_store::accept_archive_store;
 pub use child::{ChildProcess, Command};
 pub use crash::{CRASH_VARIABLE, crash_point};
 pub use database::TestDb;

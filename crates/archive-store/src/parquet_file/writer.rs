@@ -107,7 +107,7 @@ impl FileShape {
             let ColumnLayout {
                 dictionary_limit,
                 bloom_filter,
-            } = layout(column, sample, group_rows);
+            } = layout(column, sample, group_rows, self.options.zstd_level);
             properties = properties.set_column_statistics_enabled(path.clone(), statistics(column.pg_type));
             if let Some(limit) = dictionary_limit {
                 properties = properties

@@ -24,9 +24,20 @@ const MAX_GROUPS: usize = 20;
 const SPECIAL_REMEDY: &str = "an archive has no place for it: set the row to NULL or a number, keep the rows of this \
                               range, or add CHECK (column <> 'NaN') so that it cannot appear again";
 
+/// 10^0 to 10^38.
+const POWERS_OF_TEN: [u128; MAX_PRECISION as usize + 1] = {
+    let mut powers = [1; MAX_PRECISION as usize + 1];
+    let mut exponent = 1;
+    while exponent < powers.len() {
+        powers[exponent] = powers[exponent - 1] * 10;
+        exponent += 1;
+    }
+    powers
+};
+
 /// 10^exponent, exponent ≤ 38.
 pub(crate) fn power_of_ten(exponent: u32) -> u128 {
-    10_u128.saturating_pow(exponent)
+    POWERS_OF_TEN.get(exponent as usize).copied().unwrap_or(u128::MAX)
 }
 
 /// The scaled integer of a numeric's bytes.
@@ -91,14 +102,20 @@ fn magnitude(groups: &[u8], weight: i32, scale: u8) -> Result<u128, ValueError> 
         return Err(ValueError::malformed("a numeric with zero groups around it"));
     }
     let mut value = 0_u128;
-    for pair in leading.chunks_exact(2) {
-        let digits = group(pair);
-        if digits >= BASE {
-            return Err(ValueError::malformed("a numeric with a group above 9999"));
+    // Four groups fit a machine word, in which multiplying is cheap.
+    for four in leading.chunks(4 * 2) {
+        let (mut word, mut unit) = (0_u64, 1_u64);
+        for pair in four.chunks_exact(2) {
+            let digits = group(pair);
+            if digits >= BASE {
+                return Err(ValueError::malformed("a numeric with a group above 9999"));
+            }
+            word = word * u64::from(BASE) + u64::from(digits);
+            unit *= u64::from(BASE);
         }
         value = value
-            .checked_mul(u128::from(BASE))
-            .and_then(|v| v.checked_add(digits.into()))
+            .checked_mul(unit.into())
+            .and_then(|v| v.checked_add(word.into()))
             .ok_or_else(too_wide)?;
     }
     if last >= BASE {

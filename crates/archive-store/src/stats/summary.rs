@@ -255,11 +255,10 @@ fn see_text(range: &mut Option<(Vec<u8>, Vec<u8>)>, value: &[u8]) {
     match range {
         None => *range = Some((value.to_vec(), value.to_vec())),
         Some((min, max)) => {
-            if value < min.as_slice() {
-                value.clone_into(min);
-            }
             if value > max.as_slice() {
                 value.clone_into(max);
+            } else if value < min.as_slice() {
+                value.clone_into(min);
             }
         }
     }

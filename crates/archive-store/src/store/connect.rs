@@ -11,6 +11,7 @@ use object_store::client::{HttpConnector as _, ReqwestConnector};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::{Certificate, ClientOptions, ObjectStore, RetryConfig};
+use reqwest::Url;
 use secrecy::ExposeSecret as _;
 
 use crate::error::StoreError;
@@ -74,17 +75,11 @@ impl Opened {
 /// `endpoint=…` of an endpoint that is not the provider's own, wherever it was set; written the same however it was
 /// typed, and without credentials.
 fn at_endpoint(endpoint: Option<String>) -> Option<String> {
-    let endpoint = endpoint?;
-    let (scheme, rest) = endpoint.split_once("://")?;
-    // The last '@' ends the user info, whatever characters a password contains unescaped.
-    let place = rest.rsplit_once('@').map_or(rest, |(_user_info, place)| place);
-    let place = place.split(['?', '#']).next().unwrap_or_default();
-    let place = place.trim_end_matches('/');
-    let (host, path) = place.split_at(place.find('/').unwrap_or(place.len()));
+    let endpoint = Url::parse(&endpoint?).ok()?;
     Some(format!(
-        "endpoint={}://{}{path}",
-        scheme.to_ascii_lowercase(),
-        host.to_ascii_lowercase()
+        "endpoint={}{}",
+        endpoint.origin().ascii_serialization(),
+        endpoint.path().trim_end_matches('/')
     ))
 }
 
@@ -338,6 +333,8 @@ mod tests {
         let secret = at("https://id:hunter2@host").unwrap();
         assert_eq!(secret, "endpoint=https://host");
         assert_eq!(at("https://host?token=hunter2").unwrap(), secret);
+        assert_eq!(at("https://host:443").unwrap(), secret);
+        assert_eq!(at("https://host/a@b").unwrap(), "endpoint=https://host/a@b");
         assert_ne!(at("https://host/a"), at("https://host/b"), "two places");
         assert_eq!(at_endpoint(None), None);
     }

@@ -22,7 +22,7 @@ use eidos_archive_store::{
     ArchiveFormat, ArchiveStore, ArchiveStoreSettings, COPY_HEADER, COPY_TRAILER, Column, ContentDigest,
     CopyDigester, ExportRequest, Exported, Manifest, StoreChecksum, StoreError, TableFolder, UnitFolder,
 };
-use eidos_settings::SecuritySection;
+use eidos_settings::{ArchiveEncryption, SecuritySection};
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
@@ -120,15 +120,15 @@ fn s3(endpoint: String) -> ArchiveStoreSettings {
 
 /// Encryption that is not in force unless `enabled`.
 fn security(enabled: bool, s3_sse: &str, kms_key_id: Option<&str>) -> SecuritySection {
-    serde_json::from_value(serde_json::json!({
-        "tls_enabled": enabled,
-        "grpc": {"enabled": false, "cert": null, "key": null, "ca_cert": null, "client_auth": false},
-        "postgres": {"enabled": false, "sslmode": "prefer", "ca_cert": null},
-        "redis": {"enabled": false, "ca_cert": null, "skip_verify": false},
-        "nacos": {"enabled": false, "ca_cert": null},
-        "archive_storage": {"enabled": true, "s3_sse": s3_sse, "kms_key_id": kms_key_id},
-    }))
-    .unwrap()
+    SecuritySection {
+        tls_enabled: enabled,
+        archive_storage: ArchiveEncryption {
+            enabled: true,
+            s3_sse: s3_sse.to_owned(),
+            kms_key_id: kms_key_id.map(str::to_owned),
+        },
+        ..SecuritySection::unencrypted()
+    }
 }
 
 fn install_provider() {

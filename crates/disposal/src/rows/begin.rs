@@ -4,10 +4,10 @@ use eidos_types::ExecutionId;
 
 use super::tally::Tally;
 use super::{RowDisposal, RowIdentity, RowOutcome};
-use crate::DisposalError;
 use crate::catalogue;
 use crate::destination;
 use crate::unit::{self, Mandate, NewUnit, Unit, UnitKind, UnitState};
+use crate::{DisposalError, source_connection};
 
 impl RowDisposal<'_> {
     pub(super) async fn open_unit(&self, identity: &RowIdentity) -> Result<Option<Unit>, DisposalError> {
@@ -84,12 +84,7 @@ impl RowDisposal<'_> {
 
     /// Whether the unit's own table exists, by its identity.
     pub(super) async fn still_there(&self, unit: &Unit) -> Result<bool, DisposalError> {
-        let mut conn = self
-            .foreign
-            .pool()
-            .acquire()
-            .await
-            .map_err(DisposalError::sql("get a connection to a source database"))?;
+        let mut conn = source_connection(self.foreign.pool()).await?;
         Ok(catalogue::find(&mut conn, unit.table_oid).await?.is_some())
     }
 

@@ -129,6 +129,20 @@ async fn a_store_with_exports_from_before_counts_as_accepted_and_no_other_does()
 }
 
 #[tokio::test]
+async fn a_store_that_does_not_work_is_not_accepted() {
+    let stand = Stand::new().await;
+    stand.forget_stores().await;
+    let run = stand.run().await;
+    let location = stand.store.location();
+    std::fs::remove_dir_all(location.trim_start_matches("file://")).unwrap();
+    let error = accept(&run, &location).await.unwrap_err();
+    assert!(error.to_string().contains(&location), "{error}");
+    let recorded = "SELECT count(*)::text FROM eidos_jobs_archive_stores";
+    assert_eq!(stand.jobs_text(recorded).await, "0");
+    assert_eq!(stand.acts().await, [""; 0]);
+}
+
+#[tokio::test]
 async fn what_was_accepted_is_shown_with_who_and_why() {
     let stand = Stand::new().await;
     let run = stand.run().await;

@@ -15,7 +15,7 @@ use eidos_disposal::settings::DisposalSettings;
 use eidos_disposal::unit::{Mandate, Unit, UnitState};
 use eidos_runtime::{JobContext, Standalone};
 use eidos_settings::{SecuritySection, SourceName};
-use eidos_testkit::{ScratchDir, TestDb};
+use eidos_testkit::{ScratchDir, TestDb, accept_archive_store};
 use eidos_types::{Clock, ExecutionId, JobName, NodeId, SharedClock, Slot, SystemClock};
 use sqlx::{AssertSqlSafe, PgPool};
 
@@ -93,15 +93,10 @@ impl Stand {
         std::fs::create_dir(dir.path().join(OBJECTS)).unwrap();
         let mut archive = ArchiveStoreSettings::at(format!("file://{}", dir.path().join(OBJECTS).display()));
         archive.part_bytes = 64 * 1024;
-        let store = ArchiveStore::open(&archive, &no_security()).await.unwrap();
-        sqlx::query(
-            "INSERT INTO eidos_jobs_archive_stores (location, accepted_by, accepted_at, reason, execution_id, epoch) \
-             VALUES ($1, 'set-up', now(), 'a test', gen_random_uuid(), 0)",
-        )
-        .bind(store.location())
-        .execute(jobs.pool())
-        .await
-        .unwrap();
+        let store = ArchiveStore::open(&archive, &SecuritySection::unencrypted())
+            .await
+            .unwrap();
+        accept_archive_store(jobs.pool(), &store.location()).await;
         Self {
             jobs,
             books,
@@ -379,7 +374,7 @@ impl Stand {
     /// A store in another folder of the same disk.
     pub(crate) async fn other_store(&self, name: &str) -> ArchiveStore {
         let url = format!("file://{}", self.dir.path().join(name).display());
-        ArchiveStore::open(&ArchiveStoreSettings::at(url), &no_security())
+        ArchiveStore::open(&ArchiveStoreSettings::at(url), &SecuritySection::unencrypted())
             .await
             .unwrap()
     }
@@ -437,16 +432,4 @@ pub(crate) fn mandate() -> Mandate {
 pub(crate) fn refusal<T: std::fmt::Debug>(outcome: Result<T, DisposalError>) -> &'static str {
     let error = outcome.unwrap_err();
     error.refusal().unwrap_or_else(|| panic!("no refusal: {error:?}"))
-}
-
-fn no_security() -> SecuritySection {
-    serde_json::from_value(serde_json::json!({
-        "tls_enabled": false,
-        "grpc": { "enabled": false, "cert": null, "key": null, "ca_cert": null, "client_auth": false },
-        "postgres": { "enabled": false, "sslmode": "prefer", "ca_cert": null },
-        "redis": { "enabled": false, "ca_cert": null, "skip_verify": false },
-        "nacos": { "enabled": false, "ca_cert": null },
-        "archive_storage": { "enabled": false, "s3_sse": "AES256", "kms_key_id": null },
-    }))
-    .unwrap()
 }

@@ -7,6 +7,7 @@ use anyhow::{Context, ensure};
 use eidos_core::migrations;
 use eidos_devnet::neighbours;
 use eidos_sandbox::{Durability, Postgres, PostgresOptions, Redis, RedisOptions, ScratchDir};
+use eidos_testkit::accept_archive_store;
 use eidos_types::{Clock, SystemClock};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
@@ -59,13 +60,7 @@ impl Stage {
         self.postgres.create_database(name).await?;
         let pool = pool(&self.postgres.url(name)).await?;
         migrations::migrate(&pool, SystemClock::default().now()).await?;
-        sqlx::query(
-            "INSERT INTO eidos_jobs_archive_stores (location, accepted_by, accepted_at, reason, execution_id, epoch)
-             VALUES ($1, 'set-up', now(), 'a benchmark', gen_random_uuid(), 0)",
-        )
-        .bind(format!("file://{}", self.folder("store")?.display()))
-        .execute(&pool)
-        .await?;
+        accept_archive_store(&pool, &format!("file://{}", self.folder("store")?.display())).await;
         Ok(pool)
     }
 

@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 use chrono::{DateTime, Utc};
 use eidos_core::migrations;
 use eidos_sandbox::{Durability, Postgres, PostgresOptions, Redis, RedisOptions, ScratchDir};
-use eidos_testkit::{Command, TcpProxy};
+use eidos_testkit::{Command, TcpProxy, accept_archive_store};
 use eidos_types::{Clock, SystemClock};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
@@ -94,13 +94,7 @@ impl Arena {
         std::fs::create_dir_all(arena.store_dir())?;
         std::fs::write(arena.config(), arena.settings())?;
         // A storm needs no person: the location is accepted as an operator would have done before.
-        sqlx::query(
-            "INSERT INTO eidos_jobs_archive_stores (location, accepted_by, accepted_at, reason, execution_id, epoch)
-             VALUES ($1, 'set-up', now(), 'the arena of a fault run', gen_random_uuid(), 0)",
-        )
-        .bind(format!("file://{}", arena.store_dir().display()))
-        .execute(&arena.jobs)
-        .await?;
+        accept_archive_store(&arena.jobs, &format!("file://{}", arena.store_dir().display())).await;
         Ok(arena)
     }
 

@@ -103,3 +103,20 @@ async fn a_replica_that_ran_nothing_tells_what_is_true() {
     service.until_gauge(resting, |units| units < 1.0).await;
     service.child.terminate();
 }
+
+/// A series that first appears with its first event shows no increase of it: its alert and its panel miss the first one.
+#[tokio::test]
+async fn a_service_that_has_done_nothing_shows_its_counters_at_zero() {
+    let stand = Stand::new().await;
+    let service = Service::start(&stand).await;
+    for series in [
+        r#"job_execution_total{job="archive-data",status="failed"}"#.to_owned(),
+        format!(
+            r#"disposal_rows_total{{job="archive-data",source="trading",table="{ORDERS}",action="move"}}"#
+        ),
+        format!(r#"archive_batch_duration_seconds_count{{table="{ORDERS}"}}"#),
+    ] {
+        service.until_gauge(&series, |count| count < 1.0).await;
+    }
+    service.child.terminate();
+}

@@ -15,7 +15,7 @@ use eidos_core::migrations::{install_foreign_fence, install_foreign_freeze};
 use eidos_core::start::{self, Attempt, Starter};
 use eidos_runtime::{Job, JobContext, JobError, Standalone};
 use eidos_settings::{Effective, Input, load};
-use eidos_testkit::{Command, ScratchDir, TestDb, TestRedis};
+use eidos_testkit::{Command, ScratchDir, TestDb, TestRedis, accept_archive_store};
 use eidos_types::{Clock, ExecutionId, JobName, NodeId, Slot, SystemClock};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgPool};
@@ -90,14 +90,7 @@ impl Stand {
         let store = ArchiveStore::open(&settings.service.archive_store, &settings.suite.security)
             .await
             .unwrap();
-        sqlx::query(
-            "INSERT INTO eidos_jobs_archive_stores (location, accepted_by, accepted_at, reason, execution_id, epoch) \
-             VALUES ($1, 'set-up', now(), 'a test', gen_random_uuid(), 0)",
-        )
-        .bind(store.location())
-        .execute(jobs.pool())
-        .await
-        .unwrap();
+        accept_archive_store(jobs.pool(), &store.location()).await;
         let jobs_db = connect_jobs(DatabaseSettings::new(jobs.url().into()), "archiver-test")
             .await
             .unwrap();

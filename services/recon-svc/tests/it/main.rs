@@ -12,6 +12,7 @@ mod check_config;
 mod crash;
 mod incremental;
 mod limits;
+mod metrics;
 mod node_behind;
 mod pauses;
 mod prices;

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use eidos_core::fence::ForeignFence;
 use eidos_core::ident::SqlIdent;
-use eidos_disposal::DisposalError;
 use eidos_disposal::catalogue::{self, TableShape};
 use eidos_disposal::export::LongRead;
 use eidos_disposal::partition::server_is_ready;
 use eidos_disposal::settings::DisposalSettings;
+use eidos_disposal::{DisposalError, source_connection};
 use eidos_runtime::JobContext;
 use eidos_settings::SourceName;
 use eidos_types::Slot;
@@ -168,12 +168,7 @@ impl CandleWork {
             return Err(DisposalError::refused("timescaledb", why.clone()));
         }
         let (source, recorder) = (self.rule.source, &run.recorder);
-        let mut conn = run
-            .foreign
-            .pool()
-            .acquire()
-            .await
-            .map_err(DisposalError::sql("get a connection to a source database"))?;
+        let mut conn = source_connection(run.foreign.pool()).await?;
         server_is_ready(&mut conn, run.ctx, run.settings).await?;
         drop(conn);
         recorder

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use eidos_disposal::DisposalError;
 use eidos_disposal::catalogue::{self, Relation, source_of};
+use eidos_disposal::{DisposalError, source_connection};
 use eidos_settings::SourceName;
 use eidos_telemetry::metric;
 use serde::{Deserialize, Serialize};
@@ -77,10 +77,7 @@ pub(super) async fn look(
 }
 
 async fn tables(pool: &PgPool, rules: &Rules) -> Result<Vec<(Relation, i64)>, DisposalError> {
-    let mut conn = pool
-        .acquire()
-        .await
-        .map_err(DisposalError::sql("get a connection to look at tables"))?;
+    let mut conn = source_connection(pool).await?;
     let all = catalogue::list_tables(&mut conn).await?;
     let in_public = |name: &str| {
         all.iter()

@@ -15,12 +15,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use eidos_archive_store::ArchiveStore;
 use eidos_core::fence::ForeignFence;
 use eidos_core::ident::SqlIdent;
-use eidos_disposal::DisposalError;
 use eidos_disposal::catalogue::Relation;
 use eidos_disposal::destination::{self, StoreAct, StoreRequest};
 use eidos_disposal::partition::UndoRequest;
 use eidos_disposal::plan::Plan;
 use eidos_disposal::settings::DisposalSettings;
+use eidos_disposal::{DisposalError, PersonsAct, source_connection};
 use eidos_runtime::{Job, JobContext, JobError, Observation};
 use eidos_settings::SourceName;
 use serde::{Deserialize, Serialize};
@@ -122,10 +122,7 @@ impl DataCleanup {
         &self,
         source: SourceName,
     ) -> Result<PoolConnection<Postgres>, DisposalError> {
-        self.pool(source)?
-            .acquire()
-            .await
-            .map_err(DisposalError::sql("get a connection to look at a table"))
+        source_connection(self.pool(source)?).await
     }
 
     /// The tables a run is about: those that were asked for, or those an approved plan names.
@@ -169,21 +166,15 @@ impl Job for DataCleanup {
     type Report = Report;
 
     fn validate_params(&self, params: &Params) -> Result<(), String> {
-        let (asked, undo) = (
-            params.plan.is_some() || params.tables.is_some(),
-            params.undo.is_some(),
-        );
-        let (location, reason) = (params.location.as_deref(), params.reason.as_deref());
-        StoreRequest::check(
-            params.store,
-            location,
-            reason,
-            undo || asked || params.hold.is_some(),
-        )?;
-        if params.store.is_some() {
-            return Ok(());
+        PersonsAct {
+            store: params.store,
+            location: params.location.as_deref(),
+            undo: params.undo.is_some(),
+            reason: params.reason.as_deref(),
+            hold: params.hold,
+            run: params.plan.is_some() || params.tables.is_some(),
         }
-        UndoRequest::check(undo, asked, reason, params.hold)?;
+        .check()?;
         let unknown: Vec<&str> = params
             .tables
             .iter()

@@ -10,7 +10,7 @@ use eidos_core::db::{DatabaseSettings, connect_foreign, connect_jobs};
 use eidos_core::fence::{MintRequest, mint};
 use eidos_disposal::settings::DisposalSettings;
 use eidos_runtime::{Job, JobContext, JobError, Standalone};
-use eidos_settings::{DataRetention, SourceName};
+use eidos_settings::{DataRetention, SecuritySection, SourceName};
 use eidos_testkit::{ScratchDir, TestDb};
 use eidos_types::{Clock, ExecutionId, NodeId, SharedClock, Slot, SystemClock};
 use retention_manager::cleanup::report::Report;
@@ -122,7 +122,9 @@ impl Ground {
     pub(crate) async fn store(&self) -> ArchiveStore {
         let settings: ArchiveStoreSettings =
             serde_json::from_value(json!({ "url": format!("file://{}", self.archive().display()) })).unwrap();
-        ArchiveStore::open(&settings, &security()).await.unwrap()
+        ArchiveStore::open(&settings, &SecuritySection::unencrypted())
+            .await
+            .unwrap()
     }
 
     /// A run of this slot with the right to write.
@@ -300,19 +302,6 @@ pub(crate) fn retention_of(mut value: Value) -> DataRetention {
         }
     }
     serde_json::from_value(value).unwrap()
-}
-
-/// No encryption is in force.
-fn security() -> eidos_settings::SecuritySection {
-    serde_json::from_value(json!({
-        "tls_enabled": false,
-        "grpc": {"enabled": false, "cert": null, "key": null, "ca_cert": null, "client_auth": false},
-        "postgres": {"enabled": false, "sslmode": "prefer", "ca_cert": null},
-        "redis": {"enabled": false, "ca_cert": null, "skip_verify": false},
-        "nacos": {"enabled": false, "ca_cert": null},
-        "archive_storage": {"enabled": false, "s3_sse": "AES256", "kms_key_id": null},
-    }))
-    .unwrap()
 }
 
 /// What went wrong.

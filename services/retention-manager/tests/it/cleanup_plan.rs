@@ -238,3 +238,39 @@ async fn what_would_go_to_a_store_that_nobody_accepted_is_blocked_in_the_plan_an
         5
     );
 }
+
+#[tokio::test]
+async fn a_plan_says_of_what_failed_for_good_that_nothing_has_changed_and_does_not_block_it() {
+    let ground = ground().await;
+    let (withdrawals, old) = ("eidos_chain_withdrawal_txs", ms("2023-11-05T00:00:00Z"));
+    sql(ground.pool(), WITHDRAWALS).await;
+    sql(
+        ground.pool(),
+        &format!(
+            "INSERT INTO {withdrawals} (withdraw_id, amount, status, created_at) VALUES ('w', 'NaN', 2, {old}); \
+             UPDATE {TABLE} SET amount = 'NaN' WHERE id = (SELECT min(id) FROM {TABLE}_2023_11)"
+        ),
+    )
+    .await;
+    let archived = json!({ "retention_months": 6, "archive_before_drop": true, "quarantine_days": 7 });
+    let rules = json!({
+        "partitioned_tables": { TABLE: archived },
+        "regular_tables": { withdrawals: { "retention_months": 6, "sleep_ms": 0 } },
+    });
+    let job = ground.job(rules).await;
+    ground.run(&job, SLOT).await.unwrap_err();
+    let again = ground.plan(&job, SLOT).await.plan.render();
+    for object in [format!("{TABLE}_2023_11"), format!("{withdrawals}@2023-11")] {
+        let note = format!("{object} was given up by unit ");
+        assert!(again.contains(&note), "{object}: {again}");
+    }
+    assert!(again.contains("2 to do, 0 blocked"), "{again}");
+
+    sql(
+        ground.pool(),
+        &format!("UPDATE {withdrawals} SET amount = 1; UPDATE {TABLE} SET amount = 1 WHERE amount = 'NaN'"),
+    )
+    .await;
+    let corrected = ground.plan(&job, SLOT).await.plan.render();
+    assert!(!corrected.contains("given up"), "{corrected}");
+}

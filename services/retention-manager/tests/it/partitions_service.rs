@@ -507,3 +507,21 @@ async fn a_replica_that_ran_nothing_tells_what_is_true() {
     service.until_gauge(&ahead, "2").await;
     service.child.terminate();
 }
+
+/// A series that first appears with its first event shows no increase of it: its alert and its panel miss the first one.
+#[tokio::test]
+async fn a_service_that_has_done_nothing_shows_its_counters_at_zero() {
+    let stand = Stand::new("").await;
+    let service = Service::start(&stand).await;
+    let risk = r#"source="risk",table="eidos_risk_audit_logs""#;
+    for series in [
+        r#"job_execution_total{job="partition-manage",status="failed"}"#.to_owned(),
+        r#"job_execution_total{job="data-cleanup",status="failed"}"#.to_owned(),
+        format!(r#"disposal_rows_total{{job="partition-manage",{risk},action="drain"}}"#),
+        format!(r#"disposal_rows_total{{job="data-cleanup",{risk},action="drop"}}"#),
+        format!(r"archive_stored_bytes_total{{{risk}}}"),
+    ] {
+        service.until_gauge(&series, "0").await;
+    }
+    service.child.terminate();
+}

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use eidos_testkit::{ChildProcess, Command, ScratchDir, TestDb, TestRedis};
+use eidos_testkit::{ChildProcess, Command, ScratchDir, TestDb, TestRedis, accept_archive_store};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgPool};
 
@@ -141,12 +141,5 @@ pub(crate) async fn count(pool: &PgPool, query: &str) -> i64 {
 
 /// Exports may go to this folder.
 pub(crate) async fn accept_store(jobs: &TestDb, folder: &std::path::Path) {
-    sqlx::query(
-        "INSERT INTO eidos_jobs_archive_stores (location, accepted_by, accepted_at, reason, execution_id, epoch) \
-         VALUES ($1, 'set-up', now(), 'a test', gen_random_uuid(), 0)",
-    )
-    .bind(format!("file://{}", folder.display()))
-    .execute(jobs.pool())
-    .await
-    .unwrap();
+    accept_archive_store(jobs.pool(), &format!("file://{}", folder.display())).await;
 }

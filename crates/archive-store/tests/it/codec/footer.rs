@@ -208,6 +208,9 @@ fn trades() -> (Vec<Column>, Vec<EncodedPart>) {
         column("fee", "numeric(36,18)"),
         column("price", "numeric(36,18)"),
         column("user_id", "bigint"),
+        column("token", "character varying(20)"),
+        column("trade_id", "character varying(64)"),
+        column("batch_id", "character varying(64)"),
     ];
     let mut state = 7_usize;
     let mut drawn = || {
@@ -224,6 +227,9 @@ fn trades() -> (Vec<Column>, Vec<EncodedPart>) {
             Some(numeric(&format!("0.0{:0<17}", 1 + n % 13))),
             Some(numeric(&format!("{}.{:018}", drawn(), drawn()))),
             int8(i64::try_from(drawn() % 5000).unwrap()),
+            text(["BTC", "ETH", "ARB", "USDC", "WBTC"][drawn() % 5]),
+            text(&format!("trade-{n}")),
+            text(&format!("batch-{}", n / 500)),
         ])
     };
     let tuples: Vec<_> = (0..60_000).map(row).collect();
@@ -285,4 +291,11 @@ fn a_wallet_that_is_not_there_costs_a_filter_and_not_the_column() {
         "ids that ascend have minimum and maximum"
     );
     assert!(filter("fee").is_none());
+    assert!(filter("token").is_some());
+    for larger_than_the_column in ["trade_id", "batch_id"] {
+        assert!(
+            filter(larger_than_the_column).is_none(),
+            "{larger_than_the_column}"
+        );
+    }
 }

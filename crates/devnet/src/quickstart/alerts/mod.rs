@@ -9,7 +9,8 @@
 //! 3. **Trouble.** [`trouble::TROUBLES`] break one thing after the other and name the alerts that must fire. Thresholds that
 //!    no small world reaches are lowered ([`rules::Scale::Small`]), never raised.
 //!
-//! The names are compared with the chart's: an alert that no trouble names, and a name that no rule has, is a failure.
+//! The names are compared with the chart's before anything starts: an alert that no trouble names, and a name that no rule
+//! has, is a failure.
 
 mod page;
 mod prometheus;
@@ -47,6 +48,8 @@ const NO_RUN_YET: &str = "no job has run yet";
 /// # Errors
 /// When a server does not start or a program fails.
 pub async fn run(dir: &Path, seed: u64, page: Option<&Path>) -> anyhow::Result<bool> {
+    let unmatched = unmatched(&rules::names()?);
+    anyhow::ensure!(unmatched.is_empty(), "{}", unmatched.join("; "));
     let mut rig = Rig::build(dir, seed).await?;
     let mut outcome = Seen::default();
     before_the_first_run(&mut rig, &mut outcome).await?;
@@ -139,23 +142,30 @@ async fn troubled(rig: &mut Rig, seen: &mut Seen) -> anyhow::Result<()> {
     let prometheus = rig.prometheus(Scale::Small).await?;
     let api = Api::new(&prometheus)?;
     api.wait_for_targets(rig.service_count(), FIRES_WITHIN).await?;
-    let mut named: BTreeSet<&str> = trouble::BEFORE_THE_FIRST_RUN.iter().copied().collect();
     for trouble in trouble::TROUBLES {
         say(&format!("  {}", trouble.what));
         trouble::cause(rig, trouble.cause).await.context(trouble.what)?;
         for alert in trouble.alerts {
             expect_firing(&api, alert, trouble.what, seen).await?;
-            named.insert(alert);
         }
     }
-    let known = rules::names()?;
-    for alert in known.iter().filter(|alert| !named.contains(alert.as_str())) {
-        seen.problems.push(format!("no trouble makes {alert} fire"));
-    }
-    for alert in named.iter().filter(|alert| !known.contains(**alert)) {
-        seen.problems.push(format!("no rule is called {alert}"));
-    }
     Ok(())
+}
+
+/// What does not match between the names of the rules and those of the troubles: a misspelt name could never fire.
+fn unmatched(known: &BTreeSet<String>) -> Vec<String> {
+    let of_troubles = trouble::TROUBLES.iter().flat_map(|trouble| trouble.alerts);
+    let named: BTreeSet<&str> = trouble::BEFORE_THE_FIRST_RUN
+        .iter()
+        .chain(of_troubles)
+        .copied()
+        .collect();
+    let untried = known.iter().filter(|alert| !named.contains(alert.as_str()));
+    let unknown = named.iter().filter(|alert| !known.contains(**alert));
+    untried
+        .map(|alert| format!("no trouble makes {alert} fire"))
+        .chain(unknown.map(|alert| format!("no rule is called {alert}")))
+        .collect()
 }
 
 async fn expect_firing(api: &Api, alert: &str, what: &'static str, seen: &mut Seen) -> anyhow::Result<()> {
@@ -174,4 +184,26 @@ async fn expect_firing(api: &Api, alert: &str, what: &'static str, seen: &mut Se
 
 fn join(names: &BTreeSet<String>) -> String {
     names.iter().cloned().collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rule_has_a_trouble_and_a_misspelt_name_is_told() {
+        let known = rules::names().unwrap();
+        assert_eq!(unmatched(&known), [""; 0]);
+        let mut misspelt = known;
+        assert!(misspelt.remove("NodeBehind"));
+        misspelt.insert("NodesBehind".to_owned());
+        let told = unmatched(&misspelt);
+        assert_eq!(
+            told,
+            [
+                "no trouble makes NodesBehind fire",
+                "no rule is called NodeBehind"
+            ]
+        );
+    }
 }

@@ -17,12 +17,12 @@ pub mod survey;
 
 use eidos_archive_store::ArchiveStore;
 use eidos_core::fence::ForeignFence;
-use eidos_disposal::DisposalError;
 use eidos_disposal::destination::{self, StoreAct, StoreRequest};
 use eidos_disposal::pace::{Pace, PaceMode, PaceSettings};
 use eidos_disposal::partition::UndoRequest;
 use eidos_disposal::settings::DisposalSettings;
 use eidos_disposal::unit::Mandate;
+use eidos_disposal::{DisposalError, PersonsAct, source_connection};
 use eidos_runtime::{Job, JobContext, JobError, Observation};
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
@@ -74,18 +74,15 @@ impl Job for ArchiveData {
     type Report = Report;
 
     fn validate_params(&self, params: &ArchiveParams) -> Result<(), String> {
-        let (undo, plan) = (params.undo.is_some(), params.plan.is_some());
-        let (location, reason) = (params.location.as_deref(), params.reason.as_deref());
-        StoreRequest::check(
-            params.store,
-            location,
-            reason,
-            undo || plan || params.hold.is_some(),
-        )?;
-        if params.store.is_some() {
-            return Ok(());
+        PersonsAct {
+            store: params.store,
+            location: params.location.as_deref(),
+            undo: params.undo.is_some(),
+            reason: params.reason.as_deref(),
+            hold: params.hold,
+            run: params.plan.is_some(),
         }
-        UndoRequest::check(undo, plan, reason, params.hold)
+        .check()
     }
 
     async fn run(&self, ctx: &JobContext, params: ArchiveParams) -> Result<Report, JobError> {
@@ -207,10 +204,7 @@ impl ArchiveData {
     }
 
     async fn connection(&self) -> Result<PoolConnection<Postgres>, DisposalError> {
-        self.pool
-            .acquire()
-            .await
-            .map_err(DisposalError::sql("connect to the source"))
+        source_connection(&self.pool).await
     }
 
     fn pace(&self) -> Pace {

@@ -89,6 +89,15 @@ impl World {
     /// Asks of every expired partition what a run would ask.
     async fn look_at_expired(&mut self, job: &ArchiveData, ctx: &JobContext) -> Result<(), JobError> {
         let (mut looked_at, mut to_know) = (BTreeMap::new(), BTreeSet::new());
+        let any = self
+            .tables
+            .iter()
+            .any(|table| self.expired(table).next().is_some());
+        let store = if any {
+            destination::obstacle(ctx.jobs_db().control(), ctx.job().as_str(), &job.store).await?
+        } else {
+            None
+        };
         for table in &self.tables {
             let (Some(shape), Some(_)) = (&table.archive, self.expired(table).next()) else {
                 continue;
@@ -96,9 +105,7 @@ impl World {
             let mut conn = job.connection().await?;
             let (notes, room) = told(partition::room(&mut conn, shape).await)?;
             to_know.extend(notes);
-            let control = ctx.jobs_db().control();
-            let store = destination::obstacle(control, ctx.job().as_str(), &job.store).await?;
-            let of_all = room.or(store);
+            let of_all = room.or_else(|| store.clone());
             for expired in self.expired(table) {
                 let Some(found) = catalogue::dependencies(&mut conn, expired.oid).await? else {
                     continue;

@@ -24,10 +24,10 @@ use chrono::DateTime;
 use eidos_archive_store::{ArchiveStore, Manifest, ManifestRef};
 use eidos_core::db::connect_foreign;
 use eidos_core::fence::ForeignFence;
-use eidos_disposal::DisposalError;
 use eidos_disposal::audit::{self, Act};
 use eidos_disposal::catalogue::Relation;
 use eidos_disposal::settings::DisposalSettings;
+use eidos_disposal::{DisposalError, source_connection};
 use eidos_runtime::{Job, JobContext, JobError, Observation};
 use eidos_settings::{SourceName, SuiteSettings};
 use eidos_telemetry::metric;
@@ -195,10 +195,7 @@ impl RestoreArchive {
         triggers: Triggers,
     ) -> Result<(), JobError> {
         let (_source, pool) = self.connect(units).await?;
-        let mut conn = pool
-            .acquire()
-            .await
-            .map_err(DisposalError::sql("look at a table"))?;
+        let mut conn = source_connection(pool).await?;
         for (unit, planned) in units.iter().zip(&mut report.units) {
             let (into, fired) = original::look(&mut conn, unit).await?;
             let table = Relation::new(&unit.schema, &unit.table);

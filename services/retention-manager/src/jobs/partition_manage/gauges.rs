@@ -1,13 +1,13 @@
 //! The gauges, in every replica every minute.
 
-use eidos_disposal::DisposalError;
+use eidos_disposal::{DisposalError, source_connection};
 use eidos_runtime::{Job, JobError, Observation};
 use eidos_telemetry::metric;
 use eidos_types::Slot;
 use serde::Deserialize;
 
 use super::report::TableReport;
-use super::{ManagedTable, PartitionManage, survey};
+use super::{ManagedTable, PartitionManage};
 use crate::partitions::parent::Parent;
 
 /// What the gauges need of a report.
@@ -42,7 +42,7 @@ pub(super) async fn observe(job: &PartitionManage, seen: &Observation<'_>) -> Re
 }
 
 async fn months_ahead(job: &PartitionManage, table: &ManagedTable, now: Slot) -> Result<(), DisposalError> {
-    let mut conn = survey::acquire(job.pool(table.source)?).await?;
+    let mut conn = source_connection(job.pool(table.source)?).await?;
     let parent = Parent::read(&mut conn, &table.table).await?;
     let months = job.rules(now, table).months_covered(&parent.partitions);
     metric::partition_months_ahead(table.source.as_str(), table.table.as_str(), u64::from(months));

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use eidos_core::fence::ForeignFence;
 use eidos_disposal::catalogue;
 use eidos_disposal::partition::{DropQuota, PartitionDisposal, PartitionPolicy};
+use eidos_disposal::{DisposalError, source_connection};
 use eidos_runtime::{JobContext, JobError};
 use eidos_settings::SourceName;
 use eidos_types::Slot;
 use serde::Serialize;
-use sqlx::pool::PoolConnection;
-use sqlx::{PgPool, Postgres};
+use sqlx::PgPool;
 
 use super::{ManagedTable, PartitionManage};
 use crate::domain::layout::{AstrayRows, Rules};
@@ -18,7 +18,6 @@ use crate::domain::odd::{Odd, odd};
 use crate::domain::tiling::Piece;
 use crate::partitions::astray;
 use crate::partitions::parent::Parent;
-use eidos_disposal::DisposalError;
 
 /// One table, looked at.
 pub(super) struct Survey<'a> {
@@ -124,7 +123,7 @@ async fn finalize(
     foreign: &ForeignFence,
     table: &ManagedTable,
 ) -> Result<Vec<String>, DisposalError> {
-    let mut conn = acquire(foreign.pool()).await?;
+    let mut conn = source_connection(foreign.pool()).await?;
     let Some(shape) = catalogue::read_table(&mut conn, &table.table).await? else {
         return Ok(Vec::new());
     };
@@ -149,18 +148,13 @@ async fn finalize(
         .collect())
 }
 
-pub(super) async fn acquire(pool: &PgPool) -> Result<PoolConnection<Postgres>, DisposalError> {
-    let connection = pool.acquire().await;
-    connection.map_err(DisposalError::sql("get a connection to a source database"))
-}
-
 async fn read(
     job: &PartitionManage,
     pool: &PgPool,
     table: &ManagedTable,
     rules: &Rules,
 ) -> Result<Found, DisposalError> {
-    let mut conn = acquire(pool).await?;
+    let mut conn = source_connection(pool).await?;
     let parent = Parent::read(&mut conn, &table.table).await?;
     let obstacle = match &parent.default {
         Some(default) => astray::obstacle(&mut conn, &parent, default).await?,
