@@ -34,7 +34,7 @@ pub(crate) fn utf8(raw: &[u8]) -> Result<&str, ValueError> {
         )
     })?;
     // Every byte is looked at: that compiles to a few instructions for a whole value.
-    if raw.iter().fold(false, |nul, byte| nul | (*byte == 0)) {
+    if raw.iter().fold(0, |nul, byte| nul | u8::from(*byte == 0)) > 0 {
         return Err(ValueError::malformed("text with a NUL byte"));
     }
     Ok(text)
