@@ -195,7 +195,7 @@ impl RestoreArchive {
         triggers: Triggers,
     ) -> Result<(), JobError> {
         let (_source, pool) = self.connect(units).await?;
-        let mut conn = source_connection(pool).await?;
+        let mut conn = source_connection(&pool).await?;
         for (unit, planned) in units.iter().zip(&mut report.units) {
             let (into, fired) = original::look(&mut conn, unit).await?;
             let table = Relation::new(&unit.schema, &unit.table);
