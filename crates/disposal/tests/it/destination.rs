@@ -134,7 +134,9 @@ async fn a_store_that_does_not_work_is_not_accepted() {
     stand.forget_stores().await;
     let run = stand.run().await;
     let location = stand.store.location();
-    std::fs::remove_dir_all(location.trim_start_matches("file://")).unwrap();
+    let folder = location.trim_start_matches("file://");
+    std::fs::remove_dir_all(folder).unwrap();
+    std::fs::write(folder, "not a folder").unwrap();
     let error = accept(&run, &location).await.unwrap_err();
     assert!(error.to_string().contains(&location), "{error}");
     let recorded = "SELECT count(*)::text FROM eidos_jobs_archive_stores";
