@@ -514,12 +514,13 @@ async fn a_service_that_has_done_nothing_shows_its_counters_at_zero() {
     let stand = Stand::new("").await;
     let service = Service::start(&stand).await;
     let risk = r#"source="risk",table="eidos_risk_audit_logs""#;
+    let exported = r#"source="risk",table="public.eidos_risk_audit_logs""#;
     for series in [
         r#"job_execution_total{job="partition-manage",status="failed"}"#.to_owned(),
         r#"job_execution_total{job="data-cleanup",status="failed"}"#.to_owned(),
         format!(r#"disposal_rows_total{{job="partition-manage",{risk},action="drain"}}"#),
-        format!(r#"disposal_rows_total{{job="data-cleanup",{risk},action="drop"}}"#),
-        format!(r"archive_stored_bytes_total{{{risk}}}"),
+        format!(r#"disposal_rows_total{{job="data-cleanup",{exported},action="drop"}}"#),
+        format!(r"archive_stored_bytes_total{{{exported}}}"),
     ] {
         service.until_gauge(&series, "0").await;
     }
