@@ -34,3 +34,67 @@ impl PersonsAct<'_> {
         UndoRequest::check(self.undo, self.run, self.reason, self.hold)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RUN: PersonsAct<'_> = PersonsAct {
+        store: None,
+        location: None,
+        undo: false,
+        reason: None,
+        hold: None,
+        run: true,
+    };
+
+    #[test]
+    fn an_act_is_asked_for_alone_and_with_what_belongs_to_it() {
+        let reason = Some("case 17");
+        let undo = PersonsAct {
+            undo: true,
+            run: false,
+            reason,
+            ..RUN
+        };
+        let accept = PersonsAct {
+            store: Some(StoreAct::Accept),
+            location: Some("s3://b/db"),
+            run: false,
+            reason,
+            ..RUN
+        };
+        for allowed in [
+            RUN,
+            PersonsAct { run: false, ..RUN },
+            undo,
+            PersonsAct {
+                hold: Some(false),
+                ..undo
+            },
+            accept,
+        ] {
+            allowed.check().unwrap();
+        }
+        for refused in [
+            PersonsAct { run: true, ..undo },
+            PersonsAct { run: true, ..accept },
+            PersonsAct { undo: true, ..accept },
+            PersonsAct {
+                hold: Some(true),
+                ..accept
+            },
+            PersonsAct { reason, ..RUN },
+            PersonsAct {
+                hold: Some(true),
+                ..RUN
+            },
+            PersonsAct {
+                location: Some("s3://b/db"),
+                ..undo
+            },
+        ] {
+            assert!(refused.check().is_err(), "{refused:?}");
+        }
+    }
+}
