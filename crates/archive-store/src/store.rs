@@ -90,13 +90,18 @@ impl ArchiveStore {
 
     /// What becomes of objects that are removed here. A store that does not tell is [`Versions::Unknown`], never an error.
     pub async fn versions(&self) -> Versions {
-        if self.access.keeps_versions() && self.versions.get() == Some(&Versions::NotKept) {
-            // Switched on since it was asked.
-            return Versions::Kept;
+        let told = match self.versions.get() {
+            Some(known) => known.clone(),
+            None => self.ask_about_versions().await,
+        };
+        match told {
+            // Switched on since it was asked, or it does not tell: what it said of its own objects counts.
+            Versions::NotKept | Versions::Unknown(_) if self.access.keeps_versions() => Versions::Kept,
+            told => told,
         }
-        if let Some(known) = self.versions.get() {
-            return known.clone();
-        }
+    }
+
+    async fn ask_about_versions(&self) -> Versions {
         let (versions, heard) = self.access.versions().await;
         if heard {
             // Lost only if somebody else was told the same meanwhile.

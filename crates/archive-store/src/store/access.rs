@@ -105,7 +105,7 @@ impl Access {
         Self { encryption, ..self }
     }
 
-    /// What becomes of objects that are removed, and whether that was an answer.
+    /// What the store tells of objects that are removed, and whether that was an answer.
     pub(super) async fn versions(&self) -> (Versions, bool) {
         let Some(bucket) = &self.bucket else {
             return match self.place.scheme {
@@ -118,12 +118,10 @@ impl Access {
         };
         let asked = bucket.versions(self.request_timeout).await;
         let heard = !matches!(asked, Err(Unanswered::Silent(_)));
-        let versions = match asked {
-            Ok(Versions::NotKept) | Err(_) if self.versions.load(Ordering::Relaxed) => Versions::Kept,
-            Ok(versions) => versions,
-            Err(unanswered) => Versions::Unknown(unanswered.cause()),
-        };
-        (versions, heard)
+        (
+            asked.unwrap_or_else(|unanswered| Versions::Unknown(unanswered.cause())),
+            heard,
+        )
     }
 
     /// True once the store was seen to keep versions.

@@ -42,6 +42,8 @@ pub(crate) enum Harm {
     StoreInTheClear,
     /// Nothing is listed.
     ListNothing,
+    /// An object that was put gets a version id, which is all that tells of versions here.
+    NameVersion,
 }
 
 impl Fault {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::http::Method;
+use eidos_archive_store::Versions;
 
 use super::*;
 use crate::fake_s3::{FakeS3, Fault, Harm};
@@ -351,6 +352,31 @@ async fn a_store_that_does_not_know_checksums_is_asked_without_them() {
         "{:?}",
         last.headers
     );
+}
+
+/// Who may put an object may often not ask about versions: the answers to puts then are all there is.
+#[tokio::test]
+async fn a_version_id_in_an_answer_is_believed_where_the_store_does_not_tell_about_versions() {
+    let (server, store) = world().await;
+    let untold = store.versions().await;
+    assert!(matches!(untold, Versions::Unknown(_)), "{untold:?}");
+
+    server.suffer(Fault::always(Method::PUT, "", Harm::NameVersion));
+    store
+        .export(&request(ArchiveFormat::Parquet), rows(100), &never())
+        .await
+        .unwrap();
+    assert_eq!(store.versions().await, Versions::Kept);
+    let probed = store.probe("tests").await.unwrap();
+    assert_eq!(probed.versions, Versions::Kept);
+
+    // A process that put before it asked.
+    let later = open(&s3(server.endpoint())).await;
+    later
+        .export(&request(ArchiveFormat::Csv), rows(100), &never())
+        .await
+        .unwrap();
+    assert_eq!(later.versions().await, Versions::Kept);
 }
 
 #[tokio::test]
