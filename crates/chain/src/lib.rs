@@ -29,13 +29,14 @@ mod plain;
 mod reader;
 mod retention;
 mod rpc;
+mod rung;
 mod settings;
 mod start;
 mod state;
 mod verify;
 mod views;
 
-pub use balances::{Rung, RungReport, RungState};
+pub use balances::{RungReport, RungState};
 pub use block::{Addressing, BlockRef, Finality};
 pub use deadline::within;
 pub use error::ChainError;
@@ -44,6 +45,7 @@ pub use logs::{EventBody, EventKind, LogFilter, LogPosition, LogProof, VaultEven
 pub use reader::{ChainReader, LadderReport, rng};
 pub use retention::StateKept;
 pub use rpc::{LearnedLimits, RequestCounts};
+pub use rung::Rung;
 pub use settings::{
     AbiProfile, BulkSettings, ChainSettings, LogSettings, RpcSettings, SettingsProblem, TokenSettings,
 };

@@ -8,7 +8,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{Postgres, Row};
 use tracing::{Instrument, Span};
 
-use crate::fence::Epoch;
+use crate::epoch::Epoch;
 
 /// An error of the jobs database.
 #[derive(Debug, thiserror::Error)]

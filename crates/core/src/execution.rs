@@ -13,7 +13,6 @@
 //! replaced changes nothing, and learns it.
 
 use std::fmt;
-use std::str::FromStr;
 
 use eidos_types::{Clock, ExecutionId, JobName, NodeId, Slot};
 use serde::Serialize;
@@ -289,15 +288,6 @@ pub async fn request_cancel(
         Some(_ended) => Ok(CancelOutcome::AlreadyEnded),
         None => Err(CoreError::NoSuchExecution(execution)),
     }
-}
-
-/// Parses a stored word or names the column that holds an unknown one.
-pub(crate) fn stored<T: FromStr<Err = UnknownWord>>(
-    column: &'static str,
-    text: &str,
-) -> Result<T, CoreError> {
-    text.parse()
-        .map_err(|UnknownWord { .. }| CoreError::stored(column, text))
 }
 
 impl fmt::Display for Outcome {

@@ -21,8 +21,6 @@
 //! A database of another service carries the same small table, `eidos_jobs_fence` ([`crate::sql::FOREIGN_FENCE_DDL`]).
 //! There the first step of the new epoch raises the fence; [`Fence::raise_in`] does it at once.
 
-use std::fmt;
-
 use eidos_types::{ExecutionId, JobName, NodeId, Slot};
 use serde_json::Value;
 use sqlx::postgres::PgRow;
@@ -33,41 +31,8 @@ use crate::error::{begun, call, column};
 use crate::execution::Trigger;
 use crate::{CoreError, observe, sql};
 
+pub use crate::epoch::Epoch;
 pub use crate::step::{ForeignFence, ForeignStep, Step};
-
-/// The fencing token of one run of a job: rises with every run, never repeats. 0 means "no fence".
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize)]
-#[serde(transparent)]
-pub struct Epoch(i64);
-
-impl Epoch {
-    /// The epoch of jobs that take no lock and have no fence.
-    pub const NONE: Self = Self(0);
-
-    /// From a stored value.
-    #[must_use]
-    pub const fn from_stored(epoch: i64) -> Self {
-        Self(epoch)
-    }
-
-    /// From a lease's token.
-    #[must_use]
-    pub fn from_token(token: u64) -> Self {
-        Self(i64::try_from(token).unwrap_or(i64::MAX))
-    }
-
-    /// The number to store.
-    #[must_use]
-    pub const fn get(self) -> i64 {
-        self.0
-    }
-}
-
-impl fmt::Display for Epoch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// The right of one run to write, as long as no newer run exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -153,7 +118,7 @@ pub async fn mint_in(conn: &mut PgConnection, request: &MintRequest) -> Result<M
     Ok(Minted {
         fence: Fence {
             job: request.job.clone(),
-            epoch: Epoch(epoch),
+            epoch: Epoch::from_stored(epoch),
             execution: request.execution,
         },
         orphans,
@@ -251,7 +216,7 @@ impl Fence {
             "raise a foreign fence",
             sqlx::query(sql::RAISE_FOREIGN_FENCE)
                 .bind(self.job.as_str())
-                .bind(self.epoch.0)
+                .bind(self.epoch.get())
                 .execute(&mut *tx),
         )
         .await?;
@@ -261,7 +226,7 @@ impl Fence {
     /// The error of a refused write, counted.
     pub(crate) fn refused(&self) -> CoreError {
         observe::fenced_write(&self.job);
-        tracing::warn!(job = %self.job, epoch = self.epoch.0, execution = %self.execution, "write refused: replaced");
+        tracing::warn!(job = %self.job, epoch = self.epoch.get(), execution = %self.execution, "write refused: replaced");
         CoreError::Fenced {
             job: self.job.clone(),
             epoch: self.epoch,

@@ -12,6 +12,7 @@
 
 pub mod checkpoint;
 pub mod db;
+mod epoch;
 mod error;
 pub mod execution;
 pub mod fence;

@@ -1,11 +1,54 @@
 //! [`open`]: the one way to Redis, with the login and the authority that the settings name.
 
+use std::time::Duration;
+
 use redis::{Client, ConnectionInfo, IntoConnectionInfo as _, TlsCertificates};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::lease::{LeaseError, RedisSettings};
+use crate::lease::LeaseError;
+
+/// How to reach Redis.
+#[derive(Debug, Clone)]
+pub struct RedisSettings {
+    /// `redis://host:port/database` or `rediss://...`.
+    pub url: SecretString,
+    /// ACL user, where the URL names none.
+    pub username: Option<String>,
+    /// Password, where the URL has none.
+    pub password: Option<SecretString>,
+    /// First part of every key.
+    pub lock_prefix: String,
+    /// Limit of making a connection.
+    pub connect_timeout: Duration,
+    /// Limit of one command.
+    pub response_timeout: Duration,
+    /// Path of the certificate (PEM) of the authority an encrypted connection trusts; `None`: the public ones.
+    pub ca_cert: Option<String>,
+}
+
+impl RedisSettings {
+    /// The suite's defaults for this URL.
+    #[must_use]
+    pub fn new(url: SecretString) -> Self {
+        Self {
+            url,
+            username: None,
+            password: None,
+            lock_prefix: "eidos:job:lock".to_owned(),
+            connect_timeout: Duration::from_secs(1),
+            response_timeout: Duration::from_millis(500),
+            ca_cert: None,
+        }
+    }
+}
+
+impl From<&RedisSettings> for RedisSettings {
+    fn from(settings: &RedisSettings) -> Self {
+        settings.clone()
+    }
+}
 
 /// Makes a client for the server of the settings. Nothing is connected yet.
 ///

@@ -11,10 +11,9 @@ use uuid::Uuid;
 use crate::error::StoreError;
 use crate::manifest::sha256_hex;
 use crate::store::access::{Access, Listed};
+use crate::store::witness::FOLDER;
 use crate::versions::Versions;
 
-/// Below the archive's URL; nothing else lies there.
-const FOLDER: &str = "probe";
 /// How many creators of one object race each other, and how often: a store that looks before it writes refuses a second
 /// creator that comes later, and lets several through that come at once.
 const RACERS: usize = 8;
@@ -109,12 +108,6 @@ pub(super) async fn clean_up(access: &Access, owner: &str, versions: Versions) -
     }
     probed.left = Some(left);
     probed
-}
-
-/// The name of a probe's object in the path of a request; `None` for every other object.
-pub(super) fn object_of(path: &str) -> Option<&str> {
-    let (folders, name) = path.rsplit_once('/')?;
-    (folders.rsplit('/').next() == Some(FOLDER) && !name.is_empty()).then_some(name)
 }
 
 fn fresh_id(owner: &str) -> String {

@@ -9,8 +9,8 @@ use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpService, ReqwestConnector,
 };
 
-use crate::store::probe;
-
+/// Below the archive's URL; nothing else lies there.
+pub(super) const FOLDER: &str = "probe";
 /// What S3 answers to a PUT or HEAD of an object that it encrypts.
 pub(super) const ENCRYPTION: &str = "x-amz-server-side-encryption";
 /// The key it encrypts with.
@@ -70,7 +70,7 @@ struct Heard {
 #[async_trait]
 impl HttpService for Heard {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let name = probe::object_of(request.uri().path()).map(str::to_owned);
+        let name = object_of(request.uri().path()).map(str::to_owned);
         let method = request.method().as_str().to_owned();
         let answer = self.client.execute(request).await?;
         if let Some(name) = name.filter(|_| answer.status().is_success()) {
@@ -78,4 +78,10 @@ impl HttpService for Heard {
         }
         Ok(answer)
     }
+}
+
+/// The name of a probe's object in the path of a request; `None` for every other object.
+fn object_of(path: &str) -> Option<&str> {
+    let (folders, name) = path.rsplit_once('/')?;
+    (folders.rsplit('/').next() == Some(FOLDER) && !name.is_empty()).then_some(name)
 }

@@ -9,8 +9,8 @@
 //! A value leaves this module only if every answer had the right shape, the sample agreed and the block was
 //! canonical before and after. A rung is a matter of speed; it is never a matter of trust.
 
+mod ladder;
 mod questions;
-mod rung;
 mod sample;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -24,10 +24,10 @@ use futures::stream::{FuturesUnordered, StreamExt};
 
 use crate::contracts::evm;
 use crate::rpc::{NodeErrorKind, Patience, RpcError};
-use crate::{BlockRef, ChainError, ChainReader};
+use crate::{BlockRef, ChainError, ChainReader, Rung};
+pub(crate) use ladder::Ladder;
+pub use ladder::{RungReport, RungState};
 pub(crate) use questions::{CallRequest, profile_views, total_view, word};
-pub(crate) use rung::Ladder;
-pub use rung::{Rung, RungReport, RungState};
 use sample::Verdict;
 
 /// Why a rung did not deliver.

@@ -123,7 +123,7 @@ impl RpcError {
     }
 
     /// Takes out what `mask` knows to be secret: nodes repeat keys and addresses in their words.
-    pub(super) fn masked(self, mask: &super::transport::Secrets) -> Self {
+    pub(super) fn masked(self, mask: &super::endpoint::Secrets) -> Self {
         match self {
             Self::Broken(words) => Self::Broken(mask.hide(words)),
             Self::Malformed(words) => Self::Malformed(mask.hide(words)),
@@ -143,7 +143,7 @@ impl RpcError {
 }
 
 impl NodeError {
-    pub(super) fn masked(mut self, mask: &super::transport::Secrets) -> Self {
+    pub(super) fn masked(mut self, mask: &super::endpoint::Secrets) -> Self {
         self.message = mask.hide(self.message);
         self
     }

@@ -3,7 +3,7 @@
 //!
 //! | subject | file |
 //! |---|---|
-//! | one HTTP exchange | `transport.rs` |
+//! | one HTTP exchange | `transport.rs`, `endpoint.rs` |
 //! | what a reply says, whatever its status | `reply.rs`, `answers.rs` |
 //! | what an error means | `classify.rs`, `hints.rs`, `error.rs` |
 //! | how fast the node is asked, and what is asked again | `pace.rs` |
@@ -15,6 +15,7 @@
 mod answers;
 mod batches;
 mod classify;
+mod endpoint;
 mod error;
 pub(crate) mod hints;
 mod limits;
@@ -35,12 +36,12 @@ use crate::observe;
 use crate::settings::{ChainSettings, RpcSettings};
 pub(crate) use answers::Answer;
 pub(crate) use classify::{NodeError, NodeErrorKind};
+pub(crate) use endpoint::endpoint_of;
 pub(crate) use error::{Less, Patience, RpcError};
 pub use limits::LearnedLimits;
 pub(crate) use limits::Limit;
 use pace::{Pace, Retry};
 use transport::Transport;
-pub(crate) use transport::endpoint_of;
 
 /// One question.
 #[derive(Debug, Clone)]

@@ -11,7 +11,7 @@ use sqlx::PgPool;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
-use super::{FailureKind, Status, Trigger, stored};
+use super::words::{FailureKind, Status, Trigger, stored};
 use crate::error::{call, column};
 use crate::fence::Epoch;
 use crate::{CoreError, sql};

@@ -17,6 +17,15 @@ pub struct UnknownWord {
     pub allowed: String,
 }
 
+/// Parses a stored word or names the column that holds an unknown one.
+pub(crate) fn stored<T: FromStr<Err = UnknownWord>>(
+    column: &'static str,
+    text: &str,
+) -> Result<T, CoreError> {
+    text.parse()
+        .map_err(|UnknownWord { .. }| CoreError::stored(column, text))
+}
+
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)* }) => {
         $(#[$doc])*
@@ -111,7 +120,7 @@ words!(
 
 impl Trigger {
     pub(crate) fn from_stored(text: &str) -> Result<Self, CoreError> {
-        super::stored("eidos_jobs_executions.trigger", text)
+        stored("eidos_jobs_executions.trigger", text)
     }
 }
 

@@ -7,10 +7,11 @@ use eidos_telemetry::metric;
 use redis::RedisError;
 use uuid::Uuid;
 
+use super::error::LeaseError;
 use super::link::{Failed, Link};
+use super::request::LeaseRequest;
 use super::scripts::{self, Found, Keys};
 use super::term::{Deadline, Moment, Term};
-use super::{LeaseError, LeaseRequest};
 
 /// A lease as Redis granted it.
 #[derive(Debug)]

@@ -11,10 +11,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::acquire::{self, Answer, Granted};
+use super::error::LeaseError;
+use super::held::{Acquired, Lease, LostReason, Shared};
 use super::link::{CLUSTER, Failed, Link};
+use super::request::LeaseRequest;
 use super::scripts;
 use super::term::Moment;
-use super::{Acquired, Lease, LeaseError, LeaseRequest, LostReason, Shared};
 
 type ReleaseReply = oneshot::Sender<Result<(), LeaseError>>;
 

@@ -7,8 +7,8 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, ConnectionAddr, RedisError, RedisResult};
 use tokio::sync::Mutex;
 
-use super::{LeaseError, RedisSettings};
-use crate::redis_client;
+use super::error::LeaseError;
+use crate::redis_client::{self, RedisSettings};
 
 /// What a server is called whose answers are MOVED and ASK.
 pub(super) const CLUSTER: &str = "node of a Redis Cluster";
