@@ -2,9 +2,8 @@
 
 use anyhow::Context;
 
-use crate::trades::Batch;
+use crate::movements::{Batch, Withdrawal};
 use crate::traffic::Mined;
-use crate::withdrawals::Withdrawal;
 use crate::world::{World, hash_text, now_ms};
 
 impl World {

@@ -4,43 +4,14 @@ use alloy_primitives::U256;
 use alloy_sol_types::SolEvent;
 use anyhow::Context;
 use eidos_chain::contracts::{IVault, encode, evm};
-use eidos_types::{Address, Amount, Hash32};
+use eidos_types::{Address, Amount};
 use serde_json::json;
 
 use crate::genesis::{approve_call, call, mint_call};
 use crate::ledger::Key;
+use crate::movements::{Deposit, DepositStage};
 use crate::traffic::Tx;
 use crate::world::{World, hash_text};
-
-/// A deposit that the chain has.
-#[derive(Debug, Clone)]
-pub struct Deposit {
-    /// Whose.
-    pub wallet: Address,
-    /// Symbol of the token.
-    pub token: &'static str,
-    /// How much.
-    pub amount: Amount,
-    /// Its transaction.
-    pub tx_hash: Hash32,
-    /// Its log's index in the block.
-    pub log_index: u64,
-    /// Its block.
-    pub block: u64,
-    /// Its block's hash.
-    pub block_hash: Hash32,
-    /// Its id in both services' tables.
-    pub id: String,
-}
-
-/// How far the books are with a deposit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum DepositStage {
-    /// Status 1: confirmed, not in the balance.
-    Confirmed,
-    /// Status 2: in the balance.
-    Credited,
-}
 
 impl World {
     /// Deposits on chain, all in one block. The books know nothing yet.

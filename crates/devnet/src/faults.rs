@@ -6,10 +6,10 @@ use eidos_types::{Address, Amount, BaseUnits};
 use rand::RngExt;
 use serde_json::json;
 
-use crate::deposits::DepositStage;
 use crate::genesis::call;
 use crate::ledger::Key;
 use crate::manifest::{Fault, Planted, Severity, severity_of};
+use crate::movements::DepositStage;
 use crate::tokens::{HUGE, USDC, WBTC, WETH};
 use crate::world::World;
 

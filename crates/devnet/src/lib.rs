@@ -36,6 +36,7 @@ mod indexer;
 pub mod ledger;
 mod life;
 mod manifest;
+mod movements;
 pub mod neighbours;
 pub mod node;
 pub mod quickstart;
@@ -48,9 +49,7 @@ mod withdrawals;
 mod world;
 
 pub use audit::Audit;
-pub use deposits::Deposit;
 pub use manifest::{Fault, Manifest, Planted, Severity, Trap, Trapped};
+pub use movements::{Deposit, LateCommit, Withdrawal};
 pub use tokens::{ETH, HUGE, MARKETS, Market, Token, USDC, WBTC, WETH};
-pub use traps::LateCommit;
-pub use withdrawals::Withdrawal;
 pub use world::{Addresses, World, WorldOptions};

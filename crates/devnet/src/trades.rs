@@ -8,76 +8,14 @@ use serde_json::json;
 
 use crate::genesis::call;
 use crate::ledger::Key;
+use crate::movements::SettlementStatus;
+pub use crate::movements::{Batch, Trade};
 use crate::tokens::{Market, USDC};
-use crate::traffic::{Mined, Tx};
+use crate::traffic::Tx;
 use crate::world::{World, hash_text};
 
 /// Buckets of the platform's fee accounts.
 const FEE_BUCKETS: u8 = 16;
-
-/// A matched trade. The fees are in USDC and go to the fee recipient.
-#[derive(Debug, Clone)]
-pub struct Trade {
-    /// Its id in the books.
-    pub id: String,
-    /// Its market.
-    pub market: Market,
-    /// Whose order rested.
-    pub maker: Address,
-    /// Whose order came in.
-    pub taker: Address,
-    /// True if the maker buys.
-    pub maker_buys: bool,
-    /// In USDC for one base token.
-    pub price: Amount,
-    /// In base tokens.
-    pub amount: Amount,
-    /// In USDC.
-    pub quote: Amount,
-    /// What each side pays, in USDC.
-    pub fee: Amount,
-}
-
-/// Trades that settle together.
-#[derive(Debug, Clone)]
-pub struct Batch {
-    /// Its id in the books.
-    pub id: String,
-    /// Its trades.
-    pub trades: Vec<Trade>,
-    /// The transaction that settled it, once there is one.
-    pub settled: Option<Mined>,
-}
-
-/// The database's integers of a settlement's status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum SettlementStatus {
-    Submitted = 2,
-    Settled = 3,
-}
-
-impl Trade {
-    const fn buyer(&self) -> Address {
-        if self.maker_buys { self.maker } else { self.taker }
-    }
-
-    const fn seller(&self) -> Address {
-        if self.maker_buys { self.taker } else { self.maker }
-    }
-
-    /// What settlement moves: buyer's base and quote, seller's base and quote, the recipient's fees.
-    pub(crate) fn deltas(&self, fee_recipient: Address) -> anyhow::Result<[(Key, Amount); 5]> {
-        let paid = self.quote.checked_add(self.fee)?;
-        let received = self.quote.checked_sub(self.fee)?;
-        Ok([
-            ((self.buyer(), self.market.base), self.amount),
-            ((self.buyer(), USDC), paid.negated()),
-            ((self.seller(), self.market.base), self.amount.negated()),
-            ((self.seller(), USDC), received),
-            ((fee_recipient, USDC), self.fee.checked_add(self.fee)?),
-        ])
-    }
-}
 
 impl World {
     /// Matches a trade: both sides' payments are frozen, what they get is pending. `None` if one of them is too poor.

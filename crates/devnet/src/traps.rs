@@ -2,26 +2,15 @@
 
 use anyhow::{Context, ensure};
 use eidos_types::Amount;
-use sqlx::{Postgres, Transaction};
 
-use crate::deposits::DepositStage;
 use crate::ledger::Key;
 use crate::manifest::{Trap, Trapped};
+use crate::movements::{Batch, DepositStage, LateCommit, SettlementStatus, Withdrawal, WithdrawalStatus};
 use crate::tokens::{MARKETS, USDC, WBTC, WETH};
-use crate::trades::{Batch, SettlementStatus};
-use crate::withdrawals::{Withdrawal, WithdrawalStatus};
 use crate::world::{World, hash_text, now_ms, recent_ms};
 
 /// How much older than now a late row's timestamps are: older than a run that starts meanwhile.
 const LATE_MS: i64 = 5 * 60_000;
-
-/// An open transaction with a withdrawal in it ([`Trap::LateCommit`]).
-#[derive(Debug)]
-pub struct LateCommit {
-    transaction: Transaction<'static, Postgres>,
-    key: Key,
-    amount: Amount,
-}
 
 impl Trap {
     /// True for situations that exist above the indexer's checkpoint or outside committed data: the next

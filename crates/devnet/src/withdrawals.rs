@@ -7,31 +7,9 @@ use serde_json::json;
 
 use crate::genesis::call;
 use crate::ledger::Key;
+use crate::movements::{Withdrawal, WithdrawalStatus};
 use crate::traffic::{Mined, Tx};
 use crate::world::{World, hash_text};
-
-/// A withdrawal the books know.
-#[derive(Debug, Clone)]
-pub struct Withdrawal {
-    /// Its id in both services' tables.
-    pub id: String,
-    /// Whose.
-    pub wallet: Address,
-    /// Symbol of the token.
-    pub token: &'static str,
-    /// How much.
-    pub amount: Amount,
-    /// True once the Vault has paid.
-    pub mined: bool,
-}
-
-/// The database's integers of a withdrawal's status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum WithdrawalStatus {
-    Submitted = 2,
-    Confirmed = 3,
-    Failed = 4,
-}
 
 impl World {
     /// Debits the books; the chain knows nothing yet.

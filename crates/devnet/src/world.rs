@@ -10,16 +10,13 @@ use rand::{RngExt, SeedableRng};
 use serde_json::Value;
 use sqlx::PgPool;
 
-use crate::deposits::Deposit;
 use crate::ledger::{Key, Ledger};
 use crate::manifest::{Fault, Manifest, Trap};
+use crate::movements::{Batch, Deposit, LateCommit, Withdrawal};
 use crate::neighbours;
 use crate::node::{Block, Node};
 use crate::tokens::Token;
-use crate::trades::Batch;
 use crate::traffic::{Traffic, Tx};
-use crate::traps::LateCommit;
-use crate::withdrawals::Withdrawal;
 
 /// Life on the exchange starts this long before now.
 const PAST_MS: i64 = 2 * 3_600_000;

@@ -12,16 +12,13 @@ use eidos_archive_store::ArchiveStore;
 use eidos_runtime::JobContext;
 use sqlx::PgPool;
 
+use crate::error::{NOT_ACCEPTED, OTHER_STORE};
 use crate::export::stored;
 use crate::{DisposalError, unit};
 
 pub use accepted::AcceptedStore;
 pub use request::{StoreAct, StoreReport, StoreRequest, requested};
 
-/// The label of the refusal of a store that has none of the earlier exports.
-pub(crate) const OTHER_STORE: &str = "store";
-/// The label of the refusal of a store that nobody accepted.
-pub(crate) const NOT_ACCEPTED: &str = "store_not_accepted";
 /// How many exports are looked for: one that was lost must not stop the others.
 const NEWEST: i64 = 5;
 

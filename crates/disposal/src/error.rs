@@ -6,7 +6,10 @@ use eidos_archive_store::{CodecError, StoreError};
 use eidos_core::CoreError;
 use eidos_runtime::JobError;
 
-use crate::destination::{NOT_ACCEPTED, OTHER_STORE};
+/// The label of the refusal of a store that has none of the earlier exports.
+pub(crate) const OTHER_STORE: &str = "store";
+/// The label of the refusal of a store that nobody accepted.
+pub(crate) const NOT_ACCEPTED: &str = "store_not_accepted";
 
 /// Refusals that are about the table itself. All others end by themselves or by a person's decision about the unit: a hold, a
 /// clock, a slot, a store.

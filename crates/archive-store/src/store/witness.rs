@@ -85,3 +85,22 @@ fn object_of(path: &str) -> Option<&str> {
     let (folders, name) = path.rsplit_once('/')?;
     (folders.rsplit('/').next() == Some(FOLDER) && !name.is_empty()).then_some(name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_probes_own_objects_are_recognised() {
+        assert_eq!(object_of("/bucket/db/probe/job-1"), Some("job-1"));
+        assert_eq!(object_of("/probe/job-1"), Some("job-1"));
+        for other in [
+            "/bucket/db/probe/",
+            "/bucket/probe/x/part",
+            "/bucket/unprobe/x",
+            "x",
+        ] {
+            assert_eq!(object_of(other), None, "{other}");
+        }
+    }
+}

@@ -7,6 +7,7 @@ mod config;
 mod disposal_config;
 mod findings;
 pub mod nodes;
+mod output;
 mod programs;
 mod servers;
 mod summary;
@@ -28,6 +29,7 @@ pub use disposal_config::{DisposalEndpoints, archiver_config, retention_config};
 pub use findings::{DustFound, Finding, Findings, read as read_findings};
 pub use verdict::{ClassCount, Missed, Report, compare};
 
+pub(crate) use output::{say, write_private};
 use programs::Programs;
 use servers::Servers;
 
@@ -152,27 +154,4 @@ fn describe(world: &World) {
         world.addresses().chain_id,
         world.cut_block().map_or(0, |cut| cut.number),
     ));
-}
-
-/// Files here hold passwords of private servers.
-pub(crate) fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut file = std::fs::File::options()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .mode(0o600)
-        .open(path)
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    file.write_all(text.as_bytes())
-        .with_context(|| format!("cannot write {}", path.display()))
-}
-
-#[expect(
-    clippy::print_stdout,
-    reason = "the quickstart talks to the person who started it"
-)]
-pub(crate) fn say(line: &str) {
-    println!("{line}");
 }

@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 use super::detach::BOUNDS_CHECK;
 use super::freeze::thaw_sql;
 use super::locks::{Attempts, Patience};
-use super::{PartitionDisposal, begin, checks};
+use super::{PartitionDisposal, checks};
 use crate::DisposalError;
 use crate::catalogue::{self, Relation, TableShape, quoted};
 use crate::unit::Unit;
@@ -40,7 +40,7 @@ impl PartitionDisposal<'_> {
         let conn = step.conn();
         checks::server_is_ready(conn, self.ctx, self.settings).await?;
         let found = catalogue::find(conn, unit.table_oid).await?;
-        let found = found.ok_or_else(|| begin::removed(unit))?;
+        let found = found.ok_or_else(|| checks::removed(unit))?;
         if found.parent.is_some() {
             return Ok(());
         }
@@ -105,7 +105,7 @@ impl PartitionDisposal<'_> {
             ));
         }
         let own = catalogue::read_by_oid(conn, unit.table_oid).await?;
-        let own = own.ok_or_else(|| begin::removed(unit))?;
+        let own = own.ok_or_else(|| checks::removed(unit))?;
         same_columns(unit, &parent, &own)?;
         let schema: Option<Option<String>> = sqlx::query_scalar(SCHEMA_BEFORE)
             .bind(unit.unit_id)

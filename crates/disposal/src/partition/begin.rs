@@ -3,6 +3,7 @@
 use eidos_archive_store::{StoreError, TableFolder, UnitFolder};
 use eidos_types::ExecutionId;
 
+use super::checks::removed;
 use super::fitness::{dependencies_of, may_leave, room};
 use super::{PartitionDisposal, PartitionIdentity};
 use crate::DisposalError;
@@ -250,22 +251,6 @@ pub(crate) fn of_another_job(unit: &Unit) -> DisposalError {
             unit.unit_name,
             unit.table.plain(),
             unit.job_name,
-            unit.unit_id,
-            unit.state
-        ),
-    )
-}
-
-/// The table of a unit was removed by somebody else.
-pub(super) fn removed(unit: &Unit) -> DisposalError {
-    DisposalError::refused(
-        "removed",
-        format!(
-            "{} of {} (oid {}) is gone, and it was not this program that removed it: unit {} is {}; find out who did, \
-             and keep its export",
-            unit.unit_name,
-            unit.table.plain(),
-            unit.table_oid,
             unit.unit_id,
             unit.state
         ),

@@ -83,11 +83,11 @@ impl PartitionDisposal<'_> {
         parent_oid: u32,
     ) -> Result<(TableShape, Partition), DisposalError> {
         let parent = catalogue::read_by_oid(conn, parent_oid).await?;
-        let parent = parent.ok_or_else(|| super::begin::removed(unit))?;
+        let parent = parent.ok_or_else(|| removed(unit))?;
         self.unchanged(conn, unit).await?;
         let mut layout = parent.partitioning.iter().flat_map(|layout| &layout.partitions);
         let partition = layout.find(|partition| partition.oid == unit.table_oid);
-        let partition = partition.ok_or_else(|| super::begin::removed(unit))?.clone();
+        let partition = partition.ok_or_else(|| removed(unit))?.clone();
         if partition.bounds.finite() != Some((unit.lower_ms, unit.upper_ms)) {
             return Err(refused(
                 "changed",
@@ -110,7 +110,7 @@ impl PartitionDisposal<'_> {
         unit: &Unit,
     ) -> Result<TableShape, DisposalError> {
         let own = catalogue::read_by_oid(conn, unit.table_oid).await?;
-        let own = own.ok_or_else(|| super::begin::removed(unit))?;
+        let own = own.ok_or_else(|| removed(unit))?;
         if own.columns_fingerprint() == unit.columns_fingerprint {
             return Ok(own);
         }
@@ -165,6 +165,22 @@ pub(super) fn wrong_kind(unit: &Unit) -> DisposalError {
         format!(
             "unit {} is {} and no partition that can be moved on",
             unit.unit_id, unit.state
+        ),
+    )
+}
+
+/// The table of a unit was removed by somebody else.
+pub(super) fn removed(unit: &Unit) -> DisposalError {
+    DisposalError::refused(
+        "removed",
+        format!(
+            "{} of {} (oid {}) is gone, and it was not this program that removed it: unit {} is {}; find out who did, \
+             and keep its export",
+            unit.unit_name,
+            unit.table.plain(),
+            unit.table_oid,
+            unit.unit_id,
+            unit.state
         ),
     )
 }

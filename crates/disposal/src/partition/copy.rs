@@ -50,7 +50,7 @@ impl PartitionDisposal<'_> {
             ordered_by: own.primary_key.clone(),
             snapshot_lsn,
             primary_key: own.primary_key.clone(),
-            time_column: key_column(&parent).ok_or_else(|| super::begin::removed(unit))?,
+            time_column: key_column(&parent).ok_or_else(|| super::checks::removed(unit))?,
             bounds_ms: (unit.lower_ms, unit.upper_ms),
             create_table: own.create_table_sql(&own.relation),
             format: unit.format.unwrap_or_default(),
@@ -92,7 +92,7 @@ impl PartitionDisposal<'_> {
             Some(parent) => catalogue::read_by_oid(read.conn(), parent).await?,
             None => None,
         };
-        parent.ok_or_else(|| super::begin::removed(unit))
+        parent.ok_or_else(|| super::checks::removed(unit))
     }
 }
 

@@ -90,7 +90,7 @@ impl PartitionDisposal<'_> {
         }
         stored(self.ctx, self.store()?.manifest(&manifest).await)?;
         let Some(found) = self.whereabouts(unit).await? else {
-            return Err(super::begin::removed(unit));
+            return Err(super::checks::removed(unit));
         };
         if found.parent.is_some() && !found.pending_detach && !found.frozen {
             self.abandon_attached(unit, "its freeze trigger was removed after the export")
@@ -119,7 +119,7 @@ impl PartitionDisposal<'_> {
         }
         let mut read = LongRead::open(self.pool(), self.settings).await?;
         let found = catalogue::find(read.conn(), unit.table_oid).await?;
-        let found = found.ok_or_else(|| super::begin::removed(unit))?;
+        let found = found.ok_or_else(|| super::checks::removed(unit))?;
         let select = format!("SELECT 1 FROM ONLY {}", found.relation);
         let content = content_of(self.ctx, &mut read, &select, 1).await?;
         read.close().await;
@@ -141,7 +141,7 @@ impl PartitionDisposal<'_> {
 
     async fn place(&self, unit: &Unit) -> Result<Place, DisposalError> {
         let found = self.whereabouts(unit).await?;
-        let found = found.ok_or_else(|| super::begin::removed(unit))?;
+        let found = found.ok_or_else(|| super::checks::removed(unit))?;
         Ok(match found.parent {
             Some(parent) if found.pending_detach => Place::Pending { parent },
             Some(parent) => Place::Attached { parent },

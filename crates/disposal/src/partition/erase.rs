@@ -39,7 +39,7 @@ impl PartitionDisposal<'_> {
         let Some(found) = self.whereabouts(unit).await? else {
             return match unit.state {
                 UnitState::Dropping => self.dropped(unit).await,
-                _ => Err(super::begin::removed(unit)),
+                _ => Err(super::checks::removed(unit)),
             };
         };
         resting_place(unit, &found)?;
@@ -182,7 +182,7 @@ impl PartitionDisposal<'_> {
     /// The table as it rests, if it is where we put it.
     async fn at_rest(&self, conn: &mut PgConnection, unit: &Unit) -> Result<Whereabouts, DisposalError> {
         let found = catalogue::find(conn, unit.table_oid).await?;
-        let found = found.ok_or_else(|| super::begin::removed(unit))?;
+        let found = found.ok_or_else(|| super::checks::removed(unit))?;
         resting_place(unit, &found)?;
         Ok(found)
     }

@@ -42,7 +42,7 @@ impl PartitionDisposal<'_> {
         let mut step = self.foreign.step().await?;
         let conn = step.conn();
         let found = catalogue::find(conn, unit.table_oid).await?;
-        let found = found.ok_or_else(|| super::begin::removed(unit))?;
+        let found = found.ok_or_else(|| super::checks::removed(unit))?;
         let Some(parent) = found.parent else {
             return Err(checks::refused(
                 "changed",

@@ -144,7 +144,7 @@ impl PartitionDisposal<'_> {
             UnitState::Verified if left => self.resume_to_rest(unit.clone()).await?,
             UnitState::Frozen if left && !unit.archived => self.resume_to_rest(unit.clone()).await?,
             UnitState::Dropping if found.is_none() => self.resume(unit.clone()).await?,
-            UnitState::Quarantined if found.is_none() => return Err(super::begin::removed(&unit)),
+            UnitState::Quarantined if found.is_none() => return Err(super::checks::removed(&unit)),
             _ => return Ok(None),
         };
         Ok(Some(Recovered::MovedOn {
@@ -240,7 +240,7 @@ impl PartitionDisposal<'_> {
     async fn try_thaw(&self, unit: &Unit) -> Result<(), DisposalError> {
         let mut step = self.foreign.step().await?;
         let found = catalogue::find(step.conn(), unit.table_oid).await?;
-        let found = found.ok_or_else(|| super::begin::removed(unit))?;
+        let found = found.ok_or_else(|| super::checks::removed(unit))?;
         if found.parent.is_none() || found.pending_detach {
             return Err(out_already(unit));
         }

@@ -18,7 +18,7 @@ use eidos_types::ExecutionId;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{PartitionDisposal, begin, checks};
+use super::{PartitionDisposal, checks};
 use crate::DisposalError;
 use crate::catalogue::Whereabouts;
 use crate::hold::{self, NewHold};
@@ -208,7 +208,7 @@ impl PartitionDisposal<'_> {
             Some(found) => Ok(found),
             // Our own DROP, perhaps: its commit is all that tells.
             None if unit.state == UnitState::Dropping => Err(gone(unit)),
-            None => Err(begin::removed(unit)),
+            None => Err(checks::removed(unit)),
         }
     }
 

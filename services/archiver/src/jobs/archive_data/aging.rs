@@ -14,10 +14,11 @@ use eidos_disposal::unit::{self, Mandate, Unit, UnitKind};
 use eidos_runtime::{Job, JobContext, JobError};
 use eidos_telemetry::metric;
 
+use super::failures::Failures;
+use super::job::ArchiveData;
 use super::plan::World;
 use super::report::{AgedReport, Report};
 use super::survey::Surveyed;
-use super::{ArchiveData, Failures};
 use crate::store::holds;
 
 /// What aging works with.

@@ -9,7 +9,7 @@ use eidos_runtime::{Job, JobError, Observation};
 use eidos_telemetry::metric;
 use serde::Deserialize;
 
-use super::ArchiveData;
+use super::job::ArchiveData;
 use super::report::TableReport;
 
 /// What the gauges need of a report.

@@ -9,30 +9,26 @@
 
 pub mod aging;
 mod allowance;
+mod failures;
 mod gauges;
+mod job;
 mod moves;
 mod plan;
 mod report;
 pub mod survey;
 
-use eidos_archive_store::ArchiveStore;
 use eidos_core::fence::ForeignFence;
+use eidos_disposal::PersonsAct;
 use eidos_disposal::destination::{self, StoreAct, StoreRequest};
-use eidos_disposal::pace::{Pace, PaceMode, PaceSettings};
 use eidos_disposal::partition::UndoRequest;
-use eidos_disposal::settings::DisposalSettings;
 use eidos_disposal::unit::Mandate;
-use eidos_disposal::{DisposalError, PersonsAct, source_connection};
 use eidos_runtime::{Job, JobContext, JobError, Observation};
 use serde::{Deserialize, Serialize};
-use sqlx::PgPool;
-use sqlx::pool::PoolConnection;
-use sqlx::postgres::Postgres;
 
-use crate::profile::MoveRule;
-use crate::settings::{ArchiveDataOptions, Mode};
 use crate::store::archive_table;
 
+use failures::Failures;
+pub use job::ArchiveData;
 pub use report::{AgedReport, Ended, Report, TableReport};
 
 /// What a caller may ask of one run.
@@ -51,21 +47,6 @@ pub struct ArchiveParams {
     pub reason: Option<String>,
     /// Whether its month is held afterwards; it is unless told.
     pub hold: Option<bool>,
-}
-
-/// The job.
-#[derive(Debug)]
-pub struct ArchiveData {
-    /// Its own settings.
-    pub options: ArchiveDataOptions,
-    /// How carefully months are destroyed.
-    pub disposal: DisposalSettings,
-    /// What moves, in order.
-    pub rules: [MoveRule; 2],
-    /// The database of both tables; read-only outside of fenced steps.
-    pub pool: PgPool,
-    /// Where exports go.
-    pub store: ArchiveStore,
 }
 
 impl Job for ArchiveData {
@@ -182,75 +163,5 @@ impl ArchiveData {
             report.tables.push(done);
         }
         Ok(())
-    }
-
-    /// A replica that was promoted, or an address that points at one.
-    async fn refuse_standby(&self) -> Result<(), JobError> {
-        let standby: bool = sqlx::query_scalar("SELECT pg_is_in_recovery()")
-            .fetch_one(&self.pool)
-            .await
-            .map_err(DisposalError::sql("ask whether the server is a primary"))?;
-        if standby {
-            return Err(DisposalError::refused(
-                "standby",
-                format!(
-                    "databases.{} points at a standby, which cannot be written to; point it at the primary",
-                    self.rules[0].source
-                ),
-            )
-            .into());
-        }
-        Ok(())
-    }
-
-    async fn connection(&self) -> Result<PoolConnection<Postgres>, DisposalError> {
-        source_connection(&self.pool).await
-    }
-
-    fn pace(&self) -> Pace {
-        let mode = match self.options.mode {
-            Mode::Fixed => PaceMode::Fixed,
-            Mode::Adaptive => PaceMode::Adaptive,
-        };
-        let settings = PaceSettings {
-            mode,
-            ..self.disposal.pace.clone()
-        };
-        let sleep = std::time::Duration::from_millis(u64::from(self.options.sleep_ms));
-        Pace::new(&settings, self.options.batch_rows, sleep)
-    }
-}
-
-/// What went wrong without ending the run: told at its end, with a non-zero exit.
-#[derive(Debug, Default)]
-pub(crate) struct Failures(Vec<(String, String)>);
-
-/// The run did what it could, and something must be looked at.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Incomplete(String);
-
-impl Failures {
-    pub(crate) fn add(&mut self, table: &str, what: String) {
-        tracing::error!(table, what, "the run goes on and will end as failed");
-        self.0.push((table.to_owned(), what));
-    }
-
-    fn into_result(self, mut report: Report) -> Result<Report, JobError> {
-        if self.0.is_empty() {
-            return Ok(report);
-        }
-        for (table, _) in &self.0 {
-            *report.refused.entry(table.clone()).or_default() += 1;
-        }
-        let mut problems: Vec<String> = self.0.into_iter().map(|(_, what)| what).collect();
-        // Months that meet the same store say the same.
-        problems.dedup();
-        let moved: u64 = report.tables.iter().map(|table| table.moved).sum();
-        let error = JobError::fail(Incomplete(format!(
-            "{} ({moved} other rows were moved)",
-            problems.join("; ")
-        )));
-        Err(error.with_report(&report, report::render(&report)))
     }
 }

@@ -12,8 +12,8 @@ use eidos_disposal::unit::Mandate;
 use eidos_runtime::{JobContext, JobError};
 use eidos_telemetry::metric;
 
-use super::ArchiveData;
 use super::allowance::Allowance;
+use super::job::ArchiveData;
 use super::report::{Ended, TableReport};
 use super::survey::Surveyed;
 use crate::domain::cutoff::Month;

@@ -13,8 +13,8 @@ use eidos_runtime::{JobContext, JobError};
 use eidos_types::Slot;
 use serde_json::json;
 
-use super::ArchiveData;
 use super::aging::policy;
+use super::job::ArchiveData;
 use super::survey::{self, Surveyed};
 use crate::domain::cutoff;
 use crate::domain::statement::{ARCHIVED_AT, COMPLETED_AT, Statements};

@@ -17,11 +17,11 @@ mod params;
 mod side;
 mod stage;
 mod triggers;
+mod work;
 
 use std::fmt::Write;
 
-use chrono::DateTime;
-use eidos_archive_store::{ArchiveStore, Manifest, ManifestRef};
+use eidos_archive_store::{ArchiveStore, ManifestRef};
 use eidos_core::db::connect_foreign;
 use eidos_core::fence::ForeignFence;
 use eidos_disposal::audit::{self, Act};
@@ -36,6 +36,7 @@ use sqlx::PgPool;
 
 pub use params::{Into, RestoreParams, Triggers};
 pub use triggers::Fired;
+use work::Work;
 
 use crate::store::units::{self, Exported};
 
@@ -81,16 +82,6 @@ pub struct RestoreReport {
     pub units: Vec<Restored>,
     /// What a person should know.
     pub notes: Vec<String>,
-}
-
-/// What restoring one unit works with.
-struct Work<'a> {
-    ctx: &'a JobContext,
-    fence: &'a ForeignFence,
-    store: &'a ArchiveStore,
-    disposal: &'a DisposalSettings,
-    manifest: &'a Manifest,
-    unit: &'a Exported,
 }
 
 impl Job for RestoreArchive {
@@ -341,14 +332,6 @@ fn same_content(one: &Exported, other: &Exported) -> bool {
         && one.content_digest == other.content_digest
 }
 
-/// Where the rows of a unit are after its restore.
-struct Done {
-    table: String,
-    inserted: u64,
-    /// What was disabled meanwhile.
-    silenced: Vec<Fired>,
-}
-
 fn silenced(restored: &Restored) -> Option<String> {
     (!restored.triggers.is_empty()).then(|| {
         format!(
@@ -397,12 +380,4 @@ fn source_named(name: &str) -> Option<SourceName> {
 
 fn refused(what: String) -> JobError {
     DisposalError::refused("restore", what).into()
-}
-
-/// A month or instant for people.
-fn instant(ms: i64) -> String {
-    DateTime::from_timestamp_millis(ms).map_or_else(
-        || ms.to_string(),
-        |at| at.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true),
-    )
 }

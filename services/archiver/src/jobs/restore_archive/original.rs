@@ -4,10 +4,11 @@ use eidos_disposal::catalogue::{Partition, Relation, RelationKind, TableShape, q
 use eidos_disposal::{DisposalError, new_partition};
 use sqlx::PgConnection;
 
+use super::columns;
 use super::params::Triggers;
 use super::stage::{Content, execute};
 use super::triggers::{self, Fired, Target};
-use super::{Done, Work, columns, instant};
+use super::work::{Done, Work, instant};
 use crate::store::archive_table::read_relation;
 use crate::store::units::Exported;
 

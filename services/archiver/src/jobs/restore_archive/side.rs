@@ -5,8 +5,9 @@ use eidos_disposal::DisposalError;
 use eidos_disposal::catalogue::{Relation, TableShape, quoted};
 use sqlx::PgConnection;
 
+use super::columns;
 use super::stage::{Content, execute};
-use super::{Done, Work, columns, instant};
+use super::work::{Done, Work, instant};
 use crate::store::archive_table::read_relation;
 use crate::store::units::Exported;
 

@@ -7,7 +7,7 @@ use eidos_disposal::export::lift_transaction_timeout;
 use futures::TryStreamExt;
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::Work;
+use super::work::Work;
 use crate::store::batch::set_lock_timeout;
 
 /// What a set of rows is, whatever their order.

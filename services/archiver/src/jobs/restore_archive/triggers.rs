@@ -11,8 +11,8 @@ use eidos_disposal::partition::{Attempts, try_lock};
 use serde::Serialize;
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::Work;
 use super::params::Triggers;
+use super::work::Work;
 
 /// Triggers and rules for INSERT that are enabled: 4 is the bit of INSERT, 1 that of row triggers, '3' the event of a rule. Those of
 /// constraints are left out, except where somebody wrote the constraint as a trigger. `$2`: only those a new partition
