@@ -8,7 +8,7 @@
 //!
 //! Losing Redis costs availability, never correctness. [`start`] puts claim, epoch and the execution's row
 //! into one transaction, so that no crash leaves a slot claimed without a trace. [`checkpoint`] and
-//! [`execution`] are what a run leaves behind; [`migrations`] owns the schema.
+//! [`execution`] are what a run leaves behind; [`outbox`] publishes what it found; [`migrations`] owns the schema.
 
 pub mod checkpoint;
 pub mod db;
@@ -19,6 +19,7 @@ pub mod fence;
 pub mod lease;
 pub mod migrations;
 mod observe;
+pub mod outbox;
 pub mod redis_client;
 mod sections;
 mod session;

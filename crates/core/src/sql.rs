@@ -173,6 +173,63 @@ statements! { ALL:
             finished_at = greatest($3::bigint, started_at), duration_ms = 0 \
         WHERE execution_id = $1 AND status = 'pending'");
 
+    // ---- outbox ----------------------------------------------------------------------------------------
+    RECORD_EVENT = "INSERT INTO eidos_jobs_outbox (event_id, source, topic, kind, event_key, occurred_at, payload) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (event_id) DO NOTHING";
+    OUTBOX_HAS_UNROUTED = "SELECT EXISTS (SELECT FROM eidos_jobs_outbox WHERE source = $1 AND routed_at IS NULL)";
+    /// One router of a source at a time, so that no event gets its deliveries before an earlier one of its key.
+    LOCK_OUTBOX_ROUTING = "SELECT pg_try_advisory_xact_lock(hashtextextended('eidos_jobs_outbox routing ' || $1, 0))";
+    /// `$3` and `$4` are parallel: a destination and a topic that it takes, NULL for every topic.
+    ROUTE_EVENTS = "WITH fresh AS (SELECT seq, source, topic, event_key FROM eidos_jobs_outbox \
+            WHERE source = $1 AND routed_at IS NULL ORDER BY seq LIMIT $2), \
+        created AS (INSERT INTO eidos_jobs_outbox_deliveries (seq, destination, source, topic, event_key) \
+            SELECT fresh.seq, route.destination, fresh.source, fresh.topic, fresh.event_key FROM fresh \
+            JOIN unnest($3::text[], $4::text[]) AS route (destination, topic) \
+                ON route.topic IS NULL OR route.topic = fresh.topic \
+            ON CONFLICT (seq, destination) DO NOTHING) \
+        UPDATE eidos_jobs_outbox AS event SET routed_at = clock_timestamp() FROM fresh WHERE event.seq = fresh.seq";
+    /// Only the oldest pending event of a key is claimed: the next one waits until it was delivered or given up.
+    CLAIM_DELIVERIES = "WITH due AS (SELECT seq, destination FROM eidos_jobs_outbox_deliveries AS delivery \
+            WHERE source = $1 AND destination = $2 AND state = 'pending' AND next_attempt_at <= clock_timestamp() \
+              AND NOT EXISTS (SELECT FROM eidos_jobs_outbox_deliveries AS earlier \
+                WHERE earlier.source = delivery.source AND earlier.destination = delivery.destination \
+                  AND earlier.topic = delivery.topic AND earlier.event_key = delivery.event_key \
+                  AND earlier.seq < delivery.seq AND earlier.state = 'pending') \
+            ORDER BY seq LIMIT $3 FOR UPDATE SKIP LOCKED) \
+        UPDATE eidos_jobs_outbox_deliveries AS delivery SET attempts = attempts + 1, \
+            next_attempt_at = clock_timestamp() + make_interval(secs => $4) \
+        FROM due JOIN eidos_jobs_outbox AS event ON event.seq = due.seq \
+        WHERE delivery.seq = due.seq AND delivery.destination = due.destination \
+        RETURNING event.seq, event.event_id, event.source, event.topic, event.kind, event.event_key, \
+            event.occurred_at, event.payload, delivery.attempts";
+    /// The number of the attempt says whose claim it is: a replica whose claim has lapsed changes nothing.
+    RECORD_DELIVERED = "UPDATE eidos_jobs_outbox_deliveries AS delivery SET state = 'delivered', last_error = NULL, \
+            delivered_at = clock_timestamp() FROM unnest($2::bigint[], $3::int[]) AS done (seq, attempts) \
+        WHERE delivery.destination = $1 AND delivery.seq = done.seq AND delivery.attempts = done.attempts \
+          AND delivery.state = 'pending'";
+    RECORD_FAILED = "UPDATE eidos_jobs_outbox_deliveries AS delivery SET last_error = failed.error, \
+            next_attempt_at = clock_timestamp() + make_interval(secs => failed.wait_s), \
+            state = CASE WHEN created_at < clock_timestamp() - make_interval(secs => $6) THEN 'dead' ELSE state END \
+        FROM unnest($2::bigint[], $3::int[], $4::text[], $5::float8[]) AS failed (seq, attempts, error, wait_s) \
+        WHERE delivery.destination = $1 AND delivery.seq = failed.seq AND delivery.attempts = failed.attempts \
+          AND delivery.state = 'pending' RETURNING delivery.state";
+    /// Deliveries to a destination that no replica has in its settings any more.
+    GIVE_UP_ORPHANS = "UPDATE eidos_jobs_outbox_deliveries SET state = 'dead', \
+            last_error = coalesce(last_error, 'no replica is configured to deliver to it') \
+        WHERE source = $1 AND state = 'pending' AND destination <> ALL($2) \
+          AND created_at < clock_timestamp() - make_interval(secs => $3)";
+    PRUNE_OUTBOX = "DELETE FROM eidos_jobs_outbox WHERE seq IN (SELECT seq FROM eidos_jobs_outbox AS event \
+            WHERE source = $1 AND routed_at < clock_timestamp() - make_interval(secs => $2) \
+              AND NOT EXISTS (SELECT FROM eidos_jobs_outbox_deliveries AS delivery WHERE delivery.seq = event.seq \
+                AND (delivery.state <> 'delivered' \
+                  OR delivery.delivered_at >= clock_timestamp() - make_interval(secs => $2))) \
+            ORDER BY routed_at LIMIT $3 FOR UPDATE SKIP LOCKED)";
+    OUTBOX_BACKLOG = "SELECT destination, count(*) FILTER (WHERE state = 'pending') AS pending, \
+            coalesce(extract(epoch FROM clock_timestamp() - min(created_at) FILTER (WHERE state = 'pending')), 0)::float8 \
+                AS oldest_pending_s, \
+            count(*) FILTER (WHERE state = 'dead') AS dead \
+        FROM eidos_jobs_outbox_deliveries WHERE source = $1 AND state IN ('pending', 'dead') GROUP BY destination";
+
     // ---- schema ----------------------------------------------------------------------------------------
     MIGRATIONS_TABLE_EXISTS = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
     APPLIED_MIGRATIONS = "SELECT version, checksum FROM _sqlx_migrations WHERE success";

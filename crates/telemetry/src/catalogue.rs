@@ -212,6 +212,13 @@ const CATALOGUE: &[MetricDescription] = &[
         "Unix time of a background loop's last turn.",
     ),
     row(
+        "worker_restarts_total",
+        Kind::Counter,
+        "1",
+        &["worker"],
+        "Times a worker ended by itself and was started again.",
+    ),
+    row(
         "dependency_up",
         Kind::Gauge,
         "1",
@@ -266,6 +273,34 @@ const CATALOGUE: &[MetricDescription] = &[
         "1",
         &["topic", "outcome"],
         "Events published, by outcome.",
+    ),
+    row(
+        "outbox_deliveries_total",
+        Kind::Counter,
+        "1",
+        &["destination", "outcome"],
+        "Attempts to deliver an event to a destination, by outcome.",
+    ),
+    row(
+        "outbox_pending_events",
+        Kind::Gauge,
+        "1",
+        &["destination"],
+        "Events that are not delivered to a destination yet.",
+    ),
+    row(
+        "outbox_oldest_pending_seconds",
+        Kind::Gauge,
+        "s",
+        &["destination"],
+        "Age of the oldest event that is not delivered to a destination yet; 0: none.",
+    ),
+    row(
+        "outbox_dead_events",
+        Kind::Gauge,
+        "1",
+        &["destination"],
+        "Events whose delivery to a destination was given up and that wait for a person.",
     ),
     row(
         "reconciliation_diff_count",

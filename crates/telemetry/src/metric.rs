@@ -207,8 +207,19 @@ pub fn execution_retried(job: &str) {
 }
 
 /// `runtime_loop_last_tick_timestamp`: unix time of a background loop's last turn.
-pub fn loop_ticked(loop_name: &'static str, at: DateTime<Utc>) {
-    metrics::gauge!("runtime_loop_last_tick_timestamp", "loop_name" => loop_name).set(unix_seconds(at));
+pub fn loop_ticked(loop_name: &str, at: DateTime<Utc>) {
+    metrics::gauge!("runtime_loop_last_tick_timestamp", "loop_name" => loop_name.to_owned())
+        .set(unix_seconds(at));
+}
+
+/// `worker_restarts_total`: times a worker ended by itself and was started again.
+pub fn worker_restarted(worker: &str) {
+    metrics::counter!("worker_restarts_total", "worker" => worker.to_owned()).increment(1);
+}
+
+/// `worker_restarts_total` at zero: a series that first appears at 1 shows no increase.
+pub fn worker_restarts_from_zero(worker: &str) {
+    metrics::counter!("worker_restarts_total", "worker" => worker.to_owned()).increment(0);
 }
 
 /// `dependency_up`: 1 while the dependency answers.
@@ -268,6 +279,27 @@ pub fn chain_rung_rejected_from_zero(rung: &'static str, reason: &'static str) {
 /// `bus_events_total`: events published, by outcome.
 pub fn bus_event(topic: &'static str, outcome: &'static str) {
     metrics::counter!("bus_events_total", "topic" => topic, "outcome" => outcome).increment(1);
+}
+
+/// `outbox_deliveries_total`: attempts to deliver events, by destination and outcome (`delivered`, `failed`).
+pub fn outbox_deliveries(destination: &str, outcome: &'static str, count: u64) {
+    metrics::counter!("outbox_deliveries_total", "destination" => destination.to_owned(), "outcome" => outcome)
+        .increment(count);
+}
+
+/// `outbox_deliveries_total` at zero: a series that first appears at 1 shows no increase.
+pub fn outbox_from_zero(destination: &str) {
+    for outcome in ["delivered", "failed"] {
+        outbox_deliveries(destination, outcome, 0);
+    }
+}
+
+/// `outbox_pending_events`, `outbox_oldest_pending_seconds`, `outbox_dead_events`: what a destination has not received.
+pub fn outbox_backlog(destination: &str, pending: u64, oldest_pending: Duration, dead: u64) {
+    metrics::gauge!("outbox_pending_events", "destination" => destination.to_owned()).set(as_gauge(pending));
+    metrics::gauge!("outbox_oldest_pending_seconds", "destination" => destination.to_owned())
+        .set(oldest_pending.as_secs_f64());
+    metrics::gauge!("outbox_dead_events", "destination" => destination.to_owned()).set(as_gauge(dead));
 }
 
 /// `bus_events_total` at zero: a series that first appears at 1 shows no increase.
@@ -381,6 +413,7 @@ mod tests {
         executions_orphaned("x", 1);
         execution_retried("x");
         loop_ticked("x", at);
+        worker_restarted("x");
         dependency_up("x", true);
         http_request("x", "x", 200);
         grpc_request("x", "x");
@@ -389,6 +422,8 @@ mod tests {
         chain_balances_read("x", 1);
         chain_rung_rejected("x", "x");
         bus_event("x", "x");
+        outbox_deliveries("x", "x", 1);
+        outbox_backlog("x", 1, time, 1);
         reconciliation_diff_count("x", "x", "x", 1);
         reconciliation_diff_amount("x", "x", total);
         reconciliation_checked("x", 1);
@@ -441,6 +476,8 @@ mod tests {
         grpc_requests_from_zero("zero", "x");
         reconciliation_repins_from_zero("zero");
         bus_events_from_zero("zero", "x");
+        outbox_from_zero("zero");
+        worker_restarts_from_zero("zero");
         archive_batch_duration_from_zero("zero");
         let text = handle.render();
         for line in text

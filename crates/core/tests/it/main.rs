@@ -12,6 +12,7 @@ mod fences;
 mod leases;
 mod leases_in_a_cluster;
 mod leases_under_faults;
+mod outbox;
 mod poolers;
 mod redis_tls;
 mod roles;
