@@ -9,16 +9,16 @@ use eidos_types::{NodeId, SharedClock};
 use futures::future::BoxFuture;
 use sqlx::PgPool;
 
-use crate::{HealthRegistry, JobEntry};
+use crate::{HealthRegistry, JobEntry, WorkerEntry};
 
-/// What makes a service: its name, its settings type `S` and its jobs.
+/// What makes a service: its name, its settings type `S`, its jobs and its workers.
 pub struct ServiceDefinition<S: ServiceSettings> {
     /// The binary's name, such as `recon-svc`.
     pub name: &'static str,
     /// One sentence for `--help`.
     pub about: &'static str,
-    /// Connects what the jobs need and builds them. An error refuses the start: say what is wrong and the fix.
-    pub build: fn(ServiceDeps<S>) -> BoxFuture<'static, anyhow::Result<Vec<JobEntry>>>,
+    /// Connects what jobs and workers need and builds them. An error refuses the start: say what is wrong and the fix.
+    pub build: fn(ServiceDeps<S>) -> BoxFuture<'static, anyhow::Result<Parts>>,
     /// Further HTTP routes below `/v1`. The runtime authenticates them: `GET` needs the role viewer, everything else
     /// operator; handlers find the [`crate::Caller`] in the request's extensions.
     pub routes: Option<fn(&ServiceDeps<S>) -> Router>,
@@ -26,6 +26,15 @@ pub struct ServiceDefinition<S: ServiceSettings> {
     pub openapi: Option<&'static str>,
     /// Names for runs that people start by hand, such as `plan` for a dry run.
     pub commands: &'static [JobCommand],
+}
+
+/// What a service runs.
+#[derive(Debug, Default)]
+pub struct Parts {
+    /// Runs that slots or people start.
+    pub jobs: Vec<JobEntry>,
+    /// Loops that run as long as the service serves; a run in the foreground has none of them beside it.
+    pub workers: Vec<WorkerEntry>,
 }
 
 /// A command of a service's binary that is a run of one of its jobs: the same lease, fence and history as any other.

@@ -40,9 +40,17 @@ pub struct HealthRegistry(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     checks: RwLock<BTreeMap<String, (Severity, Check)>>,
-    loops: Mutex<BTreeMap<&'static str, Instant>>,
+    loops: Mutex<BTreeMap<String, Heartbeat>>,
     state: Mutex<ProcessState>,
     remembered: tokio::sync::Mutex<Option<(Instant, Vec<CheckResult>)>>,
+}
+
+/// The sign of life of a loop.
+#[derive(Clone, Copy)]
+struct Heartbeat {
+    at: Instant,
+    /// Older, it counts as stalled.
+    deadline: Duration,
 }
 
 #[derive(Default)]
@@ -100,12 +108,18 @@ impl HealthRegistry {
 
     /// A background loop turned once more. A loop that has ticked and then stays away for 45 s makes the service
     /// unready.
-    pub fn tick(&self, name: &'static str) {
-        self.loops().insert(name, Instant::now());
+    pub fn tick(&self, name: &str) {
+        self.tick_within(name, LOOP_STALL);
+    }
+
+    /// As [`HealthRegistry::tick`], with a deadline of the loop's own.
+    pub(crate) fn tick_within(&self, name: &str, deadline: Duration) {
+        let at = Instant::now();
+        self.loops().insert(name.to_owned(), Heartbeat { at, deadline });
     }
 
     /// A background loop ended as planned; it is not expected to tick any more.
-    pub fn loop_ended(&self, name: &'static str) {
+    pub fn loop_ended(&self, name: &str) {
         self.loops().remove(name);
     }
 
@@ -124,7 +138,7 @@ impl HealthRegistry {
         if let Some(stuck) = &self.state().stuck {
             return Some(stuck.clone());
         }
-        let age = self.loops().get(SCHEDULER_LOOP)?.elapsed();
+        let age = self.loops().get(SCHEDULER_LOOP)?.at.elapsed();
         (age > LOOP_STALL).then(|| format!("the scheduler loop has not turned for {} s", age.as_secs()))
     }
 
@@ -134,7 +148,7 @@ impl HealthRegistry {
         let loops: Vec<CheckResult> = self
             .loops()
             .iter()
-            .map(|(name, at)| loop_result(name, *at))
+            .map(|(name, heartbeat)| loop_result(name, *heartbeat))
             .collect();
         let live = self.unlive_because().is_none();
         let serving = self.state().serving;
@@ -175,7 +189,7 @@ impl HealthRegistry {
         results
     }
 
-    fn loops(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, Instant>> {
+    fn loops(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Heartbeat>> {
         self.0.loops.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -209,9 +223,9 @@ async fn ask(name: String, severity: Severity, check: Check) -> CheckResult {
     }
 }
 
-fn loop_result(name: &str, ticked_at: Instant) -> CheckResult {
-    let age = ticked_at.elapsed();
-    let healthy = age <= LOOP_STALL;
+fn loop_result(name: &str, heartbeat: Heartbeat) -> CheckResult {
+    let age = heartbeat.at.elapsed();
+    let healthy = age <= heartbeat.deadline;
     CheckResult {
         name: name.to_owned(),
         severity: Severity::Hard,
@@ -259,16 +273,19 @@ mod tests {
     async fn a_stalled_loop_shows_in_readiness_and_the_schedulers_in_liveness() {
         let health = HealthRegistry::default();
         health.set_serving(true);
-        let long_ago = Instant::now()
-            .checked_sub(LOOP_STALL + Duration::from_secs(1))
-            .unwrap();
+        let long_ago = Heartbeat {
+            at: Instant::now()
+                .checked_sub(LOOP_STALL + Duration::from_secs(1))
+                .unwrap(),
+            deadline: LOOP_STALL,
+        };
         health.tick(SCHEDULER_LOOP);
         health.tick("prices");
         assert!(health.report().await.ready);
-        health.loops().insert("prices", long_ago);
+        health.loops().insert("prices".to_owned(), long_ago);
         let report = health.report().await;
         assert!(report.live && !report.ready);
-        health.loops().insert(SCHEDULER_LOOP, long_ago);
+        health.loops().insert(SCHEDULER_LOOP.to_owned(), long_ago);
         assert!(!health.report().await.live);
     }
 

@@ -8,11 +8,12 @@
 //!        │         └─ runner::tick ── acquire, open (claim), run within the budget, settle, release
 //!        │              ├─ supervise ── one attempt: ends by itself, is told to stop, or is dropped
 //!        │              └─ settle ── final row, metrics, slots that passed meanwhile
+//!        ├─ worker_host ── lease, restart, end of each worker
 //!        ├─ observation ── gauges of what is true, in every replica, whoever ran last
 //!        └─ http, grpc ── both over `api`, where the rules are
 //! ```
 //!
-//! A service implements [`Job`], lists its jobs in a [`ServiceDefinition`] and calls [`main`]. The three guards that
+//! A service implements [`Job`] and [`Worker`], lists its jobs and workers in a [`ServiceDefinition`] and calls [`main`]. The three guards that
 //! make a slot run once are in `eidos-core`; this crate uses them in the right order.
 
 mod api;
@@ -50,12 +51,14 @@ pub mod terminal;
 mod unlocked;
 mod vigil;
 mod work;
+mod worker;
+mod worker_host;
 
 pub use self::http::openapi_json;
 pub use api::{ApiError, Caller};
 pub use bootstrap::main;
 pub use context::{JobContext, Standalone};
-pub use definition::{JobCommand, ServiceDefinition, ServiceDeps};
+pub use definition::{JobCommand, Parts, ServiceDefinition, ServiceDeps};
 pub use error::{BoxedError, CancelReason, JobError};
 pub use foreground::{BadRunRequest, Foreground, RunRequest};
 pub use health::{CheckResult, HealthRegistry, HealthReport, Severity};
@@ -63,3 +66,4 @@ pub use job::{Job, JobEntry};
 pub use observation::Observation;
 pub use registry::RegistryError;
 pub use service::{Drained, Service, Serving};
+pub use worker::{Worker, WorkerContext, WorkerEntry};

@@ -27,7 +27,10 @@ use crate::http::{HttpState, Limits, ServiceRoutes, router};
 use crate::registry::Registry;
 use crate::runner::Runner;
 use crate::running::Running;
-use crate::{CancelReason, HealthRegistry, ServiceDefinition, ServiceDeps, observation, observe};
+use crate::{
+    CancelReason, HealthRegistry, ServiceDefinition, ServiceDeps, WorkerEntry, observation, observe,
+    worker_host,
+};
 
 /// How long the servers may take to finish their last answers.
 const SERVERS_CLOSE: Duration = Duration::from_secs(5);
@@ -40,6 +43,7 @@ pub struct Service {
     pub(crate) suite: SuiteSettings,
     pub(crate) runner: Runner,
     pub(crate) registry: Arc<Registry>,
+    workers: Vec<WorkerEntry>,
     routes: ServiceRoutes,
     metrics: Option<MetricsHandle>,
 }
@@ -96,8 +100,9 @@ impl Service {
             health: HealthRegistry::default(),
         };
         register_checks(&deps.health, jobs_db.control().clone(), leases.clone());
-        let entries = (definition.build)(deps.clone()).await?;
-        let registry = Arc::new(Registry::new(entries, &suite, clock.now())?);
+        let parts = (definition.build)(deps.clone()).await?;
+        worker_host::check(&parts.workers)?;
+        let registry = Arc::new(Registry::new(parts.jobs, &suite, clock.now())?);
         let runner = Runner {
             jobs_db,
             leases,
@@ -117,6 +122,7 @@ impl Service {
             suite,
             runner,
             registry,
+            workers: parts.workers,
             routes,
             metrics: None,
         })
@@ -159,6 +165,9 @@ impl Service {
             self.runner.scheduler.observe_interval,
         );
         tasks.spawn(self.runner.stopping.clone().run_until_cancelled_owned(observed));
+        for worker in self.workers {
+            tasks.spawn(worker_host::host(worker, self.runner.clone()));
+        }
         let dispatcher = Arc::new(Dispatcher {
             runner: self.runner.clone(),
             registry: self.registry,

@@ -3,7 +3,7 @@
 use anyhow::{Context, bail};
 use eidos_archive_store::ArchiveStore;
 use eidos_disposal::destination;
-use eidos_runtime::{Job, JobEntry, ServiceDeps, Severity};
+use eidos_runtime::{Job, JobEntry, Parts, ServiceDeps, Severity};
 
 use crate::jobs::archive_data::{ArchiveData, survey};
 use crate::jobs::restore_archive::RestoreArchive;
@@ -11,7 +11,7 @@ use crate::jobs::verify_archive::VerifyArchive;
 use crate::settings::{ArchiveDataOptions, ArchiverSettings};
 
 /// Builds the jobs of this service.
-pub(crate) async fn build(deps: ServiceDeps<ArchiverSettings>) -> anyhow::Result<Vec<JobEntry>> {
+pub(crate) async fn build(deps: ServiceDeps<ArchiverSettings>) -> anyhow::Result<Parts> {
     let suite = &deps.settings.suite;
     let settings = &deps.settings.service;
     let store = open_store(&deps).await?;
@@ -48,7 +48,7 @@ pub(crate) async fn build(deps: ServiceDeps<ArchiverSettings>) -> anyhow::Result
     if !problems.is_empty() {
         bail!("{}", problems.join("\n"));
     }
-    Ok(vec![
+    let jobs = vec![
         JobEntry::new(ArchiveData {
             options,
             disposal: settings.disposal.clone(),
@@ -62,7 +62,11 @@ pub(crate) async fn build(deps: ServiceDeps<ArchiverSettings>) -> anyhow::Result
             disposal: settings.disposal.clone(),
             suite: suite.clone(),
         }),
-    ])
+    ];
+    Ok(Parts {
+        jobs,
+        workers: Vec::new(),
+    })
 }
 
 /// Exports go where `archive_store.url` says, and by default where data-cleanup's go.

@@ -4,15 +4,17 @@
 //! |---|---|
 //! | `reconciliation` | the Vault's balances against the books, account by account ([`jobs::reconciliation`]) |
 //!
+//! Beside the job, [`workers`] deliver its events to Kafka and webhooks.
+//!
 //! Tables it owns: `eidos_jobs_reconciliation_records`, `eidos_jobs_reconciliation_checkpoints`, `eidos_jobs_dust`,
-//! `eidos_jobs_breaks`, `eidos_jobs_break_history`, `eidos_jobs_operation_pauses`. It reads the neighbours' tables
-//! and never writes them.
+//! `eidos_jobs_breaks`, `eidos_jobs_break_history`, `eidos_jobs_operation_pauses`; events go to `eidos_jobs_outbox`. It
+//! reads the neighbours' tables and never writes them.
 //!
 //! Invariants: both sides are read at one cut; nothing is rounded; a difference is a break only when it was seen
 //! twice and stood still; tokens are never added together; a checkpoint moves only with the results it stands for.
 //!
 //! Read in this order: [`domain`] (the decisions), [`jobs::reconciliation`] (the sentence), [`sources`] (the two
-//! sides), [`store`] (what remains).
+//! sides), [`store`] (what remains), [`workers`] (who is told).
 
 pub mod domain;
 pub mod jobs;
@@ -22,6 +24,7 @@ pub mod settings;
 pub mod sources;
 mod start;
 pub mod store;
+pub mod workers;
 
 use eidos_runtime::ServiceDefinition;
 

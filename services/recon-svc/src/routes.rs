@@ -7,17 +7,18 @@ use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Extension, Path, Query, State};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use eidos_bus::Publisher;
 use eidos_core::db::JobsDb;
+use eidos_core::outbox;
 use eidos_runtime::{ApiError, Caller, ServiceDeps};
 use eidos_types::{Address, BreakId, SharedClock};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::jobs::reconciliation::announce::{Announcement, Channels};
+use crate::jobs::reconciliation::events;
+use crate::jobs::reconciliation::pause_keys::PauseKeys;
 use crate::settings::{Operation, ReconSettings};
 use crate::store::breaks::{self, BreakFilter, BreakRow};
-use crate::store::pauses;
+use crate::store::pauses::{self, PauseRow};
 
 /// Most rows of one answer.
 const MAX_LIMIT: i64 = 1_000;
@@ -26,7 +27,7 @@ const MAX_LIMIT: i64 = 1_000;
 struct Api {
     db: JobsDb,
     clock: SharedClock,
-    channels: Option<Channels>,
+    pause_keys: Option<PauseKeys>,
     /// `chain.tokens`; empty if they are taken from the books.
     configured_tokens: Arc<[String]>,
 }
@@ -34,20 +35,17 @@ struct Api {
 /// The routes of this service.
 pub(crate) fn routes(deps: &ServiceDeps<ReconSettings>) -> Router {
     let suite = &deps.settings.suite;
-    let channels = Publisher::connect(&suite.kafka)
-        .map_err(anyhow::Error::from)
-        .and_then(|bus| Channels::new(&deps.settings.service.reconciliation, &suite.redis, bus));
-    let channels = match channels {
-        Ok(channels) => Some(channels),
+    let pause_keys = match PauseKeys::new(&deps.settings.service.reconciliation, &suite.redis) {
+        Ok(keys) => Some(keys),
         Err(error) => {
-            tracing::error!(%error, "lifting a pause will not be announced; the next run removes its key");
+            tracing::error!(%error, "lifting a pause will leave its key in Redis; the next run removes it");
             None
         }
     };
     let api = Api {
         db: deps.jobs_db.clone(),
         clock: Arc::clone(&deps.clock),
-        channels,
+        pause_keys,
         configured_tokens: deps
             .settings
             .service
@@ -121,6 +119,26 @@ impl Api {
             .await
             .map_err(ApiError::sql("read a break"))?
             .ok_or_else(|| ApiError::NotFound(format!("there is no break {id}")))
+    }
+
+    /// Lifts the active pause and records the event of it, both or neither. `None`: there is no active pause.
+    async fn lift(
+        &self,
+        operation: &str,
+        token: &str,
+        by: &str,
+        reason: &str,
+    ) -> Result<Option<PauseRow>, ApiError> {
+        const DOING: &str = "lift a pause";
+        let mut tx = self.db.control().begin().await.map_err(ApiError::sql(DOING))?;
+        let now = self.clock.now();
+        let lifted = pauses::lift(&mut *tx, operation, token, by, reason, now)
+            .await
+            .map_err(ApiError::sql(DOING))?;
+        let Some(row) = lifted else { return Ok(None) };
+        outbox::record(&mut tx, &events::pause(&row, true, &*self.clock)).await?;
+        tx.commit().await.map_err(ApiError::sql(DOING))?;
+        Ok(Some(row))
     }
 
     /// Refuses a token that nobody has: no break of it is not the same as none.
@@ -231,22 +249,17 @@ async fn lift_pause(
             "reason must have 1 to 500 characters".to_owned(),
         ));
     }
-    let now = api.clock.now();
-    let row = pauses::lift(api.db.control(), &operation, &token, &caller.name, reason, now)
-        .await
-        .map_err(ApiError::sql("lift a pause"))?
+    let row = api
+        .lift(&operation, &token, &caller.name, reason)
+        .await?
         .ok_or_else(|| ApiError::NotFound(format!("{operation} of {token} is not paused")))?;
     tracing::warn!(operation, token, by = caller.name, reason, "a pause was lifted");
     let mut announced = false;
-    if let Some(channels) = &api.channels {
-        let announcement = Announcement::pause(&row, true, &*api.clock);
-        let key = channels
-            .settle_keys(api.db.control(), std::slice::from_ref(&row))
-            .await;
-        let told = channels.tell(&announcement).await;
-        announced = key.is_ok() && told.is_ok();
-        for error in key.err().into_iter().chain(told.err()) {
-            tracing::error!(%error, "the lift is stored but was not announced everywhere");
+    if let Some(keys) = &api.pause_keys {
+        let settled = keys.settle(api.db.control(), std::slice::from_ref(&row)).await;
+        announced = settled.is_ok();
+        if let Err(error) = settled {
+            tracing::error!(%error, "the lift is stored but its key is still in Redis; the next run removes it");
         }
     }
     Ok(Json(json!({ "pause": row, "announced": announced })))

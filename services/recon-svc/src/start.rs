@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use chrono::{DateTime, Utc};
 use eidos_bus::Publisher;
 use eidos_chain::ChainReader;
-use eidos_runtime::{HealthRegistry, Job, JobEntry, ServiceDeps, Severity};
+use eidos_runtime::{HealthRegistry, Job, JobEntry, Parts, ServiceDeps, Severity};
 use eidos_settings::{CronLine, SourceName, SuiteSettings};
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
@@ -15,25 +15,34 @@ use sqlx::PgPool;
 
 use crate::domain::account::{Token, TokenList};
 use crate::jobs::reconciliation::Reconciliation;
-use crate::jobs::reconciliation::announce::Channels;
 use crate::jobs::reconciliation::lag;
 use crate::jobs::reconciliation::limits::StoredLimits;
+use crate::jobs::reconciliation::pause_keys::PauseKeys;
 use crate::schema::{Home, Schema, check};
 use crate::settings::{ReconSettings, Unpriced};
 use crate::sources::books::{Books, wallet_order};
 use crate::sources::prices::Prices;
 use crate::sources::snapshot::Databases;
 use crate::sources::{price_check, tokens};
+use crate::workers::outbox;
 
 /// How long the brokers may take to answer a health check, below the check's own limit of two seconds.
 const BROKERS_ANSWER: Duration = Duration::from_millis(1500);
 
-/// Builds the jobs of this service.
-pub(crate) async fn build(deps: ServiceDeps<ReconSettings>) -> anyhow::Result<Vec<JobEntry>> {
-    Ok(vec![JobEntry::new(reconciliation(&deps).await?)])
+/// Builds the job and the workers of this service.
+pub(crate) async fn build(deps: ServiceDeps<ReconSettings>) -> anyhow::Result<Parts> {
+    let bus = Publisher::connect(&deps.settings.suite.kafka)?;
+    let reconciliation = reconciliation(&deps, &bus).await?;
+    Ok(Parts {
+        jobs: vec![JobEntry::new(reconciliation)],
+        workers: outbox::workers(&deps, bus)?,
+    })
 }
 
-async fn reconciliation(deps: &ServiceDeps<ReconSettings>) -> anyhow::Result<Reconciliation> {
+async fn reconciliation(
+    deps: &ServiceDeps<ReconSettings>,
+    bus: &Publisher,
+) -> anyhow::Result<Reconciliation> {
     let suite = &deps.settings.suite;
     let settings = &deps.settings.service;
     let schema = Schema::resolve(&settings.schema_profile).map_err(|problems| refusal(&problems))?;
@@ -79,7 +88,6 @@ async fn reconciliation(deps: &ServiceDeps<ReconSettings>) -> anyhow::Result<Rec
     let order = wallet_order(&schema, &trading).await?;
     let schema = Arc::new(schema);
     let chain = Arc::new(chain);
-    let bus = Publisher::connect(&suite.kafka)?;
     watch(&deps.health, Arc::clone(&chain), bus.clone());
     let one_database = same_database(suite, SourceName::Trading, SourceName::Chain);
     let max_connections = trading.options().get_max_connections() as usize;
@@ -97,7 +105,7 @@ async fn reconciliation(deps: &ServiceDeps<ReconSettings>) -> anyhow::Result<Rec
         tokens,
         chain,
         limits,
-        channels: Channels::new(&settings.reconciliation, &suite.redis, bus)?,
+        pause_keys: PauseKeys::new(&settings.reconciliation, &suite.redis)?,
         indexer_lag_limit,
         // The snapshot's own session, then two per shard.
         shard_parallelism: max_connections.saturating_sub(1) / 2,

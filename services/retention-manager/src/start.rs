@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, anyhow, bail};
 use eidos_archive_store::ArchiveStore;
 use eidos_disposal::destination;
-use eidos_runtime::{Job, JobEntry, ServiceDeps, Severity};
+use eidos_runtime::{Job, JobEntry, Parts, ServiceDeps, Severity};
 use eidos_settings::{SourceName, SuiteSettings};
 use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
@@ -17,7 +17,7 @@ use crate::settings::{DataCleanupOptions, PartitionManageOptions, RetentionSetti
 use crate::sources::Sources;
 
 /// Builds the jobs of this service.
-pub(crate) async fn build(deps: ServiceDeps<RetentionSettings>) -> anyhow::Result<Vec<JobEntry>> {
+pub(crate) async fn build(deps: ServiceDeps<RetentionSettings>) -> anyhow::Result<Parts> {
     let (suite, settings) = (&deps.settings.suite, &deps.settings.service);
     let options: PartitionManageOptions = self::options(suite, PartitionManage::NAME)?;
     let cleanup: DataCleanupOptions = self::options(suite, DataCleanup::NAME)?;
@@ -66,7 +66,10 @@ pub(crate) async fn build(deps: ServiceDeps<RetentionSettings>) -> anyhow::Resul
         rules,
         store,
     };
-    Ok(vec![JobEntry::new(partition_manage), JobEntry::new(data_cleanup)])
+    Ok(Parts {
+        jobs: vec![JobEntry::new(partition_manage), JobEntry::new(data_cleanup)],
+        workers: Vec::new(),
+    })
 }
 
 /// The own keys of a job.

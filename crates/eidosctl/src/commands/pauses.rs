@@ -59,7 +59,7 @@ pub(super) async fn run(
                 if answer.get("announced") == Some(&Value::Bool(false)) {
                     writeln!(
                         out,
-                        "but not announced everywhere (Redis, Kafka, webhooks): the next run repeats it"
+                        "but its key could not be removed from Redis: the next run removes it"
                     )?;
                 }
                 Ok(())

@@ -18,3 +18,4 @@ mod runs;
 mod scheduling;
 mod shutdown;
 mod small_service;
+mod workers;

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use eidos_runtime::{Job, JobContext, JobEntry, JobError, Observation, ServiceDefinition, ServiceDeps};
+use eidos_runtime::{
+    Job, JobContext, JobEntry, JobError, Observation, Parts, ServiceDefinition, ServiceDeps,
+};
 use eidos_settings::ServiceSettings;
 use eidos_types::SlotRange;
 use futures::FutureExt;
@@ -25,7 +27,7 @@ pub(crate) fn definition() -> ServiceDefinition<SmallSettings> {
         about: "test",
         build: |_deps: ServiceDeps<SmallSettings>| {
             async {
-                Ok(vec![
+                let jobs = vec![
                     JobEntry::new(Fine),
                     JobEntry::new(Observed),
                     JobEntry::new(EverySecond),
@@ -37,7 +39,11 @@ pub(crate) fn definition() -> ServiceDefinition<SmallSettings> {
                     JobEntry::new(Writes),
                     JobEntry::new(Unlocked),
                     JobEntry::new(Slow),
-                ])
+                ];
+                Ok(Parts {
+                    jobs,
+                    workers: Vec::new(),
+                })
             }
             .boxed()
         },

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use eidos_types::BreakId;
 use serde::Serialize;
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgConnection, PgExecutor, PgPool};
 use uuid::Uuid;
 
 /// A pause.
@@ -50,7 +50,7 @@ pub async fn set(
 
 /// Lifts the active pause. `None` if there is none.
 pub async fn lift(
-    pool: &PgPool,
+    executor: impl PgExecutor<'_>,
     operation: &str,
     token: &str,
     by: &str,
@@ -66,7 +66,7 @@ pub async fn lift(
     .bind(by)
     .bind(at)
     .bind(reason)
-    .fetch_optional(pool)
+    .fetch_optional(executor)
     .await
 }
 

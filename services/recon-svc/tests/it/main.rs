@@ -14,6 +14,7 @@ mod incremental;
 mod limits;
 mod metrics;
 mod node_behind;
+mod outbox;
 mod pauses;
 mod prices;
 mod refused;

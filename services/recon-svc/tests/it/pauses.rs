@@ -1,17 +1,24 @@
 //! The keys that money-moving services read, when a person lifts a pause while a run sets it again.
 
-use eidos_bus::Publisher;
+use std::time::Duration;
+
 use eidos_settings::Input;
 use eidos_testkit::{TestDb, TestRedis};
 use eidos_types::{BreakId, Clock, SystemClock};
 use recon_svc::ReconSettings;
-use recon_svc::jobs::reconciliation::announce::{Announcement, Channels};
+use recon_svc::jobs::reconciliation::events;
+use recon_svc::jobs::reconciliation::pause_keys::PauseKeys;
 use recon_svc::store::pauses;
 use redis::AsyncCommands;
 use sqlx::PgPool;
 
+use crate::stand::Stand;
+
 const OPERATION: &str = "withdrawal";
 const TOKEN: &str = "USDC";
+const WITHIN: Duration = Duration::from_mins(1);
+/// Token of the role operator in the world's configuration.
+const OPERATOR: &str = "quickstart-operator-token";
 
 /// A pause needs the break that it is for.
 async fn broken(pool: &PgPool) -> BreakId {
@@ -41,12 +48,7 @@ async fn ruling_26_a_lift_does_not_take_the_key_of_a_pause_that_was_set_meanwhil
         ),
     ];
     let settings = eidos_settings::load::<ReconSettings>(&Input { file: None, env }).unwrap();
-    let channels = Channels::new(
-        &settings.service.reconciliation,
-        &settings.suite.redis,
-        Publisher::off(),
-    )
-    .unwrap();
+    let keys = PauseKeys::new(&settings.service.reconciliation, &settings.suite.redis).unwrap();
     let key = format!("{}:{OPERATION}:{TOKEN}", redis.prefix());
     let mut client = redis::Client::open(redis.url())
         .unwrap()
@@ -62,7 +64,7 @@ async fn ruling_26_a_lift_does_not_take_the_key_of_a_pause_that_was_set_meanwhil
             .unwrap()
             .is_some()
     );
-    channels.settle_keys(db.pool(), &[]).await.unwrap();
+    keys.settle(db.pool(), &[]).await.unwrap();
     assert!(client.exists::<_, bool>(&key).await.unwrap());
 
     let lifted = pauses::lift(db.pool(), OPERATION, TOKEN, "ann", "repaired", now)
@@ -76,8 +78,7 @@ async fn ruling_26_a_lift_does_not_take_the_key_of_a_pause_that_was_set_meanwhil
             .unwrap()
             .is_some()
     );
-    channels
-        .settle_keys(db.pool(), std::slice::from_ref(&lifted))
+    keys.settle(db.pool(), std::slice::from_ref(&lifted))
         .await
         .unwrap();
     assert!(
@@ -89,8 +90,7 @@ async fn ruling_26_a_lift_does_not_take_the_key_of_a_pause_that_was_set_meanwhil
         .await
         .unwrap()
         .unwrap();
-    channels
-        .settle_keys(db.pool(), std::slice::from_ref(&again))
+    keys.settle(db.pool(), std::slice::from_ref(&again))
         .await
         .unwrap();
     assert!(
@@ -109,7 +109,7 @@ async fn the_event_of_a_pause_carries_the_id_that_the_table_and_the_lift_know() 
     for token in ["WETH", TOKEN] {
         let set = pauses::set(&mut conn, OPERATION, token, cause, "a break", clock.now()).await;
         let row = set.unwrap().unwrap();
-        let told = serde_json::to_value(Announcement::pause(&row, false, &clock)).unwrap();
+        let told = serde_json::to_value(events::pause(&row, false, &clock)).unwrap();
         let stored: i64 = sqlx::query_scalar(
             "SELECT id FROM eidos_jobs_operation_pauses WHERE token = $1 AND lifted_at IS NULL",
         )
@@ -121,4 +121,45 @@ async fn the_event_of_a_pause_carries_the_id_that_the_table_and_the_lift_know() 
         let lifted = pauses::lift(db.pool(), OPERATION, token, "ann", "repaired", clock.now()).await;
         assert_eq!(lifted.unwrap().unwrap().id, stored);
     }
+}
+
+/// The event of a lift is written with the lift: it is there when the answer is, and without it nothing is lifted.
+#[tokio::test]
+async fn a_lift_and_its_event_are_stored_together_or_not_at_all() {
+    let _installed_already = rustls::crypto::ring::default_provider().install_default();
+    let stand = Stand::clean().await;
+    let pool = stand.jobs.pool();
+    let (now, cause) = (SystemClock::default().now(), broken(pool).await);
+    let mut conn = pool.acquire().await.unwrap();
+    let set = pauses::set(&mut conn, OPERATION, TOKEN, cause, "a break", now).await;
+    let pause = set.unwrap().unwrap();
+    let service = stand.serve();
+    let line = service.wait_for_line("serving", WITHIN).await;
+    let mut words = line.split_whitespace();
+    let address = words.find_map(|word| word.strip_prefix("http=")).unwrap();
+    let client = reqwest::Client::builder().timeout(WITHIN).build().unwrap();
+    let lift = async || {
+        let request = client
+            .post(format!("http://{address}/v1/pauses/{OPERATION}/{TOKEN}/lift"))
+            .bearer_auth(OPERATOR)
+            .json(&serde_json::json!({ "reason": "repaired" }));
+        request.send().await.unwrap().status()
+    };
+    let active = async || pauses::active(pool).await.unwrap().len();
+
+    let refuse = "ALTER TABLE eidos_jobs_outbox ADD CONSTRAINT refused CHECK (kind <> 'operation.resumed')";
+    sqlx::raw_sql(refuse).execute(pool).await.unwrap();
+    assert_eq!(lift().await, reqwest::StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(active().await, 1, "no lift without its event");
+
+    let allow = "ALTER TABLE eidos_jobs_outbox DROP CONSTRAINT refused";
+    sqlx::raw_sql(allow).execute(pool).await.unwrap();
+    assert_eq!(lift().await, reqwest::StatusCode::OK);
+    assert_eq!(active().await, 0);
+    let events: Vec<(String, i64)> =
+        sqlx::query_as("SELECT event_key, (payload ->> 'id')::bigint FROM eidos_jobs_outbox WHERE kind = 'operation.resumed'")
+            .fetch_all(pool)
+            .await
+            .unwrap();
+    assert_eq!(events, [(format!("{OPERATION}:{TOKEN}"), pause.id)]);
 }

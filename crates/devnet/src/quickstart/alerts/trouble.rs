@@ -80,6 +80,17 @@ pub(super) const TROUBLES: &[Trouble] = &[
         ],
     },
     Trouble {
+        what: "events wait for a webhook that nobody delivers to, and one was given up",
+        cause: Cause::Jobs(&[
+            "WITH event AS (INSERT INTO eidos_jobs_outbox (event_id, source, topic, kind, event_key, occurred_at, payload, routed_at) \
+                 SELECT gen_random_uuid(), 'recon-svc', 'planted', 'planted', state, now(), '{}', now() \
+                 FROM unnest(ARRAY['pending', 'dead']) AS planted (state) RETURNING seq, event_key) \
+             INSERT INTO eidos_jobs_outbox_deliveries (seq, destination, source, topic, event_key, state, created_at) \
+             SELECT seq, 'webhook:gone', 'recon-svc', 'planted', event_key, event_key, now() - interval '1 hour' FROM event",
+        ]),
+        alerts: &["EventsDelayed", "EventsGivenUp"],
+    },
+    Trouble {
         what: "recon-svc starts anew while an operation is paused",
         cause: Cause::RestartedWhilePaused,
         alerts: &["OperationPaused"],

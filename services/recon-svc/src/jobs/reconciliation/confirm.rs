@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use eidos_chain::BlockRef;
+use eidos_core::outbox;
 use eidos_types::{Address, BreakId};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::announce::Announcement;
 use super::compare::{PageOutcome, Suspect, direction};
+use super::events;
 use super::pages::load_suspects;
 use super::report::BreakReport;
 use super::run::{DIMENSION, Fault, Run, View};
@@ -149,9 +150,8 @@ impl Run<'_> {
             }
             let report = self.report_of(suspect, hint, Some(stored));
             if stored.opened {
-                Announcement::break_opened(&report, self.ctx.clock().now(), stored.id)
-                    .save(&mut step)
-                    .await?;
+                let event = events::break_opened(&report, self.ctx.clock().now(), stored.id);
+                outbox::record(step.conn(), &event).await?;
             }
             reports.push(report);
         }

@@ -1,11 +1,12 @@
 //! The end of a run: totals, dust, what is closed, what is paused, and the checkpoint the next run starts from.
 
 use eidos_chain::BlockRef;
+use eidos_core::outbox;
 use eidos_telemetry::metric;
 use eidos_types::{Address, Amount, Total};
 
-use super::announce::Announcement;
 use super::confirm::Decided;
+use super::events;
 use super::report::{BreakReport, Finding, TokenReport};
 use super::run::{DIMENSION, Done, Fault, HEAD_KEY, Run, View};
 use super::solvency::Solvency;
@@ -57,9 +58,8 @@ impl Run<'_> {
                 .await
                 .map_err(Fault::own)?;
                 let Some(row) = set else { continue };
-                Announcement::pause(&row, false, &**self.ctx.clock())
-                    .save(&mut step)
-                    .await?;
+                let event = events::pause(&row, false, &**self.ctx.clock());
+                outbox::record(step.conn(), &event).await?;
                 step.commit().await?;
                 tracing::error!(operation = operation.as_str(), token = report.token, %reason, "an operation is paused");
                 paused.push(format!("{} of {}: {reason}", operation.as_str(), report.token));

@@ -8,9 +8,9 @@ use eidos_types::{Amount, JobName, Total};
 use serde::Deserialize;
 
 use super::Reconciliation;
-use super::announce::LISTED_PAUSES;
 use super::finish::done_key;
 use super::params::Mode;
+use super::pause_keys::LISTED_PAUSES;
 use super::run::{DIMENSION, Done};
 use crate::settings::Operation;
 use crate::store::pauses::{self, PauseRow};

@@ -8,11 +8,11 @@
 //! execution goes on at the same block (the books are rolled back to it by in-flight lines) unless settings or
 //! chain changed; then every shard starts again.
 
-pub mod announce;
 mod choose;
 pub mod compare;
 pub mod confirm;
 pub mod cut;
+pub mod events;
 pub mod fault;
 pub mod finish;
 mod gauges;
@@ -20,6 +20,7 @@ pub(crate) mod lag;
 pub mod limits;
 pub mod pages;
 mod params;
+pub mod pause_keys;
 pub mod report;
 pub mod run;
 pub mod solvency;
@@ -36,12 +37,12 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use tokio::time::Instant;
 
-use self::announce::Channels;
 use self::confirm::Decided;
 use self::finish::{done_key, newest, next_block};
 use self::limits::StoredLimits;
 use self::params::{MAX_PARAM_WALLETS, choose_mode, covers};
 pub use self::params::{Mode, Params};
+use self::pause_keys::PauseKeys;
 use self::report::{BreakReport, Coverage, CutReport, Report, RpcReport, render};
 use self::run::{Done, Fault, Run, View};
 use self::solvency::{Solvency, as_findings};
@@ -89,8 +90,8 @@ pub struct Reconciliation {
     pub chain: Arc<ChainReader>,
     /// What is stored about the chain's node.
     pub limits: StoredLimits,
-    /// The ways out.
-    pub channels: Channels,
+    /// The keys of its pauses.
+    pub pause_keys: PauseKeys,
     /// How far the indexer may be behind the finalized block before that is a finding.
     pub indexer_lag_limit: u64,
     /// Shards that the pool of the trading database allows at once: each needs two sessions.
@@ -234,8 +235,8 @@ impl Reconciliation {
         let resolved = run
             .close(view, &attempt.tally, &attempt.decided, wallets, attempt.cursor)
             .await?;
-        self.tell(ctx).await?;
         if !ctx.dry_run() {
+            self.settle_pause_keys(ctx).await;
             self.gauges(ctx.jobs_db(), run.mode, view, &attempt.tally)
                 .await
                 .map_err(Fault::own)?;
@@ -359,14 +360,10 @@ impl Reconciliation {
         run.commit_page(shard, &mut state, page, &view.reading()).await
     }
 
-    /// Tells what waits, and makes the pause keys equal to the table. Neither decides the run's result.
-    async fn tell(&self, ctx: &JobContext) -> Result<(), Fault> {
-        if ctx.dry_run() {
-            return Ok(());
-        }
-        if let Err(error) = self.channels.settle_keys(ctx.jobs_db().control(), &[]).await {
+    /// Makes the pause keys equal to the table. It does not decide the run's result.
+    async fn settle_pause_keys(&self, ctx: &JobContext) {
+        if let Err(error) = self.pause_keys.settle(ctx.jobs_db().control(), &[]).await {
             tracing::error!(%error, "the pause keys could not be written to Redis; the next run writes them");
         }
-        Ok(self.channels.tell_waiting(ctx).await?)
     }
 }

@@ -2,10 +2,11 @@
 //! emergency withdrawal moves tokens without touching balances; only this sees it.
 
 use eidos_chain::BlockRef;
+use eidos_core::outbox;
 use eidos_types::{Address, BaseUnits, BreakId};
 use serde_json::json;
 
-use super::announce::Announcement;
+use super::events;
 use super::report::{BreakReport, Finding};
 use super::run::{Fault, Run, View};
 use crate::domain::account::{Token, TokenIndex};
@@ -124,9 +125,8 @@ impl Run<'_> {
                     .map_err(Fault::own)?;
                 (report.break_id, report.new) = (Some(stored.id), stored.opened);
                 if stored.opened {
-                    Announcement::break_opened(&report, self.ctx.clock().now(), stored.id)
-                        .save(step)
-                        .await?;
+                    let event = events::break_opened(&report, self.ctx.clock().now(), stored.id);
+                    outbox::record(step.conn(), &event).await?;
                 }
             }
             reports.push(report);
