@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use eidos_settings::ArchiveFormat;
+use crate::ArchiveFormat;
 use object_store::path::Path;
 use uuid::Uuid;
 

@@ -1,7 +1,7 @@
 //! [`Manifest`]: what an export consists of and how to tell that it is whole.
 
+use crate::ArchiveFormat;
 use chrono::{DateTime, Utc};
-use eidos_settings::ArchiveFormat;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;

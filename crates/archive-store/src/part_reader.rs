@@ -1,8 +1,8 @@
 //! [`PartReader`]: a part in, the COPY BINARY tuples it was made of out.
 
 use bytes::Bytes;
-use eidos_settings::ArchiveFormat;
 
+use crate::ArchiveFormat;
 use crate::codec_error::CodecError;
 use crate::column::Column;
 use crate::csv::CsvRows;

@@ -1,7 +1,7 @@
 //! [`Recount`]: everything a manifest says of rows, found again from decoded parts.
 
+use crate::ArchiveFormat;
 use bytes::Bytes;
-use eidos_settings::ArchiveFormat;
 use tokio_util::sync::CancellationToken;
 
 use crate::batch::BatchBuilder;

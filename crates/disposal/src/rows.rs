@@ -24,7 +24,7 @@ use std::time::Duration;
 use eidos_archive_store::{ArchiveFormat, ArchiveStore, TableFolder, UnitFolder};
 use eidos_core::fence::ForeignFence;
 use eidos_runtime::JobContext;
-use eidos_settings::{FinishedRule, SourceName};
+use eidos_settings::SourceName;
 use eidos_telemetry::metric;
 use serde::{Deserialize, Serialize};
 
@@ -36,7 +36,7 @@ pub use survey::{RowMonth, RowSurvey, Staying, survey};
 use crate::catalogue::{self, TableShape};
 use crate::export::stored;
 use crate::partition::server_is_ready;
-use crate::settings::DisposalSettings;
+use crate::settings::{DisposalSettings, FinishedRule};
 use crate::unit::{self, Change, Mandate, Unit, UnitKind, UnitState};
 use crate::{DisposalError, hold, source_connection};
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use eidos_settings::{Problems, duration_text};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 pub use crate::pace::PaceSettings;
 
@@ -111,4 +112,14 @@ impl DisposalSettings {
         }
         self.pace.problems(problems);
     }
+}
+
+/// Which rows of a table are finished business.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FinishedRule {
+    /// The column that says so.
+    pub column: String,
+    /// Its values in finished rows: texts or integers.
+    pub values: Vec<Value>,
 }

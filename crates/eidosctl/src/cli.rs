@@ -53,6 +53,8 @@ pub enum Format {
 pub enum Command {
     /// Bring the database's schema up to date, or say what is missing.
     Migrate(Migrate),
+    /// Check a settings file for all services, and refuse every key that none of them knows.
+    CheckConfig(CheckConfig),
     /// All jobs of the service: schedule, last success, next slot, paused or not.
     Jobs,
     /// Request a run now.
@@ -101,6 +103,14 @@ pub struct Migrate {
     /// Change nothing: list what is applied and pending; exit 1 if anything is pending.
     #[arg(long)]
     pub check: bool,
+}
+
+/// `check-config`
+#[derive(Debug, Args)]
+pub struct CheckConfig {
+    /// The settings file; environment variables `EIDOS__SECTION__KEY` win over it.
+    #[arg(long, env = "EIDOS_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// `trigger`

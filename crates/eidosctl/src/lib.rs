@@ -1,6 +1,6 @@
 //! The operator's tool.
 //!
-//! `migrate` talks to the database; everything else talks to a service's HTTP API and shows what it answered, as a
+//! `migrate` talks to the database and `check-config` hands over to the program `eidos-suite`; everything else talks to a service's HTTP API and shows what it answered, as a
 //! table for people or as JSON for scripts. Nothing here decides anything: rights, states and rules are the
 //! service's, so that the tool, the API and a colleague's `curl` cannot disagree.
 //!

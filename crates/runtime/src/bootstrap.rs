@@ -57,6 +57,9 @@ pub fn main<S: ServiceSettings>(definition: ServiceDefinition<S>) -> ExitCode {
         }
     };
     if arguments.action == Action::CheckConfig {
+        for warning in settings.warnings() {
+            complain(&format!("warning: {warning}"));
+        }
         return say(&eidos_settings::render(&settings));
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -105,6 +108,9 @@ async fn act<S: ServiceSettings>(
         Ok(guard) => guard,
         Err(error) => return fail(&error.into()),
     };
+    for warning in settings.warnings() {
+        tracing::warn!(%warning, "a key of the settings looks misspelt");
+    }
     // Before anything connects: series that are created at zero then would be lost.
     let metrics = matches!(action, Action::Serve).then(eidos_telemetry::install_metrics);
     let metrics = match metrics.transpose() {

@@ -155,14 +155,19 @@ fn nearest_key(path: &[String], known: &[String]) -> Option<String> {
 
 /// The known word that was probably meant.
 pub(crate) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    nearest_within(word, known, |candidate| (candidate.len().max(3) / 3).max(2))
+}
+
+/// The known word that is nearest, at most `limit` edits away.
+pub(crate) fn nearest_within<'a>(
+    word: &str,
+    known: impl Iterator<Item = &'a str>,
+    limit: impl Fn(&str) -> usize,
+) -> Option<&'a str> {
+    let word = word.to_lowercase();
     known
-        .map(|candidate| {
-            (
-                strsim::damerau_levenshtein(&word.to_lowercase(), candidate),
-                candidate,
-            )
-        })
-        .filter(|(distance, candidate)| *distance <= (candidate.len().max(3) / 3).max(2))
+        .map(|candidate| (strsim::damerau_levenshtein(&word, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= limit(candidate))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }

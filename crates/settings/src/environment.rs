@@ -60,6 +60,13 @@ fn refuse_repeated(variables: &[(&str, Vec<&str>, &str)], problems: &mut Problem
     }
 }
 
+/// Whether `key` is `ancestor` or below it, in whichever of both spellings.
+pub(crate) fn is_within(key: &str, ancestor: &str) -> bool {
+    let (key, ancestor) = (normal(key), normal(ancestor));
+    let rest = key.strip_prefix(&ancestor);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
 /// A key whatever its case, with `_` for hyphens.
 fn normal(key: &str) -> String {
     key.to_ascii_lowercase().replace('-', "_")

@@ -1,5 +1,7 @@
 //! Merging: `config` does it, with the origin of each value carried along.
 
+use std::collections::BTreeMap;
+
 use config::{Config, ConfigError, Map, Source, Value, ValueKind};
 
 use crate::problem::{Problem, Problems};
@@ -42,7 +44,7 @@ pub(crate) fn merge(layers: &[&Tree]) -> Tree {
 
 /// Parses the YAML of a layer. An empty text is an empty layer.
 pub(crate) fn parse_yaml(text: &str, origin: &Origin, name: &str, problems: &mut Problems) -> Tree {
-    let read = match yaml::read_yaml(text, origin) {
+    let mut read = match yaml::read_yaml(text, origin) {
         Ok(read) => read,
         Err(error) => {
             // Only the place is said: the parser's message may quote what stands there.
@@ -53,12 +55,16 @@ pub(crate) fn parse_yaml(text: &str, origin: &Origin, name: &str, problems: &mut
             return Tree::empty_table();
         }
     };
-    if !read.repeated.is_empty() {
-        let lines = yaml::lines_of_keys(text);
-        for key in &read.repeated {
-            let lines = lines.get(key).map(Vec::as_slice).unwrap_or_default();
-            problems.repeated(key, origin, &on_lines(lines));
-        }
+    // Nobody is sent to a line of the built-in defaults.
+    let lines = if *origin == Origin::Default {
+        BTreeMap::new()
+    } else {
+        yaml::lines_of_keys(text)
+    };
+    read.tree.note_lines("", 0, &lines);
+    for key in &read.repeated {
+        let lines = lines.get(key).map(Vec::as_slice).unwrap_or_default();
+        problems.repeated(key, origin, &on_lines(lines));
     }
     match &read.tree.node {
         Node::Null => Tree::empty_table(),

@@ -1,18 +1,20 @@
 //! Layered settings: built-in defaults < file < environment, with every mistake reported at once.
 //!
 //! ```text
-//! suite.default.yaml < <service>/settings.default.yaml < --config FILE (EIDOS_CONFIG) < EIDOS__SECTION__KEY
+//! shared.default.yaml < <service>/settings.default.yaml < --config FILE (EIDOS_CONFIG) < EIDOS__SECTION__KEY
 //! ```
 //!
 //! [`load`] merges the layers, turns them into [`SuiteSettings`] and the service's own [`ServiceSettings`], and
-//! checks them. It never stops at the first mistake: a wrong value is noted with its key path, replaced by the
+//! checks them. Sections and jobs of other services are left unread, so that one file can serve services of different
+//! versions; [`check_file`] checks a whole file for all of them. [`load`] never stops at the first mistake: a wrong value is noted with its key path, replaced by the
 //! default and reading goes on, so that one start shows all there is to repair ([`SettingsErrors`], exit code
 //! [`EXIT_CODE`]).
 //!
 //! | where to look | for |
 //! |---|---|
-//! | `suite.default.yaml` | every key with its default and meaning; [`reference_page`] is made from it |
-//! | [`SuiteSettings`] | the typed sections every service shares |
+//! | `shared.default.yaml` | every key of the sections that every service has, with default and meaning |
+//! | [`SuiteSettings`] | these sections as types |
+//! | `ownership`, `whole` | whose a key is; the check of a file for all services |
 //! | `expand`, `environment`, `layers` | `${VAR:default}`, `EIDOS__A__B`, merging with sources |
 //! | `collect` | how all errors are found in one go |
 //! | `rules` | what is refused although it is well-formed (and what is refused outside `dev`) |
@@ -27,35 +29,32 @@ mod expand;
 mod jobs;
 mod layers;
 mod load;
+mod ownership;
 mod problem;
-mod reference;
 mod render;
-mod retention;
 mod rules;
 pub mod secret;
 mod security;
 mod servers;
+mod shared;
 mod sources;
-mod suite;
 mod transport;
 mod tree;
 mod tree_de;
+mod whole;
 mod yaml;
 
 pub use auth::{ApiToken, AuthSection, Role};
 pub use cron_line::{CronError, CronLine};
 pub use jobs::{CatchUp, JobSection, LockKind, LockSection, Overlap, RetrySection, lease_margin};
-pub use load::{Effective, Input, Origin, ServiceSettings, SuiteOnly, load};
+pub use load::{Effective, Input, Origin, SHARED_DEFAULTS, ServiceSettings, SuiteOnly, load};
 pub use problem::{Problem, Problems, SettingsErrors};
-pub use reference::reference_page;
 pub use render::render;
-pub use retention::{
-    ArchiveFormat, CandleRetention, DataRetention, FinishedRule, PartitionedTable, RegularTable,
-};
 pub use security::{ArchiveEncryption, GrpcTls, NacosTls, PostgresTls, RedisTls, SecuritySection, SslMode};
 pub use servers::{DatabaseSection, KafkaSection, RedisSection};
+pub use shared::{Environment, LogFormat, SchedulerSection, ServiceSection, SuiteSettings, TelemetrySection};
 pub use sources::SourceName;
-pub use suite::{Environment, LogFormat, SchedulerSection, ServiceSection, SuiteSettings, TelemetrySection};
+pub use whole::{Declared, check_file};
 
 /// The process exit code for settings that cannot be used (`EX_CONFIG` of `sysexits.h`).
 pub const EXIT_CODE: u8 = 78;

@@ -1,6 +1,6 @@
 //! [`load`]: from layers to checked settings.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
@@ -9,45 +9,24 @@ use serde::{Deserialize, Serialize};
 use crate::collect::{collect, nearest};
 use crate::jobs::JOB_KEYS;
 use crate::layers::{fit, merge, parse_yaml};
+use crate::ownership::{Foreign, Ownership};
 pub use crate::tree::Origin;
 use crate::tree::{Node, Tree};
-use crate::{Problems, SettingsErrors, SuiteSettings, environment, expand, rules, transport};
+use crate::{Problem, Problems, SettingsErrors, SuiteSettings, environment, expand, rules, transport};
 
-/// The built-in defaults of everything the services share.
-pub(crate) const SUITE_DEFAULTS: &str = include_str!("../suite.default.yaml");
+/// The built-in defaults of the sections that every service has.
+pub const SHARED_DEFAULTS: &str = include_str!("../shared.default.yaml");
 
-/// The sections of [`SuiteSettings`].
-pub(crate) const SUITE_SECTIONS: [&str; 10] = [
-    "service",
-    "scheduler",
-    "jobs",
-    "redis",
-    "databases",
-    "kafka",
-    "auth",
-    "telemetry",
-    "data_retention",
-    "security",
-];
-
-/// Sections that belong to one service. One file serves all services, so each accepts the others' sections and
-/// leaves them unread. A new service's sections are added here.
-const SERVICE_SECTIONS: [&str; 6] = [
-    "archive_profile",
-    "archive_store",
-    "chain",
-    "disposal",
-    "reconciliation",
-    "schema_profile",
-];
-
-/// What one service adds: its own top-level sections and its own job options.
+/// What one service owns: its own top-level sections and the blocks of its jobs.
 ///
 /// Every struct below it should be `#[serde(deny_unknown_fields)]`, so that a misspelled key is refused.
 pub trait ServiceSettings: DeserializeOwned + Serialize + Send + Sync + 'static {
-    /// The embedded `settings.default.yaml`: a value for every key, with comments; may also change suite defaults
-    /// and add keys to `jobs.<job>`.
+    /// The embedded `settings.default.yaml`: a value for every key of the service's sections and of its jobs' blocks,
+    /// with comments; may also change shared defaults. Its sections and jobs are the ones that the service owns.
     const DEFAULTS: &'static str;
+
+    /// Keys of other services that this one reads as well, see [`SuiteSettings::borrowed`].
+    const READS: &'static [&'static str] = &[];
 
     /// Reports values that are well-formed and cannot be used. Job options are read with
     /// [`Problems::job_options`].
@@ -56,7 +35,7 @@ pub trait ServiceSettings: DeserializeOwned + Serialize + Send + Sync + 'static 
     }
 }
 
-/// For tools that need nothing but the suite's settings.
+/// For tools that need nothing but the sections that every service has.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SuiteOnly {}
@@ -77,15 +56,21 @@ pub struct Input<'a> {
 /// Checked settings, and where each value was written.
 #[derive(Debug, Clone)]
 pub struct Effective<T> {
-    /// What every service shares.
+    /// What every service has.
     pub suite: SuiteSettings,
     /// What this service adds.
     pub service: T,
     /// The shape of the merged layers with the origin of each value, without the values.
     pub(crate) origins: Tree,
+    warnings: Vec<Problem>,
 }
 
 impl<T> Effective<T> {
+    /// Returns the keys that are not this service's and look like misspelt ones of its own.
+    pub fn warnings(&self) -> &[Problem] {
+        &self.warnings
+    }
+
     /// Where the value at a key path such as `redis.url` was written; `Default` if nowhere.
     pub fn origin(&self, key: &str) -> Origin {
         origin_of(&self.origins, key)
@@ -107,67 +92,123 @@ fn find<'a>(tree: &'a Tree, key: &str) -> Option<&'a Tree> {
     })
 }
 
-/// Reads all layers and checks the result.
+/// Reads all layers and checks what this service owns and what every service has. Sections and jobs of other services
+/// are left unread.
 ///
 /// # Errors
 /// Everything that is wrong, each with key path, value (secrets masked), origin, reason and fix.
 pub fn load<T: ServiceSettings>(input: &Input<'_>) -> Result<Effective<T>, SettingsErrors> {
+    read(input).settings
+}
+
+/// The settings of one service, and what it left unread.
+pub(crate) struct Reading<T> {
+    pub(crate) settings: Result<Effective<T>, SettingsErrors>,
+    pub(crate) ownership: Ownership,
+    pub(crate) foreign: Vec<Foreign>,
+}
+
+pub(crate) fn read<T: ServiceSettings>(input: &Input<'_>) -> Reading<T> {
     let mut problems = Problems::default();
     let variables: BTreeMap<&str, &str> = input
         .env
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_str()))
         .collect();
-    let defaults = default_layers::<T>(&variables, &mut problems);
+    let (defaults, ownership) = default_layers::<T>(&variables, &mut problems);
     let file = file_layer(input.file, &variables, &defaults, &mut problems);
     let lower = merge(&[&defaults, &file]);
     let mut environment = environment::overlay(&input.env, &lower, &mut problems);
     fit(&mut environment, &defaults, "", &mut problems);
-    let tree = merge(&[&lower, &environment]);
+    let mut tree = merge(&[&lower, &environment]);
 
-    let mut shaped = tree.clone();
-    let shaped_defaults = shape(defaults, &Tree::empty_table(), &mut Problems::default());
-    refuse_unknown_sections(&shaped, &shaped_defaults, &mut problems);
-    refuse_unknown_jobs(&mut shaped, &shaped_defaults, &mut problems);
-    let shaped = shape(shaped, &shaped_defaults, &mut problems);
-    let (mut suite_tree, mut service_tree) = split(&shaped, &shaped_defaults);
-    let (suite_defaults, service_defaults) = split(&shaped_defaults, &shaped_defaults);
-    problems.job_defaults = shaped_defaults.child("jobs").cloned();
+    let borrowed = borrowed(&tree, T::READS);
+    let origins = tree.origins();
+    let foreign = ownership.set_aside(&mut tree);
+    problems.forget(|key| {
+        foreign
+            .iter()
+            .any(|foreign| environment::is_within(key, &foreign.key))
+    });
+    let warnings = foreign
+        .iter()
+        .filter_map(|foreign| ownership.near_miss(foreign))
+        .collect();
+    let settings = typed(tree, defaults, origins, &ownership, borrowed, problems, warnings);
+    Reading {
+        settings,
+        ownership,
+        foreign,
+    }
+}
+
+/// From merged layers to checked types.
+fn typed<T: ServiceSettings>(
+    tree: Tree,
+    defaults: Tree,
+    origins: Tree,
+    ownership: &Ownership,
+    borrowed: BTreeMap<&'static str, String>,
+    mut problems: Problems,
+    warnings: Vec<Problem>,
+) -> Result<Effective<T>, SettingsErrors> {
+    let defaults = shape(defaults, &Tree::empty_table(), &mut Problems::default());
+    let shaped = shape(tree, &defaults, &mut problems);
+    let (mut suite_tree, mut service_tree) = ownership.split(&shaped);
+    let (suite_defaults, service_defaults) = ownership.split(&defaults);
+    problems.job_defaults = defaults.child("jobs").cloned();
 
     let suite = collect::<SuiteSettings>(&mut suite_tree, &suite_defaults, "", &mut problems);
     let service = collect::<T>(&mut service_tree, &service_defaults, "", &mut problems);
     let suite = suite.map(transport::apply);
+    let suite = suite.map(|suite| SuiteSettings { borrowed, ..suite });
     if let Some(suite) = &suite {
         rules::check(suite, &mut problems);
         if let Some(service) = &service {
             service.validate(suite, &mut problems);
         }
     }
-    problems.locate(|key| Some(find(&tree, key)?.written()?.to_string()));
+    problems.locate(|key| Some(find(&origins, key)?.written()?.to_string()));
     let (Some(suite), Some(service)) = (suite, service) else {
         problems.add(
             "settings",
             "are unusable: even the built-in defaults do not fit",
             "report this as a defect",
         );
-        return problems
-            .into_result()
-            .and_then(|()| Err(SettingsErrors::default()));
+        return Err(problems.into_errors(warnings));
     };
-    problems.into_result()?;
+    if !problems.is_empty() {
+        return Err(problems.into_errors(warnings));
+    }
     Ok(Effective {
         suite,
         service,
-        origins: tree.origins(),
+        origins,
+        warnings,
     })
 }
 
-/// Suite defaults below the service's, which may name variables (`rpc_url: "${CHAIN_RPC_URL:http://…}"`).
-fn default_layers<T: ServiceSettings>(variables: &BTreeMap<&str, &str>, problems: &mut Problems) -> Tree {
-    let suite = parse_yaml(SUITE_DEFAULTS, &Origin::Default, "suite.default.yaml", problems);
+/// The texts at keys of other services.
+fn borrowed(tree: &Tree, keys: &[&'static str]) -> BTreeMap<&'static str, String> {
+    let text = |key: &str| match &find(tree, key)?.node {
+        Node::Text(text) => Some(text.clone()),
+        _ => None,
+    };
+    // A variable cannot have the hyphens of a job that is not known here.
+    let found = |key: &str| text(key).or_else(|| text(&key.replace('-', "_")));
+    keys.iter().filter_map(|key| Some((*key, found(key)?))).collect()
+}
+
+/// Shared defaults below the service's, which may name variables (`rpc_url: "${CHAIN_RPC_URL:http://…}"`), and whose
+/// each of them is.
+fn default_layers<T: ServiceSettings>(
+    variables: &BTreeMap<&str, &str>,
+    problems: &mut Problems,
+) -> (Tree, Ownership) {
+    let shared = parse_yaml(SHARED_DEFAULTS, &Origin::Default, "shared.default.yaml", problems);
     let mut service = parse_yaml(T::DEFAULTS, &Origin::Default, "settings.default.yaml", problems);
     expand::expand(&mut service, variables, problems);
-    merge(&[&suite, &service])
+    (merge(&[&shared, &service]), Ownership::of(&shared, &service))
 }
 
 fn file_layer(
@@ -197,58 +238,13 @@ fn file_layer(
     };
     let origin = Origin::File {
         path: name.clone(),
+        line: 0,
         unset: None,
     };
     let mut tree = parse_yaml(&text, &origin, &name, problems);
     expand::expand(&mut tree, variables, problems);
     fit(&mut tree, defaults, "", problems);
     tree
-}
-
-fn refuse_unknown_sections(tree: &Tree, defaults: &Tree, problems: &mut Problems) {
-    let known: BTreeSet<&str> = defaults
-        .table()
-        .into_iter()
-        .flat_map(|entries| entries.keys().map(String::as_str))
-        .chain(SUITE_SECTIONS)
-        .chain(SERVICE_SECTIONS)
-        .collect();
-    for section in tree.table().into_iter().flat_map(|entries| entries.keys()) {
-        if !known.contains(section.as_str()) {
-            let fix = match nearest(section, known.iter().copied()) {
-                Some(near) => format!("did you mean {near}?"),
-                None => format!(
-                    "sections are {}",
-                    known.iter().copied().collect::<Vec<_>>().join(", ")
-                ),
-            };
-            problems.add(section.as_str(), "is not a known section", fix);
-        }
-    }
-}
-
-/// Every job of the suite is in the defaults; another name is a mistake.
-fn refuse_unknown_jobs(tree: &mut Tree, defaults: &Tree, problems: &mut Problems) {
-    let Some(known) = defaults.child("jobs").and_then(Tree::table) else {
-        return;
-    };
-    let Some(jobs) = tree.at_mut(&["jobs"]).and_then(Tree::table_mut) else {
-        return;
-    };
-    jobs.retain(|job, _| {
-        let is_known = known.contains_key(job);
-        if !is_known {
-            let fix = match nearest(job, known.keys().map(String::as_str)) {
-                Some(near) => format!("did you mean {near}?"),
-                None => format!(
-                    "jobs are {}",
-                    known.keys().cloned().collect::<Vec<_>>().join(", ")
-                ),
-            };
-            problems.add(format!("jobs.{job}"), "is not a known job", fix);
-        }
-        is_known
-    });
 }
 
 /// Brings the tree into the form of the types: a job's own keys into `options`, times a job does not name from
@@ -350,31 +346,11 @@ fn checked_option(
     Some(Tree::new(node, value.origin))
 }
 
-/// The suite's sections, and those of this service (the ones its defaults have).
-fn split(tree: &Tree, defaults: &Tree) -> (Tree, Tree) {
-    let (mut suite, mut service) = (BTreeMap::new(), BTreeMap::new());
-    for (section, value) in tree.table().into_iter().flatten() {
-        if SUITE_SECTIONS.contains(&section.as_str()) {
-            suite.insert(section.clone(), value.clone());
-        } else if defaults.child(section).is_some() {
-            service.insert(section.clone(), value.clone());
-        }
-    }
-    (
-        Tree::new(Node::Table(suite), Origin::Default),
-        Tree::new(Node::Table(service), Origin::Default),
-    )
-}
-
 impl Problems {
     /// Reads a job's own keys as `T`, reporting all that is wrong with them. What cannot be read is replaced by its
     /// default, so that the rest can be checked too; `None` if even that does not help.
     pub fn job_options<T: DeserializeOwned>(&mut self, suite: &SuiteSettings, job: &str) -> Option<T> {
-        let section = suite
-            .jobs
-            .iter()
-            .find(|(name, _)| name.as_str() == job)
-            .map(|(_, section)| section);
+        let section = suite.job(job);
         let options = section.map_or_else(|| serde_json::json!({}), |section| section.options.clone());
         let mut tree = Tree::from_json(options, &Origin::Default);
         let defaults = self.job_defaults.as_ref();

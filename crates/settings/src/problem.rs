@@ -178,12 +178,13 @@ impl Problems {
         }
     }
 
-    pub(crate) fn into_result(mut self) -> Result<(), SettingsErrors> {
-        if self.found.is_empty() {
-            return Ok(());
-        }
-        self.found.sort_by(|left, right| left.key.cmp(&right.key));
-        Err(SettingsErrors(self.found))
+    /// Drops what was reported at keys that turned out to be another service's.
+    pub(crate) fn forget(&mut self, is_foreign: impl Fn(&str) -> bool) {
+        self.found.retain(|problem| !is_foreign(&problem.key));
+    }
+
+    pub(crate) fn into_errors(self, warnings: Vec<Problem>) -> SettingsErrors {
+        SettingsErrors::new(self.found, warnings)
     }
 }
 
@@ -202,23 +203,38 @@ fn is_at_or_below(key: &str, ancestor: &str) -> bool {
 
 /// Everything that is wrong with the settings, in key order. Exit code [`crate::EXIT_CODE`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SettingsErrors(Vec<Problem>);
+pub struct SettingsErrors {
+    problems: Vec<Problem>,
+    warnings: Vec<Problem>,
+}
 
 impl SettingsErrors {
+    pub(crate) fn new(mut problems: Vec<Problem>, warnings: Vec<Problem>) -> Self {
+        problems.sort_by(|left, right| left.key.cmp(&right.key));
+        Self { problems, warnings }
+    }
+
     /// The problems; never empty.
     pub fn problems(&self) -> &[Problem] {
-        &self.0
+        &self.problems
+    }
+
+    pub(crate) fn into_problems(self) -> Vec<Problem> {
+        self.problems
     }
 }
 
 impl fmt::Display for SettingsErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.len() {
+        match self.problems.len() {
             1 => writeln!(f, "1 problem in the settings:")?,
             count => writeln!(f, "{count} problems in the settings:")?,
         }
-        for problem in &self.0 {
+        for problem in &self.problems {
             writeln!(f, "  - {problem}")?;
+        }
+        for warning in &self.warnings {
+            writeln!(f, "  - warning: {warning}")?;
         }
         Ok(())
     }

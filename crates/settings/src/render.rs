@@ -19,6 +19,8 @@ pub fn render<T: ServiceSettings>(effective: &Effective<T>) -> String {
             Err(error) => leaves.push(("(a section)".to_owned(), format!("cannot be shown: {error}"))),
         }
     }
+    let borrowed = effective.suite.borrowed.iter();
+    leaves.extend(borrowed.map(|(key, text)| ((*key).to_owned(), secret::shown(key, text))));
     let rows: Vec<(String, String, String)> = leaves
         .into_iter()
         .map(|(key, value)| {

@@ -2,6 +2,7 @@
 
 mod fail_fast;
 mod files;
+mod ranges;
 mod sections;
 mod servers;
 

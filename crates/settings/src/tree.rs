@@ -15,6 +15,8 @@ pub enum Origin {
     File {
         /// Its path.
         path: String,
+        /// The line of the key, from 1; 0: not known.
+        line: usize,
         /// The environment variable the value is made of and that is not set.
         unset: Option<String>,
     },
@@ -33,11 +35,9 @@ impl Origin {
     pub(crate) fn encode(&self) -> String {
         match self {
             Self::Default => "default".to_owned(),
-            Self::File { path, unset } => {
-                format!(
-                    "file{SEPARATOR}{path}{SEPARATOR}{}",
-                    unset.as_deref().unwrap_or_default()
-                )
+            Self::File { path, line, unset } => {
+                let unset = unset.as_deref().unwrap_or_default();
+                format!("file{SEPARATOR}{path}{SEPARATOR}{line}{SEPARATOR}{unset}")
             }
             Self::Environment { name } => format!("environment{SEPARATOR}{name}"),
         }
@@ -46,9 +46,10 @@ impl Origin {
     fn decode(text: Option<&str>) -> Self {
         let mut parts = text.unwrap_or_default().split(SEPARATOR);
         match (parts.next(), parts.next(), parts.next()) {
-            (Some("file"), Some(path), unset) => Self::File {
+            (Some("file"), Some(path), line) => Self::File {
                 path: path.to_owned(),
-                unset: unset.filter(|name| !name.is_empty()).map(str::to_owned),
+                line: line.and_then(|line| line.parse().ok()).unwrap_or_default(),
+                unset: parts.next().filter(|name| !name.is_empty()).map(str::to_owned),
             },
             (Some("environment"), Some(name), _) => Self::Environment {
                 name: name.to_owned(),
@@ -62,11 +63,15 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
-            Self::File { path, unset: None } => write!(f, "file {path}"),
-            Self::File {
-                path,
-                unset: Some(name),
-            } => write!(f, "file {path}, {name} is not set"),
+            Self::File { path, line, unset } => {
+                write!(f, "file {path}")?;
+                if *line > 0 {
+                    write!(f, ":{line}")?;
+                }
+                unset
+                    .as_ref()
+                    .map_or(Ok(()), |name| write!(f, ", {name} is not set"))
+            }
             Self::Environment { name } => write!(f, "env {name}"),
         }
     }
@@ -194,6 +199,35 @@ impl Tree {
         Self {
             node,
             origin: origin.clone(),
+        }
+    }
+
+    /// Notes the line of each value: that of its own key, or else that of the table or list it is in.
+    pub(crate) fn note_lines(&mut self, key: &str, above: usize, lines: &BTreeMap<String, Vec<usize>>) {
+        let own = lines.get(key).and_then(|lines| lines.last());
+        let here = own.copied().unwrap_or(above);
+        if let Origin::File { line, .. } = &mut self.origin {
+            *line = here;
+        }
+        let below = |step: &str| {
+            if key.is_empty() {
+                step.to_owned()
+            } else {
+                format!("{key}.{step}")
+            }
+        };
+        match &mut self.node {
+            Node::Table(entries) => {
+                for (step, entry) in entries {
+                    entry.note_lines(&below(step), here, lines);
+                }
+            }
+            Node::List(items) => {
+                for (index, item) in items.iter_mut().enumerate() {
+                    item.note_lines(&below(&index.to_string()), here, lines);
+                }
+            }
+            Node::Null | Node::Bool(_) | Node::Int(_) | Node::Float(_) | Node::Text(_) => {}
         }
     }
 

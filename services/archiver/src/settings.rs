@@ -1,10 +1,10 @@
-//! What archiver adds to the suite's settings.
+//! What archiver owns in the settings file.
 
 use std::time::Duration;
 
-use eidos_archive_store::ArchiveStoreSettings;
+use eidos_archive_store::{ArchiveFormat, ArchiveStoreSettings};
 use eidos_disposal::settings::DisposalSettings;
-use eidos_settings::{ArchiveFormat, Problems, ServiceSettings, SuiteSettings, duration_text};
+use eidos_settings::{Problems, ServiceSettings, SuiteSettings, duration_text};
 use serde::{Deserialize, Serialize};
 
 use crate::profile::ArchiveProfile;
@@ -57,8 +57,12 @@ pub struct ArchiveDataOptions {
     pub archive_format: ArchiveFormat,
 }
 
+/// Where the requirement's file says that exports go; retention-manager's.
+const ARCHIVE_STORAGE: &str = "jobs.data-cleanup.archive_storage";
+
 impl ServiceSettings for ArchiverSettings {
     const DEFAULTS: &'static str = include_str!("../settings.default.yaml");
+    const READS: &'static [&'static str] = &[ARCHIVE_STORAGE];
 
     fn validate(&self, suite: &SuiteSettings, problems: &mut Problems) {
         for problem in self.archive_store.problems() {
@@ -73,9 +77,7 @@ impl ServiceSettings for ArchiverSettings {
         self.archive_profile.validate(problems);
         let source = self.archive_profile.source;
         problems.needs_source(suite, source, "archive_profile.source names it");
-        let shared = suite.job_option("data-cleanup", "archive_storage");
-        let url = shared.and_then(serde_json::Value::as_str).unwrap_or_default();
-        if problems.is_strict(suite) && self.archive_store.clone().or_at(url).url.is_empty() {
+        if problems.is_strict(suite) && self.place(suite).url.is_empty() {
             problems.add(
                 "archive_store.url",
                 "is not set, nor is jobs.data-cleanup.archive_storage: expired months are exported there",
@@ -88,30 +90,25 @@ impl ServiceSettings for ArchiverSettings {
     }
 }
 
+impl ArchiverSettings {
+    /// Returns where exports go: `archive_store.url`, and by default where data-cleanup's go.
+    pub(crate) fn place(&self, suite: &SuiteSettings) -> ArchiveStoreSettings {
+        let default = suite.borrowed(ARCHIVE_STORAGE).unwrap_or_default();
+        self.archive_store.clone().or_at(default)
+    }
+}
+
 impl ArchiveDataOptions {
     fn validate(&self, problems: &mut Problems) {
-        let limits = [
-            ("retention_days", self.retention_days, 1, 36_500, "30"),
-            ("batch_rows", self.batch_rows, 1, 100_000, "1000"),
-            ("sleep_ms", self.sleep_ms, 0, 60_000, "100"),
-            (
-                "archive_retention_months",
-                self.archive_retention_months,
-                1,
-                1_200,
-                "24",
-            ),
-        ];
-        for (key, value, least, most, usual) in limits {
-            if !(least..=most).contains(&value) {
-                problems.add_value(
-                    format!("jobs.archive-data.{key}"),
-                    value,
-                    format!("is not {least} to {most}"),
-                    format!("use {usual}"),
-                );
-            }
-        }
+        let key = |key: &str| format!("jobs.archive-data.{key}");
+        problems.number(&key("retention_days"), self.retention_days, 1..=36_500);
+        problems.number(&key("batch_rows"), self.batch_rows, 1..=100_000);
+        problems.number(&key("sleep_ms"), self.sleep_ms, 0..=60_000);
+        problems.number(
+            &key("archive_retention_months"),
+            self.archive_retention_months,
+            1..=1_200,
+        );
         if self.max_rows_per_run == Some(0) {
             problems.add_value(
                 "jobs.archive-data.max_rows_per_run",

@@ -28,10 +28,8 @@ pub(crate) async fn build(deps: ServiceDeps<ArchiverSettings>) -> anyhow::Result
         anyhow::anyhow!("archive_profile: {}", problems.join("\n"))
     })?;
     let options: ArchiveDataOptions = suite
-        .jobs
-        .iter()
-        .find(|(name, _)| name.as_str() == ArchiveData::NAME)
-        .map(|(_, section)| section.parse_options())
+        .job(ArchiveData::NAME)
+        .map(eidos_settings::JobSection::parse_options)
         .context("jobs.archive-data is missing")?
         .map_err(|problem| anyhow::anyhow!("jobs.archive-data: {problem}"))?;
     let pool = deps.foreign(settings.archive_profile.source).await?;
@@ -69,12 +67,9 @@ pub(crate) async fn build(deps: ServiceDeps<ArchiverSettings>) -> anyhow::Result
     })
 }
 
-/// Exports go where `archive_store.url` says, and by default where data-cleanup's go.
 async fn open_store(deps: &ServiceDeps<ArchiverSettings>) -> anyhow::Result<ArchiveStore> {
     let suite = &deps.settings.suite;
-    let shared = suite.job_option("data-cleanup", "archive_storage");
-    let shared = shared.and_then(serde_json::Value::as_str).unwrap_or_default();
-    let settings = deps.settings.service.archive_store.clone().or_at(shared);
+    let settings = deps.settings.service.place(suite);
     if settings.url.is_empty() {
         bail!(
             "archive_store.url is not set, nor is jobs.data-cleanup.archive_storage: expired months are exported there; \

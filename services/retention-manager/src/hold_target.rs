@@ -20,7 +20,7 @@ impl HoldTarget {
     /// With the rules that are in force.
     pub(crate) fn new(deps: &ServiceDeps<RetentionSettings>) -> Self {
         // Neither the archive nor the quarantine matters for where a table is.
-        let rules = Rules::of(&deps.settings.suite.data_retention, false, 0);
+        let rules = Rules::of(&deps.settings.service.data_retention, false, 0);
         Self {
             deps: deps.clone(),
             ruled: rules

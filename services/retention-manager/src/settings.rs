@@ -1,16 +1,20 @@
-//! What retention-manager adds to the suite's settings.
+//! What retention-manager owns in the settings file.
+
+mod data_retention;
 
 use eidos_archive_store::ArchiveStoreSettings;
 use eidos_core::ident::SqlIdent;
 use eidos_disposal::catalogue::{Relation, source_of};
 use eidos_disposal::settings::DisposalSettings;
 use eidos_runtime::Job;
-use eidos_settings::{CronLine, PartitionedTable, Problems, ServiceSettings, SourceName, SuiteSettings};
+use eidos_settings::{CronLine, Problems, ServiceSettings, SourceName, SuiteSettings};
 use serde::{Deserialize, Serialize};
 
 use crate::cleanup::rules;
 use crate::jobs::data_cleanup::DataCleanup;
 use crate::jobs::partition_manage::PartitionManage;
+
+pub use data_retention::{CandleRetention, DataRetention, PartitionedTable, RegularTable};
 
 /// The sections of retention-manager.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -20,6 +24,8 @@ pub struct RetentionSettings {
     pub archive_store: ArchiveStoreSettings,
     /// How units leave a database.
     pub disposal: DisposalSettings,
+    /// How long data is kept.
+    pub data_retention: DataRetention,
 }
 
 /// The keys of `jobs.partition-manage` besides those of every job.
@@ -56,20 +62,25 @@ impl ServiceSettings for RetentionSettings {
 
     fn validate(&self, suite: &SuiteSettings, problems: &mut Problems) {
         self.disposal.problems(problems);
+        self.data_retention.problems(problems);
         for problem in self.archive_store.problems() {
             let key = format!("archive_store.{}", problem.key);
             problems.add_value(key, problem.value, problem.reason, problem.fix);
         }
         let options = problems.job_options::<PartitionManageOptions>(suite, PartitionManage::NAME);
         if let Some(options) = options {
-            options.problems(suite, problems);
-            for source in options.tables.iter().filter_map(|table| home(suite, table)) {
+            options.problems(&self.data_retention, problems);
+            for source in options
+                .tables
+                .iter()
+                .filter_map(|table| home(&self.data_retention, table))
+            {
                 problems.needs_source(suite, source, "tables of jobs.partition-manage.tables are there");
             }
         }
         let options = problems.job_options::<DataCleanupOptions>(suite, DataCleanup::NAME);
         if let Some(options) = options {
-            rules::problems(&suite.data_retention, options.archive_before_cleanup, problems);
+            rules::problems(&self.data_retention, options.archive_before_cleanup, problems);
             self.validate_places(suite, &options, problems);
         }
     }
@@ -79,7 +90,7 @@ impl RetentionSettings {
     /// Where tables with a rule are, and where they are exported to.
     fn validate_places(&self, suite: &SuiteSettings, options: &DataCleanupOptions, problems: &mut Problems) {
         let days = self.disposal.quarantine_days;
-        let rules = rules::Rules::of(&suite.data_retention, options.archive_before_cleanup, days);
+        let rules = rules::Rules::of(&self.data_retention, options.archive_before_cleanup, days);
         for source in rules.sources() {
             problems.needs_source(suite, source, "tables of data_retention are there");
         }
@@ -96,18 +107,11 @@ impl RetentionSettings {
 }
 
 impl PartitionManageOptions {
-    fn problems(&self, suite: &SuiteSettings, problems: &mut Problems) {
+    fn problems(&self, retention: &DataRetention, problems: &mut Problems) {
         let key = |key: &str| format!("jobs.{}.{key}", PartitionManage::NAME);
-        for (name, value, range) in [
-            ("months_ahead", self.months_ahead, 1..=60),
-            ("drain_max_rows", self.drain_max_rows, 1..=1_000_000),
-            ("drain_months_back", self.drain_months_back, 0..=480),
-        ] {
-            if !range.contains(&value) {
-                let fix = format!("use {} to {}", range.start(), range.end());
-                problems.add_value(key(name), value, "is out of range", fix);
-            }
-        }
+        problems.number(&key("months_ahead"), self.months_ahead, 1..=60);
+        problems.number(&key("drain_max_rows"), self.drain_max_rows, 1..=1_000_000);
+        problems.number(&key("drain_months_back"), self.drain_months_back, 0..=480);
         for (index, table) in self.tables.iter().enumerate() {
             let named = |text: &String| text.parse::<SqlIdent>().ok().map(|ident| Relation::named(&ident));
             let relation = named(table);
@@ -122,7 +126,7 @@ impl PartitionManageOptions {
             }
             if let Err(error) = table.parse::<SqlIdent>() {
                 problems.add(key("tables"), error.to_string(), "correct the name");
-            } else if home(suite, table).is_none() {
+            } else if home(retention, table).is_none() {
                 problems.add_value(
                     key("tables"),
                     table,
@@ -136,12 +140,12 @@ impl PartitionManageOptions {
 
 /// Which database a partitioned table lives in: what its retention rule says, or else its name.
 #[must_use]
-pub fn home(suite: &SuiteSettings, table: &str) -> Option<SourceName> {
-    let rule = managed_rule(suite, table);
+pub fn home(retention: &DataRetention, table: &str) -> Option<SourceName> {
+    let rule = managed_rule(retention, table);
     rule.and_then(|rule| rule.source).or_else(|| source_of(table))
 }
 
 /// The retention rule of a partitioned table, however its name is written there.
-pub(crate) fn managed_rule<'s>(suite: &'s SuiteSettings, table: &str) -> Option<&'s PartitionedTable> {
-    rules::rule_of(&suite.data_retention.partitioned_tables, &table.parse().ok()?)
+pub(crate) fn managed_rule<'r>(retention: &'r DataRetention, table: &str) -> Option<&'r PartitionedTable> {
+    rules::rule_of(&retention.partitioned_tables, &table.parse().ok()?)
 }

@@ -13,7 +13,9 @@ use serde::de::DeserializeOwned;
 use crate::cleanup::rules::Rules;
 use crate::jobs::data_cleanup::DataCleanup;
 use crate::jobs::partition_manage::{ManagedTable, PartitionManage};
-use crate::settings::{DataCleanupOptions, PartitionManageOptions, RetentionSettings, home, managed_rule};
+use crate::settings::{
+    DataCleanupOptions, DataRetention, PartitionManageOptions, RetentionSettings, home, managed_rule,
+};
 use crate::sources::Sources;
 
 /// Builds the jobs of this service.
@@ -21,9 +23,9 @@ pub(crate) async fn build(deps: ServiceDeps<RetentionSettings>) -> anyhow::Resul
     let (suite, settings) = (&deps.settings.suite, &deps.settings.service);
     let options: PartitionManageOptions = self::options(suite, PartitionManage::NAME)?;
     let cleanup: DataCleanupOptions = self::options(suite, DataCleanup::NAME)?;
-    let tables = managed_tables(suite, &options)?;
+    let tables = managed_tables(&settings.data_retention, &options)?;
     let rules = Rules::of(
-        &suite.data_retention,
+        &settings.data_retention,
         cleanup.archive_before_cleanup,
         settings.disposal.quarantine_days,
     );
@@ -75,10 +77,7 @@ pub(crate) async fn build(deps: ServiceDeps<RetentionSettings>) -> anyhow::Resul
 /// The own keys of a job.
 fn options<T: DeserializeOwned>(suite: &SuiteSettings, name: &str) -> anyhow::Result<T> {
     let section = suite
-        .jobs
-        .iter()
-        .find(|(job, _)| job.as_str() == name)
-        .map(|(_, section)| section)
+        .job(name)
         .with_context(|| format!("jobs.{name} is not set"))?;
     section
         .parse_options()
@@ -86,7 +85,7 @@ fn options<T: DeserializeOwned>(suite: &SuiteSettings, name: &str) -> anyhow::Re
 }
 
 fn managed_tables(
-    suite: &SuiteSettings,
+    retention: &DataRetention,
     options: &PartitionManageOptions,
 ) -> anyhow::Result<Vec<ManagedTable>> {
     options
@@ -94,9 +93,9 @@ fn managed_tables(
         .iter()
         .map(|table| {
             Ok(ManagedTable {
-                source: home(suite, table).with_context(|| format!("{table} is in no known database"))?,
+                source: home(retention, table).with_context(|| format!("{table} is in no known database"))?,
                 table: table.parse()?,
-                retention_months: managed_rule(suite, table).map(|rule| rule.retention_months),
+                retention_months: managed_rule(retention, table).map(|rule| rule.retention_months),
             })
         })
         .collect()

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use crate::ArchiveFormat;
 use bytes::Bytes;
-use eidos_settings::ArchiveFormat;
 
 use crate::codec_error::CodecError;
 use crate::digest::ContentDigest;

@@ -42,7 +42,7 @@ impl RowCollector {
         options: &PartOptions,
         facts: &PartFacts,
     ) -> Result<Self, CodecError> {
-        let canonical_nan = options.format == eidos_settings::ArchiveFormat::Csv;
+        let canonical_nan = options.format == crate::ArchiveFormat::Csv;
         Ok(Self {
             key: key.positions(&columns)?,
             builder: BatchBuilder::new(&columns, &facts.column_numbers, canonical_nan),

@@ -3,8 +3,8 @@
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
+use crate::ArchiveFormat;
 use arrow_array::RecordBatch;
-use eidos_settings::ArchiveFormat;
 use sha2::{Digest as _, Sha256};
 
 use crate::codec_error::CodecError;

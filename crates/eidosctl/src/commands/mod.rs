@@ -1,6 +1,7 @@
 //! One file per noun; each command is a request and the way its answer is shown.
 
 mod breaks;
+mod check_config;
 mod executions;
 mod jobs;
 mod migrate;
@@ -21,6 +22,9 @@ pub(crate) async fn run(cli: Cli, out: &mut dyn Write) -> Result<()> {
     if let Command::Migrate(options) = cli.command {
         return migrate::run(&options, format, out).await;
     }
+    if let Command::CheckConfig(options) = &cli.command {
+        return check_config::run(options);
+    }
     if let Command::Completions { shell } = cli.command {
         clap_complete::generate(shell, &mut Cli::command(), "eidosctl", out);
         return Ok(());
@@ -28,7 +32,7 @@ pub(crate) async fn run(cli: Cli, out: &mut dyn Write) -> Result<()> {
     let client = Client::new(&cli.common)?;
     match cli.command {
         // Answered above: they need no API.
-        Command::Migrate(_) | Command::Completions { .. } => Ok(()),
+        Command::Migrate(_) | Command::CheckConfig(_) | Command::Completions { .. } => Ok(()),
         Command::Jobs => jobs::list(&client, format, out).await,
         Command::Pause(options) => jobs::set_paused(&client, &options, true, format, out).await,
         Command::Resume(options) => jobs::set_paused(&client, &options, false, format, out).await,

@@ -1,5 +1,4 @@
-//! The operator's tool as a process, and the guards over the whole repository: floors, manifests, and that whatever can
-//! go wrong has a metric, an alert and a runbook.
+//! The operator's tool as a process.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -8,9 +7,6 @@
 )]
 
 mod api;
-mod floors;
-mod manifests;
+mod check_config;
 mod migrate;
-mod observability;
 mod program;
-mod repository;

@@ -1,13 +1,12 @@
 //! Ranges and cross-references of each section, in every environment.
 
 use std::collections::BTreeSet;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use eidos_types::JobName;
-use eidos_types::ident::SqlIdent;
 use secrecy::ExposeSecret;
 
+use super::ranges::{HOUR, MS, SECONDS};
 use super::servers;
 use crate::{CronLine, JobSection, LockKind, Problems, SuiteSettings, lease_margin};
 
@@ -21,49 +20,15 @@ pub(crate) fn check(suite: &SuiteSettings, problems: &mut Problems) {
     servers::check(suite, problems);
     auth(suite, problems);
     telemetry(suite, problems);
-    retention(suite, problems);
     security(suite, problems);
     super::files::check(suite, problems);
 }
 
-pub(super) const MS: fn(u64) -> Duration = Duration::from_millis;
-pub(super) const SECONDS: fn(u64) -> Duration = Duration::from_secs;
-pub(super) const HOUR: u64 = 3600;
-
-pub(super) fn duration(key: &str, value: Duration, range: RangeInclusive<Duration>, problems: &mut Problems) {
-    if !range.contains(&value) {
-        let text = humantime::format_duration;
-        problems.add_value(
-            key,
-            text(value),
-            "is out of range",
-            format!("use {} to {}", text(*range.start()), text(*range.end())),
-        );
-    }
-}
-
-pub(super) fn number(key: &str, value: u64, range: RangeInclusive<u64>, problems: &mut Problems) {
-    if !range.contains(&value) {
-        problems.add_value(
-            key,
-            value,
-            "is out of range",
-            format!("use {} to {}", range.start(), range.end()),
-        );
-    }
-}
-
-pub(super) fn not_blank(key: &str, value: &str, problems: &mut Problems) {
-    if value.trim().is_empty() {
-        problems.add(key, "is empty", "give it a value");
-    }
-}
-
 fn service(suite: &SuiteSettings, problems: &mut Problems) {
     let service = &suite.service;
-    not_blank("service.name", &service.name, problems);
-    not_blank("service.http_host", &service.http_host, problems);
-    not_blank("service.grpc_host", &service.grpc_host, problems);
+    problems.not_blank("service.name", &service.name);
+    problems.not_blank("service.http_host", &service.http_host);
+    problems.not_blank("service.grpc_host", &service.grpc_host);
     if service.http_port == service.grpc_port
         && service.http_port != 0
         && service.http_host == service.grpc_host
@@ -75,103 +40,73 @@ fn service(suite: &SuiteSettings, problems: &mut Problems) {
             "use two ports",
         );
     }
-    number(
+    problems.number(
         "service.http_max_connections",
-        service.http_max_connections.into(),
+        service.http_max_connections,
         1..=100_000,
-        problems,
     );
-    duration(
+    problems.duration(
         "service.http_idle_timeout",
         service.http_idle_timeout,
         MS(100)..=SECONDS(600),
-        problems,
     );
-    duration(
+    problems.duration(
         "service.shutdown_soft",
         service.shutdown_soft,
         MS(0)..=SECONDS(HOUR),
-        problems,
     );
     let grace = suite.scheduler.cancel_grace.min(SECONDS(600))..=SECONDS(600);
-    duration("service.shutdown_grace", service.shutdown_grace, grace, problems);
+    problems.duration("service.shutdown_grace", service.shutdown_grace, grace);
 }
 
 fn scheduler(suite: &SuiteSettings, problems: &mut Problems) {
     let scheduler = &suite.scheduler;
-    number(
+    problems.number(
         "scheduler.max_concurrent_jobs",
-        scheduler.max_concurrent_jobs.into(),
+        scheduler.max_concurrent_jobs,
         1..=1000,
-        problems,
     );
-    number(
-        "scheduler.catch_up_periods",
-        scheduler.catch_up_periods.into(),
-        1..=1000,
-        problems,
-    );
-    duration(
+    problems.number("scheduler.catch_up_periods", scheduler.catch_up_periods, 1..=1000);
+    problems.duration(
         "scheduler.default_timeout",
         scheduler.default_timeout,
         SECONDS(1)..=SECONDS(24 * HOUR),
-        problems,
     );
-    duration(
+    problems.duration(
         "scheduler.poll_interval",
         scheduler.poll_interval,
         MS(10)..=SECONDS(15),
-        problems,
     );
-    duration(
+    problems.duration(
         "scheduler.cancel_grace",
         scheduler.cancel_grace,
         MS(1)..=SECONDS(300),
-        problems,
     );
-    duration(
+    problems.duration(
         "scheduler.clock_tolerance",
         scheduler.clock_tolerance,
         MS(0)..=SECONDS(60),
-        problems,
     );
-    duration(
+    problems.duration(
         "scheduler.heartbeat_interval",
         scheduler.heartbeat_interval,
         MS(100)..=SECONDS(60),
-        problems,
     );
-    duration(
+    problems.duration(
         "scheduler.observe_interval",
         scheduler.observe_interval,
         MS(100)..=SECONDS(HOUR),
-        problems,
     );
     for (pool, size) in &scheduler.pools {
-        number(
-            &format!("scheduler.pools.{pool}"),
-            (*size).into(),
-            1..=1000,
-            problems,
-        );
+        problems.number(&format!("scheduler.pools.{pool}"), *size, 1..=1000);
     }
 }
 
 fn check_job(suite: &SuiteSettings, name: &JobName, job: &JobSection, problems: &mut Problems) {
     let key = |rest: &str| format!("jobs.{name}.{rest}");
-    duration(
-        &key("timeout"),
-        job.timeout,
-        MS(100)..=SECONDS(24 * HOUR),
-        problems,
-    );
+    problems.duration(&key("timeout"), job.timeout, MS(100)..=SECONDS(24 * HOUR));
     if job.lock.kind != LockKind::None {
-        duration(
-            &key("lock.ttl"),
-            job.lock.ttl,
-            SECONDS(3)..=SECONDS(24 * HOUR),
-            problems,
-        );
+        problems.duration(&key("lock.ttl"), job.lock.ttl, SECONDS(3)..=SECONDS(24 * HOUR));
     }
     if job.budget(suite.scheduler.cancel_grace).is_zero() && !job.timeout.is_zero() {
         problems.add_value(
@@ -199,18 +134,12 @@ fn check_job(suite: &SuiteSettings, name: &JobName, job: &JobSection, problems: 
             "make it longer than twice both together",
         );
     }
-    number(
-        &key("retry.max_attempts"),
-        job.retry.max_attempts.into(),
-        1..=10,
-        problems,
-    );
-    number(&key("retry.base_ms"), job.retry.base_ms, 1..=3_600_000, problems);
-    number(
+    problems.number(&key("retry.max_attempts"), job.retry.max_attempts, 1..=10);
+    problems.number(&key("retry.base_ms"), job.retry.base_ms, 1..=3_600_000);
+    problems.number(
         &key("retry.max_ms"),
         job.retry.max_ms,
         job.retry.base_ms.min(3_600_000)..=3_600_000,
-        problems,
     );
     if job.pool != "default" && !suite.scheduler.pools.contains_key(&job.pool) {
         let pools: Vec<&str> = suite.scheduler.pools.keys().map(String::as_str).collect();
@@ -235,8 +164,8 @@ fn auth(suite: &SuiteSettings, problems: &mut Problems) {
     let (mut names, mut tokens) = (BTreeSet::new(), BTreeSet::new());
     for (index, caller) in suite.auth.tokens.iter().enumerate() {
         let key = |rest: &str| format!("auth.tokens.{index}.{rest}");
-        not_blank(&key("name"), &caller.name, problems);
-        not_blank(&key("token"), caller.token.expose_secret(), problems);
+        problems.not_blank(&key("name"), &caller.name);
+        problems.not_blank(&key("token"), caller.token.expose_secret());
         if !names.insert(caller.name.as_str()) {
             problems.add(
                 key("name"),
@@ -277,11 +206,10 @@ fn telemetry(suite: &SuiteSettings, problems: &mut Problems) {
             "write http://host:4317",
         );
     }
-    duration(
+    problems.duration(
         "telemetry.otlp_timeout",
         telemetry.otlp_timeout,
         MS(10)..=SECONDS(60),
-        problems,
     );
     if !(0.0..=1.0).contains(&telemetry.trace_sample_ratio) {
         let ratio = telemetry.trace_sample_ratio;
@@ -291,69 +219,6 @@ fn telemetry(suite: &SuiteSettings, problems: &mut Problems) {
             "is out of range",
             "use 0.0 to 1.0",
         );
-    }
-}
-
-/// The intervals candles are kept in.
-const INTERVALS: [&str; 8] = ["1m", "5m", "15m", "30m", "1h", "4h", "1d", "1w"];
-
-fn retention(suite: &SuiteSettings, problems: &mut Problems) {
-    let retention = &suite.data_retention;
-    for (table, rule) in &retention.partitioned_tables {
-        let key = format!("data_retention.partitioned_tables.{table}");
-        table_name(&key, table, problems);
-        number(
-            &format!("{key}.retention_months"),
-            rule.retention_months.into(),
-            1..=1200,
-            problems,
-        );
-        if let Some(days) = rule.quarantine_days {
-            number(&format!("{key}.quarantine_days"), days.into(), 0..=3650, problems);
-        }
-    }
-    for (table, rule) in &retention.regular_tables {
-        let key = format!("data_retention.regular_tables.{table}");
-        table_name(&key, table, problems);
-        number(
-            &format!("{key}.retention_months"),
-            rule.retention_months.into(),
-            1..=1200,
-            problems,
-        );
-        number(
-            &format!("{key}.batch_size"),
-            rule.batch_size.into(),
-            1..=100_000,
-            problems,
-        );
-        number(
-            &format!("{key}.sleep_ms"),
-            rule.sleep_ms.into(),
-            0..=60_000,
-            problems,
-        );
-    }
-    for (table, rule) in &retention.timescaledb {
-        let key = format!("data_retention.timescaledb.{table}");
-        table_name(&key, table, problems);
-        for (interval, days) in &rule.retention_by_interval {
-            let key = format!("{key}.retention_by_interval.{interval}");
-            if !INTERVALS.contains(&interval.as_str()) {
-                problems.add(
-                    key.as_str(),
-                    "is not a candle interval",
-                    format!("use {}", INTERVALS.join(", ")),
-                );
-            }
-            number(&key, (*days).into(), 0..=36_500, problems);
-        }
-    }
-}
-
-fn table_name(key: &str, table: &str, problems: &mut Problems) {
-    if let Err(error) = table.parse::<SqlIdent>() {
-        problems.add(key, error.to_string(), "correct the name");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use secrecy::ExposeSecret;
 
-use super::sections::{HOUR, MS, SECONDS, duration, not_blank, number};
+use super::ranges::{HOUR, MS, SECONDS};
 use crate::{Problems, SourceName, SuiteSettings};
 
 /// Reports every wrong URL, limit and broker.
@@ -22,24 +22,17 @@ fn redis(suite: &SuiteSettings, problems: &mut Problems) {
             "write redis://host:port/database or rediss://…",
         );
     }
-    not_blank("redis.lock_prefix", &redis.lock_prefix, problems);
-    duration(
-        "redis.lock_ttl",
-        redis.lock_ttl,
-        SECONDS(3)..=SECONDS(24 * HOUR),
-        problems,
-    );
-    duration(
+    problems.not_blank("redis.lock_prefix", &redis.lock_prefix);
+    problems.duration("redis.lock_ttl", redis.lock_ttl, SECONDS(3)..=SECONDS(24 * HOUR));
+    problems.duration(
         "redis.connect_timeout",
         redis.connect_timeout,
         MS(10)..=SECONDS(60),
-        problems,
     );
-    duration(
+    problems.duration(
         "redis.response_timeout",
         redis.response_timeout,
         MS(10)..=SECONDS(60),
-        problems,
     );
 }
 
@@ -69,43 +62,29 @@ fn databases(suite: &SuiteSettings, problems: &mut Problems) {
                 );
             }
         }
-        number(
-            &key("max_connections"),
-            database.max_connections.into(),
-            1..=1000,
-            problems,
-        );
-        duration(
+        problems.number(&key("max_connections"), database.max_connections, 1..=1000);
+        problems.duration(
             &key("connect_timeout"),
             database.connect_timeout,
             MS(10)..=SECONDS(60),
-            problems,
         );
-        duration(
+        problems.duration(
             &key("acquire_timeout"),
             database.acquire_timeout,
             MS(10)..=SECONDS(300),
-            problems,
         );
-        duration(
+        problems.duration(
             &key("statement_timeout"),
             database.statement_timeout,
             MS(10)..=SECONDS(24 * HOUR),
-            problems,
         );
-        duration(
+        problems.duration(
             &key("lock_timeout"),
             database.lock_timeout,
             MS(10)..=SECONDS(HOUR),
-            problems,
         );
         let idle = database.idle_in_transaction_timeout;
-        duration(
-            &key("idle_in_transaction_timeout"),
-            idle,
-            MS(100)..=SECONDS(HOUR),
-            problems,
-        );
+        problems.duration(&key("idle_in_transaction_timeout"), idle, MS(100)..=SECONDS(HOUR));
     }
 }
 
@@ -123,10 +102,9 @@ fn kafka(suite: &SuiteSettings, problems: &mut Problems) {
             );
         }
     }
-    duration(
+    problems.duration(
         "kafka.delivery_timeout",
         suite.kafka.delivery_timeout,
         MS(100)..=SECONDS(300),
-        problems,
     );
 }

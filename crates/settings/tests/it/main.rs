@@ -12,6 +12,7 @@ mod environment;
 mod fail_fast;
 mod files;
 mod mistakes;
+mod others;
 mod pages;
 mod secrets;
 
@@ -19,7 +20,8 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use eidos_settings::{
-    Effective, Input, Problem, Problems, ServiceSettings, SettingsErrors, SuiteOnly, SuiteSettings, load,
+    Declared, Effective, Input, Problem, Problems, ServiceSettings, SettingsErrors, SuiteSettings,
+    check_file, load,
 };
 use serde::{Deserialize, Serialize};
 
@@ -54,23 +56,45 @@ impl<'de> Deserialize<'de> for Talkative {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "the job's other keys are accepted and not looked at")]
 pub(crate) struct SampleOptions {
     pub(crate) retention_days: u16,
     pub(crate) sample_rate: f64,
-    // The job's other keys.
-    batch_rows: serde_json::Value,
-    sleep_ms: serde_json::Value,
-    mode: serde_json::Value,
-    archive_retention_months: serde_json::Value,
-    max_rows_per_run: serde_json::Value,
-    safety_lag: serde_json::Value,
-    require_approval: serde_json::Value,
-    archive_format: serde_json::Value,
+}
+
+/// The blocks of the jobs that both services of these tests own.
+macro_rules! jobs {
+    ($($more:literal)?) => {
+        concat!(
+            r#"
+jobs:
+  reconciliation: { cron: "0 0 * * * *", full_cron: "0 0 2 * * *", timeout: 10m, lock: { kind: watchdog, ttl: 30s } }
+  cleanup-orders: { cron: "*/2 * * * *", timeout: 1m, lock: { kind: basic, ttl: 1m } }
+  stats-agg: { cron: "0 5 * * * *", timeout: 5m, pool: short, lock: { kind: basic, ttl: 5m } }
+  kline-agg: { cron: "0 1 * * * *", timeout: 5m, pool: short, lock: { kind: basic, ttl: 5m } }
+  partition-manage: { cron: "0 0 1 * *", timeout: 10m, tables: [eidos_x], lock: { kind: basic, ttl: 10m } }
+  archive-data:
+    cron: "0 0 3 * * *"
+    timeout: 30m
+    retention_days: 30
+    lock: { kind: watchdog, ttl: 30s }
+"#,
+            $($more)?
+        )
+    };
+}
+
+/// A service that owns jobs and no section.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct JobsOnly {}
+
+impl ServiceSettings for JobsOnly {
+    const DEFAULTS: &'static str = jobs!();
 }
 
 impl ServiceSettings for Sample {
-    const DEFAULTS: &'static str = "
+    const DEFAULTS: &'static str = jobs!(
+        "    sample_rate: 0.5
 service:
   name: sample-svc
 # What the sample adds.
@@ -81,10 +105,9 @@ sample:
   hosts: []
   api_key: null
   webhook: null
-jobs:
-  archive-data:
-    sample_rate: 0.5
-";
+"
+    );
+    const READS: &'static [&'static str] = &["jobs.data-cleanup.archive_storage"];
 
     fn validate(&self, suite: &SuiteSettings, problems: &mut Problems) {
         if self.sample.batch_size == 0 {
@@ -121,15 +144,30 @@ pub(crate) fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
         .collect()
 }
 
-pub(crate) fn load_sample(text: &str, env: &[(&str, &str)]) -> Result<Effective<Sample>, SettingsErrors> {
+/// The settings of `S`, in a file that has nothing of another service.
+fn load_whole<S: ServiceSettings>(text: &str, env: &[(&str, &str)]) -> Result<Effective<S>, SettingsErrors> {
     let (_folder, path) = file(text);
-    load(&Input {
+    let input = Input {
         file: Some(&path),
         env: variables(env),
-    })
+    };
+    check_file(&[Declared::of::<S>("sample")], &input)?;
+    load(&input)
 }
 
-pub(crate) fn load_suite(text: &str, env: &[(&str, &str)]) -> Result<Effective<SuiteOnly>, SettingsErrors> {
+pub(crate) fn load_sample(text: &str, env: &[(&str, &str)]) -> Result<Effective<Sample>, SettingsErrors> {
+    load_whole(text, env)
+}
+
+pub(crate) fn load_suite(text: &str, env: &[(&str, &str)]) -> Result<Effective<JobsOnly>, SettingsErrors> {
+    load_whole(text, env)
+}
+
+/// The settings of `S`, in a file that may have sections and jobs of other services.
+pub(crate) fn load_shared<S: ServiceSettings>(
+    text: &str,
+    env: &[(&str, &str)],
+) -> Result<Effective<S>, SettingsErrors> {
     let (_folder, path) = file(text);
     load(&Input {
         file: Some(&path),

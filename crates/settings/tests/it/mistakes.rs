@@ -73,7 +73,6 @@ jobs:
   arkive-data: {}
 databases: { tradng: { url: postgres://h/d } }
 security: { grpc: { certt: x } }
-data_retention: { regular_tables: { eidos_x: { retention_month: 3, retention_months: 3 } } }
 sample: { batchsize: 3 }
 auth: { tokens: [ { name: a, rolle: viewer, role: viewer, token: t } ] }
 ",
@@ -89,10 +88,6 @@ auth: { tokens: [ { name: a, rolle: viewer, role: viewer, token: t } ] }
         ("jobs.arkive-data", "archive-data"),
         ("databases.tradng", "trading"),
         ("security.grpc.certt", "cert"),
-        (
-            "data_retention.regular_tables.eidos_x.retention_month",
-            "retention_months",
-        ),
         ("sample.batchsize", "batch_size"),
         ("auth.tokens.0.rolle", "role"),
     ] {
@@ -102,7 +97,7 @@ auth: { tokens: [ { name: a, rolle: viewer, role: viewer, token: t } ] }
             "{errors}"
         );
     }
-    assert_eq!(errors.problems().len(), 11, "{errors}");
+    assert_eq!(errors.problems().len(), 10, "{errors}");
 }
 
 #[test]
@@ -166,14 +161,6 @@ fn one_mistake_is_one_problem() {
         ("sample: { batch_size: 0 }", "sample.batch_size"),
         ("kafka: { brokers: [a] }", "kafka.brokers.0"),
         ("telemetry: { log_level: inof }", "telemetry.log_level"),
-        (
-            "data_retention: { partitioned_tables: { 'a;b': { retention_months: 1 } } }",
-            "data_retention.partitioned_tables.a;b",
-        ),
-        (
-            "data_retention: { regular_tables: { t: { batch_size: 5 } } }",
-            "data_retention.regular_tables.t.retention_months",
-        ),
     ] {
         let errors = load_sample(text, &[]).expect_err(text);
         assert_eq!(keys(&errors), [key], "{text}: {errors}");
@@ -182,4 +169,42 @@ fn one_mistake_is_one_problem() {
     }
     let errors = load_sample("service: { name: '${NOPE}' }", &[]).unwrap_err();
     assert!(errors.to_string().contains("NOPE, which is not set"), "{errors}");
+}
+
+#[test]
+fn a_mistake_is_said_with_the_line_it_is_written_on() {
+    let text = "\
+service:
+  # a comment
+  http_port: 70000
+kafka:
+  brokers:
+    - a:1
+    - b
+jobs: { stats-agg: { pool: shortt } }
+redis:
+  lock_ttl:
+    - 5
+telemetry: { log_level: '${UNSET_LEVEL}' }
+rediss:
+  url: x
+";
+    let errors = load_suite(text, &[("EIDOS__SERVICE__GRPC_PORT", "70000")]).unwrap_err();
+    for (key, line) in [
+        ("service.http_port", 3),
+        ("kafka.brokers.1", 5),
+        ("jobs.stats-agg.pool", 8),
+        ("redis.lock_ttl", 10),
+        ("telemetry.log_level", 12),
+        ("rediss", 14),
+    ] {
+        let origin = at(&errors, key).origin.as_deref().unwrap();
+        let place = format!("eidos.yaml:{line}");
+        assert!(
+            origin.ends_with(&place) || origin.contains(&format!("{place}, ")),
+            "{key}: {origin}"
+        );
+    }
+    let variable = at(&errors, "service.grpc_port").origin.as_deref();
+    assert_eq!(variable, Some("env EIDOS__SERVICE__GRPC_PORT"));
 }

@@ -4,13 +4,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use eidos_archive_store::ArchiveFormat;
 use eidos_core::fence::ForeignFence;
 use eidos_disposal::catalogue;
 use eidos_disposal::partition::{DropQuota, PartitionDisposal, PartitionIdentity, PartitionPolicy};
 use eidos_disposal::settings::DisposalSettings;
 use eidos_disposal::unit::{Mandate, Unit};
 use eidos_runtime::JobContext;
-use eidos_settings::{ArchiveFormat, SourceName};
+use eidos_settings::SourceName;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 

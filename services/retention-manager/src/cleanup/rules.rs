@@ -10,16 +10,17 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::time::Duration;
 
+use eidos_archive_store::ArchiveFormat;
 use eidos_core::ident::SqlIdent;
 use eidos_disposal::catalogue::{Relation, source_of};
 use eidos_disposal::rows::{RowRule, StaysWhile};
-use eidos_settings::{
-    ArchiveFormat, DataRetention, FinishedRule, PartitionedTable, Problems, RegularTable, SourceName,
-};
+use eidos_disposal::settings::FinishedRule;
+use eidos_settings::{Problems, SourceName};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::domain::candles::Interval;
+use crate::settings::{DataRetention, PartitionedTable, RegularTable};
 
 mod candles;
 

@@ -10,12 +10,13 @@ use eidos_core::db::{DatabaseSettings, connect_foreign, connect_jobs};
 use eidos_core::fence::{MintRequest, mint};
 use eidos_disposal::settings::DisposalSettings;
 use eidos_runtime::{Job, JobContext, JobError, Standalone};
-use eidos_settings::{DataRetention, SecuritySection, SourceName};
+use eidos_settings::{SecuritySection, SourceName};
 use eidos_testkit::{ScratchDir, TestDb};
 use eidos_types::{Clock, ExecutionId, NodeId, SharedClock, Slot, SystemClock};
 use retention_manager::cleanup::report::Report;
 use retention_manager::cleanup::rules::Rules;
 use retention_manager::jobs::data_cleanup::{DataCleanup, Params};
+use retention_manager::settings::DataRetention;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgPool};
 

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use eidos_core::ident::SqlIdent;
-use eidos_settings::{CandleRetention, Problems};
+use eidos_settings::Problems;
 
 use super::{CandleRule, Prover, ident, source};
 use crate::domain::candles::Interval;
+use crate::settings::CandleRetention;
 
 /// The rules of the intervals that are not kept for ever, finest first.
 pub(super) fn of(

@@ -9,7 +9,7 @@ pub(crate) fn root() -> PathBuf {
     crate_dir
         .ancestors()
         .nth(2)
-        .expect("crates/eidosctl lies two below the root")
+        .expect("crates/suite lies two below the root")
         .to_path_buf()
 }
 
@@ -45,4 +45,12 @@ pub(crate) fn files(directory: impl AsRef<Path>, extension: &str) -> Vec<PathBuf
 /// Fails with all findings at once.
 pub(crate) fn none(findings: &[String], rule: &str) {
     assert!(findings.is_empty(), "{rule}:\n  {}", findings.join("\n  "));
+}
+
+/// A settings file that lives as long as the folder.
+pub(crate) fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("eidos.yaml");
+    fs::write(&path, text).unwrap();
+    (folder, path)
 }

@@ -24,6 +24,7 @@ const FLOORS: &[(u8, &[&str])] = &[
     (3, &["eidos-runtime", "eidos-testkit"]),
     (4, &["eidos-disposal"]),
     (5, &["eidosctl", "eidos-devnet"]),
+    (6, &["eidos-suite"]),
 ];
 const SERVICES: u8 = 5;
 

@@ -1,4 +1,4 @@
-//! [`SuiteSettings`]: everything the services share, one struct per section of the file.
+//! [`SuiteSettings`]: the sections that every service has, one struct per section of the file.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,8 +8,8 @@ use eidos_types::JobName;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AuthSection, DataRetention, DatabaseSection, JobSection, KafkaSection, RedisSection, SecuritySection,
-    SourceName, duration_text,
+    AuthSection, DatabaseSection, JobSection, KafkaSection, RedisSection, SecuritySection, SourceName,
+    duration_text,
 };
 
 /// Everything every service shares. Key names are those of the requirement's §6 where it has them.
@@ -20,7 +20,7 @@ pub struct SuiteSettings {
     pub service: ServiceSection,
     /// How runs are scheduled and bounded.
     pub scheduler: SchedulerSection,
-    /// One block per job of the suite; a service runs those it registers.
+    /// One block per job of this service; the blocks of other services are not here.
     pub jobs: BTreeMap<JobName, JobSection>,
     /// The lease store.
     pub redis: RedisSection,
@@ -32,17 +32,25 @@ pub struct SuiteSettings {
     pub auth: AuthSection,
     /// Logs and traces.
     pub telemetry: TelemetrySection,
-    /// How long data is kept.
-    pub data_retention: DataRetention,
     /// Encryption of connections and archives.
     pub security: SecuritySection,
+    /// Keys of other services that this one reads ([`crate::ServiceSettings::READS`]), as text.
+    #[serde(skip)]
+    pub(crate) borrowed: BTreeMap<&'static str, String>,
 }
 
 impl SuiteSettings {
-    /// The value of one of a job's own keys, if it has one.
-    pub fn job_option(&self, job: &str, key: &str) -> Option<&serde_json::Value> {
-        let section = self.jobs.iter().find(|(name, _)| name.as_str() == job);
-        section.and_then(|(_, section)| section.options.get(key))
+    /// Returns the block of one of this service's jobs.
+    pub fn job(&self, name: &str) -> Option<&JobSection> {
+        let mut jobs = self.jobs.iter();
+        jobs.find(|(job, _)| job.as_str() == name)
+            .map(|(_, section)| section)
+    }
+
+    /// Returns the text at a key of another service, which must be in [`crate::ServiceSettings::READS`]. `None`: it is
+    /// not set, or is not text; whether it can be used is its owner's to check.
+    pub fn borrowed(&self, key: &str) -> Option<&str> {
+        self.borrowed.get(key).map(String::as_str)
     }
 }
 

@@ -26,7 +26,7 @@ fn rule_files() -> Vec<PathBuf> {
         .collect()
 }
 
-fn rules() -> Vec<(String, Value)> {
+pub(crate) fn rules() -> Vec<(String, Value)> {
     let mut alerts = Vec::new();
     for path in rule_files() {
         let file: Value = serde_norway::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
@@ -84,13 +84,13 @@ fn expressions() -> Vec<Expression> {
 
 /// What a `PromQL` expression names.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Names {
-    metrics: BTreeSet<String>,
-    labels: BTreeSet<String>,
+pub(crate) struct Names {
+    pub(crate) metrics: BTreeSet<String>,
+    pub(crate) labels: BTreeSet<String>,
 }
 
 impl Names {
-    fn of(promql: &str) -> Self {
+    pub(crate) fn of(promql: &str) -> Self {
         const GROUPING: &[&str] = &["by", "without", "on", "ignoring", "group_left", "group_right"];
         const OPERATORS: &[&str] = &[
             "and", "or", "unless", "bool", "offset", "sum", "min", "max", "avg", "count",
@@ -150,9 +150,9 @@ fn the_reader_of_expressions_reads_them() {
     assert_eq!(names.labels, set(&["job", "reason", "x", "instance"]));
 }
 
-#[test]
-fn every_metric_that_is_looked_at_exists() {
-    let mut series: BTreeMap<String, &[&str]> = BTreeMap::new();
+/// Every series that the catalogue makes, with its labels.
+pub(crate) fn series() -> BTreeMap<String, &'static [&'static str]> {
+    let mut series: BTreeMap<String, &'static [&'static str]> = BTreeMap::new();
     for metric in catalogue() {
         let endings: &[&str] = if metric.kind == Kind::Histogram {
             &["_bucket", "_sum", "_count"]
@@ -165,6 +165,12 @@ fn every_metric_that_is_looked_at_exists() {
                 .map(|end| (format!("{}{end}", metric.name), metric.labels)),
         );
     }
+    series
+}
+
+#[test]
+fn every_metric_that_is_looked_at_exists() {
+    let series = series();
     let mut findings = Vec::new();
     for expression in expressions() {
         let names = Names::of(&expression.promql);
@@ -297,10 +303,33 @@ fn registered_jobs() -> Vec<String> {
     jobs
 }
 
+/// The default file of a service as a value.
+fn defaults(service: &eidos_settings::Declared) -> Value {
+    serde_norway::from_str(service.defaults).unwrap()
+}
+
+/// The jobs that a service runs and the blocks in its defaults are the same: a job without a block is refused when the
+/// service starts, and a block without a job is never run.
+#[test]
+fn every_job_has_a_block_in_the_defaults_of_its_service() {
+    let mut blocks = BTreeSet::new();
+    for service in eidos_suite::services() {
+        let defaults = defaults(&service);
+        blocks.extend(
+            defaults["jobs"]
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(|(job, _)| job.clone()),
+        );
+    }
+    assert_eq!(registered_jobs().into_iter().collect::<BTreeSet<_>>(), blocks);
+}
+
 /// Jobs without a schedule of their own (`enabled: false` by default) are not missed when they do not run.
 fn by_hand_only(job: &str) -> bool {
-    let suite: Value = serde_norway::from_str(&read("crates/settings/suite.default.yaml")).unwrap();
-    suite["jobs"][job]["enabled"] == false
+    let mut services = eidos_suite::services().into_iter();
+    services.any(|service| defaults(&service)["jobs"][job]["enabled"] == false)
 }
 
 #[test]
