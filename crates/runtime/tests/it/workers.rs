@@ -265,6 +265,7 @@ fn process(world: &World) -> ChildProcess {
         .env("EIDOS__DATABASES__JOBS__URL", world.db.url())
         .env("EIDOS__REDIS__URL", world.redis.url())
         .env("EIDOS__REDIS__LOCK_PREFIX", world.redis.prefix())
+        .env("EIDOS__SCHEDULER__CANCEL_GRACE", "500ms")
         .env("EIDOS__SERVICE__ENV", "dev")
         .env("EIDOS__SERVICE__HTTP_HOST", "127.0.0.1")
         .env("EIDOS__SERVICE__GRPC_HOST", "127.0.0.1")
