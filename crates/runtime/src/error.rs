@@ -121,7 +121,8 @@ impl fmt::Display for CancelReason {
 }
 
 /// An error with its causes in one line. A cause whose text the outer one already quotes is not repeated.
-pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
+#[must_use]
+pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

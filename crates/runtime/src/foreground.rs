@@ -10,9 +10,8 @@ use serde_json::Value;
 
 use crate::registry::RegisteredJob;
 use crate::schedule::has_come;
-use crate::service::Service;
 use crate::work::{Again, Ticked, Work, only};
-use crate::{CancelReason, params};
+use crate::{CancelReason, Engine, params};
 
 /// What to run.
 #[derive(Debug, Clone, Default)]
@@ -64,13 +63,13 @@ pub enum Foreground {
 #[error("{0}")]
 pub struct BadRunRequest(String);
 
-impl Service {
+impl Engine {
     /// Runs a job now, with the retries its settings allow.
     ///
     /// # Errors
     /// [`BadRunRequest`] before anything is written; otherwise what the database or Redis said.
     pub async fn run_job(&self, request: RunRequest) -> anyhow::Result<Foreground> {
-        let job = Arc::clone(self.job(&request.job)?);
+        let job = Arc::clone(self.known(&request.job)?);
         job.entry
             .check_params(&request.params)
             .map_err(|problem| BadRunRequest(format!("parameters of {}: {problem}", request.job)))?;
@@ -110,18 +109,18 @@ impl Service {
     ///
     /// # Errors
     /// [`BadRunRequest`], with what the job says.
-    pub(crate) fn understood(
+    pub fn understood(
         &self,
         job: &str,
         params: Value,
         typed: &[(String, String)],
     ) -> Result<Value, BadRunRequest> {
-        let entry = &self.job(job)?.entry;
+        let entry = &self.known(job)?.entry;
         params::understood(params, typed, |params| entry.check_params(params))
             .map_err(|problem| BadRunRequest(format!("parameters of {job}: {problem}")))
     }
 
-    fn job(&self, name: &str) -> Result<&Arc<RegisteredJob>, BadRunRequest> {
+    fn known(&self, name: &str) -> Result<&Arc<RegisteredJob>, BadRunRequest> {
         self.registry.get(name).ok_or_else(|| {
             let known: Vec<&str> = self.registry.iter().map(|job| job.name.as_str()).collect();
             BadRunRequest(format!(

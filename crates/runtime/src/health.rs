@@ -134,7 +134,8 @@ impl HealthRegistry {
     }
 
     /// Why the process should be restarted, if it should: its main loop stands still or a run cannot be stopped.
-    pub(crate) fn unlive_because(&self) -> Option<String> {
+    #[must_use]
+    pub fn unlive_because(&self) -> Option<String> {
         if let Some(stuck) = &self.state().stuck {
             return Some(stuck.clone());
         }
@@ -143,7 +144,7 @@ impl HealthRegistry {
     }
 
     /// Asks every check, or remembers the last answers.
-    pub(crate) async fn report(&self) -> HealthReport {
+    pub async fn report(&self) -> HealthReport {
         let checks = self.checks().await;
         let loops: Vec<CheckResult> = self
             .loops()

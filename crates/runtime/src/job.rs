@@ -93,7 +93,7 @@ impl RunReport {
 }
 
 /// Takes what the job printed out of a stored report.
-pub(crate) fn take_rendered(stored: &mut Value) -> Option<String> {
+pub fn take_rendered(stored: &mut Value) -> Option<String> {
     match stored.as_object_mut()?.remove(RENDERED)? {
         Value::String(text) => Some(text),
         _ => None,
@@ -131,7 +131,7 @@ impl JobEntry {
     }
 
     /// Whether `params` are what this job understands; the sentence says why not.
-    pub(crate) fn check_params(&self, params: &Value) -> Result<(), String> {
+    pub fn check_params(&self, params: &Value) -> Result<(), String> {
         self.job.check_params(params)
     }
 

@@ -1,35 +1,29 @@
-//! From a cron line to a finished execution: what every service of the suite stands on.
+//! From a cron line to a finished execution, and the loops beside it: what every service of the suite runs on.
 //!
 //! ```text
-//! bootstrap ── cli, settings, telemetry, signals
-//!   └─ service ── connects, builds the jobs, serves, shuts down
-//!        ├─ dispatcher ── the one loop: what is due? what was asked for? what was left behind?
-//!        │    └─ pursue ── look, tick, try again
-//!        │         └─ runner::tick ── acquire, open (claim), run within the budget, settle, release
-//!        │              ├─ supervise ── one attempt: ends by itself, is told to stop, or is dropped
-//!        │              └─ settle ── final row, metrics, slots that passed meanwhile
-//!        ├─ worker_host ── lease, restart, end of each worker
-//!        ├─ observation ── gauges of what is true, in every replica, whoever ran last
-//!        └─ http, grpc ── both over `api`, where the rules are
+//! engine ── connects, builds jobs and workers, starts, drains
+//!   ├─ dispatcher ── the one loop: what is due? what was asked for? what was left behind?
+//!   │    └─ pursue ── look, tick, try again
+//!   │         └─ runner::tick ── acquire, open (claim), run within the budget, settle, release
+//!   │              ├─ supervise ── one attempt: ends by itself, is told to stop, or is dropped
+//!   │              └─ settle ── final row, metrics, slots that passed meanwhile
+//!   ├─ worker_host ── lease, restart, end of each worker
+//!   ├─ foreground ── one run for a terminal
+//!   └─ observation ── gauges of what is true, in every replica, whoever ran last
 //! ```
 //!
-//! A service implements [`Job`] and [`Worker`], lists its jobs and workers in a [`ServiceDefinition`] and calls [`main`]. The three guards that
-//! make a slot run once are in `eidos-core`; this crate uses them in the right order.
+//! A service implements [`Job`] and [`Worker`] and lists them in [`Parts`]. The three guards that make a slot run once are
+//! in `eidos-core`; this crate uses them in the right order. HTTP, gRPC and the command line are in `eidos-server`.
 
-mod api;
-mod auth;
-mod bootstrap;
 mod cancel;
-mod cli;
 mod context;
 mod continuation;
-mod definition;
+mod deps;
 mod dispatcher;
+mod engine;
 mod error;
 mod foreground;
-mod grpc;
 mod health;
-mod http;
 mod job;
 mod observation;
 mod observe;
@@ -42,11 +36,9 @@ mod retry;
 mod runner;
 mod running;
 mod schedule;
-mod service;
 mod settle;
 mod sql;
 mod supervise;
-mod tables;
 pub mod terminal;
 mod unlocked;
 mod vigil;
@@ -54,16 +46,14 @@ mod work;
 mod worker;
 mod worker_host;
 
-pub use self::http::openapi_json;
-pub use api::{ApiError, Caller};
-pub use bootstrap::main;
 pub use context::{JobContext, Standalone};
-pub use definition::{JobCommand, Parts, ServiceDefinition, ServiceDeps};
-pub use error::{BoxedError, CancelReason, JobError};
+pub use deps::{Build, Parts, ServiceDeps};
+pub use engine::{Drained, Engine};
+pub use error::{BoxedError, CancelReason, JobError, chain};
 pub use foreground::{BadRunRequest, Foreground, RunRequest};
 pub use health::{CheckResult, HealthRegistry, HealthReport, Severity};
-pub use job::{Job, JobEntry};
+pub use job::{Job, JobEntry, take_rendered};
 pub use observation::Observation;
-pub use registry::RegistryError;
-pub use service::{Drained, Service, Serving};
+pub use registry::{RegisteredJob, RegistryError};
+pub use schedule::has_come;
 pub use worker::{Worker, WorkerContext, WorkerEntry};

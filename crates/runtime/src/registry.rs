@@ -17,10 +17,13 @@ use crate::schedule::Schedule;
 
 /// A job that can be run.
 #[derive(Debug)]
-pub(crate) struct RegisteredJob {
-    pub(crate) name: JobName,
-    pub(crate) entry: JobEntry,
-    pub(crate) section: JobSection,
+pub struct RegisteredJob {
+    /// Its name.
+    pub name: JobName,
+    /// The job itself.
+    pub entry: JobEntry,
+    /// Its settings.
+    pub section: JobSection,
     pub(crate) schedule: Schedule,
     /// Runs of jobs that name the same pool share its permits, so a long job can only starve its own kind.
     pub(crate) pool: Arc<Semaphore>,
@@ -47,6 +50,12 @@ struct Plan {
 pub(crate) struct Busy(Arc<RegisteredJob>);
 
 impl RegisteredJob {
+    /// The first slot of its schedule after `instant`.
+    #[must_use]
+    pub fn next_after(&self, instant: DateTime<Utc>) -> Option<Slot> {
+        self.schedule.next_after(instant)
+    }
+
     /// Takes the job for one task of this process; `None` while another has it.
     pub(crate) fn take(self: &Arc<Self>) -> Option<Busy> {
         let taken = self.pursuit.busy.swap(true, Ordering::AcqRel);
@@ -98,7 +107,8 @@ impl RegisteredJob {
     }
 
     /// True if runs are exclusive across replicas.
-    pub(crate) fn is_locked(&self) -> bool {
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
         self.section.lock.kind != LockKind::None
     }
 

@@ -120,7 +120,7 @@ impl Schedule {
 const AHEAD_MS: i64 = 60_000;
 
 /// Refuses a named slot that has not come: whatever is young now would be old in it. Says so in a sentence.
-pub(crate) fn has_come(slot: Slot, now_ms: i64) -> Result<(), String> {
+pub fn has_come(slot: Slot, now_ms: i64) -> Result<(), String> {
     if slot.ms() <= now_ms.saturating_add(AHEAD_MS) {
         return Ok(());
     }

@@ -14,7 +14,7 @@ const WIDEST: u16 = 200;
 static WIDTH: OnceLock<Option<u16>> = OnceLock::new();
 
 /// Reports of this process are stored and read elsewhere: they fit the narrowest terminal.
-pub(crate) fn render_for_any() {
+pub fn render_for_any() {
     let _decided_before = WIDTH.set(Some(NARROWEST));
 }
 

@@ -6,7 +6,7 @@
 
 mod reference;
 
-use eidos_runtime::ServiceDefinition;
+use eidos_server::ServiceDefinition;
 use eidos_settings::{Declared, Input, ServiceSettings, SettingsErrors};
 use serde::{Deserialize, Serialize};
 

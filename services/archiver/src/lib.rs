@@ -23,7 +23,7 @@ pub mod settings;
 mod start;
 pub mod store;
 
-use eidos_runtime::{JobCommand, ServiceDefinition};
+use eidos_server::{JobCommand, ServiceDefinition};
 
 pub use settings::ArchiverSettings;
 
@@ -80,6 +80,7 @@ pub fn service() -> ServiceDefinition<ArchiverSettings> {
         about: "Moves finished orders and settled trades to archive tables, and brings exports back.",
         build: |deps| Box::pin(start::build(deps)),
         routes: None,
+        reports: None,
         openapi: None,
         commands: COMMANDS,
     }

@@ -1,5 +1,5 @@
 //! The archiver program.
 
 fn main() -> std::process::ExitCode {
-    eidos_runtime::main(archiver::service())
+    eidos_server::main(archiver::service())
 }

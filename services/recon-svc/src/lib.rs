@@ -18,6 +18,7 @@
 
 pub mod domain;
 pub mod jobs;
+pub mod reports;
 mod routes;
 pub mod schema;
 pub mod settings;
@@ -26,7 +27,7 @@ mod start;
 pub mod store;
 pub mod workers;
 
-use eidos_runtime::ServiceDefinition;
+use eidos_server::ServiceDefinition;
 
 pub use settings::ReconSettings;
 
@@ -38,6 +39,7 @@ pub fn service() -> ServiceDefinition<ReconSettings> {
         about: "Proves that the chain and the books agree.",
         build: |deps| Box::pin(start::build(deps)),
         routes: Some(routes::routes),
+        reports: Some(reports::reports),
         openapi: Some(include_str!("../openapi.json")),
         commands: &[],
     }

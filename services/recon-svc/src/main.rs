@@ -1,5 +1,5 @@
 //! The recon-svc program.
 
 fn main() -> std::process::ExitCode {
-    eidos_runtime::main(recon_svc::service())
+    eidos_server::main(recon_svc::service())
 }

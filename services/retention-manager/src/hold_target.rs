@@ -2,7 +2,8 @@
 
 use eidos_core::db;
 use eidos_disposal::catalogue::{self, Named, Relation};
-use eidos_runtime::{ApiError, ServiceDeps};
+use eidos_runtime::ServiceDeps;
+use eidos_server::ApiError;
 use eidos_settings::SourceName;
 
 use crate::cleanup::rules::Rules;

@@ -30,7 +30,7 @@ pub mod sources;
 mod start;
 mod store;
 
-use eidos_runtime::{JobCommand, ServiceDefinition};
+use eidos_server::{JobCommand, ServiceDefinition};
 
 pub use settings::RetentionSettings;
 
@@ -74,6 +74,7 @@ pub fn service() -> ServiceDefinition<RetentionSettings> {
         about: "Creates partitions ahead of time and removes expired data, never unproved.",
         build: |deps| Box::pin(start::build(deps)),
         routes: Some(routes::routes),
+        reports: None,
         openapi: Some(include_str!("../openapi.json")),
         commands: &COMMANDS,
     }

@@ -1,5 +1,5 @@
 //! The retention-manager program.
 
 fn main() -> std::process::ExitCode {
-    eidos_runtime::main(retention_manager::service())
+    eidos_server::main(retention_manager::service())
 }

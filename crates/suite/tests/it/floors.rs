@@ -13,20 +13,16 @@ const FLOORS: &[(u8, &[&str])] = &[
     (1, &["eidos-telemetry", "eidos-settings", "eidos-sandbox"]),
     (
         2,
-        &[
-            "eidos-core",
-            "eidos-bus",
-            "eidos-chain",
-            "eidos-archive-store",
-            "eidos-proto",
-        ],
+        &["eidos-bus", "eidos-chain", "eidos-archive-store", "eidos-proto"],
     ),
-    (3, &["eidos-runtime", "eidos-testkit"]),
-    (4, &["eidos-disposal"]),
-    (5, &["eidosctl", "eidos-devnet"]),
-    (6, &["eidos-suite"]),
+    (3, &["eidos-core"]),
+    (4, &["eidos-runtime", "eidos-testkit"]),
+    (5, &["eidos-server"]),
+    (6, &["eidos-disposal"]),
+    (7, &["eidosctl", "eidos-devnet"]),
+    (8, &["eidos-suite"]),
 ];
-const SERVICES: u8 = 5;
+const SERVICES: u8 = 7;
 
 /// What a crate must not link, however indirectly. A `*` stands for any ending.
 const NEVER: &[(&str, &[&str])] = &[
@@ -47,7 +43,11 @@ const NEVER: &[(&str, &[&str])] = &[
         &["sqlx", "redis", "rdkafka", "alloy-*", "aws-lc-*"],
     ),
     ("eidos-proto", &["sqlx", "redis", "rdkafka", "alloy-*", "parquet"]),
-    ("eidos-runtime", &["rdkafka", "alloy-*", "parquet"]),
+    (
+        "eidos-runtime",
+        &["rdkafka", "alloy-*", "parquet", "axum", "tonic", "clap"],
+    ),
+    ("eidos-server", &["rdkafka", "alloy-*", "parquet"]),
     ("eidosctl", &["rdkafka", "alloy-*", "parquet"]),
 ];
 

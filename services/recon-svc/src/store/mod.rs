@@ -4,4 +4,5 @@ pub mod breaks;
 pub mod chain_limits;
 pub mod pauses;
 pub mod records;
+pub mod reports;
 pub mod shards;

@@ -19,6 +19,7 @@ mod pauses;
 mod prices;
 mod refused;
 mod repin;
+mod reports;
 mod second_reading;
 mod stand;
 mod thresholds;

@@ -15,7 +15,8 @@ use axum::routing::post;
 use axum::{Json, Router};
 use eidos_bus::{BREAKS, Consumer, Event, OPERATION_PAUSES, Publisher};
 use eidos_core::outbox::{self, DeliveryError, Destination, Outbox, OutboxEvent};
-use eidos_runtime::{Parts, Service, ServiceDefinition, ServiceDeps};
+use eidos_runtime::{Parts, ServiceDeps};
+use eidos_server::{Service, ServiceDefinition};
 use eidos_settings::{Input, KafkaSection};
 use eidos_testkit::{
     CRASH_VARIABLE, ChildProcess, Command, KafkaBroker, TestDb, TestRedis, crash_point, eventually,
@@ -115,6 +116,7 @@ fn delivering() -> ServiceDefinition<ReconSettings> {
             .boxed()
         },
         routes: None,
+        reports: None,
         openapi: None,
         commands: &[],
     }

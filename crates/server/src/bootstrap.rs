@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use eidos_core::CoreError;
 use eidos_core::lease::LeaseError;
+use eidos_runtime::{BadRunRequest, Drained, Foreground, RunRequest};
 use eidos_settings::{Effective, Input, ServiceSettings, SuiteSettings};
 use eidos_telemetry::{LogFormat, TelemetryGuard, TelemetryOptions, TraceOptions};
 use eidos_types::{SharedClock, SystemClock};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::{self, Action, Arguments, Format, RunArgs};
-use crate::foreground::{BadRunRequest, Foreground, RunRequest};
-use crate::service::{Drained, Service};
+use crate::service::Service;
 use crate::{ServiceDefinition, tables};
 
 /// Another run holds the lease (`EX_TEMPFAIL`): the same command may succeed later.
@@ -158,7 +158,7 @@ fn start_telemetry(
 }
 
 async fn serve(service: Service) -> ExitCode {
-    crate::terminal::render_for_any();
+    eidos_runtime::terminal::render_for_any();
     let started = async {
         let signals = Signals::listen()?;
         anyhow::Ok((service.serve().await?, signals))
@@ -285,7 +285,7 @@ impl Signals {
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {
-    complain(&crate::error::chain(error.as_ref()));
+    complain(&eidos_runtime::chain(error.as_ref()));
     let core = error
         .downcast_ref::<CoreError>()
         .is_some_and(CoreError::is_setting);

@@ -1,16 +1,24 @@
-//! gRPC: the same rules under other names, and the figures existing clients ask for.
+//! The figures that existing gRPC clients ask for.
+
+use std::sync::Arc;
 
 use eidos_proto::common::v1::PaginationRequest;
+use eidos_proto::jobs::v1::jobs_service_client::JobsServiceClient;
 use eidos_proto::jobs::v1::{
-    CancelExecutionRequest, GetExecutionRequest, GetJobStatusRequest, GetReconciliationReportRequest,
-    GetStatisticsRequest, ListJobExecutionsRequest, ListReconciliationRecordsRequest, PauseJobRequest,
-    ResumeJobRequest, TriggerJobRequest,
+    GetReconciliationReportRequest, GetStatisticsRequest, ListReconciliationRecordsRequest,
 };
-use eidos_testkit::eventually;
+use eidos_runtime::Parts;
+use eidos_server::{Service, ServiceDefinition, Serving};
+use eidos_settings::Input;
+use eidos_testkit::{TestDb, TestRedis};
+use eidos_types::SystemClock;
+use futures::FutureExt;
+use recon_svc::ReconSettings;
 use serde_json::json;
+use tonic::transport::Channel;
 use tonic::{Code, Request};
 
-use crate::harness::{OPERATOR, SOON, VIEWER, World};
+const VIEWER: &str = "viewer-token-0123456789";
 
 /// 2026-01-01T00:00:00Z, epoch ms.
 const AT_MS: i64 = 1_767_225_600_000;
@@ -25,6 +33,68 @@ type Row = (
     i64,
 );
 
+/// recon-svc without its job, so that it needs neither chain nor books.
+struct World {
+    db: TestDb,
+    redis: TestRedis,
+}
+
+struct Node {
+    serving: Serving,
+}
+
+impl World {
+    async fn new() -> Self {
+        Self {
+            db: TestDb::migrated().await,
+            redis: TestRedis::shared().await,
+        }
+    }
+
+    async fn start(&self, _more: &[(&str, &str)]) -> Node {
+        let _installed_before = rustls::crypto::ring::default_provider().install_default();
+        let tokens = json!([{ "name": "vera", "role": "viewer", "token": VIEWER }]);
+        let env = [
+            ("EIDOS__DATABASES__JOBS__URL", self.db.url()),
+            ("EIDOS__REDIS__URL", self.redis.url().to_owned()),
+            ("EIDOS__REDIS__LOCK_PREFIX", self.redis.prefix().to_owned()),
+            ("EIDOS__SERVICE__ENV", "dev".to_owned()),
+            ("EIDOS__SERVICE__HTTP_HOST", "127.0.0.1".to_owned()),
+            ("EIDOS__SERVICE__GRPC_HOST", "127.0.0.1".to_owned()),
+            ("EIDOS__SERVICE__HTTP_PORT", "0".to_owned()),
+            ("EIDOS__SERVICE__GRPC_PORT", "0".to_owned()),
+            ("EIDOS__AUTH__TOKENS", tokens.to_string()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .to_vec();
+        let settings = eidos_settings::load::<ReconSettings>(&Input { file: None, env }).unwrap();
+        let definition = ServiceDefinition {
+            name: "recon-svc",
+            about: "reports",
+            build: |_deps| async { Ok(Parts::default()) }.boxed(),
+            routes: None,
+            openapi: None,
+            reports: Some(recon_svc::reports::reports),
+            commands: &[],
+        };
+        let clock = Arc::new(SystemClock::default());
+        let service = Service::connect(&definition, Arc::new(settings), clock)
+            .await
+            .unwrap();
+        Node {
+            serving: service.serve().await.unwrap(),
+        }
+    }
+}
+
+impl Node {
+    async fn grpc(&self) -> JobsServiceClient<Channel> {
+        JobsServiceClient::connect(format!("http://{}", self.serving.grpc_address()))
+            .await
+            .unwrap()
+    }
+}
+
 fn with<T>(token: &str, message: T) -> Request<T> {
     let mut request = Request::new(message);
     if !token.is_empty() {
@@ -33,203 +103,6 @@ fn with<T>(token: &str, message: T) -> Request<T> {
             .insert("authorization", format!("Bearer {token}").parse().unwrap());
     }
     request
-}
-
-fn trigger(job: &str, key: &str, params_json: &str) -> TriggerJobRequest {
-    TriggerJobRequest {
-        job_name: job.to_owned(),
-        idempotency_key: key.to_owned(),
-        params_json: params_json.to_owned(),
-        ..TriggerJobRequest::default()
-    }
-}
-
-#[tokio::test]
-async fn refusals_have_their_codes() {
-    let world = World::new().await;
-    let node = world.start(&[]).await;
-    let mut client = node.grpc().await;
-    let refused = [
-        (with("", trigger("fine", "", "")), Code::Unauthenticated),
-        (with("wrong", trigger("fine", "", "")), Code::Unauthenticated),
-        (with(VIEWER, trigger("fine", "", "")), Code::PermissionDenied),
-        (with(OPERATOR, trigger("none", "", "")), Code::NotFound),
-        (
-            with(OPERATOR, trigger("fine", "", "{not json")),
-            Code::InvalidArgument,
-        ),
-        (
-            with(OPERATOR, trigger("fine", "", r#"{"nota":1}"#)),
-            Code::InvalidArgument,
-        ),
-    ];
-    for (request, code) in refused {
-        let shown = format!("{request:?}");
-        assert_eq!(
-            client.trigger_job(request).await.unwrap_err().code(),
-            code,
-            "{shown}"
-        );
-    }
-    let pause = PauseJobRequest {
-        job_name: "fine".to_owned(),
-        reason: "x".to_owned(),
-    };
-    assert_eq!(
-        client.pause_job(with(VIEWER, pause)).await.unwrap_err().code(),
-        Code::PermissionDenied
-    );
-    let unknown = GetExecutionRequest {
-        execution_id: "0197a000-0000-7000-8000-000000000000".to_owned(),
-    };
-    assert_eq!(
-        client
-            .get_execution(with(VIEWER, unknown))
-            .await
-            .unwrap_err()
-            .code(),
-        Code::NotFound
-    );
-    assert_eq!(world.count("SELECT count(*) FROM eidos_jobs_triggers").await, 0);
-
-    client
-        .trigger_job(with(OPERATOR, trigger("waits", "k", "")))
-        .await
-        .unwrap();
-    let busy = client
-        .trigger_job(with(OPERATOR, trigger("waits", "l", "")))
-        .await
-        .unwrap_err();
-    assert_eq!(busy.code(), Code::FailedPrecondition);
-    node.serving.shut_down().await;
-}
-
-#[tokio::test]
-async fn an_execution_is_triggered_followed_and_cancelled() {
-    let world = World::new().await;
-    let node = world.start(&[]).await;
-    let mut client = node.grpc().await;
-    let first = client
-        .trigger_job(with(OPERATOR, trigger("waits", "key", "")))
-        .await
-        .unwrap()
-        .into_inner();
-    let again = client
-        .trigger_job(with(OPERATOR, trigger("waits", "key", "")))
-        .await
-        .unwrap()
-        .into_inner();
-    assert!(first.accepted && first.created && again.accepted && !again.created);
-    assert_eq!(first.execution_id, again.execution_id);
-
-    let id = first.execution_id;
-    eventually("it runs", SOON, async || {
-        let request = with(
-            VIEWER,
-            GetJobStatusRequest {
-                job_name: "waits".to_owned(),
-            },
-        );
-        let status = node
-            .grpc()
-            .await
-            .get_job_status(request)
-            .await
-            .unwrap()
-            .into_inner()
-            .status
-            .unwrap();
-        if status.is_locked {
-            Ok(())
-        } else {
-            Err(status.last_status)
-        }
-    })
-    .await;
-    client
-        .cancel_execution(with(
-            OPERATOR,
-            CancelExecutionRequest {
-                execution_id: id.clone(),
-            },
-        ))
-        .await
-        .unwrap();
-    eventually("it is cancelled", SOON, async || {
-        let request = with(
-            VIEWER,
-            GetExecutionRequest {
-                execution_id: id.clone(),
-            },
-        );
-        let execution = node
-            .grpc()
-            .await
-            .get_execution(request)
-            .await
-            .unwrap()
-            .into_inner()
-            .execution
-            .unwrap();
-        if execution.failure_kind == "cancelled" {
-            Ok(())
-        } else {
-            Err(execution.status)
-        }
-    })
-    .await;
-    let list = ListJobExecutionsRequest {
-        job_name: "waits".to_owned(),
-        ..ListJobExecutionsRequest::default()
-    };
-    let page = client
-        .list_job_executions(with(VIEWER, list))
-        .await
-        .unwrap()
-        .into_inner();
-    assert_eq!((page.executions.len(), page.pagination.unwrap().total), (1, 1));
-    node.serving.shut_down().await;
-}
-
-#[tokio::test]
-async fn pause_and_resume_show_in_the_status() {
-    let world = World::new().await;
-    let node = world.start(&[]).await;
-    let mut client = node.grpc().await;
-    let pause = PauseJobRequest {
-        job_name: "fine".to_owned(),
-        reason: "migration".to_owned(),
-    };
-    let paused = client
-        .pause_job(with(OPERATOR, pause))
-        .await
-        .unwrap()
-        .into_inner()
-        .status
-        .unwrap();
-    assert!(paused.paused && paused.next_run_at == 0);
-    assert_eq!(
-        (paused.paused_by.as_str(), paused.paused_reason.as_str()),
-        ("otto", "migration")
-    );
-    let refused = client
-        .trigger_job(with(OPERATOR, trigger("fine", "", "")))
-        .await
-        .unwrap_err();
-    assert_eq!(refused.code(), Code::FailedPrecondition);
-    let resume = ResumeJobRequest {
-        job_name: "fine".to_owned(),
-        ..ResumeJobRequest::default()
-    };
-    let resumed = client
-        .resume_job(with(OPERATOR, resume))
-        .await
-        .unwrap()
-        .into_inner()
-        .status
-        .unwrap();
-    assert!(!resumed.paused && resumed.next_run_at > 0);
-    node.serving.shut_down().await;
 }
 
 /// Accounts that agree have no row of their own: the run's totals say how many were compared.

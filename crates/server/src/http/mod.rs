@@ -11,11 +11,11 @@ use std::sync::Arc;
 
 use axum::routing::{get, post};
 use axum::{Extension, Router};
+use eidos_runtime::HealthRegistry;
 use eidos_telemetry::MetricsHandle;
 
 use crate::api::{Api, ApiError};
 use crate::auth::Authenticator;
-use crate::health::HealthRegistry;
 
 pub(crate) use problem::Problem;
 pub(crate) use server::{Limits, serve};

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use eidos_runtime::{
-    Job, JobContext, JobEntry, JobError, Observation, Parts, ServiceDefinition, ServiceDeps,
-};
+use eidos_runtime::{Job, JobContext, JobEntry, JobError, Observation, Parts, ServiceDeps};
+use eidos_server::ServiceDefinition;
 use eidos_settings::ServiceSettings;
 use eidos_types::SlotRange;
 use futures::FutureExt;
@@ -47,6 +46,7 @@ pub(crate) fn definition() -> ServiceDefinition<SmallSettings> {
             }
             .boxed()
         },
+        reports: None,
         openapi: None,
         routes: Some(|_deps| {
             axum::Router::new().route(

@@ -68,7 +68,7 @@ async fn a_database_without_our_schema_is_refused_with_the_command_that_helps() 
     };
     let settings = world.settings(&[]);
     let clock = std::sync::Arc::new(eidos_types::SystemClock::default());
-    let refused = eidos_runtime::Service::connect(&crate::small_service::definition(), settings, clock).await;
+    let refused = eidos_server::Service::connect(&crate::small_service::definition(), settings, clock).await;
     let message = refused.err().unwrap().to_string();
     assert!(message.contains("eidosctl migrate"), "{message}");
 }

@@ -1,6 +1,7 @@
 //! Reading the history for the API.
 
 use eidos_core::db::JobsDb;
+use eidos_runtime::take_rendered;
 use eidos_types::{ExecutionId, JobName};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
@@ -8,7 +9,6 @@ use uuid::Uuid;
 
 use super::ApiError;
 use super::views::{ExecutionPage, ExecutionView, PageView, instant};
-use crate::job::take_rendered;
 use crate::sql;
 
 /// Most rows on one page (the contract of the gRPC interface).
@@ -30,7 +30,7 @@ pub(crate) struct ExecutionQuery {
 
 /// Which part of a list: 1-based page, 1 to 100 rows, 20 unless told.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct PageRequest {
+pub struct PageRequest {
     pub(crate) page: u32,
     pub(crate) page_size: u32,
 }
@@ -55,16 +55,21 @@ impl PageRequest {
         Ok(request)
     }
 
-    pub(crate) fn offset(self) -> i64 {
+    /// Rows before the page.
+    #[must_use]
+    pub fn offset(self) -> i64 {
         i64::from(self.page - 1) * i64::from(self.page_size)
     }
 
-    pub(crate) fn limit(self) -> i64 {
+    /// Most rows on the page.
+    #[must_use]
+    pub fn limit(self) -> i64 {
         i64::from(self.page_size)
     }
 
     /// Where this page lies in `total` rows.
-    pub(crate) fn view(self, total: i64) -> PageView {
+    #[must_use]
+    pub fn view(self, total: i64) -> PageView {
         let pages = total.div_euclid(self.limit()) + i64::from(total.rem_euclid(self.limit()) > 0);
         PageView {
             total,

@@ -7,14 +7,13 @@ use std::time::Duration;
 
 use eidos_proto::FILE_DESCRIPTOR_SET;
 use eidos_proto::jobs::v1::jobs_service_server::JobsServiceServer;
+use eidos_runtime::HealthRegistry;
 use eidos_settings::{SecuritySection, ServiceSection};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic_health::ServingStatus;
-
-use crate::health::HealthRegistry;
 
 pub(crate) use service::JobsGrpc;
 

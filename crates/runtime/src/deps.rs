@@ -1,8 +1,7 @@
-//! [`ServiceDefinition`] and [`ServiceDeps`]: what a service tells the runtime, and what it gets.
+//! [`Parts`] and [`ServiceDeps`]: what a service gives to the runtime, and what it gets.
 
 use std::sync::Arc;
 
-use axum::Router;
 use eidos_core::db::{self, JobsDb};
 use eidos_settings::{DatabaseSection, Effective, ServiceSettings, SourceName};
 use eidos_types::{NodeId, SharedClock};
@@ -11,22 +10,8 @@ use sqlx::PgPool;
 
 use crate::{HealthRegistry, JobEntry, WorkerEntry};
 
-/// What makes a service: its name, its settings type `S`, its jobs and its workers.
-pub struct ServiceDefinition<S: ServiceSettings> {
-    /// The binary's name, such as `recon-svc`.
-    pub name: &'static str,
-    /// One sentence for `--help`.
-    pub about: &'static str,
-    /// Connects what jobs and workers need and builds them. An error refuses the start: say what is wrong and the fix.
-    pub build: fn(ServiceDeps<S>) -> BoxFuture<'static, anyhow::Result<Parts>>,
-    /// Further HTTP routes below `/v1`. The runtime authenticates them: `GET` needs the role viewer, everything else
-    /// operator; handlers find the [`crate::Caller`] in the request's extensions.
-    pub routes: Option<fn(&ServiceDeps<S>) -> Router>,
-    /// The description of `routes`: an `OpenAPI` document with `paths` and `components.schemas`, as JSON text.
-    pub openapi: Option<&'static str>,
-    /// Names for runs that people start by hand, such as `plan` for a dry run.
-    pub commands: &'static [JobCommand],
-}
+/// Connects what jobs and workers need and builds them.
+pub type Build<S> = fn(ServiceDeps<S>) -> BoxFuture<'static, anyhow::Result<Parts>>;
 
 /// What a service runs.
 #[derive(Debug, Default)]
@@ -35,21 +20,6 @@ pub struct Parts {
     pub jobs: Vec<JobEntry>,
     /// Loops that run as long as the service serves; a run in the foreground has none of them beside it.
     pub workers: Vec<WorkerEntry>,
-}
-
-/// A command of a service's binary that is a run of one of its jobs: the same lease, fence and history as any other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct JobCommand {
-    /// What is typed, such as `plan`.
-    pub name: &'static str,
-    /// One sentence for `--help`.
-    pub about: &'static str,
-    /// The job it runs unless `--job` names another.
-    pub job: &'static str,
-    /// Whether it is always a dry run.
-    pub dry_run: bool,
-    /// Parameters without which it makes no sense, such as `plan` for `apply`.
-    pub required: &'static [&'static str],
 }
 
 /// What every service needs, connected and checked.

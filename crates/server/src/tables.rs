@@ -17,11 +17,10 @@ pub(crate) fn jobs(service: &Service) -> String {
         "lock",
         "pool",
     ]);
-    let now = service.runner.clock.now();
-    for job in service.registry.iter() {
+    let now = service.engine.clock().now();
+    for job in service.engine.jobs() {
         let section = &job.section;
         let next = job
-            .schedule
             .next_after(now)
             .map_or_else(|| "never".to_owned(), |slot| slot.to_string());
         table.add_row([
@@ -34,7 +33,7 @@ pub(crate) fn jobs(service: &Service) -> String {
             section.pool.clone(),
         ]);
     }
-    crate::terminal::fit(&mut table).to_string()
+    eidos_runtime::terminal::fit(&mut table).to_string()
 }
 
 /// `1200 of 5000 (24 %)`.

@@ -82,7 +82,7 @@ impl ApiError {
     pub(crate) fn detail(&self) -> String {
         match self {
             Self::Unavailable(error) => {
-                tracing::error!(error = %crate::error::chain(error), "a request could not be answered");
+                tracing::error!(error = %eidos_runtime::chain(error), "a request could not be answered");
                 "the service could not reach its database; try again".to_owned()
             }
             other => other.to_string(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eidos_proto::jobs::v1::jobs_service_client::JobsServiceClient;
-use eidos_runtime::{Service, Serving};
+use eidos_server::{Service, Serving};
 use eidos_settings::{Effective, Input};
 use eidos_testkit::{TestDb, TestRedis, eventually};
 use eidos_types::{SharedClock, SystemClock};

@@ -11,25 +11,25 @@ use eidos_core::db::JobsDb;
 use eidos_core::execution::{CancelOutcome, Status, Trigger, request_cancel};
 use eidos_core::trigger::{self, TriggerRequest};
 use eidos_core::{CoreError, state};
+use eidos_runtime::{CancelReason, Engine, RegisteredJob, has_come};
 use eidos_settings::{Overlap, Role};
 use eidos_telemetry::metric;
 use eidos_types::{ExecutionId, SharedClock, Slot};
 use serde_json::Value;
-use tokio::sync::Notify;
 use uuid::Uuid;
 
 pub use error::ApiError;
-pub(crate) use history::{ExecutionQuery, PageRequest};
-pub(crate) use reports::{RecordQuery, StatisticsQuery};
+pub(crate) use history::ExecutionQuery;
+pub use history::PageRequest;
+pub use reports::{
+    ReconciliationTotals, RecordPage, RecordQuery, RecordView, Reports, StatisticView, StatisticsQuery,
+    TokenTotals,
+};
+pub use views::PageView;
 pub(crate) use views::{
-    Accepted, CancelView, ExecutionPage, ExecutionView, JobView, PageView, ProgressView, RecordView,
-    ReportView, RetryView, StatisticView, TokenTotals,
+    Accepted, CancelView, ExecutionPage, ExecutionView, JobView, ProgressView, ReportView, RetryView,
 };
 
-use crate::CancelReason;
-use crate::registry::{RegisteredJob, Registry};
-use crate::running::Running;
-use crate::schedule::has_come;
 use crate::sql;
 
 /// Longest idempotency key (`VARCHAR(200)`).
@@ -73,19 +73,27 @@ pub(crate) struct TriggerInput {
 /// The rules behind both servers.
 #[derive(Debug, Clone)]
 pub(crate) struct Api {
-    pub(crate) registry: Arc<Registry>,
-    pub(crate) db: JobsDb,
-    pub(crate) clock: SharedClock,
-    pub(crate) running: Running,
-    /// Tells the dispatcher that a trigger was accepted.
-    pub(crate) wake: Arc<Notify>,
+    engine: Engine,
+    db: JobsDb,
+    clock: SharedClock,
+    reports: Option<Arc<dyn Reports>>,
 }
 
 impl Api {
+    /// Over the jobs of this process. `reports`: what the service answers about its own tables.
+    pub(crate) fn new(engine: Engine, reports: Option<Arc<dyn Reports>>) -> Self {
+        Self {
+            db: engine.jobs_db().clone(),
+            clock: Arc::clone(engine.clock()),
+            engine,
+            reports,
+        }
+    }
+
     /// Every job of this service.
     pub(crate) async fn jobs(&self, caller: &Caller) -> Result<Vec<JobView>, ApiError> {
         caller.needs(Role::Viewer)?;
-        let jobs: Vec<_> = self.registry.iter().cloned().collect();
+        let jobs: Vec<_> = self.engine.jobs().cloned().collect();
         self.describe(&jobs).await
     }
 
@@ -139,8 +147,7 @@ impl Api {
         }
         if done.created {
             tracing::info!(job = %job.name, execution = %done.execution, by = caller.name, "triggered");
-            self.running.remember_trace(done.execution, trace);
-            self.wake.notify_one();
+            self.engine.accepted(done.execution, trace);
         }
         Ok(Accepted {
             execution_id: done.execution.to_string(),
@@ -207,7 +214,7 @@ impl Api {
             Ok(CancelOutcome::Requested | CancelOutcome::Withdrawn) => {}
         }
         tracing::info!(execution = %id, by = caller.name, "cancellation requested");
-        self.running.cancel(
+        self.engine.cancel(
             id,
             CancelReason::Operator {
                 by: caller.name.clone(),
@@ -246,13 +253,13 @@ impl Api {
         state::resume(self.db.control(), &job.name).await?;
         metric::job_paused(job.name.as_str(), false);
         tracing::info!(job = %job.name, by = caller.name, reason, "resumed");
-        self.wake.notify_one();
+        self.engine.look_again();
         self.view(job).await
     }
 
     fn known(&self, name: &str) -> Result<&Arc<RegisteredJob>, ApiError> {
-        self.registry.get(name).ok_or_else(|| {
-            let known: Vec<String> = self.registry.iter().map(|job| job.name.to_string()).collect();
+        self.engine.job(name).ok_or_else(|| {
+            let known: Vec<String> = self.engine.jobs().map(|job| job.name.to_string()).collect();
             let name: String = name.chars().take(100).collect();
             ApiError::NotFound(format!(
                 "there is no job '{name}' here; this service runs: {}",

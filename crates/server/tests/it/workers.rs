@@ -4,9 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use eidos_runtime::{
-    Drained, Parts, Service, ServiceDefinition, ServiceDeps, Serving, Worker, WorkerContext, WorkerEntry,
-};
+use eidos_runtime::{Drained, Parts, ServiceDeps, Worker, WorkerContext, WorkerEntry};
+use eidos_server::{Service, ServiceDefinition, Serving};
 use eidos_settings::Input;
 use eidos_testkit::{ChildProcess, Command, eventually};
 use eidos_types::SystemClock;
@@ -95,6 +94,7 @@ fn service_of(
         about: "test",
         build,
         routes: None,
+        reports: None,
         openapi: None,
         commands: &[],
     }

@@ -2,11 +2,10 @@
 
 use chrono::{DateTime, Utc};
 use eidos_core::state::JobState;
+use eidos_runtime::RegisteredJob;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
-
-use crate::registry::RegisteredJob;
 
 /// A job as it stands.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -61,7 +60,7 @@ impl JobView {
                 .and_then(|state| state.last_slot)
                 .map(eidos_types::Slot::instant),
             next_run_at: scheduled
-                .then(|| job.schedule.next_after(now))
+                .then(|| job.next_after(now))
                 .flatten()
                 .map(eidos_types::Slot::instant),
             last_success_at: last_success_ms.and_then(instant),
@@ -130,7 +129,7 @@ pub(crate) struct ProgressView {
 
 /// Where a page lies in the whole list.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
-pub(crate) struct PageView {
+pub struct PageView {
     /// Rows over all pages.
     pub(crate) total: i64,
     /// From 1.
@@ -167,60 +166,6 @@ pub(crate) struct Accepted {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct CancelView {
     pub(crate) execution: ExecutionView,
-}
-
-/// Counts and differences of the reconciliation records in a time range.
-#[derive(Debug, Clone)]
-pub(crate) struct ReconciliationTotals {
-    pub(crate) checked: i64,
-    pub(crate) mismatched: i64,
-    /// Of the only token that differs; empty when several do (tokens are never summed together), or if the size of one
-    /// of its differences is not known.
-    pub(crate) total_diff: String,
-    pub(crate) by_token: Vec<TokenTotals>,
-}
-
-/// One token's part of [`ReconciliationTotals`].
-#[derive(Debug, Clone, sqlx::FromRow)]
-pub(crate) struct TokenTotals {
-    pub(crate) token: String,
-    pub(crate) checked: i64,
-    pub(crate) mismatched: i64,
-    /// Empty if the size of a difference is not known: a sum without it would be too small.
-    pub(crate) total_diff: String,
-}
-
-/// A page of reconciliation records, newest first.
-#[derive(Debug, Clone)]
-pub(crate) struct RecordPage {
-    pub(crate) records: Vec<RecordView>,
-    pub(crate) pagination: PageView,
-}
-
-/// One reconciliation record; amounts are exact decimal text.
-#[derive(Debug, Clone, sqlx::FromRow)]
-pub(crate) struct RecordView {
-    pub(crate) id: i64,
-    pub(crate) job_type: String,
-    pub(crate) reconcile_type: String,
-    pub(crate) status: String,
-    pub(crate) wallet_address: String,
-    pub(crate) token: String,
-    pub(crate) offchain_value: String,
-    pub(crate) onchain_value: String,
-    pub(crate) diff_value: String,
-    pub(crate) created_at: i64,
-}
-
-/// One stored figure.
-#[derive(Debug, Clone, sqlx::FromRow)]
-pub(crate) struct StatisticView {
-    pub(crate) stat_type: String,
-    pub(crate) stat_date: chrono::NaiveDate,
-    pub(crate) stat_hour: i32,
-    pub(crate) market: String,
-    pub(crate) metric_name: String,
-    pub(crate) metric_value: String,
 }
 
 /// From the unit of the `BIGINT` columns.

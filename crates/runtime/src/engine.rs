@@ -1,0 +1,232 @@
+//! [`Engine`]: the jobs and workers of one process, connected and checked; then they run until they are drained.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use eidos_core::lease::LeaseClient;
+use eidos_core::{db, migrations, state};
+use eidos_settings::{Effective, ServiceSettings, SourceName};
+use eidos_types::{ExecutionId, NodeId, SharedClock, Slot};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::cancel::Cancellation;
+use crate::deps::answers;
+use crate::dispatcher::Dispatcher;
+use crate::health::Severity;
+use crate::registry::{RegisteredJob, Registry};
+use crate::runner::Runner;
+use crate::running::Running;
+use crate::{
+    Build, CancelReason, HealthRegistry, ServiceDeps, WorkerEntry, observation, observe, worker_host,
+};
+
+/// Jobs and workers of one process. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) runner: Runner,
+    pub(crate) registry: Arc<Registry>,
+    workers: Arc<[WorkerEntry]>,
+    /// Wakes the dispatcher.
+    wake: Arc<Notify>,
+    tasks: TaskTracker,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("jobs", &self.registry)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a shutdown went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drained {
+    /// Every run has ended and its lease was released.
+    Clean,
+    /// Some run did not stop in time.
+    Forced,
+}
+
+impl Engine {
+    /// Connects to what every service needs, refuses a wrong schema version, and builds jobs and workers. Nothing runs yet.
+    ///
+    /// # Errors
+    /// Names the setting, database, job or worker that is wrong, and the fix.
+    pub async fn connect<S: ServiceSettings>(
+        build: Build<S>,
+        settings: Arc<Effective<S>>,
+        clock: SharedClock,
+    ) -> anyhow::Result<(Self, ServiceDeps<S>)> {
+        let suite = settings.suite.clone();
+        let section = suite
+            .databases
+            .get(&SourceName::Jobs)
+            .ok_or_else(|| anyhow!("databases.jobs.url is not set: every service keeps its history there"))?;
+        let jobs_db = db::connect_jobs(section, &suite.service.name).await?;
+        migrations::check(jobs_db.control()).await?;
+        let leases = LeaseClient::connect(&suite.redis).await?;
+        let deps = ServiceDeps {
+            settings,
+            jobs_db: jobs_db.clone(),
+            clock: Arc::clone(&clock),
+            node: NodeId::new(&*clock),
+            health: HealthRegistry::default(),
+        };
+        register_checks(&deps.health, jobs_db.control().clone(), leases.clone());
+        let parts = build(deps.clone()).await?;
+        worker_host::check(&parts.workers)?;
+        let registry = Arc::new(Registry::new(parts.jobs, &suite, clock.now())?);
+        let runner = Runner {
+            jobs_db,
+            leases,
+            clock,
+            node: deps.node,
+            scheduler: suite.scheduler.clone(),
+            health: deps.health.clone(),
+            process: Cancellation::default(),
+            stopping: CancellationToken::new(),
+            running: Running::default(),
+        };
+        let engine = Self {
+            runner,
+            registry,
+            workers: parts.workers.into(),
+            wake: Arc::new(Notify::new()),
+            tasks: TaskTracker::new(),
+        };
+        Ok((engine, deps))
+    }
+
+    /// Prepares what scheduling starts from: cursors and gauges.
+    ///
+    /// # Errors
+    /// A database that went away.
+    pub async fn prepare(&self) -> anyhow::Result<()> {
+        self.first_sight().await?;
+        observe::load_at_start(&self.registry, &self.runner.jobs_db, &*self.runner.clock).await?;
+        Ok(())
+    }
+
+    /// Starts scheduling and the workers. The task is the scheduler's: it ends when the engine is drained.
+    #[must_use]
+    pub fn start(&self) -> JoinHandle<()> {
+        let observed = observation::repeat(
+            Arc::clone(&self.registry),
+            self.runner.jobs_db.clone(),
+            Arc::clone(&self.runner.clock),
+            self.runner.scheduler.observe_interval,
+        );
+        let stopping = self.runner.stopping.clone();
+        self.tasks.spawn(stopping.run_until_cancelled_owned(observed));
+        for worker in &*self.workers {
+            self.tasks
+                .spawn(worker_host::host(worker.clone(), self.runner.clone()));
+        }
+        let dispatcher = Arc::new(Dispatcher {
+            runner: self.runner.clone(),
+            registry: Arc::clone(&self.registry),
+            wake: Arc::clone(&self.wake),
+            tasks: self.tasks.clone(),
+        });
+        self.runner.health.set_serving(true);
+        tokio::spawn(dispatcher.run())
+    }
+
+    /// A job nobody has seen before starts with the next slot, not with those of the past.
+    async fn first_sight(&self) -> anyhow::Result<()> {
+        let cursor = Slot::at(self.runner.clock.now());
+        for job in self.registry.iter().filter(|job| job.is_locked()) {
+            state::register(self.runner.jobs_db.control(), &job.name, cursor).await?;
+            let known = state::get(self.runner.jobs_db.control(), &job.name).await?;
+            if let Some(slot) = known.and_then(|state| state.last_slot) {
+                job.set_cursor(slot.instant());
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops claiming, turns unready, lets runs finish for `soft`, then cancels them with reason shutdown and waits for
+    /// `grace`. Leases are renewed until the last run has returned.
+    pub async fn drain(&self, soft: Duration, grace: Duration) -> Drained {
+        self.runner.health.set_serving(false);
+        self.runner.stopping.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(soft, self.tasks.wait()).await.is_ok() {
+            return Drained::Clean;
+        }
+        tracing::info!("shutting down: cancelling what still runs");
+        self.runner.process.cancel(CancelReason::Shutdown);
+        if tokio::time::timeout(grace, self.tasks.wait()).await.is_ok() {
+            return Drained::Clean;
+        }
+        tracing::error!("shutting down: some run did not stop; its lease lapses by itself");
+        Drained::Forced
+    }
+
+    /// The jobs by name.
+    pub fn jobs(&self) -> impl Iterator<Item = &Arc<RegisteredJob>> {
+        self.registry.iter()
+    }
+
+    /// The job of that name.
+    #[must_use]
+    pub fn job(&self, name: &str) -> Option<&Arc<RegisteredJob>> {
+        self.registry.get(name)
+    }
+
+    /// Our own tables.
+    #[must_use]
+    pub const fn jobs_db(&self) -> &db::JobsDb {
+        &self.runner.jobs_db
+    }
+
+    /// The clock.
+    #[must_use]
+    pub const fn clock(&self) -> &SharedClock {
+        &self.runner.clock
+    }
+
+    /// This process.
+    #[must_use]
+    pub const fn node(&self) -> NodeId {
+        self.runner.node
+    }
+
+    /// Dependencies and loops.
+    #[must_use]
+    pub const fn health(&self) -> &HealthRegistry {
+        &self.runner.health
+    }
+
+    /// A trigger was accepted here: it is looked for at once, and its run continues the trace of the request.
+    pub fn accepted(&self, execution: ExecutionId, trace: http::HeaderMap) {
+        self.runner.running.remember_trace(execution, trace);
+        self.look_again();
+    }
+
+    /// What is due may have changed: the dispatcher looks at once.
+    pub fn look_again(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Cancels an execution if it runs in this process.
+    pub fn cancel(&self, execution: ExecutionId, reason: CancelReason) {
+        self.runner.running.cancel(execution, reason);
+    }
+}
+
+fn register_checks(health: &HealthRegistry, control: sqlx::PgPool, leases: LeaseClient) {
+    health.register("database.jobs", Severity::Hard, move || answers(control.clone()));
+    health.register("redis", Severity::Hard, move || {
+        let leases = leases.clone();
+        async move {
+            leases.ping().await?;
+            Ok(())
+        }
+    });
+}

@@ -1,0 +1,43 @@
+//! [`ServiceDefinition`]: what a service tells the framework.
+
+use std::sync::Arc;
+
+use axum::Router;
+use eidos_runtime::{Build, ServiceDeps};
+use eidos_settings::ServiceSettings;
+
+use crate::Reports;
+
+/// What makes a service: its name, its settings type `S`, its jobs and its workers.
+pub struct ServiceDefinition<S: ServiceSettings> {
+    /// The binary's name, such as `recon-svc`.
+    pub name: &'static str,
+    /// One sentence for `--help`.
+    pub about: &'static str,
+    /// Connects what jobs and workers need and builds them. An error refuses the start: say what is wrong and the fix.
+    pub build: Build<S>,
+    /// Further HTTP routes below `/v1`. The server authenticates them: `GET` needs the role viewer, everything else
+    /// operator; handlers find the [`crate::Caller`] in the request's extensions.
+    pub routes: Option<fn(&ServiceDeps<S>) -> Router>,
+    /// The description of `routes`: an `OpenAPI` document with `paths` and `components.schemas`, as JSON text.
+    pub openapi: Option<&'static str>,
+    /// What existing gRPC clients ask about the service's own tables.
+    pub reports: Option<fn(&ServiceDeps<S>) -> Arc<dyn Reports>>,
+    /// Names for runs that people start by hand, such as `plan` for a dry run.
+    pub commands: &'static [JobCommand],
+}
+
+/// A command of a service's binary that is a run of one of its jobs: the same lease, fence and history as any other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JobCommand {
+    /// What is typed, such as `plan`.
+    pub name: &'static str,
+    /// One sentence for `--help`.
+    pub about: &'static str,
+    /// The job it runs unless `--job` names another.
+    pub job: &'static str,
+    /// Whether it is always a dry run.
+    pub dry_run: bool,
+    /// Parameters without which it makes no sense, such as `plan` for `apply`.
+    pub required: &'static [&'static str],
+}
