@@ -21,7 +21,7 @@ use crate::registry::{RegisteredJob, Registry};
 use crate::runner::Runner;
 use crate::running::Running;
 use crate::{
-    Build, CancelReason, HealthRegistry, ServiceDeps, WorkerEntry, observation, observe, worker_host,
+    Build, CancelReason, HealthRegistry, ServiceDeps, WorkerEntry, observation_rounds, observe, worker_host,
 };
 
 /// Jobs and workers of one process. Cheap to clone.
@@ -115,7 +115,7 @@ impl Engine {
     /// Starts scheduling and the workers. The task is the scheduler's: it ends when the engine is drained.
     #[must_use]
     pub fn start(&self) -> JoinHandle<()> {
-        let observed = observation::repeat(
+        let observed = observation_rounds::repeat(
             Arc::clone(&self.registry),
             self.runner.jobs_db.clone(),
             Arc::clone(&self.runner.clock),

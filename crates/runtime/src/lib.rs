@@ -26,6 +26,7 @@ mod foreground;
 mod health;
 mod job;
 mod observation;
+mod observation_rounds;
 mod observe;
 mod open;
 pub mod params;

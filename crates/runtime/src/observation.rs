@@ -1,29 +1,20 @@
 //! [`Observation`]: every replica looks at what is true, whoever ran last.
 
-use std::convert::Infallible;
-use std::sync::Arc;
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
 use eidos_core::db::JobsDb;
 use eidos_core::execution;
-use eidos_types::{JobName, SharedClock};
+use eidos_types::JobName;
 use serde::de::DeserializeOwned;
 
-use crate::error::chain;
+use crate::JobError;
 use crate::job::take_rendered;
-use crate::registry::Registry;
-use crate::{JobError, observe};
-
-/// A job whose look takes longer waits for the next round.
-const LIMIT: Duration = Duration::from_secs(20);
 
 /// What [`crate::Job::observe`] may look at.
 #[derive(Debug)]
 pub struct Observation<'a> {
-    job: &'a JobName,
-    db: &'a JobsDb,
-    now: DateTime<Utc>,
+    pub(crate) job: &'a JobName,
+    pub(crate) db: &'a JobsDb,
+    pub(crate) now: DateTime<Utc>,
 }
 
 impl Observation<'_> {
@@ -54,43 +45,5 @@ impl Observation<'_> {
                 )
                 .ok()
         }))
-    }
-}
-
-/// Looks until it is dropped. A look that fails is only logged: the gauges stay as they are, and the database that
-/// does not answer has a check of its own.
-pub(crate) async fn repeat(
-    registry: Arc<Registry>,
-    db: JobsDb,
-    clock: SharedClock,
-    every: Duration,
-) -> Infallible {
-    loop {
-        match tokio::time::timeout(LIMIT, observe::endings(&registry, &db, clock.now())).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(error = %chain(&error), "gauges of how runs ended not brought up to date");
-            }
-            Err(_elapsed) => {
-                tracing::warn!(limit = ?LIMIT, "gauges of how runs ended not brought up to date in time");
-            }
-        }
-        for job in registry.iter() {
-            let seen = Observation {
-                job: &job.name,
-                db: &db,
-                now: clock.now(),
-            };
-            match tokio::time::timeout(LIMIT, job.entry.observe(&seen)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => {
-                    tracing::warn!(job = %job.name, error = %chain(&error), "gauges not brought up to date");
-                }
-                Err(_elapsed) => {
-                    tracing::warn!(job = %job.name, limit = ?LIMIT, "gauges not brought up to date in time");
-                }
-            }
-        }
-        tokio::time::sleep(every).await;
     }
 }

@@ -10,7 +10,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Answer, HttpState, MAX_BODY_BYTES, Problem};
+use super::problem::Problem;
+use super::state::{Answer, HttpState, MAX_BODY_BYTES};
 use crate::Caller;
 use crate::api::{
     Accepted, ApiError, CancelView, ExecutionPage, ExecutionQuery, ExecutionView, JobView, PageRequest,

@@ -12,7 +12,8 @@ use eidos_settings::Role;
 use eidos_telemetry::{metric, trace_context};
 use tracing::Instrument;
 
-use super::{HttpState, Problem};
+use super::problem::Problem;
+use super::state::HttpState;
 use crate::Caller;
 use crate::api::ApiError;
 use crate::auth::Authenticator;

@@ -6,32 +6,17 @@ mod openapi;
 mod probes;
 mod problem;
 mod server;
+mod state;
 
 use std::sync::Arc;
 
 use axum::routing::{get, post};
 use axum::{Extension, Router};
-use eidos_runtime::HealthRegistry;
-use eidos_telemetry::MetricsHandle;
-
-use crate::api::{Api, ApiError};
-use crate::auth::Authenticator;
 
 pub(crate) use problem::Problem;
 pub(crate) use server::{Limits, serve};
-
-/// Largest request body in bytes; parameters of a job are small.
-const MAX_BODY_BYTES: usize = 64 * 1024;
-
-/// What the handlers share.
-#[derive(Clone)]
-pub(crate) struct HttpState {
-    pub(crate) api: Api,
-    pub(crate) auth: Arc<Authenticator>,
-    pub(crate) health: HealthRegistry,
-    /// `None` where another part of the process owns the recorder, as in tests.
-    pub(crate) metrics: Option<MetricsHandle>,
-}
+pub(crate) use state::HttpState;
+use state::MAX_BODY_BYTES;
 
 /// What a service adds to the interface.
 #[derive(Debug, Default)]
@@ -85,5 +70,3 @@ pub(crate) fn router(state: HttpState, service: ServiceRoutes, with_docs: bool) 
 pub fn openapi_json(service: Option<&'static str>) -> Result<String, serde_json::Error> {
     openapi::json(openapi::ServiceDocument(service))
 }
-
-type Answer<T> = Result<T, ApiError>;

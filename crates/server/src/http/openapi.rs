@@ -8,7 +8,8 @@ use serde_json::{Map, Value, json};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{Problem, jobs, probes};
+use super::problem::Problem;
+use super::{jobs, probes};
 use crate::api;
 
 #[derive(OpenApi)]

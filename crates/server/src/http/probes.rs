@@ -6,7 +6,9 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::{HttpState, Problem, middleware};
+use super::middleware;
+use super::problem::Problem;
+use super::state::HttpState;
 use crate::api::ApiError;
 
 /// Fails only when a restart would help.

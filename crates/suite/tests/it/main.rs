@@ -8,6 +8,7 @@
 )]
 
 mod floors;
+mod import_circles;
 mod manifests;
 mod observability;
 mod reference;

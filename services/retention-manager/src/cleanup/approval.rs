@@ -12,7 +12,7 @@ use eidos_disposal::settings::DisposalSettings;
 use eidos_disposal::unit::{Mandate, Unit};
 use eidos_runtime::{Job, JobContext};
 
-use crate::jobs::data_cleanup::DataCleanup;
+use super::job::DataCleanup;
 
 /// What the schedule's own decisions are recorded under.
 const POLICY: &str = "policy";

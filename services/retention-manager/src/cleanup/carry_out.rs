@@ -14,13 +14,14 @@ use eidos_telemetry::metric;
 
 use super::approval::Approval;
 use super::candles::CandleRun;
+use super::job::{DataCleanup, Fences};
+use super::pieces::{Piece, Task};
 use super::record::{self, Recorder};
 use super::report::{Report, UnitReport};
 use super::rules::{PartitionRule, PlainRule};
 use super::stop::Budget;
-use super::survey::{Piece, Survey, Task};
+use super::survey::Survey;
 use super::survey_partitions::policy;
-use crate::jobs::data_cleanup::{DataCleanup, Fences};
 
 /// One run's means.
 struct Run<'a> {

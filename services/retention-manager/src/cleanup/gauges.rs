@@ -5,10 +5,10 @@ use eidos_runtime::{Job, JobError, Observation};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::job::DataCleanup;
 use super::recover::sources_of;
 use super::report::TableReport;
 use super::without_rule::{self, Forgotten};
-use crate::jobs::data_cleanup::DataCleanup;
 
 /// What the gauges need of a report.
 #[derive(Deserialize)]

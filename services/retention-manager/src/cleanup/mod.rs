@@ -11,6 +11,8 @@ mod carry_out;
 pub(crate) mod gauges;
 mod holds;
 mod hypertable;
+pub(crate) mod job;
+mod pieces;
 mod record;
 mod recover;
 pub mod report;

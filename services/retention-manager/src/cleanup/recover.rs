@@ -9,10 +9,10 @@ use eidos_disposal::{DisposalError, catalogue};
 use eidos_runtime::{JobContext, JobError};
 use eidos_settings::SourceName;
 
+use super::job::{DataCleanup, Fences};
 use super::report::{self, TableReport};
 use super::rules::{PartitionRule, PlainRule};
 use super::survey_partitions::policy;
-use crate::jobs::data_cleanup::{DataCleanup, Fences};
 
 /// Looks after the leftovers of every partitioned table. What is in the way of one table is in its report.
 ///

@@ -15,8 +15,8 @@ use eidos_types::Slot;
 use serde::{Deserialize, Serialize};
 
 use super::candles::CandleReport;
+use super::job::DataCleanup;
 use super::without_rule::Forgotten;
-use crate::jobs::data_cleanup::DataCleanup;
 
 /// What a run found and did.
 #[derive(Debug, Clone, Serialize)]

@@ -7,78 +7,18 @@ use std::collections::BTreeSet;
 use eidos_core::ident::SqlIdent;
 use eidos_disposal::DisposalError;
 use eidos_disposal::catalogue::Relation;
-use eidos_disposal::partition::PartitionIdentity;
 use eidos_disposal::plan::{Action, Note, Plan, PlanItem};
-use eidos_disposal::rows::{RowIdentity, Staying};
-use eidos_disposal::unit::Unit;
 use eidos_runtime::{Job, JobContext, JobError};
 use eidos_settings::SourceName;
 use eidos_types::Slot;
 use serde_json::json;
 
 use super::candles::{CandleReport, CandleWork};
+use super::job::DataCleanup;
+use super::pieces::{Looked, Piece, Release, Task};
 use super::report::{Report, TableReport};
-use super::rules::{PartitionRule, PlainRule};
 use super::stop::Budget;
 use super::{holds, survey_candles, survey_partitions, survey_plain, without_rule};
-use crate::jobs::data_cleanup::DataCleanup;
-
-/// One piece of work.
-pub(super) struct Piece<'a> {
-    pub(super) item: PlanItem,
-    pub(super) task: Task<'a>,
-    /// Whether its rule reserves it for a person.
-    pub(super) approval: bool,
-    /// Why a run would refuse it, if it would: a metric's label. The sentence is in `item.blocked`.
-    pub(super) refused: Option<&'static str>,
-    /// The unit it is continued as.
-    pub(super) unit: Option<Unit>,
-}
-
-/// What kind of work, with what it needs. In the order of a run.
-pub(super) enum Task<'a> {
-    /// A partition whose quarantine is over.
-    Drop(&'a PartitionRule),
-    /// An expired partition.
-    Partition(&'a PartitionRule, Box<PartitionIdentity>),
-    /// A month of rows; without an identity no row is left and only its unit remains to be closed.
-    Rows(&'a PlainRule, Option<Box<RowIdentity>>),
-    /// Candles of one interval.
-    Candles(Box<CandleWork>),
-}
-
-impl Task<'_> {
-    const fn order(&self) -> u8 {
-        match self {
-            Self::Drop(_) => 0,
-            Self::Partition(..) => 1,
-            Self::Rows(..) => 2,
-            Self::Candles(_) => 3,
-        }
-    }
-}
-
-/// A unit whose partition stays after all: its freeze is taken away.
-pub(super) struct Release<'a> {
-    pub(super) rule: &'a PartitionRule,
-    pub(super) unit: Unit,
-    pub(super) reason: String,
-}
-
-/// What one table has.
-#[derive(Default)]
-pub(super) struct Looked<'a> {
-    pub(super) pieces: Vec<Piece<'a>>,
-    pub(super) releases: Vec<Release<'a>>,
-    pub(super) notes: Vec<String>,
-    /// What a person must settle.
-    pub(super) problems: Vec<String>,
-    pub(super) cutoff_ms: Option<i64>,
-    /// Expired rows that stay, by reason.
-    pub(super) staying: Option<Vec<Staying>>,
-    /// Units that rest in quarantine and are not due.
-    pub(super) resting: Vec<Unit>,
-}
 
 /// Everything that is to be done.
 pub(crate) struct Survey<'a> {

@@ -9,10 +9,10 @@ use serde_json::json;
 use super::candles::CandleWork;
 use super::holds;
 use super::hypertable::Method;
+use super::job::DataCleanup;
+use super::pieces::{Looked, Piece, Task};
 use super::report::instant;
 use super::rules::CandleRule;
-use super::survey::{Looked, Piece, Task};
-use crate::jobs::data_cleanup::DataCleanup;
 
 /// Looks at the candles of one interval.
 pub(super) async fn look<'a>(

@@ -14,11 +14,11 @@ use serde_json::json;
 use sqlx::PgConnection;
 
 use super::holds;
+use super::job::DataCleanup;
+use super::pieces::{Looked, Piece, Release, Task};
 use super::report::instant;
 use super::rules::PartitionRule;
-use super::survey::{Looked, Piece, Release, Task};
 use crate::domain::retention::{self, Expiry};
-use crate::jobs::data_cleanup::DataCleanup;
 
 /// Looks at the partitions of one table.
 pub(super) async fn look<'a>(

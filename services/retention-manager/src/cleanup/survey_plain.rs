@@ -13,10 +13,10 @@ use serde_json::json;
 use sqlx::PgConnection;
 
 use super::holds;
+use super::job::DataCleanup;
+use super::pieces::{Looked, Piece, Task};
 use super::rules::PlainRule;
-use super::survey::{Looked, Piece, Task};
 use crate::domain::retention;
-use crate::jobs::data_cleanup::DataCleanup;
 
 /// Looks at the rows of one table.
 pub(super) async fn look<'a>(

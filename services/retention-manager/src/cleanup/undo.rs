@@ -3,8 +3,8 @@
 use eidos_disposal::partition::{DropQuota, PartitionDisposal, PartitionPolicy, UndoRequest, unit_to_undo};
 use eidos_runtime::{JobContext, JobError};
 
+use super::job::{DataCleanup, Fences};
 use super::report::Report;
-use crate::jobs::data_cleanup::{DataCleanup, Fences};
 
 /// Does nothing but the undo.
 ///

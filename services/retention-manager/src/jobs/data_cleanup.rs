@@ -10,41 +10,21 @@
 //!
 //! Creating partitions is never this job's business: a failed drop must not keep tomorrow's partition from being made.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use eidos_archive_store::ArchiveStore;
-use eidos_core::fence::ForeignFence;
 use eidos_core::ident::SqlIdent;
+use eidos_disposal::PersonsAct;
 use eidos_disposal::catalogue::Relation;
 use eidos_disposal::destination::{self, StoreAct, StoreRequest};
 use eidos_disposal::partition::UndoRequest;
 use eidos_disposal::plan::Plan;
-use eidos_disposal::settings::DisposalSettings;
-use eidos_disposal::{DisposalError, PersonsAct, source_connection};
 use eidos_runtime::{Job, JobContext, JobError, Observation};
-use eidos_settings::SourceName;
 use serde::{Deserialize, Serialize};
-use sqlx::pool::PoolConnection;
-use sqlx::{PgPool, Postgres};
 
+pub use crate::cleanup::job::DataCleanup;
+use crate::cleanup::job::Fences;
 use crate::cleanup::report::Report;
-use crate::cleanup::rules::Rules;
 use crate::cleanup::{approved_plan, carry_out, gauges, recover, survey, undo, verify};
-use crate::sources::Sources;
-
-/// The job.
-pub struct DataCleanup {
-    /// The databases.
-    pub sources: Sources,
-    /// What is kept for how long.
-    pub rules: Rules,
-    /// What it shares with the other jobs.
-    pub disposal: DisposalSettings,
-    /// Where exports go; `None` only where no rule demands an archive.
-    pub store: Option<ArchiveStore>,
-    /// Sources that are one database: each with the source it is looked at through.
-    pub same_database: BTreeMap<SourceName, SourceName>,
-}
 
 /// What a caller may ask of one run.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -67,64 +47,7 @@ pub struct Params {
     pub hold: Option<bool>,
 }
 
-/// The run's right to write to each database, asked for when it is first needed.
-#[derive(Debug, Default)]
-pub(crate) struct Fences(BTreeMap<SourceName, ForeignFence>);
-
-impl Fences {
-    pub(crate) async fn of(
-        &mut self,
-        job: &DataCleanup,
-        ctx: &JobContext,
-        source: SourceName,
-    ) -> Result<ForeignFence, DisposalError> {
-        if let Some(fence) = self.0.get(&source) {
-            return Ok(fence.clone());
-        }
-        let fence = job.sources.fence(ctx, source).await?;
-        self.0.insert(source, fence.clone());
-        Ok(fence)
-    }
-}
-
 impl DataCleanup {
-    /// The pool of a source.
-    pub(crate) fn pool(&self, source: SourceName) -> Result<&PgPool, DisposalError> {
-        self.sources.pool(source).ok_or_else(|| {
-            DisposalError::refused(
-                "rule",
-                format!("databases.{source} is not connected; set databases.{source}.url"),
-            )
-        })
-    }
-
-    fn archive(&self) -> Result<&ArchiveStore, DisposalError> {
-        self.store.as_ref().ok_or_else(|| {
-            DisposalError::refused(
-                "rule",
-                "no rule of data_retention demands an archive, so this service has no archive store",
-            )
-        })
-    }
-
-    /// What keeps exports from the store, as a label and a sentence.
-    pub(crate) async fn store_obstacle(
-        &self,
-        ctx: &JobContext,
-    ) -> Result<Option<(&'static str, String)>, DisposalError> {
-        match &self.store {
-            Some(store) => destination::obstacle(ctx.jobs_db().control(), ctx.job().as_str(), store).await,
-            None => Ok(None),
-        }
-    }
-
-    pub(crate) async fn connection(
-        &self,
-        source: SourceName,
-    ) -> Result<PoolConnection<Postgres>, DisposalError> {
-        source_connection(self.pool(source)?).await
-    }
-
     /// The tables a run is about: those that were asked for, or those an approved plan names.
     fn only(&self, params: &Params, approved: Option<&Plan>) -> Option<BTreeSet<String>> {
         if let Some(tables) = &params.tables {

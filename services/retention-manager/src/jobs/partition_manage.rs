@@ -10,47 +10,17 @@
 
 mod carry_out;
 mod gauges;
+mod job;
 mod plan;
 mod report;
 mod survey;
 
-use std::collections::BTreeMap;
-
-use eidos_core::ident::SqlIdent;
-use eidos_disposal::settings::DisposalSettings;
 use eidos_runtime::{Job, JobContext, JobError, Observation};
-use eidos_settings::{CronLine, SourceName};
+use eidos_settings::CronLine;
 use serde::{Deserialize, Serialize};
 
-use crate::settings::PartitionManageOptions;
-use crate::sources::Sources;
-
+pub use job::{ManagedTable, PartitionManage};
 pub use report::{Report, TableReport};
-
-/// The job.
-pub struct PartitionManage {
-    /// The databases.
-    pub sources: Sources,
-    /// What is managed, in the order it is worked on.
-    pub tables: Vec<ManagedTable>,
-    /// Its settings.
-    pub options: PartitionManageOptions,
-    /// What it shares with the other jobs.
-    pub disposal: DisposalSettings,
-    /// Sources that are one database: each with the source it is looked at through.
-    pub same_database: BTreeMap<SourceName, SourceName>,
-}
-
-/// One partitioned table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ManagedTable {
-    /// Its database.
-    pub source: SourceName,
-    /// Its name.
-    pub table: SqlIdent,
-    /// How long its partitions are kept; `None`: for ever.
-    pub retention_months: Option<u32>,
-}
 
 /// What a caller may ask of one run.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

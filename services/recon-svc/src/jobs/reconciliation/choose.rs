@@ -6,8 +6,10 @@ use eidos_runtime::JobContext;
 use eidos_types::Address;
 
 use super::finish::DEBTS_KEY;
-use super::run::{Done, Fault, View};
-use super::{CURSOR_KEY, Params, Reconciliation, SampleCursor};
+use super::job::Reconciliation;
+use super::left_behind::{CURSOR_KEY, Done, SampleCursor};
+use super::params::Params;
+use super::run::{Fault, View};
 use crate::sources::changes;
 use crate::store::breaks;
 

@@ -5,7 +5,7 @@ use eidos_chain::BlockRef;
 use eidos_types::Address;
 use serde::{Deserialize, Serialize};
 
-use super::Reconciliation;
+use super::job::Reconciliation;
 use crate::domain::account::{AccountKey, TokenIndex};
 use crate::domain::merge::Account;
 use crate::domain::severity::{Severity, Weight, weigh};

@@ -7,10 +7,12 @@ use eidos_types::{Address, Amount, Total};
 
 use super::confirm::Decided;
 use super::events;
+use super::job::Reconciliation;
+use super::left_behind::{CURSOR_KEY, Done, SampleCursor};
+use super::params::Mode;
 use super::report::{BreakReport, Finding, TokenReport};
-use super::run::{DIMENSION, Done, Fault, HEAD_KEY, Run, View};
+use super::run::{DIMENSION, Fault, HEAD_KEY, Run, View};
 use super::solvency::Solvency;
-use super::{Mode, Reconciliation, SampleCursor};
 use crate::domain::severity::Severity;
 use crate::domain::tally::Tally;
 use crate::domain::verdict::BreakKind;
@@ -109,7 +111,7 @@ impl Run<'_> {
         let resolved = breaks::resolve(step.conn(), clean).await.map_err(Fault::own)?;
         step.save_checkpoint(DEBTS_KEY, &undecided).await?;
         if let Some(cursor) = cursor {
-            step.save_checkpoint(super::CURSOR_KEY, &cursor).await?;
+            step.save_checkpoint(CURSOR_KEY, &cursor).await?;
         }
         let done = Done {
             at: view.cut.taken_at(),

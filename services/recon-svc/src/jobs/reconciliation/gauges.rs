@@ -7,11 +7,12 @@ use eidos_telemetry::metric;
 use eidos_types::{Amount, JobName, Total};
 use serde::Deserialize;
 
-use super::Reconciliation;
 use super::finish::done_key;
+use super::job::Reconciliation;
+use super::left_behind::Done;
 use super::params::Mode;
 use super::pause_keys::LISTED_PAUSES;
-use super::run::{DIMENSION, Done};
+use super::run::DIMENSION;
 use crate::settings::Operation;
 use crate::store::pauses::{self, PauseRow};
 

@@ -6,7 +6,8 @@ use eidos_chain::{ChainReader, LearnedLimits};
 use eidos_runtime::JobContext;
 use sqlx::PgPool;
 
-use super::{Fault, Reconciliation};
+use super::fault::Fault;
+use super::job::Reconciliation;
 use crate::store::chain_limits::{self, NodeKey};
 
 /// What is stored about the node.

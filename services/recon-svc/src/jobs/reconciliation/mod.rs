@@ -16,7 +16,9 @@ pub mod events;
 pub mod fault;
 pub mod finish;
 mod gauges;
+mod job;
 pub(crate) mod lag;
+mod left_behind;
 pub mod limits;
 pub mod pages;
 mod params;
@@ -25,78 +27,26 @@ pub mod report;
 pub mod run;
 pub mod solvency;
 
-use std::sync::Arc;
-
-use chrono::{DateTime, Utc};
-use eidos_chain::{BlockRef, ChainReader};
+use eidos_chain::BlockRef;
 use eidos_runtime::{Job, JobContext, JobError, Observation};
 use eidos_settings::CronLine;
 use eidos_telemetry::metric;
 use eidos_types::{Address, SlotRange};
-use serde::{Deserialize, Serialize};
-use sqlx::PgPool;
 use tokio::time::Instant;
 
 use self::confirm::Decided;
 use self::finish::{done_key, newest, next_block};
-use self::limits::StoredLimits;
+pub use self::job::Reconciliation;
+use self::left_behind::Done;
+pub use self::left_behind::{CURSOR_KEY, SampleCursor};
 use self::params::{MAX_PARAM_WALLETS, choose_mode, covers};
 pub use self::params::{Mode, Params};
-use self::pause_keys::PauseKeys;
 use self::report::{BreakReport, Coverage, CutReport, Report, RpcReport, render};
-use self::run::{Done, Fault, Run, View};
+use self::run::{Fault, Run, View};
 use self::solvency::{Solvency, as_findings};
-use crate::domain::account::TokenList;
 use crate::domain::severity::Severity;
 use crate::domain::tally::Tally;
-use crate::schema::Schema;
-use crate::settings::{ReconSettings, ReconciliationSection};
-use crate::sources::SourceError;
-use crate::sources::books::Books;
-use crate::sources::prices::Prices;
-use crate::sources::snapshot::Databases;
 use crate::store::shards::ShardState;
-
-/// Where the rotating sample is.
-pub const CURSOR_KEY: &str = "sample/cursor";
-
-/// The wallet the last sample ended with; the next one goes on after it, or starts over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct SampleCursor {
-    /// `None`: start over.
-    pub after: Option<Address>,
-}
-
-/// The job with everything it reads through, verified at start.
-#[derive(Debug)]
-pub struct Reconciliation {
-    /// Its settings.
-    pub settings: Arc<ReconSettings>,
-    /// A digest of what a resume depends on.
-    pub digest: String,
-    /// `full_cron` of the job's block.
-    pub full_cron: Option<CronLine>,
-    /// The neighbours' databases.
-    pub databases: Databases,
-    /// Where prices are stored, if in a table.
-    pub price_pool: Option<PgPool>,
-    /// The neighbours' tables.
-    pub schema: Arc<Schema>,
-    /// The tokens.
-    pub tokens: Arc<TokenList>,
-    /// The books.
-    pub books: Books,
-    /// The chain.
-    pub chain: Arc<ChainReader>,
-    /// What is stored about the chain's node.
-    pub limits: StoredLimits,
-    /// The keys of its pauses.
-    pub pause_keys: PauseKeys,
-    /// How far the indexer may be behind the finalized block before that is a finding.
-    pub indexer_lag_limit: u64,
-    /// Shards that the pool of the trading database allows at once: each needs two sessions.
-    pub shard_parallelism: usize,
-}
 
 impl Job for Reconciliation {
     const NAME: &'static str = "reconciliation";
@@ -170,22 +120,6 @@ struct Ending {
 }
 
 impl Reconciliation {
-    /// The rules of the comparison.
-    #[must_use]
-    pub fn rules(&self) -> &ReconciliationSection {
-        &self.settings.reconciliation
-    }
-
-    async fn prices(&self, now: DateTime<Utc>) -> Result<Prices, SourceError> {
-        let rules = self.rules();
-        Prices::load(
-            &rules.prices,
-            rules.price_table.as_ref().zip(self.price_pool.as_ref()),
-            now,
-        )
-        .await
-    }
-
     async fn reconcile(&self, ctx: &JobContext, params: Params) -> Result<Report, Fault> {
         let started = Instant::now();
         let requests = self.chain.ladder_report().requests;

@@ -4,7 +4,7 @@ use eidos_settings::CronLine;
 use eidos_types::{Address, Slot, SlotRange};
 use serde::{Deserialize, Serialize};
 
-use super::run::Done;
+use super::left_behind::Done;
 
 /// What a run covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use chrono::{DateTime, Utc};
 use eidos_chain::BlockRef;
 use eidos_runtime::{JobContext, JobError};
 use eidos_types::Address;
@@ -13,9 +12,10 @@ use uuid::Uuid;
 use super::compare::{Against, Suspect};
 use super::cut::{Cut, block_at};
 pub use super::fault::Fault;
+use super::job::Reconciliation;
 use super::pages::Reading;
+use super::params::Mode;
 use super::report::{Finding, IgnoredReport};
-use super::{Mode, Reconciliation};
 use crate::domain::account::AccountKey;
 use crate::domain::in_flight::Line;
 use crate::domain::merge::{BooksRow, LinesByAccount};
@@ -38,17 +38,6 @@ pub struct RunHead {
     pub block: BlockRef,
     /// The settings it began with.
     pub digest: String,
-}
-
-/// What the last finished run of a mode left behind.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Done {
-    /// When its books were read.
-    pub at: DateTime<Utc>,
-    /// Where the chain was read.
-    pub block: BlockRef,
-    /// Which run.
-    pub run_id: Uuid,
 }
 
 /// A run in progress.

@@ -7,7 +7,7 @@ use eidos_runtime::{Job, JobContext, JobError};
 use eidos_telemetry::metric;
 use serde_json::json;
 
-use super::PartitionManage;
+use super::job::PartitionManage;
 use super::survey::{Found, Survey};
 use crate::domain::tiling::Span;
 use crate::partitions::create::{Created, Creation, Limits, Outcome};

@@ -6,8 +6,8 @@ use eidos_telemetry::metric;
 use eidos_types::Slot;
 use serde::Deserialize;
 
+use super::job::{ManagedTable, PartitionManage};
 use super::report::TableReport;
-use super::{ManagedTable, PartitionManage};
 use crate::partitions::parent::Parent;
 
 /// What the gauges need of a report.

@@ -8,7 +8,7 @@ use eidos_runtime::{Job, JobContext, JobError};
 use eidos_types::Slot;
 use serde_json::{Value, json};
 
-use super::PartitionManage;
+use super::job::PartitionManage;
 use super::survey::{Found, Survey};
 use crate::domain::naming;
 use crate::domain::tiling::{Piece, Span, missing};

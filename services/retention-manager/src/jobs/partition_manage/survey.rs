@@ -12,7 +12,7 @@ use eidos_types::Slot;
 use serde::Serialize;
 use sqlx::PgPool;
 
-use super::{ManagedTable, PartitionManage};
+use super::job::{ManagedTable, PartitionManage};
 use crate::domain::layout::{AstrayRows, Rules};
 use crate::domain::odd::{Odd, odd};
 use crate::domain::tiling::Piece;
