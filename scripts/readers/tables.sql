@@ -27,12 +27,13 @@ INSERT INTO every_type SELECT i, 1677628800000 + i, x AND i % 2 = 0,
     CASE WHEN x THEN TIMESTAMPTZ '1969-03-01 00:00:00.123456+00' + i * INTERVAL '1 minute' END
 FROM (SELECT i, i % 11 <> 0 AS x FROM generate_series(1, 3000) AS i) AS row;
 
--- Wallets that repeat, hashes that do not, amounts with 8 decimals and amounts that differ in the 18th.
+-- Wallets that repeat, hashes that do not, amounts with 8 decimals and fees that differ in the 18th. The fee that is asked for
+-- has half as many rows as its neighbours: who finds another fee finds another number.
 CREATE TABLE trades (id bigint PRIMARY KEY, wallet varchar(42) NOT NULL, tx_hash varchar(66) NOT NULL,
     price numeric(36,18) NOT NULL, amount numeric(36,18) NOT NULL, fee numeric(36,18) NOT NULL, filled_by bigint);
 INSERT INTO trades SELECT i, '0x' || substr(md5((i * 7919 % 500)::text) || md5((i * 7919 % 500)::text), 1, 40),
     '0x' || md5(i::text) || md5((i + 7)::text), 60000 + (i * 31 % 100000) * 0.00000001, 0.001 + (i % 977) * 0.00000001,
-    0.1 + (i % 1000) * 0.000000000000000001, CASE WHEN i % 40 = 1 THEN 9007199254740993 + i END
+    0.1 + (i % 1000 + CASE WHEN i % 1000 = 3 AND i > 10000 THEN 4 ELSE 0 END) * 0.000000000000000001, CASE WHEN i % 40 = 1 THEN 9007199254740993 + i END
 FROM generate_series(1, 20000) AS i;
 
 -- A sum of more than 38 digits.
