@@ -1,5 +1,10 @@
 //! The requirement's settings file (its §6) and its table of jobs, as all services together read them.
 
+#![expect(
+    clippy::duration_suboptimal_units,
+    reason = "seconds compare with the requirement's tables"
+)]
+
 use std::time::Duration;
 
 use archiver::ArchiverSettings;
