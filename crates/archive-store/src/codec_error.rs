@@ -1,6 +1,7 @@
 //! [`CodecError`]: why rows cannot be exported, or a part cannot be read.
 
 use arrow_schema::ArrowError;
+use eidos_types::copy_binary::CopyError;
 use parquet::errors::ParquetError;
 
 use crate::pg_type::UnsupportedType;
@@ -60,6 +61,12 @@ impl CodecError {
     #[must_use]
     pub const fn is_refusal(&self) -> bool {
         matches!(self, Self::Value { .. } | Self::Column { .. })
+    }
+}
+
+impl From<CopyError> for CodecError {
+    fn from(CopyError { row, what }: CopyError) -> Self {
+        Self::Stream { row, what }
     }
 }
 

@@ -42,6 +42,7 @@ mod versions;
 pub use codec_error::CodecError;
 pub use column::{Column, KeyColumns};
 pub use digest::{ContentDigest, DigestTextError};
+pub use eidos_types::copy_binary::{COPY_HEADER, COPY_TRAILER};
 pub use error::{BoxError, StoreError};
 pub use folder::{TableFolder, UnitFolder};
 pub use format::ArchiveFormat;
@@ -49,7 +50,7 @@ pub use manifest::{ExportRequest, Exported, MANIFEST_VERSION, Manifest, Manifest
 pub use part_reader::{PartReader, RowBlock, TimeWindow};
 pub use part_writer::{EncodedPart, ExportTotals, PartEncoder, PartFacts, PartOptions};
 pub use pg_type::{PgType, UnsupportedType};
-pub use pgcopy::{COPY_HEADER, COPY_TRAILER, CopyDigester};
+pub use pgcopy::CopyDigester;
 pub use segment::Segment;
 pub use settings::{ArchiveStoreSettings, StoreChecksum, StoreProblem};
 pub use stats::ColumnStats;

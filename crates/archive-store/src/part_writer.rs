@@ -7,6 +7,8 @@ mod worker;
 
 use std::collections::HashSet;
 
+use eidos_types::copy_binary::CopyScanner;
+
 use crate::codec_error::CodecError;
 use crate::column::{Column, KeyColumns};
 use crate::parquet_file::FileShape;
@@ -14,7 +16,6 @@ pub(crate) use crate::part_writer::order::stated_order;
 pub use crate::part_writer::part::{EncodedPart, ExportTotals, PartFacts, PartOptions};
 use crate::part_writer::rows::RowCollector;
 use crate::part_writer::worker::Worker;
-use crate::pgcopy::scanner::CopyScanner;
 
 /// Turns a COPY BINARY stream into parts. Rows are decoded on the thread of the caller, encoded and compressed on a
 /// thread of its own; both calls may block for as long as one batch takes (tens of milliseconds) and belong on a
@@ -74,7 +75,7 @@ impl PartEncoder {
             worker,
             failed,
         } = self;
-        let taken = scanner.feed(chunk, |tuple| {
+        let taken = scanner.feed(chunk, CodecError::from, |tuple| {
             rows.take(&tuple)?.map_or(Ok(()), |batch| worker.send(batch))
         });
         *failed = taken.is_err();

@@ -3,10 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use eidos_types::numeric::MAX_PRECISION;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-
-/// The most digits a numeric column may be declared with.
-pub(crate) const MAX_PRECISION: u8 = 38;
 
 /// A column type that can be archived and restored exactly. Serialized as its declaration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

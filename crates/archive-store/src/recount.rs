@@ -2,6 +2,7 @@
 
 use crate::ArchiveFormat;
 use bytes::Bytes;
+use eidos_types::copy_binary::{COPY_HEADER, CopyScanner, Tuple};
 use tokio_util::sync::CancellationToken;
 
 use crate::batch::BatchBuilder;
@@ -9,8 +10,6 @@ use crate::codec_error::CodecError;
 use crate::digest::ContentDigest;
 use crate::manifest::{Manifest, Part};
 use crate::part_reader::PartReader;
-use crate::pgcopy::COPY_HEADER;
-use crate::pgcopy::scanner::{CopyScanner, Tuple};
 use crate::segment::{RawKey, SegmentCutter};
 use crate::stats::StatsCollector;
 use crate::text;
@@ -44,7 +43,7 @@ impl Recount {
     pub(crate) fn new(manifest: &Manifest) -> Result<Self, CodecError> {
         let columns = manifest.columns.clone();
         let mut scanner = CopyScanner::new(columns.len());
-        scanner.feed(&COPY_HEADER, |_| Ok(()))?;
+        scanner.feed(&COPY_HEADER, CodecError::from, |_| Ok(()))?;
         Ok(Self {
             scanner,
             rows: RowsSeen {
@@ -80,7 +79,7 @@ impl Recount {
             let block = block?;
             rows += block.rows;
             digest.merge(&block.digest);
-            scanner.feed(&block.bytes, |tuple| seen.see(&tuple))?;
+            scanner.feed(&block.bytes, CodecError::from, |tuple| seen.see(&tuple))?;
         }
         if (rows, digest) != (part.rows, part.digest) {
             return Err(CodecError::Part(format!(

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use eidos_pg::is_transient;
 use eidos_types::{ExecutionId, JobName};
 use sqlx::postgres::PgRow;
 use sqlx::{Postgres, Row};
@@ -177,7 +178,7 @@ impl CoreError {
         match self {
             // The session without limits is closed, the next one may have them.
             Self::Connect { .. } | Self::TimedOut { .. } | Self::LimitsMissing { .. } => true,
-            Self::Sql { cause, .. } => transient(cause),
+            Self::Sql { cause, .. } => is_transient(cause),
             _ => false,
         }
     }
@@ -207,27 +208,6 @@ impl CoreError {
     pub(crate) fn json(what: impl Into<String>) -> impl FnOnce(serde_json::Error) -> Self {
         let what = what.into();
         move |cause| Self::Json { what, cause }
-    }
-}
-
-/// Connection loss, server shutdown, resource shortage, lock conflict, timeout.
-fn transient(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_)
-        | sqlx::Error::Tls(_)
-        | sqlx::Error::Protocol(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed => true,
-        sqlx::Error::Database(database) => database.code().is_some_and(|code| {
-            // 57014 statement timeout, 55P03 lock timeout, 25P03 idle in transaction, 40xxx serialization.
-            ["08", "40", "53", "57"]
-                .iter()
-                .any(|class| code.starts_with(class))
-                || code == "55P03"
-                || code == "25P03"
-        }),
-        _ => false,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{CoreError, db, sql};
 
 mod partitions;
 
-pub use partitions::{MonthPartition, ensure_history_partitions, month_bounds, months};
+pub use partitions::ensure_history_partitions;
 
 /// Our migrations, embedded. Add-only.
 static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");

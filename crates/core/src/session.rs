@@ -16,8 +16,9 @@
 
 use std::time::Duration;
 
+use eidos_pg::{Sql, sql};
 use sqlx::postgres::{PgConnectOptions, PgRow};
-use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
+use sqlx::{Connection, PgConnection, Row};
 use uuid::Uuid;
 
 use crate::db::DatabaseSettings;
@@ -97,7 +98,7 @@ impl Guards {
                 )
             }));
         }
-        sqlx::raw_sql(AssertSqlSafe(self.set_all()))
+        sqlx::raw_sql(self.set_all())
             .execute(&mut *conn)
             .await
             .map_err(self.failed())?;
@@ -109,11 +110,11 @@ impl Guards {
     /// still be the session that [`Self::establish`] set up.
     pub(crate) async fn is_usable(&self, conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
         // In the first statement of a transaction both times are the same, so long as the statement is one message.
-        let look = format!(
-            "SELECT now() = statement_timestamp(), current_setting('eidos.session', true) IS NOT DISTINCT FROM '{}'",
-            self.marker
+        let look = sql!(
+            "SELECT now() = statement_timestamp(), current_setting('eidos.session', true) IS NOT DISTINCT FROM {}",
+            self.marker()
         );
-        let row = sqlx::raw_sql(AssertSqlSafe(look)).fetch_one(conn).await?;
+        let row = sqlx::raw_sql(look).fetch_one(conn).await?;
         let ours: bool = row.try_get(1)?;
         if !ours {
             let error = self.shared("a pooled connection has come to another server session".to_owned());
@@ -123,16 +124,16 @@ impl Guards {
     }
 
     /// Limits and marker of the session. `eidos.<limit>` are read by [`crate::sql::BEGIN_READ_WRITE`].
-    fn set_all(&self) -> String {
+    fn set_all(&self) -> Sql {
         let limits = self
             .asked
             .iter()
-            .map(|(name, value)| format!("SET {name} = '{value}'"));
+            .map(|(name, value)| sql!("SET {name} = {}", literal(value); name));
         let companions = self
             .asked
             .iter()
             .filter(|(name, _)| name.ends_with("_timeout"))
-            .map(|(name, value)| format!("SET eidos.{name} = '{value}'"));
+            .map(|(name, value)| sql!("SET eidos.{name} = {}", literal(value); name));
         // The server notices a peer that vanished, and ends its transactions and locks. Behind a pooler the peer is
         // the pooler, and on a socket file there is nothing to keep alive: not compared.
         let keepalives = [
@@ -141,30 +142,29 @@ impl Guards {
             ("tcp_keepalives_count", "3"),
             ("tcp_user_timeout", "15000"),
         ];
-        limits
+        let statements = limits
             .chain(companions)
-            .chain(keepalives.map(|(name, value)| format!("SET {name} = {value}")))
+            .chain(keepalives.map(|(name, value)| sql!("SET {name} = {value}"; name, value)))
             // Of a role whose search path finds nothing, what is named without a schema is in `public`. With
             // quote_all_identifiers the catalogue prints types in quotes, which would be other types to us.
             .chain([
-                "SET quote_all_identifiers = off".to_owned(),
-                "SELECT set_config('search_path', 'public', false) WHERE current_schema() IS NULL".to_owned(),
-                format!("SET eidos.session = '{}'", self.marker),
-            ])
-            .collect::<Vec<_>>()
-            .join("; ")
+                Sql::constant("SET quote_all_identifiers = off"),
+                Sql::constant(
+                    "SELECT set_config('search_path', 'public', false) WHERE current_schema() IS NULL",
+                ),
+                sql!("SET eidos.session = {}", self.marker()),
+            ]);
+        Sql::join(statements, "; ")
+    }
+
+    fn marker(&self) -> Sql {
+        literal(&self.marker.to_string())
     }
 
     async fn read_back(&self, conn: &mut PgConnection) -> Result<(), CoreError> {
-        let select: Vec<String> = self
-            .asked
-            .iter()
-            .map(|(name, _)| *name)
-            .chain(["eidos.session"])
-            .map(|name| format!("SELECT '{name}' AS name, {} AS setting", shown(name)))
-            .collect();
-        let select = select.join(" UNION ALL ");
-        let rows = sqlx::raw_sql(AssertSqlSafe(select))
+        let names = self.asked.iter().map(|(name, _)| *name).chain(["eidos.session"]);
+        let select = names.map(|name| sql!("SELECT '{name}' AS name, {} AS setting", shown(name); name));
+        let rows = sqlx::raw_sql(Sql::join(select, " UNION ALL "))
             .fetch_all(conn)
             .await
             .map_err(self.failed())?;
@@ -205,13 +205,18 @@ impl Guards {
 
 /// The expression for a setting as `pg_settings` shows it, a time in milliseconds. The view itself lists every setting of
 /// the server for each question, which took a seventh of what a short run costs the database.
-fn shown(name: &str) -> String {
-    let setting = format!("current_setting('{name}', true)");
+fn shown(name: &'static str) -> Sql {
+    let setting = sql!("current_setting('{name}', true)"; name);
     if name.ends_with("_timeout") {
-        format!("(extract(epoch FROM {setting}::interval) * 1000)::bigint::text")
+        sql!("(extract(epoch FROM {setting}::interval) * 1000)::bigint::text"; setting)
     } else {
         setting
     }
+}
+
+/// A setting's value; ours never hold NUL.
+fn literal(value: &str) -> Sql {
+    Sql::literal(value).unwrap_or_default()
 }
 
 impl Target {

@@ -240,8 +240,9 @@ statements! { ALL:
         FROM pg_inherits JOIN pg_class AS child ON child.oid = inhrelid \
         WHERE inhparent = 'eidos_jobs_executions'::regclass ORDER BY child.relname";
     LOCK_HISTORY_LAYOUT = "SELECT pg_advisory_xact_lock(hashtextextended('eidos_jobs_executions layout', 0))";
-    ROWS_IN_DEFAULT = "SELECT count(*) FROM eidos_jobs_executions_default \
-        WHERE started_at >= $1 AND started_at < $2";
+    HISTORY_TABLE = "SELECT nspname::text, pg_class.oid::bigint FROM pg_class \
+        JOIN pg_namespace ON pg_namespace.oid = relnamespace \
+        WHERE pg_class.oid = 'eidos_jobs_executions'::regclass";
 }
 
 statements! { FOREIGN:

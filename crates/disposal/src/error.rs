@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use eidos_archive_store::{CodecError, StoreError};
 use eidos_core::CoreError;
+use eidos_pg::{PgError, is_transient};
 use eidos_runtime::JobError;
 
 /// The label of the refusal of a store that has none of the earlier exports.
@@ -131,7 +132,7 @@ impl DisposalError {
         match self {
             Self::Core(error) => error.is_retryable(),
             Self::Store(error) => error.is_retryable(),
-            Self::Sql { source, .. } => connection_lost(source) || may_pass(source),
+            Self::Sql { source, .. } => is_transient(source),
             Self::Refused { .. } => false,
             Self::Busy { .. } => true,
             Self::Job(error) => matches!(error.without_report(), JobError::Retry(_)),
@@ -158,6 +159,15 @@ impl DisposalError {
         match self {
             Self::Sql { source, .. } => code_of(source),
             _ => None,
+        }
+    }
+}
+
+impl From<PgError> for DisposalError {
+    fn from(error: PgError) -> Self {
+        match error {
+            PgError::Sql { doing, cause } => Self::sql(doing)(cause),
+            PgError::Layout(what) => Self::refused("layout", what),
         }
     }
 }
@@ -203,24 +213,4 @@ pub(crate) fn code_of(error: &sqlx::Error) -> Option<String> {
 /// Somebody else was in the way: lock timeout, deadlock, serialization failure, statement timeout.
 pub(crate) fn in_the_way(error: &sqlx::Error) -> bool {
     code_of(error).is_some_and(|code| matches!(code.as_str(), "55P03" | "40P01" | "40001" | "57014"))
-}
-
-fn may_pass(error: &sqlx::Error) -> bool {
-    in_the_way(error)
-        || code_of(error).is_some_and(|code| {
-            // Connection trouble, shortage, the server ending a session.
-            ["08", "53", "57"].iter().any(|class| code.starts_with(class)) || code == "25P03"
-        })
-}
-
-fn connection_lost(error: &sqlx::Error) -> bool {
-    matches!(
-        error,
-        sqlx::Error::Io(_)
-            | sqlx::Error::Tls(_)
-            | sqlx::Error::Protocol(_)
-            | sqlx::Error::PoolTimedOut
-            | sqlx::Error::PoolClosed
-            | sqlx::Error::WorkerCrashed
-    )
 }

@@ -12,10 +12,11 @@ use bytes::Bytes;
 use eidos_archive_store::{
     ArchiveStore, ContentDigest, CopyDigester, ExportRequest, Exported, ManifestRef, StoreError,
 };
+use eidos_pg::{Sql, sql};
 use eidos_runtime::JobContext;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
-use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
+use sqlx::{Connection, PgConnection, PgPool};
 
 use crate::settings::DisposalSettings;
 use crate::unit::Evidence;
@@ -55,11 +56,11 @@ impl LongRead {
     /// [`DisposalError::Sql`].
     pub async fn open(pool: &PgPool, settings: &DisposalSettings) -> Result<Self, DisposalError> {
         let mut conn = source_connection(pool).await?.detach();
-        let begin = format!(
+        let begin = sql!(
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {}",
             limits(settings)
         );
-        sqlx::raw_sql(AssertSqlSafe(begin))
+        sqlx::raw_sql(begin)
             .execute(&mut conn)
             .await
             .map_err(DisposalError::sql("begin a long read"))?;
@@ -106,10 +107,11 @@ impl LongRead {
 }
 
 /// `SET LOCAL` of everything a long read needs.
-fn limits(settings: &DisposalSettings) -> String {
+fn limits(settings: &DisposalSettings) -> Sql {
     let limit = settings.statement_timeout.as_millis().max(1);
-    format!(
-        "SET LOCAL statement_timeout = {limit}; SET LOCAL tcp_user_timeout = {limit}; SET LOCAL row_security = off"
+    sql!(
+        "SET LOCAL statement_timeout = {limit}; SET LOCAL tcp_user_timeout = {limit}; SET LOCAL row_security = off";
+        limit
     )
 }
 

@@ -14,7 +14,6 @@
 //!   (`docs/adr/0008-disposal-of-a-unit.md`).
 
 pub mod audit;
-pub mod bounds;
 pub mod catalogue;
 pub mod destination;
 mod error;

@@ -3,10 +3,12 @@
 //! The error of a COPY names no row. So the table is read again in halves, by pages and then by rows, and the half that
 //! fails is divided further: no more than twice the table is read, and only after a failure.
 
+use eidos_pg::{Sql, sql};
 use eidos_runtime::JobContext;
+use eidos_types::ident::SqlIdent;
 use sqlx::PgPool;
 
-use crate::catalogue::{TableShape, quoted};
+use crate::catalogue::TableShape;
 use crate::export::{LongRead, content_of};
 use crate::settings::DisposalSettings;
 use crate::unit::Unit;
@@ -28,7 +30,7 @@ pub(crate) struct Unreadable<'a> {
     /// How long a statement may take.
     pub(crate) settings: &'a DisposalSettings,
     /// A condition on the table, called `r`: other rows are no concern of the unit.
-    pub(crate) rows: &'a str,
+    pub(crate) rows: &'a Sql,
 }
 
 impl Unreadable<'_> {
@@ -72,12 +74,7 @@ impl Unreadable<'_> {
     }
 
     async fn page_of(&self, own: &TableShape, pages: i64) -> Result<Option<i64>, DisposalError> {
-        let within = |from: i64, to: i64| {
-            format!(
-                "r.ctid >= '({from},0)'::tid AND r.ctid < '({to},0)'::tid AND {}",
-                self.rows
-            )
-        };
+        let within = |from: i64, to: i64| sql!("r.ctid >= '({from},0)'::tid AND r.ctid < '({to},0)'::tid AND {}", self.rows; from, to);
         let (mut from, mut to) = (0, pages);
         if !self.fails(own, &own.column_list(), &within(from, to)).await? {
             return Ok(None);
@@ -95,19 +92,18 @@ impl Unreadable<'_> {
     }
 
     async fn row_of(&self, own: &TableShape, page: i64) -> Result<Option<String>, DisposalError> {
-        let list = format!(
+        let list = sql!(
             "SELECT r.ctid::text FROM ONLY {} r WHERE r.ctid >= '({page},0)'::tid AND r.ctid < '({},0)'::tid AND {} \
              ORDER BY r.ctid",
-            own.relation,
-            page + 1,
-            self.rows
+            own.relation, page + 1, self.rows;
+            page
         );
-        let rows: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(list))
+        let rows: Vec<String> = sqlx::query_scalar(list)
             .fetch_all(&mut *source_connection(self.pool).await?)
             .await
             .map_err(DisposalError::sql("list the rows of a page"))?;
         for row in rows {
-            let this = format!("r.ctid = '{row}'::tid");
+            let this = this_row(&row);
             if self.fails(own, &own.column_list(), &this).await? {
                 return Ok(Some(row));
             }
@@ -116,9 +112,12 @@ impl Unreadable<'_> {
     }
 
     async fn column_of(&self, own: &TableShape, row: &str) -> Result<Option<String>, DisposalError> {
-        let this = format!("r.ctid = '{row}'::tid");
+        let this = this_row(row);
         for column in &own.columns {
-            if self.fails(own, &quoted(&column.name), &this).await? {
+            if self
+                .fails(own, &sql!("{}", SqlIdent::quoting(&column.name)), &this)
+                .await?
+            {
                 return Ok(Some(column.name.clone()));
             }
         }
@@ -130,35 +129,33 @@ impl Unreadable<'_> {
         if own.primary_key.is_empty() {
             return String::new();
         }
-        let parts: Vec<String> = own
-            .primary_key
-            .iter()
-            .map(|column| format!("{} || '=' || {}::text", literal(column), quoted(column)))
-            .collect();
-        let select = format!(
-            "SELECT {} FROM ONLY {} WHERE ctid = '{row}'::tid",
-            parts.join(" || ', ' || "),
-            own.relation
+        let parts = own.primary_key.iter().map(|column| {
+            let name = Sql::literal(column).unwrap_or_default();
+            sql!("{name} || '=' || {}::text", SqlIdent::quoting(column); name)
+        });
+        let select = sql!(
+            "SELECT {} FROM ONLY {} r WHERE {}",
+            Sql::join(parts, " || ', ' || "),
+            own.relation,
+            this_row(row)
         );
         let Ok(mut conn) = source_connection(self.pool).await else {
             return String::new();
         };
-        let key: Result<String, _> = sqlx::query_scalar(sqlx::AssertSqlSafe(select))
-            .fetch_one(&mut *conn)
-            .await;
+        let key: Result<String, _> = sqlx::query_scalar(select).fetch_one(&mut *conn).await;
         key.map_or_else(|_unreadable| String::new(), |key| format!("({key}) "))
     }
 
     /// Whether reading these columns of these rows fails as such; a lost connection is an error.
-    async fn fails(&self, own: &TableShape, columns: &str, rows: &str) -> Result<bool, DisposalError> {
-        let select = format!("SELECT {columns} FROM ONLY {} r WHERE {rows}", own.relation);
-        let count = if columns == own.column_list() {
+    async fn fails(&self, own: &TableShape, columns: &Sql, rows: &Sql) -> Result<bool, DisposalError> {
+        let select = sql!("SELECT {columns} FROM ONLY {} r WHERE {rows}", own.relation; columns, rows);
+        let count = if *columns == own.column_list() {
             own.columns.len()
         } else {
             1
         };
         let mut read = LongRead::open(self.pool, self.settings).await?;
-        let outcome = content_of(self.ctx, &mut read, &select, count).await;
+        let outcome = content_of(self.ctx, &mut read, select.as_str(), count).await;
         read.close().await;
         match outcome {
             Ok(_content) => Ok(false),
@@ -168,7 +165,7 @@ impl Unreadable<'_> {
     }
 }
 
-/// A name as a string of SQL.
-fn literal(name: &str) -> String {
-    format!("'{}'", name.replace('\'', "''"))
+/// The condition of one row, by its `ctid` as the server printed it.
+fn this_row(ctid: &str) -> Sql {
+    sql!("r.ctid = {}::tid", Sql::literal(ctid).unwrap_or_default())
 }

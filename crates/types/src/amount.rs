@@ -6,6 +6,7 @@ use std::str::FromStr;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::decimal;
 use crate::numeric::{self, NumericError};
 
 /// An exact amount of a token, the value space of PostgreSQL's `DECIMAL(36,18)`.
@@ -40,9 +41,12 @@ pub enum AmountError {
     Numeric(#[from] NumericError),
 }
 
-const SCALE: u32 = 18;
-const ONE: i128 = 10_i128.pow(SCALE);
-const LIMIT: i128 = 10_i128.pow(36);
+/// Digits of `DECIMAL(36,18)`.
+const PRECISION: u8 = 36;
+/// Decimals of `DECIMAL(36,18)`.
+const SCALE: u8 = 18;
+const ONE: i128 = 10_i128.pow(SCALE as u32);
+const LIMIT: i128 = 10_i128.pow(PRECISION as u32);
 
 impl Amount {
     /// Nothing.
@@ -144,12 +148,12 @@ impl Amount {
     /// # Errors
     /// NaN, infinities, more than 18 decimals, more than 36 digits and malformed bytes are refused by name.
     pub fn from_pg_numeric(bytes: &[u8]) -> Result<Self, AmountError> {
-        Ok(Self(numeric::decode(bytes)?))
+        Ok(Self(numeric::decode(bytes, PRECISION, SCALE)?))
     }
 
     /// Appends PostgreSQL's binary `NUMERIC` for this amount.
     pub fn write_pg_numeric(self, out: &mut Vec<u8>) {
-        numeric::encode(self.0, out);
+        numeric::encode(self.0, SCALE, out);
     }
 }
 
@@ -163,14 +167,7 @@ const fn in_range(value: Option<i128>, operation: &'static str) -> Result<Amount
 /// Plain decimal notation without trailing zeros: `0.000001`, `-12.5`, `3`.
 impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let magnitude = self.0.unsigned_abs();
-        let (whole, fraction) = (magnitude / ONE.unsigned_abs(), magnitude % ONE.unsigned_abs());
-        let digits = if fraction == 0 {
-            whole.to_string()
-        } else {
-            let padded = format!("{fraction:018}");
-            format!("{whole}.{}", padded.trim_end_matches('0'))
-        };
+        let digits = decimal::shortest(&self.0.unsigned_abs().to_string(), SCALE);
         f.pad_integral(self.0 >= 0, "", &digits)
     }
 }
@@ -205,7 +202,7 @@ impl FromStr for Amount {
             return Err(refuse("only digits, one sign and one point are allowed"));
         }
         let fraction = fraction.trim_end_matches('0');
-        if fraction.len() > SCALE as usize {
+        if fraction.len() > usize::from(SCALE) {
             return Err(refuse("it has more than 18 decimals"));
         }
         let whole = whole.trim_start_matches('0');

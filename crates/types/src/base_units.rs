@@ -4,7 +4,7 @@ use std::fmt;
 
 use ethnum::U256;
 
-use crate::Amount;
+use crate::{Amount, decimal};
 
 /// An unsigned 256-bit count of a token's smallest unit, as contracts return it.
 ///
@@ -147,16 +147,7 @@ impl BaseUnits {
     /// The exact value in whole tokens, with every digit.
     #[must_use]
     pub fn exact(self, decimals: u8) -> String {
-        let digits = self.0.to_string();
-        let width = usize::from(decimals) + 1;
-        let padded = format!("{digits:0>width$}");
-        let (whole, fraction) = padded.split_at(padded.len() - usize::from(decimals));
-        let fraction = fraction.trim_end_matches('0');
-        if fraction.is_empty() {
-            whole.to_owned()
-        } else {
-            format!("{whole}.{fraction}")
-        }
+        decimal::shortest(&self.0.to_string(), decimals)
     }
 }
 

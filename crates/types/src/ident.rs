@@ -47,6 +47,29 @@ impl SqlIdent {
         })
     }
 
+    /// Takes a name of one part that the catalogue or this program gave. It needs no check: quoted, nothing in it ends
+    /// the name, and the server refuses a name that cannot be one.
+    #[must_use]
+    pub fn quoting(name: impl Into<String>) -> Self {
+        let name = name.into();
+        Self {
+            text: plain_part(&name),
+            schema: None,
+            name,
+        }
+    }
+
+    /// Returns the name of another object in the same schema.
+    #[must_use]
+    pub fn sibling(&self, name: &str) -> Self {
+        let parts = [self.schema.as_deref().map(plain_part), Some(plain_part(name))];
+        Self {
+            text: parts.into_iter().flatten().collect::<Vec<_>>().join("."),
+            schema: self.schema.clone(),
+            name: name.to_owned(),
+        }
+    }
+
     /// The name as it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -1,4 +1,5 @@
-//! The words every crate shares: exact money, ids, half-open time windows, slots and the clock.
+//! The types every crate shares: exact money, ids, months, half-open time ranges, slots
+//! and the clock; and the two wire forms of PostgreSQL that hot paths read by hand, `NUMERIC` and COPY BINARY.
 //!
 //! Nothing here does I/O, reads the wall clock by itself or uses floating point. Start with
 //! [`Amount`] (how money is represented and why it cannot be a float or a `rust_decimal`) and
@@ -8,13 +9,17 @@ mod address;
 mod amount;
 mod base_units;
 mod clock;
+pub mod copy_binary;
+pub mod decimal;
 pub mod ident;
 mod ids;
 mod instant;
 mod job_name;
-mod numeric;
+mod month;
+pub mod numeric;
+mod slot;
+mod time_range;
 mod total;
-mod window;
 
 pub use address::{Address, Hash32, ParseHexError};
 pub use amount::{Amount, AmountError};
@@ -23,6 +28,8 @@ pub use clock::{Clock, ManualClock, SharedClock, SystemClock};
 pub use ids::{BreakId, ExecutionId, NodeId};
 pub use instant::{Instant, InstantError};
 pub use job_name::{JobName, JobNameError};
+pub use month::Month;
 pub use numeric::NumericError;
+pub use slot::{Slot, SlotRange};
+pub use time_range::{TimeRange, rfc3339};
 pub use total::Total;
-pub use window::{Slot, SlotRange, Window, WindowError};

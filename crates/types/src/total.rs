@@ -7,7 +7,7 @@ use std::ops::AddAssign;
 use ethnum::I256;
 use serde::{Serialize, Serializer};
 
-use crate::{Amount, AmountError};
+use crate::{Amount, AmountError, decimal};
 
 /// A sum of [`Amount`]s in 256 bits.
 ///
@@ -85,15 +85,7 @@ impl Sum<Amount> for Total {
 
 impl fmt::Display for Total {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let one = I256::from(10_i128.pow(18));
-        let magnitude = self.0.abs();
-        let (whole, fraction) = (magnitude / one, magnitude % one);
-        let digits = if fraction == I256::ZERO {
-            whole.to_string()
-        } else {
-            let padded = format!("{:0>18}", fraction.to_string());
-            format!("{whole}.{}", padded.trim_end_matches('0'))
-        };
+        let digits = decimal::shortest(&self.0.abs().to_string(), 18);
         f.pad_integral(!self.0.is_negative(), "", &digits)
     }
 }

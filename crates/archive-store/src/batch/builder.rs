@@ -8,12 +8,12 @@ use arrow_array::builder::{
 };
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::SchemaRef;
+use eidos_types::copy_binary::Tuple;
 
 use crate::batch::schema;
 use crate::codec_error::{CodecError, ValueError};
 use crate::column::Column;
 use crate::pg_type::PgType;
-use crate::pgcopy::scanner::Tuple;
 use crate::pgcopy::{numeric, time};
 use crate::text::{boolean, fixed, jsonb, utf8};
 

@@ -14,7 +14,7 @@ use arrow_array::{
 use crate::codec_error::{CodecError, ValueError};
 use crate::column::Column;
 use crate::pg_type::PgType;
-use crate::pgcopy::{numeric, time};
+use crate::pgcopy::time;
 use crate::text::JSONB_VERSION;
 
 /// What a length of -1 means.
@@ -150,7 +150,7 @@ impl<'a> View<'a> {
             Self::Int64(array) => out.extend_from_slice(&array.value(row).to_be_bytes()),
             Self::Float32(array) => out.extend_from_slice(&array.value(row).to_be_bytes()),
             Self::Float64(array) => out.extend_from_slice(&array.value(row).to_be_bytes()),
-            Self::Decimal(array, scale) => numeric::encode(array.value(row), *scale, out),
+            Self::Decimal(array, scale) => eidos_types::numeric::encode(array.value(row), *scale, out),
             Self::Text(array) => out.extend_from_slice(array.value(row).as_bytes()),
             Self::Jsonb(array) => {
                 out.push(JSONB_VERSION);

@@ -2,10 +2,11 @@
 
 use std::cmp::Ordering;
 
+use eidos_types::copy_binary::Tuple;
+
 use crate::codec_error::CodecError;
 use crate::column::Column;
 use crate::pg_type::PgType;
-use crate::pgcopy::scanner::Tuple;
 
 /// The positions of the leading columns of `ordered_by` that Parquet orders as PostgreSQL does. Text is not among them:
 /// PostgreSQL orders it by a collation, Parquet by bytes. Nor are floats, whose NaN has no place in Parquet's order, and

@@ -1,5 +1,7 @@
 //! The first thread's work: tuples into batches, digests, segments and statistics.
 
+use eidos_types::copy_binary::Tuple;
+
 use crate::batch::{BatchBuilder, Refused};
 use crate::codec_error::{CodecError, ValueError};
 use crate::column::{Column, KeyColumns};
@@ -7,7 +9,6 @@ use crate::digest::ContentDigest;
 use crate::part_writer::order::OrderCheck;
 use crate::part_writer::worker::Batch;
 use crate::part_writer::{ExportTotals, PartFacts, PartOptions};
-use crate::pgcopy::scanner::Tuple;
 use crate::segment::{RawKey, SegmentCutter};
 use crate::stats::StatsCollector;
 use crate::text;

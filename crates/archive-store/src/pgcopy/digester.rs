@@ -1,8 +1,9 @@
 //! [`CopyDigester`]: rows and digest of a stream, without decoding any value.
 
+use eidos_types::copy_binary::CopyScanner;
+
 use crate::codec_error::CodecError;
 use crate::digest::ContentDigest;
-use crate::pgcopy::scanner::CopyScanner;
 
 /// Counts and digests the rows of a COPY BINARY stream that is fed in pieces of any size.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ impl CopyDigester {
     /// [`CodecError::Stream`] when they cannot be such a stream.
     pub fn feed(&mut self, chunk: &[u8]) -> Result<(), CodecError> {
         let digest = &mut self.digest;
-        self.scanner.feed(chunk, |tuple| {
+        self.scanner.feed(chunk, CodecError::from, |tuple| {
             digest.add(tuple.bytes());
             Ok(())
         })

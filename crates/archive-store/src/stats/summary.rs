@@ -7,6 +7,7 @@ use arrow_array::types::{
 };
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_buffer::i256;
+use eidos_types::decimal;
 use uuid::Uuid;
 
 use crate::column::Column;
@@ -182,13 +183,10 @@ impl Summary {
                 };
                 let sum = range.range.map(|_| {
                     let mut out = String::new();
-                    text::place_point(&sum.to_string(), scale, &mut out);
+                    decimal::place_point(&sum.to_string(), scale, &mut out);
                     out
                 });
-                (
-                    range.texts(|value, out| text::format_decimal(value, scale, out)),
-                    sum,
-                )
+                (range.texts(|value, out| decimal::format(value, scale, out)), sum)
             }
             Self::Float(range) => {
                 let print = |value: f64, out: &mut String| match pg_type {

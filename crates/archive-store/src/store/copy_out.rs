@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use eidos_types::copy_binary::{COPY_HEADER, COPY_TRAILER};
 use futures::{Stream, stream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -14,7 +15,6 @@ use crate::digest::ContentDigest;
 use crate::error::StoreError;
 use crate::manifest::{Manifest, Part};
 use crate::part_reader::{PartReader, RowBlock, TimeWindow};
-use crate::pgcopy::{COPY_HEADER, COPY_TRAILER};
 use crate::store::access::Access;
 use crate::store::verify;
 

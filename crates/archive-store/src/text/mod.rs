@@ -2,19 +2,19 @@
 //! segments and error messages, and by statistics.
 
 mod calendar;
-mod decimal;
 mod float;
 
 use std::fmt::Write as _;
 
-pub(crate) use calendar::{format_date, format_timestamp};
-pub(crate) use decimal::{format_decimal, place_point};
-pub(crate) use float::{format_f32, format_f64};
+use eidos_types::decimal;
 use uuid::Uuid;
 
 use crate::codec_error::ValueError;
 use crate::pg_type::PgType;
 use crate::pgcopy::{numeric, time};
+
+pub(crate) use calendar::{format_date, format_timestamp};
+pub(crate) use float::{format_f32, format_f64};
 
 /// The version byte of a jsonb value.
 pub(crate) const JSONB_VERSION: u8 = 1;
@@ -70,7 +70,7 @@ pub(crate) fn format(pg_type: PgType, raw: &[u8], out: &mut String) -> Result<()
         PgType::Float4 => format_f32(f32::from_be_bytes(fixed(raw)?), out),
         PgType::Float8 => format_f64(f64::from_be_bytes(fixed(raw)?), out),
         PgType::Numeric { precision, scale } => {
-            format_decimal(numeric::decode(raw, precision, scale)?, scale, out);
+            decimal::format(numeric::decode(raw, precision, scale)?, scale, out);
         }
         PgType::Varchar(_) | PgType::Char(_) | PgType::Text | PgType::Json => out.push_str(utf8(raw)?),
         PgType::Jsonb => out.push_str(jsonb(raw)?),
@@ -107,7 +107,8 @@ pub(crate) fn parse(pg_type: PgType, text: &str, out: &mut Vec<u8>) -> Result<()
         PgType::Float4 => out.extend(number::<f32>(text)?.to_be_bytes()),
         PgType::Float8 => out.extend(number::<f64>(text)?.to_be_bytes()),
         PgType::Numeric { precision, scale } => {
-            numeric::encode(decimal::parse_decimal(text, precision, scale)?, scale, out);
+            let value = decimal::parse(text, precision, scale).map_err(ValueError::malformed)?;
+            eidos_types::numeric::encode(value, scale, out);
         }
         PgType::Varchar(_) | PgType::Char(_) | PgType::Text | PgType::Json => {
             out.extend_from_slice(utf8(text.as_bytes())?.as_bytes());

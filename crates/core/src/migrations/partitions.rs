@@ -4,62 +4,21 @@
 //! (ruling 33). A month is created before it begins. Rows that arrived in the default partition meanwhile move
 //! into their month in the same transaction that attaches it.
 
-use chrono::{DateTime, Datelike, Months, NaiveDate, NaiveTime, Utc};
-use serde::Serialize;
-use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use eidos_pg::bounds::Bounds;
+use eidos_pg::{NewPartition, PgError, Relation, Sql, sql};
+use eidos_types::{Month, TimeRange};
+use sqlx::{PgConnection, PgPool};
 
 use crate::error::call;
 use crate::{CoreError, sql};
 
-/// One month of the history.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct MonthPartition {
-    /// Calendar year, UTC.
-    pub year: i32,
-    /// 1 to 12.
-    pub month: u32,
-    /// First instant inside, epoch ms.
-    pub from_ms: i64,
-    /// First instant after it, epoch ms.
-    pub to_ms: i64,
-}
-
-impl MonthPartition {
-    /// `eidos_jobs_executions_2026_11`: made of digits only, so it needs no quoting.
-    #[must_use]
-    pub fn name(&self) -> String {
-        format!("eidos_jobs_executions_{:04}_{:02}", self.year, self.month)
-    }
-}
-
-/// The month, in UTC, that `instant` lies in. `None` beyond the calendar's range.
-#[must_use]
-pub fn month_bounds(instant: DateTime<Utc>) -> Option<MonthPartition> {
-    let first = NaiveDate::from_ymd_opt(instant.year(), instant.month(), 1)?;
-    let next = first.checked_add_months(Months::new(1))?;
-    let ms = |date: NaiveDate| date.and_time(NaiveTime::MIN).and_utc().timestamp_millis();
-    Some(MonthPartition {
-        year: first.year(),
-        month: first.month(),
-        from_ms: ms(first),
-        to_ms: ms(next),
-    })
-}
-
-/// The month of `now` and the `ahead` months after it, in order, without gap or overlap.
-#[must_use]
-pub fn months(now: DateTime<Utc>, ahead: u32) -> Vec<MonthPartition> {
-    let mut months = Vec::new();
-    let mut next = month_bounds(now);
-    while let Some(month) = next {
-        months.push(month);
-        if months.len() > ahead as usize {
-            break;
-        }
-        next = DateTime::from_timestamp_millis(month.to_ms).and_then(month_bounds);
-    }
-    months
-}
+const HISTORY: &str = "eidos_jobs_executions";
+const DEFAULT: &str = "eidos_jobs_executions_default";
+/// How long making one partition may take, rows that have to be moved included.
+const MAKING_TIMEOUT: Duration = Duration::from_secs(80);
 
 /// Creates the history partitions of the current month and the `months_ahead` after it, where they are missing.
 /// Returns those it created. Needs the owner's rights.
@@ -71,9 +30,9 @@ pub async fn ensure_history_partitions(
     pool: &PgPool,
     now: DateTime<Utc>,
     months_ahead: u32,
-) -> Result<Vec<MonthPartition>, CoreError> {
+) -> Result<Vec<Month>, CoreError> {
     let mut created = Vec::new();
-    for month in months(now, months_ahead) {
+    for month in Month::of(now).and_next(months_ahead) {
         let mut tx = call("begin a history partition", pool.begin()).await?;
         // One at a time, or two programs would both find the month missing.
         call(
@@ -81,8 +40,8 @@ pub async fn ensure_history_partitions(
             sqlx::query(sql::LOCK_HISTORY_LAYOUT).execute(&mut *tx),
         )
         .await?;
-        if !covered(&mut tx, &month).await? {
-            create(&mut tx, &month).await?;
+        if !covered(&mut tx, month.range()).await? {
+            create(&mut tx, month).await?;
             created.push(month);
         }
         call("commit a history partition", tx.commit()).await?;
@@ -90,126 +49,113 @@ pub async fn ensure_history_partitions(
     Ok(created)
 }
 
-/// Whether a partition with exactly this month's bounds is attached.
-async fn covered(conn: &mut PgConnection, month: &MonthPartition) -> Result<bool, CoreError> {
+/// Checks whether a partition with exactly this month's bounds is attached.
+async fn covered(conn: &mut PgConnection, month: TimeRange) -> Result<bool, CoreError> {
     let partitions: Vec<(String, Option<String>)> = call(
         "read the history's partitions",
         sqlx::query_as(sql::HISTORY_PARTITIONS).fetch_all(conn),
     )
     .await?;
     for (name, bounds) in partitions {
-        let Some((from_ms, to_ms)) = bounds.as_deref().and_then(parse_bounds) else {
+        let Some((lower_ms, upper_ms)) = bounds
+            .and_then(|bounds| Bounds::parse(&bounds).ok())
+            .and_then(|bounds| bounds.finite())
+        else {
             continue;
         };
-        if (from_ms, to_ms) == (month.from_ms, month.to_ms) {
+        let attached = TimeRange { lower_ms, upper_ms };
+        if attached == month {
             return Ok(true);
         }
-        if from_ms < month.to_ms && month.from_ms < to_ms {
+        if attached.overlaps(month) {
             return Err(CoreError::Partition {
-                from_ms: month.from_ms,
-                to_ms: month.to_ms,
-                problem: format!("{name} covers [{from_ms}, {to_ms}); detach it or split it by hand"),
+                from_ms: month.lower_ms,
+                to_ms: month.upper_ms,
+                problem: format!(
+                    "{name} covers [{}, {}); detach it or split it by hand",
+                    attached.lower_ms, attached.upper_ms
+                ),
             });
         }
     }
     Ok(false)
 }
 
-/// `FOR VALUES FROM ('1704067200000') TO ('1706745600000')`; `None` for the default partition.
-fn parse_bounds(expression: &str) -> Option<(i64, i64)> {
-    let rest = expression.strip_prefix("FOR VALUES FROM ('")?;
-    let (from, rest) = rest.split_once("') TO ('")?;
-    let to = rest.strip_suffix("')")?;
-    Some((from.parse().ok()?, to.parse().ok()?))
-}
-
-async fn create(conn: &mut PgConnection, month: &MonthPartition) -> Result<(), CoreError> {
-    let name = month.name();
-    let (from, to) = (month.from_ms, month.to_ms);
-    let astray: i64 = call(
-        "count rows in the default partition",
-        sqlx::query_scalar(sql::ROWS_IN_DEFAULT)
-            .bind(from)
-            .bind(to)
-            .fetch_one(&mut *conn),
-    )
-    .await?;
-    let mut statements = Vec::new();
-    if astray == 0 {
-        statements.push(format!(
-            "CREATE TABLE {name} PARTITION OF eidos_jobs_executions FOR VALUES FROM ({from}) TO ({to})"
-        ));
-    } else {
-        tracing::info!(
-            partition = name,
-            rows = astray,
-            "moving history rows out of the default partition"
-        );
-        statements.push("LOCK TABLE eidos_jobs_executions IN ACCESS EXCLUSIVE MODE".to_owned());
-        statements.push(format!(
-            "CREATE TABLE {name} (LIKE eidos_jobs_executions INCLUDING DEFAULTS INCLUDING CONSTRAINTS)"
-        ));
-        statements.push(format!(
-            "WITH moved AS (DELETE FROM eidos_jobs_executions_default \
-             WHERE started_at >= {from} AND started_at < {to} RETURNING *) INSERT INTO {name} SELECT * FROM moved"
-        ));
-        statements.push(format!(
-            "ALTER TABLE eidos_jobs_executions ATTACH PARTITION {name} FOR VALUES FROM ({from}) TO ({to})"
-        ));
-    }
-    for statement in statements {
-        // Safe: the name is made of a constant and digits, the bounds are integers.
-        let statement = AssertSqlSafe(statement);
-        call(
-            "create a history partition",
-            sqlx::raw_sql(statement).execute(&mut *conn),
-        )
-        .await?;
+/// Makes the partition of a month, and moves its rows out of the default partition.
+async fn create(conn: &mut PgConnection, month: Month) -> Result<(), CoreError> {
+    let range = month.range();
+    let making = tokio::time::timeout(MAKING_TIMEOUT, make(conn, month)).await;
+    let made = making.map_err(|_elapsed| CoreError::TimedOut {
+        doing: "create a history partition",
+        after: MAKING_TIMEOUT,
+    })?;
+    let moved = made.map_err(|error| match error {
+        PgError::Sql { doing, cause } => CoreError::Sql { doing, cause },
+        PgError::Layout(problem) => CoreError::Partition {
+            from_ms: range.lower_ms,
+            to_ms: range.upper_ms,
+            problem,
+        },
+    })?;
+    if moved > 0 {
+        tracing::info!(%month, rows = moved, "moved history rows out of the default partition");
     }
     Ok(())
+}
+
+async fn make(conn: &mut PgConnection, month: Month) -> Result<u64, PgError> {
+    let (schema, oid): (String, i64) = sqlx::query_as(sql::HISTORY_TABLE)
+        .fetch_one(&mut *conn)
+        .await
+        .map_err(PgError::sql("find the history"))?;
+    let of_schema = |name: &str| Relation::new(&schema, name);
+    let (parent, default) = (of_schema(HISTORY), of_schema(DEFAULT));
+    let relation = of_schema(&month.partition(HISTORY));
+    let (from, to) = (month.start_ms(), month.end_ms());
+    let new = NewPartition {
+        parent: &parent,
+        parent_oid: u32::try_from(oid).unwrap_or_default(),
+        key: "started_at",
+        relation: &relation,
+        bounds_ms: (from, to),
+    };
+    new.create_table(conn).await?;
+    new.prepare(conn).await?;
+    for table in [&parent, &default] {
+        let lock = sql!("LOCK TABLE ONLY {table} IN ACCESS EXCLUSIVE MODE"; table);
+        run(conn, "lock the history", lock).await?;
+    }
+    let moving = sql!(
+        "WITH moved AS (DELETE FROM ONLY {default} WHERE started_at >= {from} AND started_at < {to} RETURNING *) \
+         INSERT INTO {relation} SELECT * FROM moved";
+        default, from, to, relation
+    );
+    let moved = run(conn, "move rows out of the default partition", moving).await?;
+    for (doing, statement) in new.attach_sql() {
+        run(conn, doing, statement).await?;
+    }
+    new.finish(conn).await?;
+    Ok(moved)
+}
+
+async fn run(conn: &mut PgConnection, doing: &'static str, statement: Sql) -> Result<u64, PgError> {
+    let done = sqlx::raw_sql(statement)
+        .execute(conn)
+        .await
+        .map_err(PgError::sql(doing))?;
+    Ok(done.rows_affected())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     #[test]
     fn the_documents_example_bounds() {
-        let month = month_bounds("2024-01-31T23:59:59.999Z".parse().unwrap()).unwrap();
-        assert_eq!(
-            (month.from_ms, month.to_ms),
-            (1_704_067_200_000, 1_706_745_600_000)
-        );
-        assert_eq!(month.name(), "eidos_jobs_executions_2024_01");
-        assert_eq!(
-            parse_bounds("FOR VALUES FROM ('1704067200000') TO ('1706745600000')"),
-            Some((1_704_067_200_000, 1_706_745_600_000))
-        );
-        assert_eq!(parse_bounds("DEFAULT"), None);
-    }
-
-    proptest! {
-        /// Ruling 33: months tile the time line, whatever the start and across years and leap days.
-        #[test]
-        fn months_tile_the_time_line(start_ms in 0_i64..4_102_444_800_000, ahead in 0_u32..60) {
-            let now = DateTime::from_timestamp_millis(start_ms).unwrap();
-            let months = months(now, ahead);
-            prop_assert_eq!(months.len(), ahead as usize + 1);
-            prop_assert!(months[0].from_ms <= start_ms && start_ms < months[0].to_ms);
-            for pair in months.windows(2) {
-                prop_assert_eq!(pair[0].to_ms, pair[1].from_ms);
-            }
-            for month in &months {
-                // The naive model: walk the days; every one of them is in this month, its neighbours are not.
-                let days = (month.to_ms - month.from_ms) / 86_400_000;
-                prop_assert_eq!((month.to_ms - month.from_ms) % 86_400_000, 0);
-                for day in -1..=days {
-                    let date = DateTime::from_timestamp_millis(month.from_ms + day * 86_400_000).unwrap();
-                    let inside = (date.year(), date.month()) == (month.year, month.month);
-                    prop_assert_eq!(inside, (0..days).contains(&day));
-                }
-            }
-        }
+        let month = Month::of("2024-01-31T23:59:59.999Z".parse().unwrap());
+        assert_eq!(month.partition(HISTORY), "eidos_jobs_executions_2024_01");
+        let bounds = Bounds::parse("FOR VALUES FROM ('1704067200000') TO ('1706745600000')").unwrap();
+        assert_eq!(bounds.finite(), Some((month.start_ms(), month.end_ms())));
+        assert!(Bounds::parse("DEFAULT").is_err());
     }
 }

@@ -5,12 +5,12 @@ use std::path::Path;
 use eidos_core::db::{DatabaseSettings, connect_jobs, connect_read_only};
 use eidos_core::execution::Trigger;
 use eidos_core::migrations::{
-    check, ensure_history_partitions, expected_version, install_foreign_fence, migrate, migrate_url, months,
+    check, ensure_history_partitions, expected_version, install_foreign_fence, migrate, migrate_url,
 };
 use eidos_core::start::Attempt;
 use eidos_core::{CoreError, sql, start};
 use eidos_testkit::TestDb;
-use eidos_types::{Clock, ManualClock};
+use eidos_types::{Clock, ManualClock, Month};
 use sqlx::{AssertSqlSafe, Executor, PgPool, SqlSafeStr};
 
 use crate::world::{World, at};
@@ -137,11 +137,18 @@ async fn ruling_33_history_partitions_follow_the_utc_months_whatever_the_session
     .unwrap();
     let now = at("2031-11-30T23:59:59.999Z");
     let created = ensure_history_partitions(&auckland, now, 3).await.unwrap();
-    assert_eq!(created, months(now, 3));
+    assert_eq!(created, Month::of(now).and_next(3).collect::<Vec<_>>());
     let in_catalogue = partitions(&auckland).await;
     for month in &created {
-        let bounds = format!("FOR VALUES FROM ('{}') TO ('{}')", month.from_ms, month.to_ms);
-        assert!(in_catalogue.contains(&(month.name(), bounds)), "{in_catalogue:?}");
+        let bounds = format!(
+            "FOR VALUES FROM ('{}') TO ('{}')",
+            month.start_ms(),
+            month.end_ms()
+        );
+        assert!(
+            in_catalogue.contains(&(month.partition("eidos_jobs_executions"), bounds)),
+            "{in_catalogue:?}"
+        );
     }
     assert!(
         ensure_history_partitions(&auckland, now, 3)
@@ -154,7 +161,7 @@ async fn ruling_33_history_partitions_follow_the_utc_months_whatever_the_session
         .unwrap();
     assert_eq!(
         next.iter()
-            .map(eidos_core::migrations::MonthPartition::name)
+            .map(|month| month.partition("eidos_jobs_executions"))
             .collect::<Vec<_>>(),
         ["eidos_jobs_executions_2032_03"]
     );

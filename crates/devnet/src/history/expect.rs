@@ -4,7 +4,6 @@
 use chrono::DateTime;
 
 use super::HistoryManifest;
-use super::months::Month;
 
 const DAY_MS: i64 = 86_400_000;
 /// Days after which finished orders and settled trades move (requirement §3.3).
@@ -143,7 +142,7 @@ impl Kept {
                 "NOT ({alias}settlement_status IN (3, 5) AND coalesce({alias}settled_at, {alias}updated_at) < {moved_before})"
             )
         };
-        let expired_before = |months| anyhow::Ok(Month::of_ms(slot_ms)?.minus(months)?.lower_ms);
+        let expired_before = |months| anyhow::Ok(super::month_of(slot_ms)?.minus(months).start_ms());
         Ok(match self.keeps {
             Keeps::Partitions { key, months } => {
                 format!(

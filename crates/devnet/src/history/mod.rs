@@ -15,12 +15,12 @@ mod traps;
 use std::collections::BTreeSet;
 
 use anyhow::{Context, ensure};
+use eidos_types::Month;
 use serde::Serialize;
 use sqlx::{AssertSqlSafe, PgPool};
 
 pub use candles::BrokenWindow;
 pub use content::Content;
-pub use months::Month;
 pub use traps::{Held, HistoryTrap, HistoryTrapped};
 
 use expect::TABLES;
@@ -114,12 +114,9 @@ pub async fn fill(
         plan.traps.is_empty() || plan.months >= 26 && plan.tables.is_empty(),
         "traps are set in histories of all tables and at least 26 months"
     );
-    let last = Month::of_ms(plan.until_ms)?;
-    let months = (0..plan.months)
-        .rev()
-        .map(|back| last.minus(back))
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    let first_ms = months.first().context("no month")?.lower_ms;
+    let last = month_of(plan.until_ms)?;
+    let months: Vec<Month> = last.minus(plan.months - 1).and_next(plan.months - 1).collect();
+    let first_ms = months.first().context("no month")?.start_ms();
     let ground = Ground { months: &months };
     prepare(exchange, jobs, plan, &months, &ground).await?;
     let mut manifest = HistoryManifest {
@@ -163,6 +160,10 @@ pub async fn fill(
     Ok(manifest)
 }
 
+fn month_of(ms: i64) -> anyhow::Result<Month> {
+    Month::of_ms(ms).with_context(|| format!("{ms} is beyond the calendar"))
+}
+
 /// Sets one more trap in a history that is there.
 ///
 /// # Errors
@@ -177,7 +178,7 @@ pub async fn set_trap(
         !trap.is_layout(),
         "{trap:?} changes the layout: ask for it in the plan"
     );
-    let (first, last) = (Month::of_ms(manifest.first_ms)?, Month::of_ms(manifest.until_ms)?);
+    let (first, last) = (month_of(manifest.first_ms)?, month_of(manifest.until_ms)?);
     let months = [first, last];
     let ground = Ground { months: &months };
     let trapped = traps::set(exchange, jobs, trap, &ground, &mut manifest.holds).await?;

@@ -5,9 +5,8 @@
 //! bounds (the time zone traps) still takes it.
 
 use anyhow::Context;
+use eidos_types::Month;
 use sqlx::{AssertSqlSafe, PgConnection};
-
-use super::months::Month;
 
 /// How the rows of one table are made.
 pub(super) struct Recipe {
@@ -56,11 +55,11 @@ pub(super) async fn fill(
         .bind(format!("{seed}:{table}:"))
         .bind(first)
         .bind(i64::try_from(rows_per_month)?)
-        .bind(months.iter().map(|month| month.lower_ms).collect::<Vec<_>>())
+        .bind(months.iter().map(|month| month.start_ms()).collect::<Vec<_>>())
         .bind(
             months
                 .iter()
-                .map(|month| month.upper_ms.min(until_ms))
+                .map(|month| month.end_ms().min(until_ms))
                 .collect::<Vec<_>>(),
         )
         .bind(until_ms)

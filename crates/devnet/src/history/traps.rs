@@ -10,7 +10,9 @@ use anyhow::{Context, ensure};
 use serde::Serialize;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 
-use super::months::{self, Month};
+use eidos_types::{Month, TimeRange};
+
+use super::months;
 
 /// A trap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -100,7 +102,7 @@ impl Ground<'_> {
     /// So many months before the last one.
     fn back(&self, months: u32) -> anyhow::Result<Month> {
         let last = self.months.last().context("a history without months")?;
-        last.minus(months)
+        Ok(last.minus(months))
     }
 
     fn first(&self) -> anyhow::Result<Month> {
@@ -118,7 +120,7 @@ pub(super) async fn prepare(
         HistoryTrap::DefaultRows => {
             let absent = [ground.back(8)?, ground.back(2)?];
             for month in absent {
-                months::make_room(conn, RISK_AUDIT, month.lower_ms, month.upper_ms).await?;
+                months::make_room(conn, RISK_AUDIT, month.range()).await?;
             }
             run(
                 conn,
@@ -129,13 +131,17 @@ pub(super) async fn prepare(
         }
         HistoryTrap::ShanghaiBounds => {
             let month = ground.first()?;
-            months::make_room(conn, RISK_EVENTS, month.lower_ms - 8 * HOUR_MS, month.upper_ms).await?;
+            let range = TimeRange {
+                lower_ms: month.start_ms() - 8 * HOUR_MS,
+                upper_ms: month.end_ms(),
+            };
+            months::make_room(conn, RISK_EVENTS, range).await?;
             documents_partition(conn, "Asia/Shanghai", RISK_EVENTS, month).await?;
             Ok(Vec::new())
         }
         HistoryTrap::NewYorkBounds => {
             for month in [ground.back(14)?, ground.back(4)?] {
-                months::make_room(conn, HISTORY, month.lower_ms, month.upper_ms).await?;
+                months::make_room(conn, HISTORY, month.range()).await?;
                 documents_partition(conn, "America/New_York", HISTORY, month).await?;
             }
             Ok(Vec::new())
@@ -161,7 +167,8 @@ async fn documents_partition(
         &format!(
             "BEGIN; SET LOCAL TimeZone = '{zone}'; SELECT create_monthly_partition('{table}', {}, {}); COMMIT; \
              DROP FUNCTION create_monthly_partition(TEXT, INT, INT)",
-            month.year, month.number
+            month.year(),
+            month.number()
         ),
     )
     .await
@@ -201,7 +208,7 @@ pub(super) async fn set(
             trapped("risk", RISK_AUDIT, object, u64::try_from(rows)?, expected)
         }
         HistoryTrap::NanNumeric => {
-            let object = nan(pool, ground.first()?.minus(24)?).await?;
+            let object = nan(pool, ground.first()?.minus(24)).await?;
             let expected = "refused by name: no export, no detach, the row stays readable, the run fails";
             trapped("chain", DEPOSITS, object, 1, expected)
         }
@@ -228,7 +235,7 @@ pub(super) async fn set(
             trapped("chain", CHAIN_EVENTS, object, u64::try_from(rows)?, expected)
         }
         HistoryTrap::Namesake => {
-            let object = namesake(pool, ground.back(0)?.plus(2)?).await?;
+            let object = namesake(pool, ground.back(0)?.plus(2)).await?;
             let expected = "refused by name: the namesake stays as it is, a person decides, the run fails";
             trapped("chain", DEPOSITS, object, 2, expected)
         }
@@ -253,7 +260,7 @@ async fn nan(pool: &PgPool, month: Month) -> anyhow::Result<String> {
          SELECT nextval(pg_get_serial_sequence('eidos_chain_deposit_records', 'id')), 'h-nan', '0x0', 'USDC', '0x0', 'NaN', 31337,
                 '0x0', 1, '0x0', 0, 2, $1, $1",
     )
-    .bind(month.lower_ms + HOUR_MS)
+    .bind(month.start_ms() + HOUR_MS)
     .execute(&mut *conn)
     .await?;
     Ok(month.partition(DEPOSITS))
@@ -262,7 +269,7 @@ async fn nan(pool: &PgPool, month: Month) -> anyhow::Result<String> {
 /// A month that is still empty loses its partition, and another table takes its name. Returns the name.
 async fn namesake(pool: &PgPool, month: Month) -> anyhow::Result<String> {
     let mut conn = pool.acquire().await?;
-    months::make_room(&mut conn, DEPOSITS, month.lower_ms, month.upper_ms).await?;
+    months::make_room(&mut conn, DEPOSITS, month.range()).await?;
     let name = month.partition(DEPOSITS);
     run(
         &mut conn,
@@ -281,7 +288,7 @@ async fn huge_json(pool: &PgPool, month: Month) -> anyhow::Result<u64> {
                 $1 + mb * 1000
          FROM unnest(ARRAY[1, 3, 5]) AS mb",
     )
-    .bind(month.lower_ms + 12 * HOUR_MS)
+    .bind(month.start_ms() + 12 * HOUR_MS)
     .execute(pool)
     .await?;
     Ok(done.rows_affected())
@@ -292,7 +299,7 @@ async fn default_rows(pool: &PgPool, last: Month) -> anyhow::Result<()> {
     sqlx::query(
         "INSERT INTO eidos_risk_audit_logs (action, wallet_address, result, created_at) VALUES ('clock', '0x0', 'ALLOWED', $1)",
     )
-    .bind(4_018_032_000_000_i64.max(last.upper_ms))
+    .bind(4_018_032_000_000_i64.max(last.end_ms()))
     .execute(pool)
     .await?;
     Ok(())
@@ -303,7 +310,7 @@ async fn shanghai_rows(pool: &PgPool, month: Month) -> anyhow::Result<u64> {
         "INSERT INTO eidos_risk_events (event_id, event_type, risk_level, wallet_address, created_at)
          SELECT 'h-shanghai-' || n, 'velocity', 'low', '0x0', $1 - n * 3600000 FROM generate_series(1, 8) AS n",
     )
-    .bind(month.lower_ms)
+    .bind(month.start_ms())
     .execute(pool)
     .await?;
     Ok(done.rows_affected())
@@ -342,14 +349,14 @@ async fn hold(jobs: &PgPool, month: Month) -> anyhow::Result<Held> {
     )
     .bind(uuid::Uuid::from_u128(17))
     .bind(DEPOSITS)
-    .bind(month.lower_ms)
-    .bind(month.upper_ms)
+    .bind(month.start_ms())
+    .bind(month.end_ms())
     .execute(jobs)
     .await?;
     Ok(Held {
         table: DEPOSITS,
-        from_ms: month.lower_ms,
-        to_ms: month.upper_ms,
+        from_ms: month.start_ms(),
+        to_ms: month.end_ms(),
     })
 }
 

@@ -1,6 +1,7 @@
 //! A statement that makes a table like one that was disposed of.
 
-use super::{Relation, TableShape, quoted};
+use super::{Relation, TableShape};
+use eidos_types::ident::SqlIdent;
 
 impl TableShape {
     /// `CREATE TABLE` under another name: columns, types, NOT NULL, primary key, and defaults that need nothing else.
@@ -22,13 +23,17 @@ impl TableShape {
                 let not_null = if column.nullable { "" } else { " NOT NULL" };
                 format!(
                     "    {} {}{default}{not_null}",
-                    quoted(&column.name),
+                    SqlIdent::quoting(&column.name),
                     column.declaration
                 )
             })
             .collect();
         if !self.primary_key.is_empty() {
-            let key: Vec<String> = self.primary_key.iter().map(|column| quoted(column)).collect();
+            let key: Vec<String> = self
+                .primary_key
+                .iter()
+                .map(|column| SqlIdent::quoting(column).to_string())
+                .collect();
             lines.push(format!("    PRIMARY KEY ({})", key.join(", ")));
         }
         format!("CREATE TABLE {name} (\n{}\n)", lines.join(",\n"))

@@ -3,11 +3,13 @@
 //! What goes with a table without a word (its indexes, defaults, statistics, policies, rules) is its own business. What
 //! others use, and what would keep the table from being dropped, is not.
 
+use eidos_pg::{Sql, sql};
+use eidos_types::ident::SqlIdent;
 use serde::Deserialize;
 use serde_json::Value;
 use sqlx::{PgConnection, Row};
 
-use super::{Relation, quoted};
+use super::Relation;
 use crate::DisposalError;
 
 /// Everything that depends on the table, or on what goes with it, and does not go with it. A sequence that it owns is told
@@ -168,12 +170,12 @@ fn list<T: serde::de::DeserializeOwned>(value: Value) -> Result<Vec<T>, Disposal
 }
 
 /// A statement that lets a sequence live on when its owner goes: the same column of `heir` owns it, or nobody.
-fn kept(sequence: &OwnedSequence, heir: Option<&Relation>) -> String {
+fn kept(sequence: &OwnedSequence, heir: Option<&Relation>) -> Sql {
     let owner = heir.map_or_else(
-        || "NONE".to_owned(),
-        |heir| format!("{heir}.{}", quoted(&sequence.column)),
+        || Sql::constant("NONE"),
+        |heir| sql!("{heir}.{}", SqlIdent::quoting(&sequence.column); heir),
     );
-    format!("ALTER SEQUENCE {} OWNED BY {owner}", sequence.relation())
+    sql!("ALTER SEQUENCE {} OWNED BY {owner}", sequence.relation(); owner)
 }
 
 /// Whether a table may own a sequence: the server demands one schema and one owner.
@@ -193,7 +195,7 @@ pub async fn keep_sequences(
     conn: &mut PgConnection,
     oid: u32,
     heir: &Relation,
-) -> Result<Vec<String>, DisposalError> {
+) -> Result<Vec<Sql>, DisposalError> {
     let found = dependencies(conn, oid).await?;
     let mut statements = Vec::new();
     for sequence in found.iter().flat_map(|found| &found.sequences) {

@@ -1,6 +1,7 @@
 //! Reading the catalogue.
 
 use eidos_core::ident::SqlIdent;
+use eidos_pg::bounds::{Bounds, PartitionBound};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Row};
 
@@ -9,7 +10,6 @@ use super::{
     sql,
 };
 use crate::DisposalError;
-use crate::bounds::{Bounds, PartitionBound};
 
 /// Where a table is now.
 #[derive(Debug, Clone, PartialEq, Eq)]

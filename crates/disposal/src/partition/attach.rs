@@ -1,5 +1,7 @@
 //! Back to the parent: the name and the schema a table had, its triggers away, attached, all in one transaction.
 
+use eidos_pg::{Sql, sql};
+use eidos_types::ident::SqlIdent;
 use sqlx::PgConnection;
 
 use super::detach::BOUNDS_CHECK;
@@ -7,7 +9,7 @@ use super::freeze::thaw_sql;
 use super::locks::{Attempts, Patience};
 use super::{PartitionDisposal, checks};
 use crate::DisposalError;
-use crate::catalogue::{self, Relation, TableShape, quoted};
+use crate::catalogue::{self, Relation, TableShape};
 use crate::unit::Unit;
 
 const BY_NAME: &str = "\
@@ -53,7 +55,7 @@ impl PartitionDisposal<'_> {
         if let Some(default) = default {
             // Parent first, as every query does: see partition-manage.
             for table in [&parent.relation, &default.relation] {
-                let lock = format!("LOCK TABLE ONLY {table} IN ACCESS EXCLUSIVE MODE");
+                let lock = sql!("LOCK TABLE ONLY {table} IN ACCESS EXCLUSIVE MODE"; table);
                 patience.run(conn, "lock a partitioned table", &lock).await?;
             }
         }
@@ -139,24 +141,26 @@ async fn by_name(conn: &mut PgConnection, table: &Relation) -> Result<Option<u32
 }
 
 /// The name and schema it had, the triggers away, attached, and the check that the bound replaces away: all or nothing.
-fn attach_sql(unit: &Unit, now: &Relation, parent: &TableShape, target: &Relation) -> String {
+fn attach_sql(unit: &Unit, now: &Relation, parent: &TableShape, target: &Relation) -> Sql {
     let mut statements = Vec::new();
     if now.schema != target.schema {
-        statements.push(format!("ALTER TABLE {now} SET SCHEMA {}", quoted(&target.schema)));
+        statements.push(sql!("ALTER TABLE {now} SET SCHEMA {}", SqlIdent::quoting(&target.schema); now));
     }
     if now.name != target.name {
         let moved = Relation::new(&target.schema, &now.name);
-        statements.push(format!("ALTER TABLE {moved} RENAME TO {}", quoted(&target.name)));
+        statements.push(sql!("ALTER TABLE {moved} RENAME TO {}", SqlIdent::quoting(&target.name); moved));
     }
     statements.push(thaw_sql(target));
-    statements.push(format!(
+    statements.push(sql!(
         "ALTER TABLE {} ATTACH PARTITION {target} FOR VALUES FROM ({}) TO ({})",
-        parent.relation, unit.lower_ms, unit.upper_ms
+        parent.relation, unit.lower_ms, unit.upper_ms;
+        target
     ));
-    statements.push(format!(
-        "ALTER TABLE {target} DROP CONSTRAINT IF EXISTS {BOUNDS_CHECK}"
+    statements.push(sql!(
+        "ALTER TABLE {target} DROP CONSTRAINT IF EXISTS {BOUNDS_CHECK}";
+        target, BOUNDS_CHECK
     ));
-    statements.join("; ")
+    Sql::join(statements, "; ")
 }
 
 fn same_columns(unit: &Unit, parent: &TableShape, own: &TableShape) -> Result<(), DisposalError> {
@@ -164,15 +168,14 @@ fn same_columns(unit: &Unit, parent: &TableShape, own: &TableShape) -> Result<()
     for column in &parent.columns {
         match own.column(&column.name) {
             None => fixes.push(format!(
-                "ALTER TABLE {} ADD COLUMN {} {}",
+                "ALTER TABLE {} ADD COLUMN {}",
                 own.relation,
-                quoted(&column.name),
-                column.declaration
+                column.declared()
             )),
             Some(here) if here.declaration != column.declaration => fixes.push(format!(
                 "ALTER TABLE {} ALTER COLUMN {} TYPE {}",
                 own.relation,
-                quoted(&column.name),
+                SqlIdent::quoting(&column.name),
                 column.declaration
             )),
             Some(_same) => {}
@@ -186,7 +189,7 @@ fn same_columns(unit: &Unit, parent: &TableShape, own: &TableShape) -> Result<()
         format!(
             "{} has column {}, which its table has no more",
             own.relation,
-            quoted(&column.name)
+            SqlIdent::quoting(&column.name)
         )
     }));
     if fixes.is_empty() {

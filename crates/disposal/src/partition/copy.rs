@@ -1,11 +1,13 @@
 //! The export of a frozen partition.
 
 use eidos_archive_store::ExportRequest;
+use eidos_pg::{Sql, sql};
 use eidos_telemetry::metric;
+use eidos_types::ident::SqlIdent;
 
 use super::{PartitionDisposal, checks};
 use crate::DisposalError;
-use crate::catalogue::{self, TableShape, quoted};
+use crate::catalogue::{self, TableShape};
 use crate::destination;
 use crate::export::{LongRead, export_verified};
 use crate::unit::{Change, Unit, UnitState};
@@ -59,7 +61,7 @@ impl PartitionDisposal<'_> {
             exporter: format!("{}/{}", self.ctx.job(), self.ctx.execution_id()),
         };
         let select = in_key_order(&own);
-        let exported = export_verified(self.ctx, &mut read, store, &request, &select).await;
+        let exported = export_verified(self.ctx, &mut read, store, &request, select.as_str()).await;
         read.close().await;
         let (evidence, _exported) = exported?;
         let (rows, bytes) = (evidence.rows.unsigned_abs(), evidence.stored_bytes.unsigned_abs());
@@ -103,12 +105,12 @@ fn key_column(parent: &TableShape) -> Option<String> {
 
 /// All rows in the order of the primary key, so that readers of the export skip what they do not look for. There is
 /// an index for it.
-fn in_key_order(own: &TableShape) -> String {
-    let key: Vec<String> = own.primary_key.iter().map(|column| quoted(column)).collect();
-    let order = if key.is_empty() {
-        String::new()
+fn in_key_order(own: &TableShape) -> Sql {
+    let key = own.primary_key.iter().map(SqlIdent::quoting);
+    let order = if key.len() == 0 {
+        Sql::default()
     } else {
-        format!(" ORDER BY {}", key.join(", "))
+        sql!(" ORDER BY {}", Sql::join(key, ", "))
     };
-    format!("SELECT {} FROM ONLY {}{order}", own.column_list(), own.relation)
+    sql!("SELECT {} FROM ONLY {}{order}", own.column_list(), own.relation; order)
 }

@@ -15,15 +15,17 @@
 use std::time::Duration;
 
 use eidos_core::state;
+use eidos_pg::{Sql, sql};
 use eidos_telemetry::metric;
 use eidos_types::Slot;
+use eidos_types::ident::SqlIdent;
 use sqlx::{Connection, PgConnection};
 
 use super::finalize::finalize_sql;
 use super::locks::{Attempts, Patience, UNFELT, execute};
 use super::{DAY_MS, PartitionDisposal, checks};
 use crate::DisposalError;
-use crate::catalogue::{self, QUARANTINE_SCHEMA, Relation, Whereabouts, quoted};
+use crate::catalogue::{self, QUARANTINE_SCHEMA, Relation, Whereabouts};
 use crate::export::{LongRead, content_of, stored};
 use crate::unit::{Change, Unit, UnitState};
 
@@ -120,8 +122,8 @@ impl PartitionDisposal<'_> {
         let mut read = LongRead::open(self.pool(), self.settings).await?;
         let found = catalogue::find(read.conn(), unit.table_oid).await?;
         let found = found.ok_or_else(|| super::checks::removed(unit))?;
-        let select = format!("SELECT 1 FROM ONLY {}", found.relation);
-        let content = content_of(self.ctx, &mut read, &select, 1).await?;
+        let select = sql!("SELECT 1 FROM ONLY {}", found.relation);
+        let content = content_of(self.ctx, &mut read, select.as_str(), 1).await?;
         read.close().await;
         Ok(Some(crate::export::signed(content.rows)))
     }
@@ -181,7 +183,7 @@ impl PartitionDisposal<'_> {
             .chain([&partition.relation]);
         let patience = Patience::begin(self.settings);
         for table in in_order {
-            let lock = format!("LOCK TABLE ONLY {table} IN ACCESS EXCLUSIVE MODE");
+            let lock = sql!("LOCK TABLE ONLY {table} IN ACCESS EXCLUSIVE MODE"; table);
             patience.run(conn, "lock a partitioned table", &lock).await?;
         }
         // Nothing can change any more.
@@ -194,9 +196,10 @@ impl PartitionDisposal<'_> {
             ));
         }
         self.keep_sequences(conn, unit, patience).await?;
-        let detach = format!(
+        let detach = sql!(
             "ALTER TABLE {} DETACH PARTITION {}",
-            shape.relation, partition.relation
+            shape.relation,
+            partition.relation
         );
         patience.run(conn, "detach a partition", &detach).await?;
         let key = shape.partitioning.map(|layout| layout.key_column);
@@ -230,18 +233,19 @@ impl PartitionDisposal<'_> {
         let limit = self.settings.lock_timeout.as_millis();
         // If this process stands still from here on, the server ends this session long before it ends the guard: a run
         // that took over in between is not overtaken by our DETACH.
-        let prepare = format!(
+        let prepare = sql!(
             "SET default_transaction_read_only = off; SET lock_timeout = {limit}; SET statement_timeout = {}; \
              SET idle_session_timeout = {}",
-            UNFELT.as_millis(),
-            STANDSTILL.as_millis()
+            UNFELT.as_millis(), STANDSTILL.as_millis();
+            limit
         );
         execute(&mut conn, "prepare a concurrent detach", prepare).await?;
         // Touches nothing but the fence: the server waits for everybody who has a lock on the parent.
         let guard = self.foreign.step().await?;
-        let detach = format!(
+        let detach = sql!(
             "ALTER TABLE {} DETACH PARTITION {} CONCURRENTLY",
-            shape.relation, partition.relation
+            shape.relation,
+            partition.relation
         );
         let detached = execute(&mut conn, "detach a partition concurrently", detach).await;
         let _closed = conn.close().await;
@@ -271,7 +275,7 @@ impl PartitionDisposal<'_> {
             patience
                 .run(conn, "keep a sequence that a partition owns", &statement)
                 .await?;
-            tracing::info!(partition = unit.unit_name, statement, "a sequence stays");
+            tracing::info!(partition = unit.unit_name, %statement, "a sequence stays");
         }
         Ok(())
     }
@@ -336,9 +340,12 @@ impl PartitionDisposal<'_> {
     /// long it is left undone, and only an undo would notice.
     pub(super) async fn validate_bounds(&self, resting: &Relation) -> Result<(), DisposalError> {
         let mut step = self.foreign.step().await?;
-        let limit = format!("SET LOCAL statement_timeout = {}", VALIDATE_LIMIT.as_millis());
+        let limit = sql!("SET LOCAL statement_timeout = {}", VALIDATE_LIMIT.as_millis());
         execute(step.conn(), "limit a statement", limit).await?;
-        let validate = format!("ALTER TABLE {resting} VALIDATE CONSTRAINT {BOUNDS_CHECK}");
+        let validate = sql!(
+            "ALTER TABLE {resting} VALIDATE CONSTRAINT {BOUNDS_CHECK}";
+            resting, BOUNDS_CHECK
+        );
         match execute(
             step.conn(),
             "validate the bounds of a table in quarantine",
@@ -361,24 +368,25 @@ const VALIDATE_LIMIT: Duration = Duration::from_secs(20);
 
 /// The name, the bounds as a check (without reading the rows), the schema. A table that was detached concurrently has
 /// such a check from the server; one that was in quarantine before, and was attached again by hand, has ours.
-fn shelve_sql(unit: &Unit, relation: &Relation, key: Option<&str>) -> String {
+fn shelve_sql(unit: &Unit, relation: &Relation, key: Option<&str>) -> Sql {
     let mut name = relation.name.clone();
     while name.len() > NAME_KEPT {
         name.pop();
     }
     let rested = Relation::new(&relation.schema, format!("{name}_{}", unit.unit_id.simple()));
-    let check = key.map_or_else(String::new, |key| {
-        let key = quoted(key);
-        format!(
+    let check = key.map_or_else(Sql::default, |key| {
+        let key = SqlIdent::quoting(key);
+        sql!(
             "ALTER TABLE {rested} DROP CONSTRAINT IF EXISTS {BOUNDS_CHECK}; \
              ALTER TABLE {rested} ADD CONSTRAINT {BOUNDS_CHECK} \
              CHECK ({key} IS NOT NULL AND {key} >= {} AND {key} < {}) NOT VALID; ",
-            unit.lower_ms, unit.upper_ms
+            unit.lower_ms, unit.upper_ms;
+            rested, BOUNDS_CHECK, key
         )
     });
-    format!(
+    sql!(
         "ALTER TABLE {relation} RENAME TO {}; {check}ALTER TABLE {rested} SET SCHEMA {}",
-        quoted(&rested.name),
-        quoted(QUARANTINE_SCHEMA)
+        SqlIdent::quoting(&rested.name), SqlIdent::quoting(QUARANTINE_SCHEMA);
+        relation, check, rested
     )
 }

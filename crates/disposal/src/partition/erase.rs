@@ -17,14 +17,16 @@ use std::time::Duration;
 
 use eidos_archive_store::ContentDigest;
 use eidos_core::fence::ForeignStep;
+use eidos_pg::sql;
 use eidos_telemetry::metric;
+use eidos_types::ident::SqlIdent;
 use sqlx::PgConnection;
 
 use super::fitness::{dependencies_of, may_be_dropped};
 use super::locks::{Attempts, Patience, UNFELT, execute, try_lock};
 use super::{PartitionDisposal, checks};
 use crate::DisposalError;
-use crate::catalogue::{self, QUARANTINE_SCHEMA, TableShape, Whereabouts, quoted};
+use crate::catalogue::{self, QUARANTINE_SCHEMA, TableShape, Whereabouts};
 use crate::export::{Content, LongRead, content_of, lift_transaction_timeout, signed, verified};
 use crate::unit::{Change, Unit, UnitState};
 
@@ -88,9 +90,9 @@ impl PartitionDisposal<'_> {
         self.not_held(unit).await?;
         // Nobody else has or waits for a lock of this table: its own work, such as 400 defaults, may take its time.
         let work = self.settings.statement_timeout.as_millis().max(1);
-        let limit = format!("SET LOCAL statement_timeout = {work}");
+        let limit = sql!("SET LOCAL statement_timeout = {work}"; work);
         execute(step.conn(), "limit a statement", limit).await?;
-        let drop = format!("DROP TABLE {}", own.relation);
+        let drop = sql!("DROP TABLE {}", own.relation);
         execute(step.conn(), "drop a table in quarantine", drop)
             .await
             .map_err(|error| depended_on(unit, error))?;
@@ -121,7 +123,11 @@ impl PartitionDisposal<'_> {
     async fn try_unlink(&self, unit: &Unit, key: &str) -> Result<(), DisposalError> {
         let mut step = self.foreign.step().await?;
         let found = self.at_rest(step.conn(), unit).await?;
-        let drop = format!("ALTER TABLE {} DROP CONSTRAINT {}", found.relation, quoted(key));
+        let drop = sql!(
+            "ALTER TABLE {} DROP CONSTRAINT {}",
+            found.relation,
+            SqlIdent::quoting(key)
+        );
         Patience::begin(self.settings)
             .run(
                 step.conn(),
@@ -150,7 +156,7 @@ impl PartitionDisposal<'_> {
         lift_transaction_timeout(conn, self.settings).await?;
         checks::server_is_ready(conn, self.ctx, self.settings).await?;
         let found = self.at_rest(conn, unit).await?;
-        let lock = format!("LOCK TABLE ONLY {} IN EXCLUSIVE MODE", found.relation);
+        let lock = sql!("LOCK TABLE ONLY {} IN EXCLUSIVE MODE", found.relation);
         Patience::begin(self.settings)
             .run(conn, "lock a table in quarantine", &lock)
             .await?;
@@ -171,7 +177,7 @@ impl PartitionDisposal<'_> {
         own: &TableShape,
     ) -> Result<(), DisposalError> {
         let mut attempts = Attempts::new(self.ctx, self.settings, format!("drop {}", unit.unit_name));
-        let lock = format!("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE", own.relation);
+        let lock = sql!("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE", own.relation);
         let patience = self.settings.lock_timeout;
         while let Err(failure) = try_lock(step.conn(), patience, &lock).await {
             self.while_held(step, attempts.again_after(failure)).await?;
@@ -191,14 +197,14 @@ impl PartitionDisposal<'_> {
     async fn content_now(&self, unit: &Unit, own: &TableShape) -> Result<Content, DisposalError> {
         let (select, columns) = if unit.archived {
             (
-                format!("SELECT {} FROM ONLY {}", own.column_list(), own.relation),
+                sql!("SELECT {} FROM ONLY {}", own.column_list(), own.relation),
                 own.columns.len(),
             )
         } else {
-            (format!("SELECT 1 FROM ONLY {}", own.relation), 1)
+            (sql!("SELECT 1 FROM ONLY {}", own.relation), 1)
         };
         let mut read = LongRead::open(self.pool(), self.settings).await?;
-        let content = content_of(self.ctx, &mut read, &select, columns).await?;
+        let content = content_of(self.ctx, &mut read, select.as_str(), columns).await?;
         read.close().await;
         Ok(content)
     }
@@ -210,7 +216,7 @@ impl PartitionDisposal<'_> {
         step: &mut ForeignStep,
         work: impl Future<Output = Result<T, DisposalError>>,
     ) -> Result<T, DisposalError> {
-        let awake = format!("SET LOCAL statement_timeout = {}", UNFELT.as_millis());
+        let awake = sql!("SET LOCAL statement_timeout = {}", UNFELT.as_millis());
         let mut work = std::pin::pin!(work);
         loop {
             tokio::select! {

@@ -5,6 +5,7 @@
 //! raises the alert; and what the table was like is remembered with the unit. While that is unchanged, a run of the
 //! schedule does not begin again: it would freeze, export and give up every time. A plan that a person applies does.
 
+use eidos_pg::Sql;
 use sqlx::PgConnection;
 use sqlx::PgPool;
 
@@ -72,7 +73,7 @@ impl PartitionDisposal<'_> {
             ctx: self.ctx,
             pool: self.pool(),
             settings: self.settings,
-            rows: "true",
+            rows: &Sql::constant("true"),
         };
         let failure = told(unit, failure, search, "the partition takes writes again for that").await;
         if let Err(error) = Box::pin(self.give_up(unit, &failure)).await {

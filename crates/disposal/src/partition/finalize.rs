@@ -1,6 +1,7 @@
 //! Pending detaches: what an interrupted `DETACH .. CONCURRENTLY` leaves. Until it is finalized, nothing else of the
 //! parent can be detached.
 
+use eidos_pg::{Sql, sql};
 use sqlx::PgConnection;
 
 use super::PartitionDisposal;
@@ -29,16 +30,17 @@ pub(super) async fn finalize_sql(
     conn: &mut PgConnection,
     parent: u32,
     partition: u32,
-) -> Result<Option<String>, DisposalError> {
+) -> Result<Option<Sql>, DisposalError> {
     let Some(shape) = catalogue::read_by_oid(conn, parent).await? else {
         return Ok(None);
     };
     let mut layout = shape.partitioning.iter().flat_map(|layout| &layout.partitions);
     let pending = layout.find(|found| found.oid == partition && found.pending_detach);
     Ok(pending.map(|pending| {
-        format!(
+        sql!(
             "ALTER TABLE {} DETACH PARTITION {} FINALIZE",
-            shape.relation, pending.relation
+            shape.relation,
+            pending.relation
         )
     }))
 }

@@ -4,12 +4,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use eidos_types::ident::SqlIdent;
 use sqlx::PgConnection;
 
 use crate::DisposalError;
 use crate::catalogue::{
     self, Dependencies, FREEZE_FUNCTION, Partition, QUARANTINE_SCHEMA, Relation, RelationKind, TableShape,
-    quoted,
 };
 
 /// What keeps something where it is: a metric's label, and a sentence.
@@ -87,7 +87,7 @@ pub fn may_be_dropped(
         let moved = if held.schema == parent.schema {
             String::new()
         } else {
-            format!("; ALTER SEQUENCE {held} SET SCHEMA {}", quoted(&parent.schema))
+            format!("; ALTER SEQUENCE {held} SET SCHEMA {}", SqlIdent::quoting(&parent.schema))
         };
         (
             "sequence",
@@ -95,7 +95,7 @@ pub fn may_be_dropped(
                 "owns the sequence {}, which may number the rows of the whole table and would be dropped with it; run: ALTER \
                  SEQUENCE {held} OWNED BY NONE{moved}; ALTER SEQUENCE {freed} OWNED BY {parent}.{}. Then it is dropped",
                 held.plain(),
-                quoted(&sequence.column)
+                SqlIdent::quoting(&sequence.column)
             ),
         )
     }));
@@ -118,7 +118,7 @@ fn shared<'a>(table: &'a Relation, found: &'a Dependencies) -> impl Iterator<Ite
             "referenced",
             format!(
                 "belongs to the extension {extension}; ALTER EXTENSION {} DROP TABLE {table} first",
-                quoted(extension)
+                SqlIdent::quoting(extension)
             ),
         )
     });
@@ -128,7 +128,7 @@ fn shared<'a>(table: &'a Relation, found: &'a Dependencies) -> impl Iterator<Ite
             format!(
                 "is named in the publication {publication}, whose subscribers know no table in quarantine; ALTER PUBLICATION \
                  {} DROP TABLE {table} first",
-                quoted(publication)
+                SqlIdent::quoting(publication)
             ),
         )
     });
@@ -163,7 +163,7 @@ fn of_sequences(parent: &TableShape, found: &Dependencies) -> Vec<Obstacle> {
                      own that begins higher, or ALTER TABLE .. ALTER COLUMN {} DROP IDENTITY",
                     sequence.relation().plain(),
                     sequence.column,
-                    quoted(&sequence.column)
+                    SqlIdent::quoting(&sequence.column)
                 ),
             )
         })

@@ -16,6 +16,7 @@ use super::locks::{Attempts, Patience};
 use crate::DisposalError;
 use crate::catalogue::{self, FREEZE_FUNCTION, Relation};
 use crate::unit::{Change, Unit, UnitState};
+use eidos_pg::{Sql, sql};
 
 const ROWS: &str = "eidos_jobs_freeze_rows";
 const TRUNCATE: &str = "eidos_jobs_freeze_truncate";
@@ -64,21 +65,25 @@ impl PartitionDisposal<'_> {
 }
 
 /// Both triggers. Leftovers of the same names that somebody disabled or changed are replaced.
-fn freeze_sql(partition: &Relation) -> String {
-    let function = format!("public.{FREEZE_FUNCTION}()");
-    format!(
+fn freeze_sql(partition: &Relation) -> Sql {
+    let function = sql!("public.{FREEZE_FUNCTION}()"; FREEZE_FUNCTION);
+    sql!(
         "CREATE OR REPLACE TRIGGER {ROWS} BEFORE INSERT OR UPDATE OR DELETE ON {partition} \
              FOR EACH ROW EXECUTE FUNCTION {function}; \
          CREATE OR REPLACE TRIGGER {TRUNCATE} BEFORE TRUNCATE ON {partition} \
              FOR EACH STATEMENT EXECUTE FUNCTION {function}; \
          ALTER TABLE {partition} ENABLE ALWAYS TRIGGER {ROWS}; \
-         ALTER TABLE {partition} ENABLE ALWAYS TRIGGER {TRUNCATE}"
+         ALTER TABLE {partition} ENABLE ALWAYS TRIGGER {TRUNCATE}";
+        ROWS, partition, function, TRUNCATE
     )
 }
 
 /// The triggers' removal: the partition can be written to again.
-pub(super) fn thaw_sql(partition: &Relation) -> String {
-    format!("DROP TRIGGER IF EXISTS {ROWS} ON {partition}; DROP TRIGGER IF EXISTS {TRUNCATE} ON {partition}")
+pub(super) fn thaw_sql(partition: &Relation) -> Sql {
+    sql!(
+        "DROP TRIGGER IF EXISTS {ROWS} ON {partition}; DROP TRIGGER IF EXISTS {TRUNCATE} ON {partition}";
+        ROWS, partition, TRUNCATE
+    )
 }
 
 fn without_function(error: DisposalError) -> DisposalError {

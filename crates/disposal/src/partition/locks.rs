@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use eidos_core::CoreError;
+use eidos_pg::{Sql, sql};
 use eidos_runtime::JobContext;
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::PgConnection;
 
 use crate::DisposalError;
 use crate::error::in_the_way;
@@ -31,13 +32,12 @@ impl Patience {
         }
     }
 
-    /// Runs a statement within what is left. Statements are made of names the catalogue gave and we quoted, of numbers
-    /// and of constants.
+    /// Runs a statement within what is left.
     pub(crate) async fn run(
         self,
         conn: &mut PgConnection,
         doing: &'static str,
-        statement: &str,
+        statement: &Sql,
     ) -> Result<(), DisposalError> {
         // 0 would mean no limit. In a message of its own: a limit does not hold for statements that came with it.
         let left = self
@@ -45,9 +45,9 @@ impl Patience {
             .saturating_duration_since(Instant::now())
             .as_millis()
             .max(1);
-        let limits = format!("SET LOCAL lock_timeout = {left}; SET LOCAL statement_timeout = {left}");
+        let limits = sql!("SET LOCAL lock_timeout = {left}; SET LOCAL statement_timeout = {left}"; left);
         execute(conn, "limit a statement", limits).await?;
-        execute(conn, doing, statement.to_owned()).await
+        execute(conn, doing, statement.clone()).await
     }
 
     /// Reads under the locks, within what is left: each statement of them alone has the limit of the last [`Self::run`].
@@ -69,16 +69,17 @@ impl Patience {
 ///
 /// # Errors
 /// [`DisposalError::Sql`]: of a lock that was not granted ([`Attempts::again_after`] knows it), or of a lost connection.
-pub async fn try_lock(conn: &mut PgConnection, limit: Duration, lock: &str) -> Result<(), DisposalError> {
+pub async fn try_lock(conn: &mut PgConnection, limit: Duration, lock: &Sql) -> Result<(), DisposalError> {
     let limit = limit.as_millis().max(1);
-    let begin = format!(
-        "SAVEPOINT eidos_lock; SET LOCAL lock_timeout = {limit}; SET LOCAL statement_timeout = {limit}"
+    let begin = sql!(
+        "SAVEPOINT eidos_lock; SET LOCAL lock_timeout = {limit}; SET LOCAL statement_timeout = {limit}";
+        limit
     );
     execute(conn, "limit a lock", begin).await?;
-    match execute(conn, "lock a table", lock.to_owned()).await {
-        Ok(()) => execute(conn, "keep a lock", "RELEASE SAVEPOINT eidos_lock".to_owned()).await,
+    match execute(conn, "lock a table", lock.clone()).await {
+        Ok(()) => execute(conn, "keep a lock", Sql::constant("RELEASE SAVEPOINT eidos_lock")).await,
         Err(failure) => {
-            let back = "ROLLBACK TO SAVEPOINT eidos_lock; RELEASE SAVEPOINT eidos_lock".to_owned();
+            let back = Sql::constant("ROLLBACK TO SAVEPOINT eidos_lock; RELEASE SAVEPOINT eidos_lock");
             execute(conn, "give a lock up", back).await?;
             Err(failure)
         }
@@ -89,9 +90,9 @@ pub async fn try_lock(conn: &mut PgConnection, limit: Duration, lock: &str) -> R
 pub(crate) async fn execute(
     conn: &mut PgConnection,
     doing: &'static str,
-    statement: String,
+    statement: Sql,
 ) -> Result<(), DisposalError> {
-    sqlx::raw_sql(AssertSqlSafe(statement))
+    sqlx::raw_sql(statement)
         .execute(conn)
         .await
         .map_err(DisposalError::sql(doing))?;

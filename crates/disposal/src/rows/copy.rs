@@ -1,6 +1,7 @@
 //! The export of a month of rows, in the order in which they will be deleted.
 
 use eidos_archive_store::ExportRequest;
+use eidos_pg::sql;
 use eidos_telemetry::metric;
 use serde_json::json;
 
@@ -44,14 +45,15 @@ impl RowDisposal<'_> {
             created_at: self.ctx.clock().now(),
             exporter: format!("{}/{}", self.ctx.job(), self.ctx.execution_id()),
         };
-        let select = format!(
+        let select = sql!(
             "SELECT {} FROM ONLY {} r WHERE {} ORDER BY {}",
             shape.column_list(),
             shape.relation,
             eligible_of(shape, self.rule, unit)?,
             key_list(shape, self.rule)
         );
-        let (evidence, _exported) = export_verified(self.ctx, &mut read, store, &request, &select).await?;
+        let (evidence, _exported) =
+            export_verified(self.ctx, &mut read, store, &request, select.as_str()).await?;
         read.close().await;
         let (rows, bytes) = (evidence.rows.unsigned_abs(), evidence.stored_bytes.unsigned_abs());
         let mut act = unit.act("verify", "the export was read back and is equal to the rows");

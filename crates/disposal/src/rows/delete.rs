@@ -4,15 +4,16 @@ use std::time::Instant;
 
 use eidos_archive_store::{ContentDigest, CopyDigester, Segment};
 use eidos_core::fence::ForeignStep;
+use eidos_pg::{Sql, sql};
 use eidos_telemetry::metric;
+use eidos_types::ident::SqlIdent;
 use futures::TryStreamExt;
-use sqlx::AssertSqlSafe;
 
 use super::predicate::{eligible_of, fit_for_deletion, key_columns, key_list, key_literals, key_parameters};
 use super::tally::Tally;
 use super::{RowDisposal, RowOutcome, unchanged};
 use crate::DisposalError;
-use crate::catalogue::{self, Relation, TableShape, quoted};
+use crate::catalogue::{self, Relation, TableShape};
 use crate::export::{stored, verified};
 use crate::pace::{Observation, Pace, Watch};
 use crate::unit::Unit;
@@ -131,14 +132,15 @@ impl RowDisposal<'_> {
         segment: &Segment,
     ) -> Result<Deleted, DisposalError> {
         let key = key_list(shape, self.rule);
-        let statement = format!(
+        let statement = sql!(
             "COPY (DELETE FROM ONLY {} r WHERE ({key}) >= ({}) AND ({key}) <= ({}) AND {} RETURNING {}) \
              TO STDOUT (FORMAT binary)",
             shape.relation,
             key_literals(shape, self.rule, &segment.first)?,
             key_literals(shape, self.rule, &segment.last)?,
             eligible_of(shape, self.rule, unit)?,
-            shape.column_list()
+            shape.column_list();
+            key
         );
         for _try in 0..LOCK_TRIES {
             let mut step = self.limited(self.foreign.step_alone().await?).await?;
@@ -212,28 +214,24 @@ impl RowDisposal<'_> {
         let key = key_list(shape, self.rule);
         let eligible = eligible_of(shape, self.rule, unit)?;
         let further = match after {
-            Some(_key) => format!("AND ({key}) > ({})", key_parameters(shape, self.rule)?),
-            None => String::new(),
+            Some(_key) => sql!("AND ({key}) > ({})", key_parameters(shape, self.rule)?; key),
+            None => Sql::default(),
         };
-        let columns = key_columns(shape, self.rule);
-        let as_text: Vec<String> = columns
-            .iter()
-            .map(|column| format!("r.{}::text", quoted(column)))
-            .collect();
-        let statement = format!(
+        let columns = key_columns(shape, self.rule).into_iter().map(SqlIdent::quoting);
+        let as_text = Sql::join(columns.map(|column| sql!("r.{column}::text"; column)), ", ");
+        let statement = sql!(
             "WITH picked AS (SELECT r.ctid, row_number() OVER () AS n, ARRAY[{as_text}] AS key FROM \
                (SELECT r.ctid, {key} FROM ONLY {table} r WHERE {eligible} {further} ORDER BY {key} LIMIT {rows} \
                 FOR UPDATE{skip}) r), \
              gone AS (DELETE FROM ONLY {table} r USING picked WHERE r.ctid = picked.ctid AND {eligible} RETURNING 1) \
              SELECT (SELECT count(*) FROM picked), (SELECT count(*) FROM gone), \
-                    (SELECT key FROM picked ORDER BY n DESC LIMIT 1)",
-            as_text = as_text.join(", "),
-            table = shape.relation,
-            skip = if wait { "" } else { " SKIP LOCKED" },
+                    (SELECT key FROM picked ORDER BY n DESC LIMIT 1)";
+            key, eligible, further, rows, as_text, table = shape.relation,
+            skip = if wait { "" } else { " SKIP LOCKED" }
         );
         let mut step = self.limited(self.foreign.step().await?).await?;
         // Planned for these very values, as if they stood in it.
-        let query = sqlx::query_as(AssertSqlSafe(statement)).persistent(false);
+        let query = sqlx::query_as(statement).persistent(false);
         let query = after
             .unwrap_or_default()
             .iter()
@@ -257,11 +255,11 @@ impl RowDisposal<'_> {
 
     /// Lets a fenced transaction wait for rows no longer than everybody else may wait for us.
     async fn limited(&self, mut step: ForeignStep) -> Result<ForeignStep, DisposalError> {
-        let limit = format!(
+        let limit = sql!(
             "SET LOCAL lock_timeout = {}",
             self.settings.lock_timeout.as_millis().max(1)
         );
-        sqlx::query(AssertSqlSafe(limit))
+        sqlx::query(limit)
             .execute(step.conn())
             .await
             .map_err(DisposalError::sql("limit the wait for locks"))?;
@@ -309,14 +307,14 @@ async fn still_fits(step: &mut ForeignStep, unit: &Unit) -> Result<(), DisposalE
 /// Runs a `COPY (DELETE … RETURNING …)` and hashes what comes back.
 async fn digested(
     step: &mut ForeignStep,
-    statement: &str,
+    statement: &Sql,
     columns: usize,
 ) -> Result<(u64, ContentDigest), DisposalError> {
     let mut digester = CopyDigester::new(columns);
     let doing = "delete a segment of rows";
     let mut rows = step
         .conn()
-        .copy_out_raw(statement)
+        .copy_out_raw(statement.as_str())
         .await
         .map_err(DisposalError::sql(doing))?;
     while let Some(chunk) = rows.try_next().await.map_err(DisposalError::sql(doing))? {

@@ -1,6 +1,6 @@
 //! [`RowIdentity`]: what a plan says about a month of rows, so that anything else is noticed.
 
-use chrono::DateTime;
+use eidos_types::Month;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -46,8 +46,8 @@ impl RowIdentity {
     /// The unit's name, such as `eidos_admin_audit_logs@2024-03`.
     #[must_use]
     pub fn unit_name(&self) -> String {
-        let month = DateTime::from_timestamp_millis(self.lower_ms)
-            .map_or_else(|| self.lower_ms.to_string(), |at| at.format("%Y-%m").to_string());
+        let month =
+            Month::of_ms(self.lower_ms).map_or_else(|| self.lower_ms.to_string(), |month| month.to_string());
         format!("{}@{month}", self.table.name)
     }
 

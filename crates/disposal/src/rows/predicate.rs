@@ -1,35 +1,29 @@
 //! Which rows: conditions as SQL text. COPY takes no parameters, so values stand in it as literals; other statements take
 //! them as parameters.
 
+use eidos_pg::{Sql, sql};
+use eidos_types::ident::SqlIdent;
 use serde_json::Value;
 
 use super::RowRule;
 use crate::DisposalError;
-use crate::catalogue::{ForeignKey, OnDelete, RelationKind, TableShape, quoted};
+use crate::catalogue::{ForeignKey, OnDelete, RelationKind, TableShape};
 use crate::unit::Unit;
 
-/// A text as an SQL literal that means the same whatever `standard_conforming_strings` says: one with backslashes is
-/// written as `E'…'`, in which they are always doubled.
-pub(super) fn text_literal(text: &str) -> Result<String, DisposalError> {
-    if text.contains('\0') {
-        return Err(DisposalError::refused(
+fn text_literal(text: &str) -> Result<Sql, DisposalError> {
+    Sql::literal(text).ok_or_else(|| {
+        DisposalError::refused(
             "literal",
             "a text with NUL is none that a row could have; correct data_retention",
-        ));
-    }
-    let quoted = text.replace('\'', "''");
-    Ok(if quoted.contains('\\') {
-        format!("E'{}'", quoted.replace('\\', "\\\\"))
-    } else {
-        format!("'{quoted}'")
+        )
     })
 }
 
-fn value_literal(value: &Value) -> Result<String, DisposalError> {
+fn value_literal(value: &Value) -> Result<Sql, DisposalError> {
     match value {
         Value::String(text) => text_literal(text),
-        Value::Number(number) if number.is_i64() => Ok(number.to_string()),
-        Value::Bool(truth) => Ok(truth.to_string()),
+        Value::Bool(truth) => Ok(sql!("{}", *truth)),
+        Value::Number(number) if number.is_i64() => Ok(sql!("{}", number.as_i64().unwrap_or_default())),
         other => Err(DisposalError::refused(
             "settings",
             format!("data_retention: {other} is no text, integer or boolean a finished row could have"),
@@ -47,23 +41,19 @@ pub(super) fn key_columns(shape: &TableShape, rule: &RowRule) -> Vec<String> {
 }
 
 /// `r."a", r."b"`.
-pub(super) fn key_list(shape: &TableShape, rule: &RowRule) -> String {
-    let columns = key_columns(shape, rule);
-    columns
-        .iter()
-        .map(|column| format!("r.{}", quoted(column)))
-        .collect::<Vec<_>>()
-        .join(", ")
+pub(super) fn key_list(shape: &TableShape, rule: &RowRule) -> Sql {
+    let columns = key_columns(shape, rule).into_iter().map(SqlIdent::quoting);
+    Sql::join(columns.map(|column| sql!("r.{column}"; column)), ", ")
 }
 
 /// A key as parameters of a statement, the first one `$1`: texts, each cast to its column's type.
-pub(super) fn key_parameters(shape: &TableShape, rule: &RowRule) -> Result<String, DisposalError> {
+pub(super) fn key_parameters(shape: &TableShape, rule: &RowRule) -> Result<Sql, DisposalError> {
     let mut parameters = Vec::new();
-    for (place, column) in (1..).zip(key_columns(shape, rule)) {
+    for (place, column) in (1_i32..).zip(key_columns(shape, rule)) {
         let column = shape.column(&column).ok_or_else(|| no_column(shape, &column))?;
-        parameters.push(format!("${place}::text::{}", column.declaration));
+        parameters.push(sql!("${place}::text::{}", column.declared_type(); place));
     }
-    Ok(parameters.join(", "))
+    Ok(Sql::join(parameters, ", "))
 }
 
 /// The key of a row as literals of the columns' types.
@@ -71,7 +61,7 @@ pub(super) fn key_literals(
     shape: &TableShape,
     rule: &RowRule,
     values: &[String],
-) -> Result<String, DisposalError> {
+) -> Result<Sql, DisposalError> {
     let columns = key_columns(shape, rule);
     if columns.len() != values.len() {
         let what = format!(
@@ -85,9 +75,9 @@ pub(super) fn key_literals(
     let mut literals = Vec::with_capacity(values.len());
     for (column, value) in columns.iter().zip(values) {
         let column = shape.column(column).ok_or_else(|| no_column(shape, column))?;
-        literals.push(format!("{}::{}", text_literal(value)?, column.declaration));
+        literals.push(sql!("{}::{}", text_literal(value)?, column.declared_type()));
     }
-    Ok(literals.join(", "))
+    Ok(Sql::join(literals, ", "))
 }
 
 /// Rows of the unit's month that may go, as a condition on the alias `r`.
@@ -95,7 +85,7 @@ pub(super) fn eligible(
     shape: &TableShape,
     rule: &RowRule,
     (lower_ms, upper_ms): (i64, i64),
-) -> Result<String, DisposalError> {
+) -> Result<Sql, DisposalError> {
     let time = shape
         .column(&rule.time_column)
         .ok_or_else(|| no_column(shape, &rule.time_column))?;
@@ -110,16 +100,19 @@ pub(super) fn eligible(
             ),
         ));
     }
-    let time = format!("r.{}", quoted(&rule.time_column));
-    let mut conditions = vec![format!("{time} >= {lower_ms} AND {time} < {upper_ms}")];
+    let time = SqlIdent::quoting(&rule.time_column);
+    let mut conditions = vec![sql!(
+        "r.{time} >= {lower_ms} AND r.{time} < {upper_ms}";
+        time, lower_ms, upper_ms
+    )];
     conditions.extend(demands(shape, rule)?.into_iter().map(|demand| demand.condition));
-    Ok(conditions.join(" AND "))
+    Ok(Sql::join(conditions, " AND "))
 }
 
 /// What a row must be, besides old, to go.
 pub(super) struct Demand {
     /// On the alias `r`.
-    pub(super) condition: String,
+    pub(super) condition: Sql,
     /// Why a row that is not so stays, after "they".
     pub(super) otherwise: String,
     /// Whether it tells finished business from unfinished.
@@ -133,7 +126,7 @@ pub(super) fn demands(shape: &TableShape, rule: &RowRule) -> Result<Vec<Demand>,
         shape
             .column(&finished.column)
             .ok_or_else(|| no_column(shape, &finished.column))?;
-        let values: Vec<String> = finished
+        let values: Vec<Sql> = finished
             .values
             .iter()
             .map(value_literal)
@@ -144,21 +137,21 @@ pub(super) fn demands(shape: &TableShape, rule: &RowRule) -> Result<Vec<Demand>,
                 "data_retention: a finished rule without values",
             ));
         }
-        let values = values.join(", ");
+        let values = Sql::join(values, ", ");
         demands.push(Demand {
-            condition: format!("r.{} IN ({values})", quoted(&finished.column)),
+            condition: sql!("r.{} IN ({values})", SqlIdent::quoting(&finished.column); values),
             otherwise: format!("are not finished ({} is none of {values})", finished.column),
             finished: true,
         });
     }
     if let Some(other) = &rule.stays_while {
         demands.push(Demand {
-            condition: format!(
+            condition: sql!(
                 "NOT EXISTS (SELECT FROM {} o WHERE o.{} = r.{} AND o.{} = {})",
-                quoted(&other.table),
-                quoted(&other.key),
-                quoted(&other.column),
-                quoted(&other.status),
+                SqlIdent::quoting(&other.table),
+                SqlIdent::quoting(&other.key),
+                SqlIdent::quoting(&other.column),
+                SqlIdent::quoting(&other.status),
                 text_literal(&other.open)?
             ),
             otherwise: format!("belong to rows of {} that are {}", other.table, other.open),
@@ -178,21 +171,19 @@ pub(super) fn demands(shape: &TableShape, rule: &RowRule) -> Result<Vec<Demand>,
 }
 
 /// The unit's rows.
-pub(super) fn eligible_of(shape: &TableShape, rule: &RowRule, unit: &Unit) -> Result<String, DisposalError> {
+pub(super) fn eligible_of(shape: &TableShape, rule: &RowRule, unit: &Unit) -> Result<Sql, DisposalError> {
     eligible(shape, rule, (unit.lower_ms, unit.upper_ms))
 }
 
-fn unreferenced(key: &ForeignKey) -> String {
-    let pairs: Vec<String> = key
-        .columns
-        .iter()
-        .zip(&key.referenced)
-        .map(|(theirs, ours)| format!("f.{} = r.{}", quoted(theirs), quoted(ours)))
-        .collect();
-    format!(
+fn unreferenced(key: &ForeignKey) -> Sql {
+    let pairs = key.columns.iter().zip(&key.referenced).map(|(theirs, ours)| {
+        let (theirs, ours) = (SqlIdent::quoting(theirs), SqlIdent::quoting(ours));
+        sql!("f.{theirs} = r.{ours}"; theirs, ours)
+    });
+    sql!(
         "NOT EXISTS (SELECT FROM {} f WHERE {})",
         key.table,
-        pairs.join(" AND ")
+        Sql::join(pairs, " AND ")
     )
 }
 

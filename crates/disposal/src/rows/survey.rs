@@ -1,16 +1,16 @@
 //! Which months of a plain table have rows that may go.
 
-use std::fmt::Write;
-
-use chrono::{DateTime, Datelike, Months, NaiveTime, Utc};
+use eidos_pg::bounds::{EARLIEST_MS, LATEST_MS};
+use eidos_pg::{Sql, sql};
+use eidos_types::Month;
+use eidos_types::ident::SqlIdent;
 use serde::{Deserialize, Serialize};
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::PgConnection;
 
 use super::RowRule;
 use super::predicate::{Demand, demands, eligible, may_leave};
 use crate::DisposalError;
-use crate::bounds::{EARLIEST_MS, LATEST_MS};
-use crate::catalogue::{TableShape, quoted};
+use crate::catalogue::TableShape;
 
 /// Months looked at in one run; the next one goes on.
 const MOST_MONTHS: usize = 240;
@@ -65,8 +65,8 @@ pub async fn survey(
     let mut found = RowSurvey::default();
     let mut from_ms = EARLIEST_MS;
     while let Some(oldest_ms) = oldest(conn, shape, rule, (from_ms, before_ms)).await? {
-        let (lower_ms, end_ms) = month_of(oldest_ms).ok_or_else(|| beyond(shape, rule, oldest_ms))?;
-        let upper_ms = end_ms.min(before_ms);
+        let month = Month::of_ms(oldest_ms).ok_or_else(|| beyond(shape, rule, oldest_ms))?;
+        let (lower_ms, upper_ms) = (month.start_ms(), month.end_ms().min(before_ms));
         let rows = count(conn, shape, rule, (lower_ms, upper_ms)).await?;
         found.months.push(RowMonth {
             lower_ms,
@@ -102,30 +102,30 @@ async fn staying(
     due: u64,
 ) -> Result<Vec<Staying>, DisposalError> {
     let demands: Vec<Demand> = demands(shape, rule)?;
-    let time = quoted(&rule.time_column);
-    let expired = format!("r.{time} >= {EARLIEST_MS} AND r.{time} < {before_ms}");
-    let count = format!("SELECT count(*) FROM ONLY {} r WHERE {expired}", shape.relation);
-    let all: i64 = sqlx::query_scalar(AssertSqlSafe(count))
+    let time = SqlIdent::quoting(&rule.time_column);
+    let expired = sql!(
+        "r.{time} >= {EARLIEST_MS} AND r.{time} < {before_ms}";
+        time, EARLIEST_MS, before_ms
+    );
+    let count = sql!("SELECT count(*) FROM ONLY {} r WHERE {expired}", shape.relation; expired);
+    let all: i64 = sqlx::query_scalar(count)
         .fetch_one(&mut *conn)
         .await
         .map_err(DisposalError::sql("count the expired rows"))?;
     if demands.is_empty() || all.unsigned_abs() <= due {
         return Ok(Vec::new());
     }
-    let mut reasons = String::new();
-    for (place, demand) in demands.iter().enumerate() {
-        let _infallible = write!(
-            reasons,
-            " WHEN NOT coalesce({}, false) THEN {place}",
-            demand.condition
-        );
-    }
-    let statement = format!(
+    let reasons = (0_usize..)
+        .zip(&demands)
+        .map(|(place, demand)| sql!(" WHEN NOT coalesce({}, false) THEN {place}", demand.condition; place));
+    let reasons = Sql::join(reasons, "");
+    let statement = sql!(
         "SELECT why, count(*) FROM (SELECT CASE{reasons} END AS why FROM ONLY {} r WHERE {expired}) AS told \
          WHERE why IS NOT NULL GROUP BY why ORDER BY why",
-        shape.relation
+        shape.relation;
+        reasons, expired
     );
-    let counted: Vec<(i32, i64)> = sqlx::query_as(AssertSqlSafe(statement))
+    let counted: Vec<(i32, i64)> = sqlx::query_as(statement)
         .fetch_all(conn)
         .await
         .map_err(DisposalError::sql("ask why expired rows stay"))?;
@@ -148,21 +148,23 @@ async fn unbelievable(
     shape: &TableShape,
     rule: &RowRule,
 ) -> Result<Option<String>, DisposalError> {
-    let time = quoted(&rule.time_column);
-    let part = |condition: &str| {
-        format!(
+    let time = SqlIdent::quoting(&rule.time_column);
+    let part = |condition: Sql| {
+        sql!(
             "(SELECT count(*) FROM (SELECT FROM ONLY {} r WHERE r.{time} {condition} LIMIT {MOST_COUNTED}) AS few)",
-            shape.relation
+            shape.relation;
+            time, condition, MOST_COUNTED
         )
     };
-    let statement = format!(
+    let statement = sql!(
         "SELECT CASE WHEN lowest < {EARLIEST_MS} THEN {} ELSE 0 END, CASE WHEN highest >= {LATEST_MS} THEN {} ELSE 0 END \
          FROM (SELECT min({time}) AS lowest, max({time}) AS highest FROM ONLY {}) AS extremes",
-        part(&format!("< {EARLIEST_MS}")),
-        part(&format!(">= {LATEST_MS}")),
-        shape.relation
+        part(sql!("< {EARLIEST_MS}"; EARLIEST_MS)),
+        part(sql!(">= {LATEST_MS}"; LATEST_MS)),
+        shape.relation;
+        EARLIEST_MS, LATEST_MS, time
     );
-    let (early, late): (i64, i64) = sqlx::query_as(AssertSqlSafe(statement))
+    let (early, late): (i64, i64) = sqlx::query_as(statement)
         .fetch_one(conn)
         .await
         .map_err(DisposalError::sql("look for rows with an unbelievable time"))?;
@@ -191,13 +193,13 @@ async fn oldest(
     rule: &RowRule,
     window: (i64, i64),
 ) -> Result<Option<i64>, DisposalError> {
-    let statement = format!(
+    let statement = sql!(
         "SELECT min(r.{}) FROM ONLY {} r WHERE {}",
-        quoted(&rule.time_column),
+        SqlIdent::quoting(&rule.time_column),
         shape.relation,
         eligible(shape, rule, window)?
     );
-    sqlx::query_scalar(AssertSqlSafe(statement))
+    sqlx::query_scalar(statement)
         .fetch_one(conn)
         .await
         .map_err(DisposalError::sql("look for the oldest row that may go"))
@@ -209,12 +211,12 @@ async fn count(
     rule: &RowRule,
     window: (i64, i64),
 ) -> Result<u64, DisposalError> {
-    let statement = format!(
+    let statement = sql!(
         "SELECT count(*) FROM ONLY {} r WHERE {}",
         shape.relation,
         eligible(shape, rule, window)?
     );
-    let rows: i64 = sqlx::query_scalar(AssertSqlSafe(statement))
+    let rows: i64 = sqlx::query_scalar(statement)
         .fetch_one(conn)
         .await
         .map_err(DisposalError::sql("count the rows that may go"))?;
@@ -237,15 +239,6 @@ async fn has_time_index(
     .map_err(DisposalError::sql("look for an index on the time column"))
 }
 
-/// The UTC month an instant lies in: `[first instant, first instant after)`, epoch ms.
-fn month_of(ms: i64) -> Option<(i64, i64)> {
-    let at: DateTime<Utc> = DateTime::from_timestamp_millis(ms)?;
-    let first = at.date_naive().with_day(1)?;
-    let after = first.checked_add_months(Months::new(1))?;
-    let instant = |date: chrono::NaiveDate| date.and_time(NaiveTime::MIN).and_utc().timestamp_millis();
-    Some((instant(first), instant(after)))
-}
-
 fn beyond(shape: &TableShape, rule: &RowRule, ms: i64) -> DisposalError {
     DisposalError::refused(
         "time",
@@ -255,39 +248,4 @@ fn beyond(shape: &TableShape, rule: &RowRule, ms: i64) -> DisposalError {
             rule.time_column
         ),
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn months_are_those_of_utc() {
-        let at = |text: &str| text.parse::<DateTime<Utc>>().unwrap().timestamp_millis();
-        for (instant, lower, upper) in [
-            (
-                "2024-02-29T23:59:59.999Z",
-                "2024-02-01T00:00:00Z",
-                "2024-03-01T00:00:00Z",
-            ),
-            (
-                "2024-12-31T23:59:59Z",
-                "2024-12-01T00:00:00Z",
-                "2025-01-01T00:00:00Z",
-            ),
-            (
-                "2025-01-01T00:00:00Z",
-                "2025-01-01T00:00:00Z",
-                "2025-02-01T00:00:00Z",
-            ),
-            (
-                "1969-12-31T23:00:00Z",
-                "1969-12-01T00:00:00Z",
-                "1970-01-01T00:00:00Z",
-            ),
-        ] {
-            assert_eq!(month_of(at(instant)), Some((at(lower), at(upper))), "{instant}");
-        }
-        assert_eq!(month_of(i64::MAX), None);
-    }
 }

@@ -13,7 +13,13 @@ const FLOORS: &[(u8, &[&str])] = &[
     (1, &["eidos-telemetry", "eidos-settings", "eidos-sandbox"]),
     (
         2,
-        &["eidos-bus", "eidos-chain", "eidos-archive-store", "eidos-proto"],
+        &[
+            "eidos-pg",
+            "eidos-bus",
+            "eidos-chain",
+            "eidos-archive-store",
+            "eidos-proto",
+        ],
     ),
     (3, &["eidos-core"]),
     (4, &["eidos-runtime", "eidos-testkit"]),
@@ -35,6 +41,7 @@ const NEVER: &[(&str, &[&str])] = &[
         "eidos-settings",
         &["sqlx", "redis", "reqwest", "axum", "rdkafka", "alloy-*"],
     ),
+    ("eidos-pg", &["redis", "rdkafka", "alloy-*", "parquet", "axum"]),
     ("eidos-core", &["rdkafka", "alloy-*", "parquet", "reqwest"]),
     ("eidos-bus", &["sqlx", "redis", "alloy-*", "parquet"]),
     ("eidos-chain", &["sqlx", "redis", "rdkafka", "parquet"]),

@@ -15,4 +15,5 @@ mod reference;
 mod repository;
 mod requirement;
 mod runbooks;
+mod statements;
 mod whole_file;

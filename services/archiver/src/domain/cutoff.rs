@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Datelike, Months, NaiveDate, NaiveTime, Utc};
+use chrono::{DateTime, Utc};
+use eidos_types::Month;
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -15,59 +16,16 @@ pub fn moves_before(slot_ms: i64, retention_days: u32, database_now_ms: i64, saf
     by_age.min(database_now_ms.saturating_sub(lag))
 }
 
-/// Months of the archive that end at or before this instant have served their time: the first instant of the month
-/// `months` before the slot's. What is kept is therefore between `months` and `months + 1` long. `None` beyond the
-/// calendar.
+/// Returns the first instant (epoch ms) of the month `months` before the slot's: months of the archive that end at or
+/// before it have expired. What is kept is therefore between `months` and `months + 1` long. `None`: beyond the calendar.
 #[must_use]
 pub fn expires_before(slot: DateTime<Utc>, months: u32) -> Option<i64> {
-    let first = NaiveDate::from_ymd_opt(slot.year(), slot.month(), 1)?;
-    let cutoff = first.checked_sub_months(Months::new(months))?;
-    Some(cutoff.and_time(NaiveTime::MIN).and_utc().timestamp_millis())
-}
-
-/// One month in UTC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Month {
-    /// First instant inside, epoch ms.
-    pub lower_ms: i64,
-    /// First instant after it, epoch ms.
-    pub upper_ms: i64,
-    year: i32,
-    number: u32,
-}
-
-impl Month {
-    /// The month that an instant lies in; `None` beyond the calendar.
-    #[must_use]
-    pub fn of_ms(ms: i64) -> Option<Self> {
-        let at = DateTime::from_timestamp_millis(ms)?;
-        let first = NaiveDate::from_ymd_opt(at.year(), at.month(), 1)?;
-        let next = first.checked_add_months(Months::new(1))?;
-        let start = |date: NaiveDate| date.and_time(NaiveTime::MIN).and_utc().timestamp_millis();
-        Some(Self {
-            lower_ms: start(first),
-            upper_ms: start(next),
-            year: at.year(),
-            number: at.month(),
-        })
-    }
-
-    /// The partition of `table` that holds it.
-    #[must_use]
-    pub fn partition(&self, table: &str) -> String {
-        format!("{table}_{:04}_{:02}", self.year, self.number)
-    }
-}
-
-impl std::fmt::Display for Month {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:04}-{:02}", self.year, self.number)
-    }
+    Month::of(slot).checked_minus(months).map(Month::start_ms)
 }
 
 #[cfg(test)]
 mod tests {
-    use eidos_disposal::bounds::EARLIEST_MS;
+    use eidos_pg::bounds::EARLIEST_MS;
     use proptest::prelude::*;
 
     use super::*;
@@ -105,15 +63,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn months_tile_the_time_line(ms in EARLIEST_MS..4_102_444_800_000_i64) {
-            let month = Month::of_ms(ms).unwrap();
-            prop_assert!(month.lower_ms <= ms && ms < month.upper_ms);
-            prop_assert_eq!(Month::of_ms(month.upper_ms).unwrap().lower_ms, month.upper_ms);
-            prop_assert_eq!(Month::of_ms(month.lower_ms - 1).unwrap().upper_ms, month.lower_ms);
-            prop_assert_eq!(Month::of_ms(month.upper_ms - 1).unwrap(), month);
-        }
-
         #[test]
         fn nothing_younger_than_its_time_is_ever_old_enough(
             slot in EARLIEST_MS..4_102_444_800_000_i64, days in 1_u32..3650, ahead in -86_400_000_i64..86_400_000,

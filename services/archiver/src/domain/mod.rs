@@ -3,5 +3,4 @@
 
 pub mod cutoff;
 pub mod drift;
-pub mod range;
 pub mod statement;

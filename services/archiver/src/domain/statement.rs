@@ -11,8 +11,10 @@
 //! table, whatever its statistics say; the keys of the DELETE are an array for the same reason, and its conditions are
 //! written so that no index fits them: the planner once preferred to read the whole index of finished rows per batch.
 
-use eidos_disposal::bounds::{EARLIEST_MS, LATEST_MS};
-use eidos_disposal::catalogue::quoted;
+use eidos_disposal::catalogue::Relation;
+use eidos_pg::bounds::{EARLIEST_MS, LATEST_MS};
+use eidos_pg::{Sql, sql};
+use eidos_types::ident::SqlIdent;
 
 use crate::profile::MoveRule;
 
@@ -24,10 +26,10 @@ pub const ARCHIVED_AT: &str = "archived_at";
 /// A foreign key from elsewhere to the table: a row it points at stays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reference {
-    /// The other table, quoted.
-    pub table: String,
-    /// Pairs of its column and ours, quoted.
-    pub columns: Vec<(String, String)>,
+    /// The other table.
+    pub table: Relation,
+    /// Pairs of its column and ours.
+    pub columns: Vec<(SqlIdent, SqlIdent)>,
 }
 
 /// What decides which rows move, as SQL.
@@ -35,8 +37,8 @@ pub struct Reference {
 pub struct Statements<'a> {
     /// The rule.
     pub rule: &'a MoveRule,
-    /// The columns that move, quoted: all of the hot table.
-    pub columns: &'a [String],
+    /// The columns that move: all of the hot table.
+    pub columns: &'a [SqlIdent],
     /// Foreign keys to the table.
     pub references: &'a [Reference],
     /// Ranges of completion time that a legal hold covers, [from, to).
@@ -64,82 +66,80 @@ enum By {
 impl Statements<'_> {
     /// Completion time of the row called `alias`: written as an index on it must be.
     #[must_use]
-    pub fn completion(rule: &MoveRule, alias: &str) -> String {
-        let columns: Vec<String> = rule
+    pub fn completion(rule: &MoveRule, alias: &'static str) -> Sql {
+        let columns: Vec<Sql> = rule
             .completion
             .iter()
-            .map(|column| format!("{alias}{column}"))
+            .map(|column| sql!("{alias}{column}"; alias, column))
             .collect();
         match columns.as_slice() {
             [only] => only.clone(),
-            several => format!("COALESCE({})", several.join(", ")),
+            several => sql!("COALESCE({})", Sql::join(several, ", ")),
         }
     }
 
     /// The status of finished rows: an index may have exactly this as its predicate.
     #[must_use]
-    pub fn finished(rule: &MoveRule, alias: &str) -> String {
-        Self::in_codes(rule, &format!("{alias}{}", rule.status))
+    pub fn finished(rule: &MoveRule, alias: &'static str) -> Sql {
+        Self::in_codes(rule, &sql!("{alias}{}", rule.status; alias))
     }
 
-    fn in_codes(rule: &MoveRule, status: &str) -> String {
-        let codes: Vec<String> = rule.finished.iter().map(i64::to_string).collect();
-        format!("{status} IN ({})", codes.join(", "))
+    fn in_codes(rule: &MoveRule, status: &Sql) -> Sql {
+        sql!("{status} IN ({})", Sql::join(&rule.finished, ", "); status)
     }
 
     /// Everything that must hold for a row to move, as of `$1` (exclusive, epoch ms), with `$5` the ids that stay. Rows
     /// that are found `By::Key` are only judged by it: no index must be chosen because of it.
-    fn eligible(&self, by: By) -> String {
+    fn eligible(&self, by: By) -> Sql {
         let rule = self.rule;
         let (completion, finished) = match by {
             By::Time => (Self::completion(rule, "s."), Self::finished(rule, "s.")),
             By::Key => (
-                format!("({} + 0)", Self::completion(rule, "s.")),
-                Self::in_codes(rule, &format!("(s.{} + 0)", rule.status)),
+                sql!("({} + 0)", Self::completion(rule, "s.")),
+                Self::in_codes(rule, &sql!("(s.{} + 0)", rule.status)),
             ),
         };
         let mut all = vec![
             finished,
-            format!("{completion} < $1 AND {completion} >= {EARLIEST_MS}"),
-            format!("s.{} <> ALL ($5::bigint[])", rule.id),
+            sql!("{completion} < $1 AND {completion} >= {EARLIEST_MS}"; completion, EARLIEST_MS),
+            sql!("s.{} <> ALL ($5::bigint[])", rule.id),
         ];
         for (from, to) in self.held {
-            all.push(format!("NOT ({completion} >= {from} AND {completion} < {to})"));
+            all.push(sql!("NOT ({completion} >= {from} AND {completion} < {to})"; completion, from, to));
         }
         for child in &rule.children {
-            all.push(format!(
+            all.push(sql!(
                 "NOT EXISTS (SELECT 1 FROM {} c WHERE c.{} = s.{} OFFSET 0)",
-                child.table, child.column, child.names
+                child.table,
+                child.column,
+                child.names
             ));
         }
         for reference in self.references {
-            let pairs: Vec<String> = reference
-                .columns
-                .iter()
-                .map(|(theirs, ours)| format!("c.{theirs} = s.{ours}"))
-                .collect();
-            all.push(format!(
+            let pairs = reference.columns.iter();
+            let pairs = pairs.map(|(theirs, ours)| sql!("c.{theirs} = s.{ours}"; theirs, ours));
+            all.push(sql!(
                 "NOT EXISTS (SELECT 1 FROM {} c WHERE {} OFFSET 0)",
                 reference.table,
-                pairs.join(" AND ")
+                Sql::join(pairs, " AND ")
             ));
         }
-        all.join("\n      AND ")
+        Sql::join(all, "\n      AND ")
     }
 
     /// Finds rows in the order they move; locks them unless `plain`.
-    fn pick(&self, pick: Pick, select: &str) -> String {
+    fn pick(&self, pick: Pick, select: &Sql) -> Sql {
         let rule = self.rule;
         let completion = Self::completion(rule, "s.");
         let (which, by, limit, lock) = match pick {
             Pick::Next => (
-                format!("({completion}, s.{}) > ($2::bigint, $3::bigint)", rule.id),
+                sql!("({completion}, s.{}) > ($2::bigint, $3::bigint)", rule.id; completion),
                 By::Time,
                 " LIMIT $4::bigint",
                 "FOR UPDATE OF s SKIP LOCKED",
             ),
             Pick::These => (
-                format!(
+                sql!(
                     "s.{} = ANY ($4::bigint[]) AND $2::bigint IS NULL AND $3::bigint IS NULL",
                     rule.id
                 ),
@@ -148,22 +148,21 @@ impl Statements<'_> {
                 "FOR UPDATE OF s",
             ),
         };
-        format!(
+        sql!(
             "SELECT {select} FROM ONLY {table} s\n    WHERE {which}\n      AND {eligible}\n    \
-             ORDER BY {completion}, s.{id}{limit} {lock}",
-            table = rule.table,
-            id = rule.id,
-            eligible = self.eligible(by),
+             ORDER BY {completion}, s.{id}{limit} {lock}";
+            select, which, completion, limit, lock, table = rule.table, id = rule.id,
+            eligible = self.eligible(by)
         )
     }
 
     /// The move. Parameters: `$1` cutoff, `$2`/`$3` position, `$4` rows or ids, `$5` ids that stay, `$6` now (ms).
     /// Returns one row: picked, gone, stored, completion and id of the last picked.
     #[must_use]
-    pub fn move_batch(&self, pick: Pick) -> String {
+    pub fn move_batch(&self, pick: Pick) -> Sql {
         let rule = self.rule;
         let columns = self.column_list("");
-        format!(
+        sql!(
             "WITH picked AS MATERIALIZED (\n    {picked}\n), gone AS (\n    \
              DELETE FROM ONLY {table} s WHERE s.{id} = ANY (ARRAY(SELECT id FROM picked))\n      AND {eligible}\n    \
              RETURNING {returned}, {completion} AS {COMPLETED_AT}\n), stored AS (\n    \
@@ -172,22 +171,19 @@ impl Statements<'_> {
              SELECT (SELECT count(*) FROM picked) AS picked, (SELECT count(*) FROM gone) AS gone, \
              (SELECT count(*) FROM stored) AS stored, last.completed AS last_completed, last.id AS last_id \
              FROM (SELECT) AS one LEFT JOIN \
-             (SELECT completed, id FROM picked ORDER BY completed DESC, id DESC LIMIT 1) AS last ON TRUE",
-            picked = self.pick(pick, &self.key_select()),
-            table = rule.table,
-            id = rule.id,
-            eligible = self.eligible(By::Key),
-            returned = self.column_list("s."),
-            completion = Self::completion(rule, "s."),
-            archive = rule.archive,
+             (SELECT completed, id FROM picked ORDER BY completed DESC, id DESC LIMIT 1) AS last ON TRUE";
+            COMPLETED_AT, columns, ARCHIVED_AT, picked = self.pick(pick, &self.key_select()),
+            table = rule.table, id = rule.id, eligible = self.eligible(By::Key),
+            returned = self.column_list("s."), completion = Self::completion(rule, "s."),
+            archive = rule.archive
         )
     }
 
     /// Locks the next rows and returns their ids: what [`Statements::settle_copies`] then looks at in a snapshot that
     /// is younger than the locks. Parameters as [`Statements::move_batch`], without `$6`.
     #[must_use]
-    pub fn lock_batch(&self, pick: Pick) -> String {
-        format!(
+    pub fn lock_batch(&self, pick: Pick) -> Sql {
+        sql!(
             "SELECT id FROM (\n    {}\n) AS picked",
             self.pick(pick, &self.key_select())
         )
@@ -196,93 +192,83 @@ impl Statements<'_> {
     /// Of the rows `$1` (ids, locked): those whose copy is in the archive already. Equal in every byte → the hot row
     /// goes. Returns the ids that went, and those whose copy says something else.
     #[must_use]
-    pub fn settle_copies(&self) -> String {
+    pub fn settle_copies(&self) -> Sql {
         let rule = self.rule;
-        format!(
+        sql!(
             "WITH pairs AS MATERIALIZED (\n    \
              SELECT s.{id} AS id, (ROW({hot})::record *= ROW({cold})::record) AS same FROM ONLY {table} s\n    \
              JOIN {archive} a ON a.{COMPLETED_AT} = {completion} AND a.{id} = s.{id}\n    \
              WHERE s.{id} = ANY ($1::bigint[])\n), gone AS (\n    \
              DELETE FROM ONLY {table} s WHERE s.{id} = ANY (ARRAY(SELECT id FROM pairs WHERE same)) RETURNING s.{id} AS id\n)\n\
              SELECT coalesce((SELECT array_agg(id::bigint) FROM gone), '{{}}') AS gone, \
-             coalesce((SELECT array_agg(id::bigint ORDER BY id) FROM pairs WHERE NOT same), '{{}}') AS differing",
-            id = rule.id,
-            table = rule.table,
-            archive = rule.archive,
-            hot = self.column_list("s."),
-            cold = self.column_list("a."),
-            completion = Self::completion(rule, "s."),
+             coalesce((SELECT array_agg(id::bigint ORDER BY id) FROM pairs WHERE NOT same), '{{}}') AS differing";
+            COMPLETED_AT, id = rule.id, table = rule.table, archive = rule.archive,
+            hot = self.column_list("s."), cold = self.column_list("a."),
+            completion = Self::completion(rule, "s.")
         )
     }
 
     /// Completion and id of the next row after (`$2`, `$3`) that may move before `$1`; no lock. `$4` is how many, `$5`
     /// as ever.
     #[must_use]
-    pub fn peek(&self) -> String {
+    pub fn peek(&self) -> Sql {
         let rule = self.rule;
         let completion = Self::completion(rule, "s.");
-        format!(
+        sql!(
             "SELECT {completion}::bigint AS completed, s.{id}::bigint AS id FROM ONLY {table} s\n    \
              WHERE ({completion}, s.{id}) > ($2::bigint, $3::bigint)\n      AND {eligible}\n    \
-             ORDER BY {completion}, s.{id} LIMIT $4::bigint",
-            id = rule.id,
-            table = rule.table,
-            eligible = self.eligible(By::Time),
+             ORDER BY {completion}, s.{id} LIMIT $4::bigint";
+            completion, id = rule.id, table = rule.table, eligible = self.eligible(By::Time)
         )
     }
 
     /// How many finished rows have a completion time that is none: NULL, before [`EARLIEST_MS`] or from [`LATEST_MS`]
     /// on. Counts to 1001 of each.
     #[must_use]
-    pub fn implausible(rule: &MoveRule) -> String {
+    pub fn implausible(rule: &MoveRule) -> Sql {
         let completion = Self::completion(rule, "s.");
         let finished = Self::finished(rule, "s.");
         let table = &rule.table;
-        format!(
+        sql!(
             "SELECT (SELECT count(*) FROM (SELECT 1 FROM ONLY {table} s WHERE {finished} AND {completion} < {EARLIEST_MS} \
              LIMIT 1001) AS early) + (SELECT count(*) FROM (SELECT 1 FROM ONLY {table} s WHERE {finished} \
              AND {completion} >= {LATEST_MS} LIMIT 1001) AS late) + (SELECT count(*) FROM (SELECT 1 FROM ONLY {table} s \
-             WHERE {finished} AND {completion} IS NULL LIMIT 1001) AS missing)"
+             WHERE {finished} AND {completion} IS NULL LIMIT 1001) AS missing)";
+            table, finished, completion, EARLIEST_MS, LATEST_MS
         )
     }
 
-    fn key_select(&self) -> String {
-        format!(
+    fn key_select(&self) -> Sql {
+        sql!(
             "s.{}::bigint AS id, {}::bigint AS completed",
             self.rule.id,
             Self::completion(self.rule, "s.")
         )
     }
 
-    fn column_list(&self, alias: &str) -> String {
-        let columns: Vec<String> = self
-            .columns
-            .iter()
-            .map(|column| format!("{alias}{column}"))
-            .collect();
-        columns.join(", ")
+    fn column_list(&self, alias: &'static str) -> Sql {
+        let columns = self.columns.iter();
+        Sql::join(columns.map(|column| sql!("{alias}{column}"; alias, column)), ", ")
     }
 }
 
 /// The index without which every batch sorts the whole table: for the plan's warning.
 #[must_use]
-pub fn wanted_index(rule: &MoveRule) -> String {
+pub fn wanted_index(rule: &MoveRule) -> Sql {
     let completion = Statements::completion(rule, "");
+    let completion = if rule.completion.len() > 1 {
+        sql!("({completion})"; completion)
+    } else {
+        completion
+    };
     let mut name = format!("idx_{}_completed", rule.table.name());
     while name.len() > 63 {
         name.pop();
     }
-    format!(
-        "CREATE INDEX CONCURRENTLY {name} ON {table} ({completion}, {id}) WHERE {finished}",
-        name = quoted(&name),
-        table = rule.table,
-        completion = if rule.completion.len() > 1 {
-            format!("({completion})")
-        } else {
-            completion
-        },
-        id = rule.id,
-        finished = Statements::finished(rule, ""),
+    sql!(
+        "CREATE INDEX CONCURRENTLY {name} ON {table} ({completion}, {id}) WHERE {finished}";
+        name = SqlIdent::quoting(name), table = rule.table, completion, id = rule.id,
+        finished = Statements::finished(rule, "")
     )
 }
 
@@ -317,19 +303,23 @@ mod tests {
     fn the_wanted_index_has_the_expression_and_the_predicate_of_the_statements() {
         let one = rule(&["updated_at"]);
         assert_eq!(
-            wanted_index(&one),
+            wanted_index(&one).as_str(),
             "CREATE INDEX CONCURRENTLY \"idx_orders_completed\" ON \"s\".\"orders\" (\"updated_at\", \"id\") \
              WHERE \"status\" IN (3, 5)"
         );
         let two = rule(&["settled_at", "updated_at"]);
         let expression = "((COALESCE(\"settled_at\", \"updated_at\")), \"id\")";
-        assert!(wanted_index(&two).contains(expression), "{}", wanted_index(&two));
+        assert!(
+            wanted_index(&two).as_str().contains(expression),
+            "{}",
+            wanted_index(&two)
+        );
     }
 
     #[test]
     fn a_batch_is_deleted_by_its_keys_alone() {
         let rule = rule(&["updated_at"]);
-        let columns = ["\"id\"".to_owned(), "\"status\"".to_owned()];
+        let columns = [SqlIdent::quoting("id"), SqlIdent::quoting("status")];
         let statements = Statements {
             rule: &rule,
             columns: &columns,
@@ -337,6 +327,7 @@ mod tests {
             held: &[(10, 20)],
         };
         let sql = statements.move_batch(Pick::Next);
+        let sql = sql.as_str();
         let delete = &sql[sql.find("DELETE").unwrap()..sql.find("RETURNING").unwrap()];
         assert!(
             !delete.contains("s.\"updated_at\" <"),
@@ -351,6 +342,11 @@ mod tests {
             assert!(delete.contains(part), "{part} in {delete}");
         }
         assert_eq!(sql.matches("SKIP LOCKED").count(), 1);
-        assert!(!statements.move_batch(Pick::These).contains("SKIP LOCKED"));
+        assert!(
+            !statements
+                .move_batch(Pick::These)
+                .as_str()
+                .contains("SKIP LOCKED")
+        );
     }
 }

@@ -6,9 +6,9 @@ use eidos_archive_store::{ArchiveStore, ManifestRef};
 use eidos_disposal::{DisposalError, unit};
 use eidos_runtime::{Job, JobContext, JobError, Observation};
 use eidos_telemetry::metric;
+use eidos_types::TimeRange;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::range::TimeRange;
 use crate::store::units::{self, Exported};
 
 /// What a caller may ask of one run.

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use eidos_core::fence::ForeignFence;
 use eidos_core::ident::SqlIdent;
-use eidos_disposal::catalogue::{self, Relation, TableShape, quoted};
+use eidos_disposal::catalogue::{self, Relation, TableShape};
 use eidos_disposal::settings::DisposalSettings;
 use eidos_disposal::{DisposalError, new_partition};
+use eidos_pg::{Sql, sql};
 use eidos_runtime::{JobContext, JobError};
-use sqlx::{AssertSqlSafe, PgConnection};
+use eidos_types::Month;
+use sqlx::PgConnection;
 
-use crate::domain::cutoff::Month;
 use crate::domain::drift::{self, Change, SeenColumn};
 use crate::domain::statement::{ARCHIVED_AT, COMPLETED_AT};
 use crate::profile::MoveRule;
@@ -28,7 +29,7 @@ pub fn wanted_changes(
     rule: &MoveRule,
     source: &TableShape,
     archive: Option<&TableShape>,
-) -> Result<Vec<String>, DisposalError> {
+) -> Result<Vec<Sql>, DisposalError> {
     let Some(archive) = archive else {
         return create_statements(rule, source);
     };
@@ -47,47 +48,37 @@ pub fn wanted_changes(
         ));
     }
     let changes = drift::changes(&seen(source), &seen(archive), &[COMPLETED_AT, ARCHIVED_AT]).map_err(|changed| {
-        let statements: Vec<String> = changed
-            .iter()
-            .map(|column| {
-                format!(
-                    "ALTER TABLE {} ALTER COLUMN {} TYPE {}",
-                    rule.archive,
-                    quoted(&column.name),
-                    column.source
-                )
-            })
-            .collect();
+        let statements = changed.iter().map(|column| {
+            let (name, declared) = (SqlIdent::quoting(&column.name), Sql::from_server(&column.source));
+            sql!("ALTER TABLE {} ALTER COLUMN {name} TYPE {declared}", rule.archive; name, declared)
+        });
         DisposalError::refused("changed", format!(
             "columns of {} have another type than in {}; changing them rewrites the archive, so a person does it, when \
              it suits: {}",
             rule.table,
             rule.archive,
-            statements.join("; ")
+            Sql::join(statements, "; ")
         ))
     })?;
     Ok(changes
         .into_iter()
         .map(|change| match change {
             Change::Add { name, declaration } => {
-                format!(
-                    "ALTER TABLE {} ADD COLUMN {} {declaration}",
-                    rule.archive,
-                    quoted(&name)
-                )
+                let (name, declared) = (SqlIdent::quoting(name), Sql::from_server(declaration));
+                sql!("ALTER TABLE {} ADD COLUMN {name} {declared}", rule.archive; name, declared)
             }
             Change::AllowNull { name } => {
-                format!(
+                sql!(
                     "ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL",
                     rule.archive,
-                    quoted(&name)
+                    SqlIdent::quoting(name)
                 )
             }
         })
         .collect())
 }
 
-fn create_statements(rule: &MoveRule, source: &TableShape) -> Result<Vec<String>, DisposalError> {
+fn create_statements(rule: &MoveRule, source: &TableShape) -> Result<Vec<Sql>, DisposalError> {
     if let Some(taken) = source
         .columns
         .iter()
@@ -102,41 +93,33 @@ fn create_statements(rule: &MoveRule, source: &TableShape) -> Result<Vec<String>
         ));
     }
     // Only what identifies a row is NOT NULL: a column the source drops later must be able to stay empty.
-    let columns: Vec<String> = source
-        .columns
-        .iter()
-        .map(|column| {
-            let must = [rule.id.name(), rule.key.name()].contains(&column.name.as_str());
-            let null = if must { " NOT NULL" } else { "" };
-            format!("{} {}{null}", quoted(&column.name), column.declaration)
-        })
-        .collect();
+    let columns = source.columns.iter().map(|column| {
+        let must = [rule.id.name(), rule.key.name()].contains(&column.name.as_str());
+        let null = if must { " NOT NULL" } else { "" };
+        sql!("{}{null}", column.declared(); null)
+    });
     let (archive, id, key) = (&rule.archive, &rule.id, &rule.key);
-    let function = schema_of(archive).map_or_else(
-        || quoted(FINAL),
-        |schema| format!("{}.{}", quoted(schema), quoted(FINAL)),
-    );
+    let function = archive.sibling(FINAL);
     Ok(vec![
-        format!(
+        sql!(
             "CREATE TABLE {archive} ({}, {COMPLETED_AT} bigint NOT NULL, {ARCHIVED_AT} bigint NOT NULL, \
              PRIMARY KEY ({COMPLETED_AT}, {id})) PARTITION BY RANGE ({COMPLETED_AT})",
-            columns.join(", ")
+            Sql::join(columns, ", ");
+            archive, COMPLETED_AT, ARCHIVED_AT, id
         ),
-        format!("CREATE INDEX ON {archive} ({key})"),
-        format!(
+        sql!("CREATE INDEX ON {archive} ({key})"; archive, key),
+        sql!(
             "CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
              RAISE EXCEPTION '%.% is an archive: its rows are final', TG_TABLE_SCHEMA, TG_TABLE_NAME \
              USING ERRCODE = 'object_not_in_prerequisite_state', \
-             HINT = 'See docs/runbooks/archive-data.md, \"A row of the archive must change\".'; END $$"
+             HINT = 'See docs/runbooks/archive-data.md, \"A row of the archive must change\".'; END $$";
+            function
         ),
-        format!(
-            "CREATE TRIGGER {FINAL} BEFORE UPDATE OR DELETE ON {archive} FOR EACH ROW EXECUTE FUNCTION {function}()"
+        sql!(
+            "CREATE TRIGGER {FINAL} BEFORE UPDATE OR DELETE ON {archive} FOR EACH ROW EXECUTE FUNCTION {function}()";
+            FINAL, archive, function
         ),
     ])
-}
-
-fn schema_of(table: &SqlIdent) -> Option<&str> {
-    table.schema()
 }
 
 fn seen(table: &TableShape) -> Vec<SeenColumn> {
@@ -158,7 +141,7 @@ fn seen(table: &TableShape) -> Vec<SeenColumn> {
 pub async fn change(
     fence: &ForeignFence,
     rule: &MoveRule,
-    statements: &[String],
+    statements: &[Sql],
     lock_timeout: Duration,
 ) -> Result<(), DisposalError> {
     if statements.is_empty() {
@@ -173,10 +156,8 @@ pub async fn change(
     Ok(())
 }
 
-async fn run(conn: &mut PgConnection, rule: &MoveRule, statement: &str) -> Result<(), DisposalError> {
-    let outcome = sqlx::query(AssertSqlSafe(statement.to_owned()))
-        .execute(conn)
-        .await;
+async fn run(conn: &mut PgConnection, rule: &MoveRule, statement: &Sql) -> Result<(), DisposalError> {
+    let outcome = sqlx::query(statement).execute(conn).await;
     match outcome {
         Ok(_) => Ok(()),
         Err(error) if code_of(&error).as_deref() == Some("42501") => Err(DisposalError::refused(
@@ -240,8 +221,11 @@ pub async fn ensure_month(
         .iter()
         .flat_map(|partitioning| &partitioning.partitions)
         .any(|partition| {
-            partition.bounds.lower.is_none_or(|lower| lower <= month.lower_ms)
-                && partition.bounds.upper.is_none_or(|upper| upper >= month.upper_ms)
+            partition
+                .bounds
+                .lower
+                .is_none_or(|lower| lower <= month.start_ms())
+                && partition.bounds.upper.is_none_or(|upper| upper >= month.end_ms())
         });
     if covered {
         return Ok(MonthTable::Existed);
@@ -250,7 +234,7 @@ pub async fn ensure_month(
         schema: archive.relation.schema.clone(),
         name: month.partition(&archive.relation.name),
     };
-    let bounds = (month.lower_ms, month.upper_ms);
+    let bounds = (month.start_ms(), month.end_ms());
     new_partition::create(ctx, fence, disposal, &archive, &partition, bounds).await?;
     Ok(MonthTable::Created(partition.to_string()))
 }

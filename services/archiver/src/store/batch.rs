@@ -5,7 +5,7 @@ use std::time::Duration;
 use eidos_core::fence::{ForeignFence, ForeignStep};
 use eidos_core::ident::SqlIdent;
 use eidos_disposal::{DisposalError, catalogue};
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::PgConnection;
 
 use crate::domain::statement::{Pick, Statements};
 
@@ -78,7 +78,7 @@ pub async fn move_next(
 ) -> Result<Moved, DisposalError> {
     let sql = statements.move_batch(Pick::Next);
     let mut step = fence.step().await?;
-    let query = sqlx::query_as::<_, Counts>(AssertSqlSafe(sql))
+    let query = sqlx::query_as::<_, Counts>(sql)
         .bind(batch.before_ms)
         .bind(from.completed_ms)
         .bind(from.id)
@@ -103,7 +103,7 @@ pub async fn move_these(
     let sql = statements.move_batch(Pick::These);
     let mut step = fence.step().await?;
     set_lock_timeout(step.conn(), lock_timeout).await?;
-    let query = sqlx::query_as::<_, Counts>(AssertSqlSafe(sql))
+    let query = sqlx::query_as::<_, Counts>(sql)
         .bind(batch.before_ms)
         .bind(None::<i64>)
         .bind(None::<i64>)
@@ -204,7 +204,7 @@ pub async fn settle_copies(
     let mut step = fence.step().await?;
     // Two statements: the second one's snapshot is younger than the locks of the first, so what is compared is what
     // is deleted.
-    let ids: Vec<i64> = sqlx::query_scalar(AssertSqlSafe(statements.lock_batch(Pick::Next)))
+    let ids: Vec<i64> = sqlx::query_scalar(statements.lock_batch(Pick::Next))
         .bind(batch.before_ms)
         .bind(from.completed_ms)
         .bind(from.id)
@@ -213,12 +213,11 @@ pub async fn settle_copies(
         .fetch_all(step.conn())
         .await
         .map_err(|error| sql_error("lock rows that have copies", table, error))?;
-    let (removed, differing): (Vec<i64>, Vec<i64>) =
-        sqlx::query_as(AssertSqlSafe(statements.settle_copies()))
-            .bind(&ids)
-            .fetch_one(step.conn())
-            .await
-            .map_err(|error| sql_error("compare rows with their copies", table, error))?;
+    let (removed, differing): (Vec<i64>, Vec<i64>) = sqlx::query_as(statements.settle_copies())
+        .bind(&ids)
+        .fetch_one(step.conn())
+        .await
+        .map_err(|error| sql_error("compare rows with their copies", table, error))?;
     if columns_changed(&mut step, batch).await? {
         return Ok(Settled {
             columns_changed: true,
@@ -246,7 +245,7 @@ pub async fn peek(
     from: Position,
     rows: u32,
 ) -> Result<Vec<Position>, DisposalError> {
-    let found: Vec<(i64, i64)> = sqlx::query_as(AssertSqlSafe(statements.peek()))
+    let found: Vec<(i64, i64)> = sqlx::query_as(statements.peek())
         .bind(batch.before_ms)
         .bind(from.completed_ms)
         .bind(from.id)

@@ -4,14 +4,14 @@ use chrono::{DateTime, Utc};
 use eidos_core::CoreError;
 use eidos_core::ident::SqlIdent;
 use eidos_disposal::catalogue::Relation;
+use eidos_pg::sql;
 use eidos_runtime::{JobContext, JobError};
+use eidos_types::{Month, TimeRange};
 use serde::Serialize;
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, PgPool, Row};
 use uuid::Uuid;
 
-use crate::domain::cutoff::Month;
-use crate::domain::range::TimeRange;
 use crate::profile::MoveRule;
 
 /// An export that was verified once.
@@ -84,8 +84,8 @@ pub async fn open_state(ctx: &JobContext, rule: &MoveRule, month: Month) -> Resu
     )
     .bind(rule.source.as_str())
     .bind(rule.archive.name())
-    .bind(month.lower_ms)
-    .bind(month.upper_ms)
+    .bind(month.start_ms())
+    .bind(month.end_ms())
     .bind(rule.archive.schema())
     .fetch_optional(ctx.jobs_db().read())
     .await
@@ -150,16 +150,17 @@ pub async fn exported(
     range: Option<TimeRange>,
 ) -> Result<Vec<Exported>, CoreError> {
     let (schema, name) = parts(table);
-    sqlx::query_as(sqlx::AssertSqlSafe(format!(
+    sqlx::query_as(sql!(
         "{EXPORTED} AND ($1::text IS NULL OR table_name = $1) AND ($2::text IS NULL OR schema_name = $2) \
          AND ($3::text IS NULL OR source = $3) AND ($4::bigint IS NULL OR (lower_ms < $5 AND upper_ms > $4)) \
-         ORDER BY source, schema_name, table_name, lower_ms, unit_id"
-    )))
+         ORDER BY source, schema_name, table_name, lower_ms, unit_id";
+        EXPORTED
+    ))
     .bind(name)
     .bind(schema)
     .bind(source)
-    .bind(range.map(|range| range.from_ms))
-    .bind(range.map(|range| range.to_ms))
+    .bind(range.map(|range| range.lower_ms))
+    .bind(range.map(|range| range.upper_ms))
     .fetch_all(pool)
     .await
     .map_err(ours("list exports"))
@@ -177,11 +178,12 @@ pub async fn to_check(
     limit: i64,
 ) -> Result<Vec<Exported>, CoreError> {
     let (schema, name) = parts(table);
-    sqlx::query_as(sqlx::AssertSqlSafe(format!(
+    sqlx::query_as(sql!(
         "{EXPORTED} AND ($1::text IS NULL OR table_name = $1) AND ($5::text IS NULL OR schema_name = $5) \
          AND ($2::bigint IS NULL OR upper_ms > $2) AND (checked_at IS NULL OR checked_at < $3) \
-         ORDER BY checked_at NULLS FIRST, unit_id LIMIT $4"
-    )))
+         ORDER BY checked_at NULLS FIRST, unit_id LIMIT $4";
+        EXPORTED
+    ))
     .bind(name)
     .bind(since_ms)
     .bind(before)
@@ -197,9 +199,10 @@ pub async fn to_check(
 /// # Errors
 /// What the database said.
 pub async fn exported_tables(pool: &PgPool) -> Result<Vec<(String, String)>, CoreError> {
-    sqlx::query_as(sqlx::AssertSqlSafe(format!(
-        "SELECT DISTINCT schema_name, table_name FROM ({EXPORTED}) AS exports ORDER BY 1, 2"
-    )))
+    sqlx::query_as(sql!(
+        "SELECT DISTINCT schema_name, table_name FROM ({EXPORTED}) AS exports ORDER BY 1, 2";
+        EXPORTED
+    ))
     .fetch_all(pool)
     .await
     .map_err(ours("list tables with exports"))
@@ -210,9 +213,10 @@ pub async fn exported_tables(pool: &PgPool) -> Result<Vec<(String, String)>, Cor
 /// # Errors
 /// What the database said.
 pub async fn exported_from(pool: &PgPool) -> Result<Vec<(String, String)>, CoreError> {
-    sqlx::query_as(sqlx::AssertSqlSafe(format!(
-        "SELECT DISTINCT source, table_name FROM ({EXPORTED}) AS exports ORDER BY 1, 2"
-    )))
+    sqlx::query_as(sql!(
+        "SELECT DISTINCT source, table_name FROM ({EXPORTED}) AS exports ORDER BY 1, 2";
+        EXPORTED
+    ))
     .fetch_all(pool)
     .await
     .map_err(ours("list sources of exports"))

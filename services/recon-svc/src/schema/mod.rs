@@ -10,10 +10,11 @@ mod tables;
 
 use std::collections::BTreeMap;
 
+use eidos_pg::{Sql, SqlPart};
 use serde::{Deserialize, Serialize};
+use tables::{DEFINITIONS, Definition};
 
 pub use eidos_core::ident::{SqlIdent, SqlIdentError};
-use tables::{DEFINITIONS, Definition};
 
 /// Which naming generation the neighbours use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -186,15 +187,12 @@ impl Schema {
 
     /// Renders a statement over one table: `{table}` and `{column}` become quoted names. Other braces stay.
     #[must_use]
-    pub fn sql(&self, id: TableId, template: &str) -> String {
-        let Some(table) = self.tables.get(&id) else {
-            return template.to_owned();
-        };
-        let mut text = template.replace("{table}", &table.name.to_string());
-        for (logical, name) in &table.columns {
-            text = text.replace(&format!("{{{logical}}}"), &name.to_string());
-        }
-        text
+    pub fn sql(&self, id: TableId, template: impl SqlPart) -> Sql {
+        let table = self.tables.get(&id);
+        Sql::filled(template, |word| match word {
+            "table" => table.map(|table| &table.name),
+            column => table?.columns.get(column),
+        })
     }
 
     /// All tables.
@@ -295,6 +293,7 @@ mod tests {
             Schema::resolve(section)
                 .unwrap()
                 .sql(TableId::Balances, "SELECT {wallet} FROM {table}")
+                .to_string()
         };
         assert_eq!(sql(&section), "SELECT \"wallet\" FROM \"eidos_trading_balances\"");
         section.profile = ProfileName::EidosCode;

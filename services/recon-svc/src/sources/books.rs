@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use eidos_pg::{Sql, sql};
+use eidos_types::copy_binary::CopyScanner;
 use eidos_types::{Address, Amount};
 use futures::StreamExt;
-use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::copy::RowCutter;
 use super::feed::Feed;
 use super::snapshot::SnapshotTicket;
 use super::{SourceError, column};
@@ -55,6 +56,9 @@ pub enum BalanceTable {
 }
 
 impl BalanceTable {
+    /// Wallet, token and the two columns that make the amount.
+    const FIELDS: usize = 4;
+
     const fn id(self) -> TableId {
         match self {
             Self::Balances => TableId::Balances,
@@ -147,14 +151,15 @@ impl Books {
         let mut conn = ticket.join().await?;
         let statement = self.copy_statement(table, shard, after);
         let mut stream = conn
-            .copy_out_raw(&statement)
+            .copy_out_raw(statement.as_str())
             .await
             .map_err(SourceError::reading(what))?;
-        let mut cutter = RowCutter::default();
+        let mut scanner = CopyScanner::new(BalanceTable::FIELDS);
         let mut batch = Vec::with_capacity(BATCH_ROWS);
         while let Some(chunk) = stream.next().await {
             let chunk = chunk.map_err(SourceError::reading(what))?;
-            cutter.push(what, &chunk, |fields: [Option<&[u8]>; 4]| {
+            scanner.feed(&chunk, SourceError::malformed(what), |tuple| {
+                let fields = tuple.array();
                 // They come from `strays`, wherever the database sorts them.
                 if has_capitals(fields[0]) {
                     return Ok(());
@@ -169,25 +174,24 @@ impl Books {
                 }
             }
         }
-        cutter.finish(what)?;
+        scanner.finish().map_err(SourceError::malformed(what))?;
         let _ = sender.send(Ok(batch)).await;
         Ok(())
     }
 
-    /// `COPY` takes no parameters: the bounds are hex digits made here, the names are checked identifiers.
-    fn copy_statement(&self, table: BalanceTable, shard: Shard, after: Option<Address>) -> String {
+    fn copy_statement(&self, table: BalanceTable, shard: Shard, after: Option<Address>) -> Sql {
         let key = self.key_expression();
         let from = match after {
-            Some(after) => format!("{key} > '{after}'"),
-            None => format!("{key} >= '{}'", shard.first),
+            Some(after) => sql!("{key} > {}", literal(after); key),
+            None => sql!("{key} >= {}", literal(shard.first); key),
         };
-        let template = format!(
-            "COPY (SELECT {key}::text, {} FROM {{table}} WHERE {from} AND {key} <= '{}' ORDER BY {key}) \
+        let template = sql!(
+            "COPY (SELECT {key}::text, {} FROM {{table}} WHERE {from} AND {key} <= {} ORDER BY {key}) \
              TO STDOUT (FORMAT binary)",
-            table.columns(),
-            shard.last
+            table.columns(), literal(shard.last);
+            key, from
         );
-        self.schema.sql(table.id(), &template)
+        self.schema.sql(table.id(), template)
     }
 
     const fn key_expression(&self) -> &'static str {
@@ -199,7 +203,11 @@ impl Books {
     }
 
     /// A row; `None` for an unknown token, which is counted.
-    fn row(&self, table: BalanceTable, fields: [Option<&[u8]>; 4]) -> Result<Option<BooksRow>, SourceError> {
+    fn row(
+        &self,
+        table: BalanceTable,
+        fields: [Option<&[u8]>; BalanceTable::FIELDS],
+    ) -> Result<Option<BooksRow>, SourceError> {
         let [wallet, token, available, frozen] = fields;
         let name = self.schema.name(table.id());
         let text = |field: Option<&[u8]>| String::from_utf8_lossy(field.unwrap_or_default()).into_owned();
@@ -232,12 +240,12 @@ impl Books {
         }
         for table in [BalanceTable::Balances, BalanceTable::Subaccounts] {
             let what = table.what();
-            let template = format!(
+            let template = sql!(
                 "SELECT lower({{wallet}}), {} FROM {{table}} \
                  WHERE {{wallet}} COLLATE \"C\" <> lower({{wallet}} COLLATE \"C\") LIMIT $1",
                 table.columns()
             );
-            let rows = sqlx::query(AssertSqlSafe(self.schema.sql(table.id(), &template)))
+            let rows = sqlx::query(self.schema.sql(table.id(), template))
                 .bind(i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1))
                 .fetch_all(&mut *conn)
                 .await
@@ -281,12 +289,13 @@ impl Books {
             WalletOrder::AsIs | WalletOrder::UnderC => "{wallet}",
             WalletOrder::Lowered => "lower({wallet})",
         };
-        let template = format!(
+        let template = sql!(
             "SELECT {key}::text, {} FROM {{table}} WHERE {key} = ANY($1)",
-            table.columns()
+            table.columns();
+            key
         );
         let wallets: Vec<String> = wallets.iter().map(Address::to_string).collect();
-        let rows = sqlx::query(AssertSqlSafe(self.schema.sql(table.id(), &template)))
+        let rows = sqlx::query(self.schema.sql(table.id(), template))
             .bind(wallets)
             .fetch_all(conn)
             .await
@@ -299,6 +308,11 @@ impl Books {
         found.sort_by_key(|row| row.key);
         Ok(found)
     }
+}
+
+/// A wallet as a literal: `COPY` takes no parameters.
+fn literal(wallet: Address) -> Sql {
+    Sql::literal(&wallet.to_string()).unwrap_or_default()
 }
 
 fn raw_fields(row: &sqlx::postgres::PgRow) -> Result<[Option<&[u8]>; 4], sqlx::Error> {
@@ -342,7 +356,7 @@ pub async fn wallet_order(schema: &Schema, pool: &PgPool) -> Result<WalletOrder,
         return Ok(WalletOrder::Lowered);
     }
     for table in [TableId::Balances, TableId::SubaccountBalances] {
-        let column = schema.sql(table, "{wallet}").replace('"', "");
+        let column = schema.sql(table, "{wallet}").as_str().replace('"', "");
         let bytewise: Option<bool> = sqlx::query_scalar(
             "SELECT CASE WHEN c.collname = 'default' THEN d.datcollate ELSE c.collcollate END \
                     IN ('C', 'POSIX', 'C.UTF-8', 'C.utf8') \
@@ -350,7 +364,7 @@ pub async fn wallet_order(schema: &Schema, pool: &PgPool) -> Result<WalletOrder,
                   pg_catalog.pg_database d \
              WHERE a.attrelid = to_regclass($1) AND a.attname = $2 AND d.datname = current_database()",
         )
-        .bind(schema.sql(table, "{table}"))
+        .bind(schema.sql(table, "{table}").to_string())
         .bind(column)
         .fetch_optional(pool)
         .await

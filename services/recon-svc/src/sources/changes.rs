@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use eidos_pg::sql;
 use eidos_types::Address;
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::PgConnection;
 
 use super::{SourceError, column};
 use crate::schema::{Schema, TableId, WalletCase};
@@ -26,8 +27,8 @@ pub async fn changed_wallets(
 ) -> Result<BTreeSet<Address>, SourceError> {
     let mut wallets = BTreeSet::new();
     for (table, when) in CHANGE_COLUMNS {
-        let template = format!("SELECT DISTINCT {{wallet}}::text FROM {{table}} WHERE {{{when}}} >= $1");
-        let found: Vec<String> = sqlx::query_scalar(AssertSqlSafe(schema.sql(*table, &template)))
+        let template = sql!("SELECT DISTINCT {{wallet}}::text FROM {{table}} WHERE {{{when}}} >= $1"; when);
+        let found: Vec<String> = sqlx::query_scalar(schema.sql(*table, template))
             .bind(since_ms)
             .fetch_all(&mut *conn)
             .await
@@ -52,9 +53,9 @@ pub async fn wallets_after(
         WalletCase::Mixed => "lower({wallet})",
     };
     let template =
-        format!("SELECT DISTINCT {key}::text AS w FROM {{table}} WHERE {key} > $1 ORDER BY w LIMIT $2");
+        sql!("SELECT DISTINCT {key}::text AS w FROM {{table}} WHERE {key} > $1 ORDER BY w LIMIT $2"; key);
     let after = cursor.map_or_else(String::new, |wallet| wallet.to_string());
-    let found: Vec<String> = sqlx::query_scalar(AssertSqlSafe(schema.sql(TableId::Balances, &template)))
+    let found: Vec<String> = sqlx::query_scalar(schema.sql(TableId::Balances, template))
         .bind(after)
         .bind(i64::from(limit))
         .fetch_all(conn)
@@ -75,7 +76,7 @@ pub async fn fee_totals(
         TableId::FeeAccounts,
         "SELECT {token}::text AS token, sum({balance})::numeric AS balance FROM {table} GROUP BY 1 ORDER BY 1",
     );
-    let rows = sqlx::query(AssertSqlSafe(sql))
+    let rows = sqlx::query(sql)
         .fetch_all(conn)
         .await
         .map_err(SourceError::reading(what))?;

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
+use eidos_pg::Sql;
 use eidos_types::{Address, Amount};
+use sqlx::Row;
 use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, Row};
 
 use super::snapshot::BooksSnapshot;
 use super::{SourceError, column};
@@ -76,11 +77,11 @@ pub async fn movements(
 
 async fn rows(
     conn: &mut sqlx::PgConnection,
-    sql: String,
+    sql: Sql,
     wallet: &str,
     symbol: &str,
 ) -> Result<Vec<(String, Amount, String)>, sqlx::Error> {
-    let rows = sqlx::query(AssertSqlSafe(sql))
+    let rows = sqlx::query(sql)
         .bind(wallet)
         .bind(symbol)
         .bind(NEWEST)

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use eidos_chain::{BlockRef, ChainReader};
 use eidos_types::{Address, Hash32};
 use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, PgConnection, Row};
+use sqlx::{PgConnection, Row};
 
 use super::column::{bad_row, exact_amount, token, wallet};
 use super::snapshot::BooksSnapshot;
@@ -71,7 +71,7 @@ impl InFlight<'_> {
              FROM {table} WHERE {status} = ANY($1) OR ({status} = ANY($2) AND {withdraw_id} = ANY($3))",
         );
         let codes = &self.schema.codes;
-        let rows = sqlx::query(AssertSqlSafe(sql))
+        let rows = sqlx::query(sql)
             .bind(&codes.withdrawal_debited)
             .bind(&codes.withdrawal_confirmed)
             .bind(&ids)
@@ -126,7 +126,7 @@ impl InFlight<'_> {
                     {block_number}::bigint AS block FROM {table} \
              WHERE {chain_id}::bigint = $1 AND ({block_number} IS NULL OR {block_number} = 0 OR {block_number} > $2)",
         );
-        let rows = sqlx::query(AssertSqlSafe(sql))
+        let rows = sqlx::query(sql)
             .bind(signed(self.chain_id))
             .bind(signed(cut.number))
             .fetch_all(conn)
@@ -164,7 +164,7 @@ impl InFlight<'_> {
              FROM {table} WHERE ({status} = ANY($1) AND {block_num} > $2) OR ({status} = ANY($3) AND {block_num} <= $2)",
         );
         let codes = &self.schema.codes;
-        let rows = sqlx::query(AssertSqlSafe(sql))
+        let rows = sqlx::query(sql)
             .bind(&codes.deposit_credited)
             .bind(signed(cut.number))
             .bind(&codes.deposit_waiting)
@@ -257,7 +257,7 @@ impl InFlight<'_> {
             "SELECT {batch_id}::text, {block_number}::bigint FROM {table} \
              WHERE {chain_id}::bigint = $1 AND {block_number} > $2",
         );
-        let rows: Vec<(String, i64)> = sqlx::query_as(AssertSqlSafe(sql))
+        let rows: Vec<(String, i64)> = sqlx::query_as(sql)
             .bind(signed(self.chain_id))
             .bind(signed(cut.number))
             .fetch_all(conn)
@@ -272,7 +272,7 @@ impl InFlight<'_> {
             TableId::SettlementBatches,
             "SELECT {batch_id}::text FROM {table} WHERE {status} = ANY($1)",
         );
-        sqlx::query_scalar(AssertSqlSafe(sql))
+        sqlx::query_scalar(sql)
             .bind(&self.schema.codes.batch_open)
             .fetch_all(conn)
             .await
@@ -289,7 +289,7 @@ impl InFlight<'_> {
                     {settlement_status}::smallint AS status, {batch_id}::text AS batch_id \
              FROM {table} WHERE {batch_id} = ANY($1)",
         );
-        sqlx::query(AssertSqlSafe(sql))
+        sqlx::query(sql)
             .bind(batches)
             .fetch_all(conn)
             .await

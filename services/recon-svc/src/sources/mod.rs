@@ -4,7 +4,6 @@ pub mod batch_id;
 pub mod books;
 pub mod changes;
 pub mod column;
-pub mod copy;
 pub mod evidence;
 pub mod feed;
 pub mod in_flight;
@@ -13,6 +12,8 @@ pub mod price_check;
 pub mod prices;
 pub mod snapshot;
 pub mod tokens;
+
+use eidos_types::copy_binary::CopyError;
 
 use crate::domain::merge::OutOfOrder;
 
@@ -102,6 +103,14 @@ impl SourceError {
     /// Names the rows a statement was reading.
     pub fn reading(what: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
         move |cause| Self::Database { what, cause }
+    }
+
+    /// Names the rows whose stream is broken.
+    pub fn malformed(what: &'static str) -> impl Fn(CopyError) -> Self {
+        move |broken| Self::Malformed {
+            what,
+            detail: format!("after {} rows, {}", broken.row, broken.what),
+        }
     }
 
     /// True if a new cut, and nothing else, is needed.

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use eidos_pg::sql;
 use rust_decimal::Decimal;
-use sqlx::{AssertSqlSafe, PgPool, Row};
+use sqlx::{PgPool, Row};
 
 use super::SourceError;
 use super::price_check::CLOCK_TOLERANCE;
@@ -72,11 +73,12 @@ async fn newest(
         ident(&table.price_column)?,
         ident(&table.time_ms_column)?,
     );
-    let sql = format!(
+    let sql = sql!(
         "SELECT DISTINCT ON ({symbol}) {symbol}::text AS symbol, {price}::text AS price, \
-                {time_ms}::bigint AS time_ms FROM {name} WHERE {time_ms}::bigint <= $1 ORDER BY {symbol}, {time_ms} DESC"
+                {time_ms}::bigint AS time_ms FROM {name} WHERE {time_ms}::bigint <= $1 ORDER BY {symbol}, {time_ms} DESC";
+        symbol, price, time_ms, name
     );
-    let rows = sqlx::query(AssertSqlSafe(sql))
+    let rows = sqlx::query(sql)
         .bind((now + CLOCK_TOLERANCE).timestamp_millis())
         .fetch_all(pool)
         .await

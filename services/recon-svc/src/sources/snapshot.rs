@@ -1,9 +1,10 @@
 //! One view of the books: `REPEATABLE READ READ ONLY`, exported so that every shard reads the same one.
 
 use chrono::{DateTime, Utc};
+use eidos_pg::{Sql, sql};
 use eidos_types::Hash32;
 use sqlx::pool::PoolConnection;
-use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Row};
+use sqlx::{PgConnection, PgPool, Postgres, Row};
 
 use super::SourceError;
 use crate::schema::{Schema, TableId};
@@ -102,10 +103,9 @@ impl SnapshotTicket {
     /// A further session with the same view.
     pub async fn join(&self) -> Result<PoolConnection<Postgres>, SourceError> {
         let mut conn = begin(&self.pool).await?;
-        // The id is PostgreSQL's own (hex digits and dashes); SET takes no parameters.
-        let is_id = |c: char| c.is_ascii_hexdigit() || c == '-';
-        let id: String = self.id.chars().filter(|c| is_id(*c)).collect();
-        sqlx::query(AssertSqlSafe(format!("SET TRANSACTION SNAPSHOT '{id}'")))
+        // SET takes no parameters.
+        let id = Sql::literal(&self.id).unwrap_or_default();
+        sqlx::query(sql!("SET TRANSACTION SNAPSHOT {id}"; id))
             .execute(&mut *conn)
             .await
             .map_err(SourceError::reading("the exported snapshot"))?;
@@ -143,7 +143,7 @@ async fn indexer_block(
         "SELECT {block_number}::bigint AS number, {block_hash}::text AS hash FROM {table} \
          WHERE {chain_id}::bigint = $1 ORDER BY {block_number} DESC LIMIT 1",
     );
-    let row = sqlx::query(AssertSqlSafe(sql))
+    let row = sqlx::query(sql)
         .bind(i64::try_from(chain_id).unwrap_or(i64::MAX))
         .fetch_optional(conn)
         .await

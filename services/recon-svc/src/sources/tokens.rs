@@ -2,7 +2,7 @@
 
 use eidos_chain::TokenSettings;
 use eidos_types::Address;
-use sqlx::{AssertSqlSafe, PgPool, Row};
+use sqlx::{PgPool, Row};
 
 use super::SourceError;
 use crate::schema::{Schema, TableId};
@@ -19,7 +19,7 @@ pub async fn from_books(
         "SELECT {symbol}::text AS symbol, {contract_address}::text AS address, {decimals}::bigint AS decimals \
          FROM {table} WHERE {chain_id}::bigint = $1 ORDER BY 1",
     );
-    let rows = sqlx::query(AssertSqlSafe(sql))
+    let rows = sqlx::query(sql)
         .bind(i64::try_from(chain_id).unwrap_or(i64::MAX))
         .fetch_all(pool)
         .await

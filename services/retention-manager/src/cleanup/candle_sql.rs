@@ -11,9 +11,10 @@ use std::time::Duration;
 use eidos_core::fence::ForeignFence;
 use eidos_disposal::DisposalError;
 use eidos_disposal::catalogue::{Relation, TableShape};
+use eidos_pg::{Sql, sql};
 use serde::Serialize;
 use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, PgConnection, PgExecutor, Row};
+use sqlx::{PgConnection, PgExecutor, Row};
 
 use crate::domain::candles::Interval;
 
@@ -125,8 +126,8 @@ pub(super) struct Expired {
 
 impl Pair {
     /// `$1` market, `$2` interval, `$3` prover's interval, `$4` its width, `$5` its origin, `$6` from, `$7` to.
-    fn judging(&self) -> String {
-        format!(
+    fn judging(&self) -> Sql {
+        sql!(
             "fine AS ( \
                SELECT open_time, open, high, low, close, volume, quote_volume, trade_count, \
                       open_time - mod(mod(open_time - $5::bigint, $4::bigint) + $4::bigint, $4::bigint) AS w \
@@ -152,9 +153,8 @@ impl Pair {
                            AND p.low = windows.low AND p.close = windows.close)) THEN 'proved' \
                  ELSE 'disagrees' END AS verdict \
                FROM windows LEFT JOIN {prover} p \
-                 ON p.market = $1 AND p.\"interval\" = $3 AND p.open_time = windows.w)",
-            table = self.table,
-            prover = self.prover_table,
+                 ON p.market = $1 AND p.\"interval\" = $3 AND p.open_time = windows.w)";
+            table = self.table, prover = self.prover_table
         )
     }
 
@@ -164,7 +164,7 @@ impl Pair {
         conn: &mut PgConnection,
         stretch: Stretch<'_>,
     ) -> Result<Vec<Judged>, DisposalError> {
-        let query = format!(
+        let query = sql!(
             "WITH {} SELECT w, candles, verdict, 0::bigint AS gone FROM verdicts ORDER BY w",
             self.judging()
         );
@@ -188,11 +188,12 @@ impl Pair {
             (&self.table, self.interval, "UPDATE"),
             (&self.prover_table, self.prover, "SHARE"),
         ] {
-            let locked = format!(
+            let locked = sql!(
                 "SELECT count(*) FROM (SELECT 1 FROM {table} WHERE market = $1 AND \"interval\" = $2 \
-                 AND open_time >= $3 AND open_time < $4 ORDER BY open_time FOR {lock}) AS locked"
+                 AND open_time >= $3 AND open_time < $4 ORDER BY open_time FOR {lock}) AS locked";
+                table, lock
             );
-            sqlx::query(AssertSqlSafe(locked))
+            sqlx::query(locked)
                 .bind(stretch.market)
                 .bind(interval.as_str())
                 .bind(stretch.from_ms)
@@ -201,14 +202,13 @@ impl Pair {
                 .await
                 .map_err(DisposalError::sql("lock candles"))?;
         }
-        let query = format!(
+        let query = sql!(
             "WITH {judging}, gone AS ( \
                DELETE FROM {table} AS t USING verdicts v WHERE v.verdict = 'proved' AND t.market = $1 \
                  AND t.\"interval\" = $2 AND t.open_time >= v.w AND t.open_time < v.w + $4::bigint RETURNING v.w) \
              SELECT v.w, v.candles, v.verdict, (SELECT count(*) FROM gone WHERE gone.w = v.w) AS gone \
-             FROM verdicts v ORDER BY v.w",
-            judging = self.judging(),
-            table = self.table,
+             FROM verdicts v ORDER BY v.w";
+            judging = self.judging(), table = self.table
         );
         let judged = self.judged(conn, &query, stretch).await?;
         for window in &judged {
@@ -241,10 +241,10 @@ impl Pair {
     async fn judged(
         &self,
         conn: &mut PgConnection,
-        query: &str,
+        query: &Sql,
         stretch: Stretch<'_>,
     ) -> Result<Vec<Judged>, DisposalError> {
-        let rows = sqlx::query(AssertSqlSafe(query.to_owned()))
+        let rows = sqlx::query(query)
             .bind(stretch.market)
             .bind(self.interval.as_str())
             .bind(self.prover.as_str())
@@ -264,7 +264,7 @@ impl Pair {
         conn: &mut PgConnection,
         cutoff_ms: i64,
     ) -> Result<Vec<Expired>, DisposalError> {
-        let query = format!(
+        let query = sql!(
             "WITH RECURSIVE markets AS ( \
                (SELECT market FROM {table} ORDER BY market LIMIT 1) \
                UNION ALL \
@@ -273,10 +273,10 @@ impl Pair {
              SELECT m.market::text AS market, e.oldest, e.candles FROM markets m \
              CROSS JOIN LATERAL (SELECT min(open_time) AS oldest, count(*) AS candles FROM {table} k \
                WHERE k.market = m.market AND k.\"interval\" = $1 AND k.open_time < $2) e \
-             WHERE e.oldest IS NOT NULL ORDER BY 1",
-            table = self.table,
+             WHERE e.oldest IS NOT NULL ORDER BY 1";
+            table = self.table
         );
-        let rows: Vec<(String, i64, i64)> = sqlx::query_as(AssertSqlSafe(query))
+        let rows: Vec<(String, i64, i64)> = sqlx::query_as(query)
             .bind(self.interval.as_str())
             .bind(cutoff_ms)
             .fetch_all(conn)
@@ -300,12 +300,12 @@ impl Pair {
         from_ms: i64,
         cutoff_ms: i64,
     ) -> Result<Option<i64>, DisposalError> {
-        let query = format!(
+        let query = sql!(
             "SELECT min(open_time) FROM {} WHERE market = $1 AND \"interval\" = $2 AND open_time >= $3 \
              AND open_time < $4",
             self.table
         );
-        sqlx::query_scalar(AssertSqlSafe(query))
+        sqlx::query_scalar(query)
             .bind(market)
             .bind(self.interval.as_str())
             .bind(from_ms)

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use eidos_disposal::DisposalError;
 use eidos_disposal::catalogue::TableShape;
-use sqlx::{AssertSqlSafe, PgConnection, Row};
+use eidos_pg::sql;
+use sqlx::{PgConnection, Row};
 
 use super::candle_sql::limit_wait;
 
@@ -128,16 +129,16 @@ pub(super) async fn drop_empty_chunks(
     lock_timeout: Duration,
 ) -> Result<u64, DisposalError> {
     limit_wait(conn, lock_timeout).await?;
-    let lock = format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", shape.relation);
-    sqlx::query(AssertSqlSafe(lock))
+    let lock = sql!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", shape.relation);
+    sqlx::query(lock)
         .execute(&mut *conn)
         .await
         .map_err(DisposalError::sql("lock a hypertable"))?;
-    let left = format!(
+    let left = sql!(
         "SELECT EXISTS (SELECT FROM {} WHERE open_time < $1)",
         shape.relation
     );
-    let is_left: bool = sqlx::query_scalar(AssertSqlSafe(left))
+    let is_left: bool = sqlx::query_scalar(left)
         .bind(cutoff_ms)
         .fetch_one(&mut *conn)
         .await

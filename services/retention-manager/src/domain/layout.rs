@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
-use super::month::Month;
-use super::tiling::{Piece, Span, missing};
+use eidos_types::{Month, TimeRange};
+
+use super::tiling::{Piece, missing};
 
 /// The smallest and largest bound that is taken for epoch milliseconds: 1973 to 5138. Seconds of our time lie below,
 /// microseconds above.
@@ -26,8 +27,8 @@ pub struct Covered {
 impl Covered {
     /// What it covers; `None` only for bounds no server gives out.
     #[must_use]
-    pub fn span(&self) -> Option<Span> {
-        Span::new(
+    pub fn span(&self) -> Option<TimeRange> {
+        TimeRange::new(
             self.lower_ms.unwrap_or(i64::MIN),
             self.upper_ms.unwrap_or(i64::MAX),
         )
@@ -96,7 +97,7 @@ impl Rules {
     /// The stretch of time that is to be covered: from the oldest existing bound, or the slot's month, to the end of
     /// the last month ahead.
     #[must_use]
-    pub fn line(&self, partitions: &[Covered]) -> Span {
+    pub fn line(&self, partitions: &[Covered]) -> TimeRange {
         let now = self.month();
         let oldest = partitions
             .iter()
@@ -106,7 +107,7 @@ impl Rules {
         let kept_from = self
             .retention_months
             .map_or(i64::MIN, |months| now.minus(months).start_ms());
-        Span {
+        TimeRange {
             lower_ms: from.max(kept_from).min(now.start_ms()),
             upper_ms: now.plus(self.months_ahead).end_ms(),
         }
@@ -115,9 +116,9 @@ impl Rules {
     /// Where rows of a default partition must lie to be drained. What lies outside is no time a row of ours can have,
     /// or was left behind long ago: a person decides.
     #[must_use]
-    pub fn drainable(&self) -> Span {
+    pub fn drainable(&self) -> TimeRange {
         let now = self.month();
-        Span {
+        TimeRange {
             lower_ms: now.minus(self.drain_months_back).start_ms(),
             upper_ms: now.plus(self.months_ahead).end_ms(),
         }
@@ -127,15 +128,15 @@ impl Rules {
     #[must_use]
     pub fn wanted(&self, partitions: &[Covered], astray: &AstrayRows) -> Vec<Piece> {
         let line = self.line(partitions);
-        let covered: Vec<Span> = partitions.iter().filter_map(Covered::span).collect();
+        let covered: Vec<TimeRange> = partitions.iter().filter_map(Covered::span).collect();
         let mut pieces = missing(line, &covered);
         // Rows older than the line: only their own months are made for them, never the months between.
         for month in astray.months.keys() {
-            let before_line = Span {
+            let before_line = TimeRange {
                 lower_ms: i64::MIN,
                 upper_ms: line.lower_ms,
             };
-            if let Some(rest) = Span::of_month(*month).intersection(before_line) {
+            if let Some(rest) = month.range().intersection(before_line) {
                 pieces.extend(missing(rest, &covered));
             }
         }
@@ -147,10 +148,10 @@ impl Rules {
     /// How many whole months after the slot's are covered without a gap.
     #[must_use]
     pub fn months_covered(&self, partitions: &[Covered]) -> u32 {
-        let covered: Vec<Span> = partitions.iter().filter_map(Covered::span).collect();
+        let covered: Vec<TimeRange> = partitions.iter().filter_map(Covered::span).collect();
         let mut count = 0;
         while count < 1_200 {
-            let month = Span::of_month(self.month().plus(count + 1));
+            let month = self.month().plus(count + 1).range();
             if !missing(month, &covered).is_empty() {
                 break;
             }

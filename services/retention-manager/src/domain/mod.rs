@@ -2,7 +2,6 @@
 
 pub mod candles;
 pub mod layout;
-pub mod month;
 pub mod naming;
 pub mod odd;
 pub mod retention;

@@ -12,7 +12,7 @@ pub const MAX_BYTES: usize = 63;
 /// `<table>_2024_01_31t160000` (where it begins) for a part of one or where the first is taken by a sibling.
 #[must_use]
 pub fn names(table: &str, piece: &Piece) -> Vec<String> {
-    let month = format!("_{:04}_{:02}", piece.month.year(), piece.month.number());
+    let month = piece.month.partition("");
     let mut names = Vec::new();
     if piece.is_whole() {
         names.push(fitted(table, &month));
@@ -55,14 +55,13 @@ fn fitted(table: &str, suffix: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::month::Month;
-    use crate::domain::tiling::Span;
+    use eidos_types::{Month, TimeRange};
     use proptest::prelude::*;
 
     fn piece(lower: &str, upper: &str) -> Piece {
         let ms = |text: &str| text.parse::<DateTime<chrono::Utc>>().unwrap().timestamp_millis();
         Piece {
-            span: Span::new(ms(lower), ms(upper)).unwrap(),
+            span: TimeRange::new(ms(lower), ms(upper)).unwrap(),
             month: Month::of_ms(ms(lower)).unwrap(),
         }
     }
@@ -101,7 +100,7 @@ mod tests {
             let mut from = start;
             let mut seen = std::collections::BTreeSet::new();
             for length in lengths {
-                for piece in crate::domain::tiling::missing(Span::new(from, from + length).unwrap(), &[]) {
+                for piece in crate::domain::tiling::missing(TimeRange::new(from, from + length).unwrap(), &[]) {
                     let names = names(&table, &piece);
                     for name in &names {
                         prop_assert!(name.len() <= MAX_BYTES);

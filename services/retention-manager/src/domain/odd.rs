@@ -1,10 +1,9 @@
 //! Partitions that are not calendar months in UTC: made by hand, by a session in another time zone, or in pieces.
 
+use eidos_types::{Month, TimeRange};
 use serde::{Deserialize, Serialize};
 
 use super::layout::Covered;
-use super::month::Month;
-use super::tiling::Span;
 
 /// A partition that is not a calendar month in UTC. It works; the gaps beside it are filled; its rows are kept and
 /// dropped with it.
@@ -19,13 +18,13 @@ pub struct Odd {
 /// Partitions whose bounds are not the start and the end of one month, and those that overlap.
 #[must_use]
 pub fn odd(partitions: &[Covered]) -> Vec<Odd> {
-    let mut sorted: Vec<(Span, &str)> = partitions
+    let mut sorted: Vec<(TimeRange, &str)> = partitions
         .iter()
         .filter_map(|partition| Some((partition.span()?, partition.name.as_str())))
         .collect();
     sorted.sort_unstable();
     let mut found = Vec::new();
-    let mut furthest: Option<(Span, &str)> = None;
+    let mut furthest: Option<(TimeRange, &str)> = None;
     for (span, name) in sorted {
         if let Some(what) = oddity(span) {
             found.push(Odd {
@@ -48,9 +47,9 @@ pub fn odd(partitions: &[Covered]) -> Vec<Odd> {
     found
 }
 
-fn oddity(span: Span) -> Option<String> {
+fn oddity(span: TimeRange) -> Option<String> {
     let begins = Month::of_ms(span.lower_ms);
-    let whole = begins.is_some_and(|month| Span::of_month(month) == span);
+    let whole = begins.is_some_and(|month| month.range() == span);
     if whole {
         return None;
     }

@@ -2,9 +2,9 @@
 //! the hour of the run or anybody's time zone.
 
 use chrono::{DateTime, Utc};
-use eidos_disposal::bounds::{Bounds, EARLIEST_MS};
+use eidos_pg::bounds::{Bounds, EARLIEST_MS};
 
-use super::month::Month;
+use eidos_types::Month;
 
 /// Everything before this instant (epoch ms) has outlived `retention_months` whole months at `slot`: the start of the
 /// slot's month, that many months back. On 31 March with one month kept it is 1 February.

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use eidos_disposal::catalogue::quoted;
-use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+use eidos_disposal::DisposalError;
+use eidos_pg::sql;
+use eidos_types::TimeRange;
+use eidos_types::ident::SqlIdent;
+use sqlx::{PgConnection, PgPool};
 
 use super::parent::{DefaultPartition, Parent};
 use crate::domain::layout::{AstrayRows, Rules};
-use crate::domain::tiling::Span;
-use eidos_disposal::DisposalError;
 
 /// Triggers that would fire, and tables whose rows would lose theirs, if rows were moved out of the default partition
 /// by deleting them there.
@@ -33,24 +34,23 @@ pub async fn count(
     };
     let failed = || DisposalError::sql("count the rows of the default partition");
     let span = rules.drainable();
-    let (key, table) = (quoted(&parent.key), &default.relation);
+    let (key, table) = (SqlIdent::quoting(&parent.key), &default.relation);
     let mut tx = pool.begin().await.map_err(failed())?;
-    let within = format!("SET LOCAL statement_timeout = {}", limit.as_millis().max(1));
-    sqlx::raw_sql(AssertSqlSafe(within))
-        .execute(&mut *tx)
-        .await
-        .map_err(failed())?;
-    let days: Vec<(i64, i64)> = sqlx::query_as(AssertSqlSafe(format!(
-        "SELECT {key} / 86400000, count(*) FROM ONLY {table} WHERE {key} >= $1 AND {key} < $2 GROUP BY 1 ORDER BY 1"
-    )))
+    let within = sql!("SET LOCAL statement_timeout = {}", limit.as_millis().max(1));
+    sqlx::raw_sql(within).execute(&mut *tx).await.map_err(failed())?;
+    let days: Vec<(i64, i64)> = sqlx::query_as(sql!(
+        "SELECT {key} / 86400000, count(*) FROM ONLY {table} WHERE {key} >= $1 AND {key} < $2 GROUP BY 1 ORDER BY 1";
+        key, table
+    ))
     .bind(span.lower_ms)
     .bind(span.upper_ms)
     .fetch_all(&mut *tx)
     .await
     .map_err(failed())?;
-    let (outside, oldest, newest): (i64, Option<i64>, Option<i64>) = sqlx::query_as(AssertSqlSafe(format!(
-        "SELECT count(*), min({key}), max({key}) FROM ONLY {table} WHERE {key} IS NULL OR {key} < $1 OR {key} >= $2"
-    )))
+    let (outside, oldest, newest): (i64, Option<i64>, Option<i64>) = sqlx::query_as(sql!(
+        "SELECT count(*), min({key}), max({key}) FROM ONLY {table} WHERE {key} IS NULL OR {key} < $1 OR {key} >= $2";
+        key, table
+    ))
     .bind(span.lower_ms)
     .bind(span.upper_ms)
     .fetch_one(&mut *tx)
@@ -101,13 +101,14 @@ pub(super) async fn rows_in(
     conn: &mut PgConnection,
     parent: &Parent,
     default: &DefaultPartition,
-    span: Span,
+    span: TimeRange,
     at_most: u64,
 ) -> Result<u64, DisposalError> {
-    let (key, table) = (quoted(&parent.key), &default.relation);
-    let counted: i64 = sqlx::query_scalar(AssertSqlSafe(format!(
-        "SELECT count(*) FROM (SELECT FROM ONLY {table} WHERE {key} >= $1 AND {key} < $2 LIMIT $3) some_rows"
-    )))
+    let (key, table) = (SqlIdent::quoting(&parent.key), &default.relation);
+    let counted: i64 = sqlx::query_scalar(sql!(
+        "SELECT count(*) FROM (SELECT FROM ONLY {table} WHERE {key} >= $1 AND {key} < $2 LIMIT $3) some_rows";
+        table, key
+    ))
     .bind(span.lower_ms)
     .bind(span.upper_ms)
     .bind(i64::try_from(at_most).unwrap_or(i64::MAX).saturating_add(1))
@@ -125,18 +126,19 @@ pub(super) async fn prefix(
     conn: &mut PgConnection,
     parent: &Parent,
     default: &DefaultPartition,
-    span: Span,
+    span: TimeRange,
     at_most: u64,
-) -> Result<Option<Span>, DisposalError> {
-    let (key, table) = (quoted(&parent.key), &default.relation);
-    let next: Option<i64> = sqlx::query_scalar(AssertSqlSafe(format!(
-        "SELECT {key} FROM ONLY {table} WHERE {key} >= $1 AND {key} < $2 ORDER BY {key} OFFSET $3 LIMIT 1"
-    )))
+) -> Result<Option<TimeRange>, DisposalError> {
+    let (key, table) = (SqlIdent::quoting(&parent.key), &default.relation);
+    let next: Option<i64> = sqlx::query_scalar(sql!(
+        "SELECT {key} FROM ONLY {table} WHERE {key} >= $1 AND {key} < $2 ORDER BY {key} OFFSET $3 LIMIT 1";
+        key, table
+    ))
     .bind(span.lower_ms)
     .bind(span.upper_ms)
     .bind(i64::try_from(at_most).unwrap_or(i64::MAX))
     .fetch_optional(conn)
     .await
     .map_err(DisposalError::sql("cut a month of the default partition"))?;
-    Ok(Span::new(span.lower_ms, next.unwrap_or(span.upper_ms)))
+    Ok(TimeRange::new(span.lower_ms, next.unwrap_or(span.upper_ms)))
 }

@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use eidos_core::fence::ForeignFence;
+use eidos_disposal::DisposalError;
 use eidos_disposal::catalogue::Relation;
 use eidos_runtime::JobContext;
+use eidos_types::TimeRange;
 
 use super::astray;
 use super::error::Remedy;
 use super::parent::Parent;
 use super::transaction::{Made, Transaction};
-use crate::domain::tiling::{Piece, Span};
-use eidos_disposal::DisposalError;
+use crate::domain::tiling::Piece;
 
 /// Less than this is not worth a partition of its own.
 const FEWEST_ROWS: u64 = 50;
@@ -39,7 +40,7 @@ pub struct Created {
     /// Its name.
     pub relation: Relation,
     /// What it covers.
-    pub span: Span,
+    pub span: TimeRange,
     /// Rows that came from the default partition.
     pub rows_moved: u64,
     /// How long others could feel the transaction.
@@ -54,7 +55,7 @@ pub enum Outcome {
     /// All of it is covered.
     Done,
     /// The rows this run may move are used up; this part is left to the next one.
-    Capped(Span),
+    Capped(TimeRange),
 }
 
 /// Creates partitions of one table.
@@ -98,7 +99,7 @@ impl Creation<'_> {
                 Ok(made) => {
                     *rows_left = rows_left.saturating_sub(made.rows_moved);
                     created.push(done(made, part, attempts));
-                    rest = Span::new(part.upper_ms, span.upper_ms);
+                    rest = TimeRange::new(part.upper_ms, span.upper_ms);
                     (attempts, pauses) = (0, self.pauses());
                 }
                 Err(error) => match Remedy::of(&error) {
@@ -123,10 +124,10 @@ impl Creation<'_> {
     /// would have to move and none may.
     async fn next_part(
         &self,
-        span: Span,
+        span: TimeRange,
         most: u64,
         rows_left: u64,
-    ) -> Result<Option<(Span, u64)>, DisposalError> {
+    ) -> Result<Option<(TimeRange, u64)>, DisposalError> {
         let most = most.min(rows_left);
         let Some(default) = &self.parent.default else {
             return Ok(Some((span, 0)));
@@ -157,7 +158,7 @@ impl Creation<'_> {
             return Ok(Some((part, most)));
         }
         // They share one instant: they go together or not at all.
-        let instant = Span {
+        let instant = TimeRange {
             upper_ms: span.lower_ms + 1,
             ..span
         };
@@ -206,7 +207,7 @@ impl Creation<'_> {
     }
 }
 
-fn done(made: Made, span: Span, attempts: usize) -> Created {
+fn done(made: Made, span: TimeRange, attempts: usize) -> Created {
     tracing::info!(
         partition = %made.relation,
         %span,

@@ -1,12 +1,13 @@
 //! Which name a new partition takes, and what stands there already.
 
+use eidos_disposal::DisposalError;
 use eidos_disposal::catalogue::Relation;
-use sqlx::{AssertSqlSafe, PgConnection};
+use eidos_pg::sql;
+use sqlx::PgConnection;
 
 use super::parent::Parent;
 use crate::domain::naming;
 use crate::domain::tiling::Piece;
-use eidos_disposal::DisposalError;
 
 /// Where a partition goes.
 #[derive(Debug, Clone)]
@@ -103,14 +104,12 @@ async fn leftover(
             "rename it",
         ));
     }
-    let has_rows: bool = sqlx::query_scalar(AssertSqlSafe(format!(
-        "SELECT EXISTS (SELECT FROM ONLY {relation})"
-    )))
-    .fetch_one(conn)
-    .await
-    .map_err(DisposalError::sql(
-        "look into a table that has a partition's name",
-    ))?;
+    let has_rows: bool = sqlx::query_scalar(sql!("SELECT EXISTS (SELECT FROM ONLY {relation})"; relation))
+        .fetch_one(conn)
+        .await
+        .map_err(DisposalError::sql(
+            "look into a table that has a partition's name",
+        ))?;
     if has_rows {
         return Err(in_the_way(
             relation,

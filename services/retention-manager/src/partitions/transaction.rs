@@ -12,14 +12,16 @@
 use std::time::{Duration, Instant};
 
 use eidos_core::fence::ForeignStep;
-use eidos_disposal::catalogue::{Relation, quoted};
+use eidos_disposal::DisposalError;
+use eidos_disposal::catalogue::Relation;
 use eidos_disposal::new_partition::NewPartition;
-use sqlx::{AssertSqlSafe, PgConnection};
+use eidos_pg::{Sql, sql};
+use eidos_types::ident::SqlIdent;
+use sqlx::PgConnection;
 
 use super::name::{self, Place};
 use super::parent::{DefaultPartition, Parent};
 use crate::domain::tiling::Piece;
-use eidos_disposal::DisposalError;
 
 /// What one transaction made.
 #[derive(Debug, Clone)]
@@ -71,7 +73,7 @@ impl Transaction<'_> {
             }
             Place::Leftover(relation) => {
                 // Locked before it is looked at again: it was empty a moment ago.
-                let lock = format!("LOCK TABLE ONLY {relation} IN ACCESS EXCLUSIVE MODE");
+                let lock = sql!("LOCK TABLE ONLY {relation} IN ACCESS EXCLUSIVE MODE"; relation);
                 execute(conn, "lock a table that was left behind", lock).await?;
                 name::place(conn, self.parent, &self.piece).await?;
                 self.partition(relation).uncheck(conn).await?;
@@ -102,22 +104,22 @@ impl Transaction<'_> {
     ) -> Result<u64, DisposalError> {
         for table in [&self.parent.relation, &default.relation] {
             self.within(conn, asked).await?;
-            let lock = format!("LOCK TABLE ONLY {table} IN ACCESS EXCLUSIVE MODE");
+            let lock = sql!("LOCK TABLE ONLY {table} IN ACCESS EXCLUSIVE MODE"; table);
             execute(conn, "lock a partitioned table", lock).await?;
         }
         if !self.drain {
             return Ok(0);
         }
         self.within(conn, asked).await?;
-        let key = quoted(&self.parent.key);
-        let columns: Vec<String> = self.parent.columns.iter().map(|name| quoted(name)).collect();
-        let columns = columns.join(", ");
-        let (deleted, inserted): (i64, i64) = sqlx::query_as(AssertSqlSafe(format!(
+        let key = SqlIdent::quoting(&self.parent.key);
+        let columns = Sql::join(self.parent.columns.iter().map(SqlIdent::quoting), ", ");
+        let (deleted, inserted): (i64, i64) = sqlx::query_as(sql!(
             "WITH moved AS (DELETE FROM ONLY {} WHERE {key} >= $1 AND {key} < $2 RETURNING {columns}), \
                   put AS (INSERT INTO {relation} ({columns}) SELECT {columns} FROM moved RETURNING 1) \
              SELECT (SELECT count(*) FROM moved), (SELECT count(*) FROM put)",
-            default.relation
-        )))
+            default.relation;
+            key, columns, relation
+        ))
         .bind(self.piece.span.lower_ms)
         .bind(self.piece.span.upper_ms)
         .fetch_one(conn)
@@ -157,15 +159,14 @@ impl Transaction<'_> {
     }
 }
 
-async fn set(conn: &mut PgConnection, setting: &str, limit: Duration) -> Result<(), DisposalError> {
+async fn set(conn: &mut PgConnection, setting: &'static str, limit: Duration) -> Result<(), DisposalError> {
     // 0 would mean no limit.
-    let set = format!("SET LOCAL {setting} = {}", limit.as_millis().max(1));
+    let set = sql!("SET LOCAL {setting} = {}", limit.as_millis().max(1); setting);
     execute(conn, "limit a transaction", set).await
 }
 
-/// Statements are made of names the catalogue gave and we quoted, of numbers and of constants.
-async fn execute(conn: &mut PgConnection, doing: &'static str, sql: String) -> Result<(), DisposalError> {
-    sqlx::raw_sql(AssertSqlSafe(sql))
+async fn execute(conn: &mut PgConnection, doing: &'static str, sql: Sql) -> Result<(), DisposalError> {
+    sqlx::raw_sql(sql)
         .execute(conn)
         .await
         .map_err(DisposalError::sql(doing))?;

@@ -190,5 +190,5 @@ pub(crate) fn ms(text: &str) -> i64 {
 }
 
 fn instant(epoch_ms: i64) -> String {
-    retention_manager::domain::tiling::instant(epoch_ms)
+    eidos_types::rfc3339(epoch_ms)
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, SecondsFormat};
 use eidos_core::fence::ForeignFence;
 use eidos_disposal::DisposalError;
 use eidos_disposal::partition::{
@@ -221,13 +220,7 @@ impl<'a> Aging<'a> {
             Err(error) => return Self::refusal(table, object, error, failures),
         };
         let rest = match outcome.waiting {
-            Some(Waiting::Until(ms)) => format!(
-                ", to be dropped after {}",
-                DateTime::from_timestamp_millis(ms).map_or_else(
-                    || ms.to_string(),
-                    |at| at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
-                )
-            ),
+            Some(Waiting::Until(ms)) => format!(", to be dropped after {}", eidos_types::rfc3339(ms)),
             Some(Waiting::Quota) => ", to be dropped by a later run (disposal.drops_per_run)".to_owned(),
             None => String::new(),
         };

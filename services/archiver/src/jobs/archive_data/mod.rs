@@ -149,7 +149,9 @@ impl ArchiveData {
         let mut allowance = allowance::Allowance::new(ctx, self.options.max_rows_per_run);
         for table in &world.tables {
             archive_table::change(fence, &table.rule, &table.changes, self.disposal.lock_timeout).await?;
-            report.archive_changes.extend(table.changes.iter().cloned());
+            report
+                .archive_changes
+                .extend(table.changes.iter().map(ToString::to_string));
             let movement = moves::Mover::new(self, ctx, fence, table, mandate).await?;
             let done = movement.carry_out(&mut allowance).await?;
             if !done.conflicts.is_empty() {

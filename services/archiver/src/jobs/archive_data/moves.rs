@@ -6,17 +6,17 @@ use std::time::{Duration, Instant};
 use eidos_core::fence::ForeignFence;
 use eidos_disposal::DisposalError;
 use eidos_disposal::audit::{self, Act};
-use eidos_disposal::bounds::EARLIEST_MS;
 use eidos_disposal::pace::{Pace, Watch};
 use eidos_disposal::unit::Mandate;
+use eidos_pg::bounds::EARLIEST_MS;
 use eidos_runtime::{JobContext, JobError};
 use eidos_telemetry::metric;
+use eidos_types::Month;
 
 use super::allowance::Allowance;
 use super::job::ArchiveData;
 use super::report::{Ended, TableReport};
 use super::survey::Surveyed;
-use crate::domain::cutoff::Month;
 use crate::domain::statement::Statements;
 use crate::store::archive_table::{self, MonthTable};
 use crate::store::batch::{self, Batch, Moved, Position};
@@ -123,13 +123,13 @@ impl<'a> Mover<'a> {
             };
             let month = Month::of_ms(next.completed_ms)
                 .ok_or_else(|| JobError::fail("a time beyond the calendar"))?;
-            let start = Position::before_ms(month.lower_ms).max(from);
+            let start = Position::before_ms(month.start_ms()).max(from);
             if self.month_is_open(month).await?
                 && let Some(ended) = self.month(month, start, allowance).await?
             {
                 return Ok(ended);
             }
-            from = Position::before_ms(month.upper_ms);
+            from = Position::before_ms(month.end_ms());
         }
     }
 
@@ -170,7 +170,7 @@ impl<'a> Mover<'a> {
         start: Position,
         allowance: &mut Allowance,
     ) -> Result<Option<Ended>, JobError> {
-        let before = month.upper_ms.min(self.table.cutoff_ms);
+        let before = month.end_ms().min(self.table.cutoff_ms);
         let mut from = start;
         let mut in_vain = 0;
         loop {

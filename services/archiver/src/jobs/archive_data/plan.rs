@@ -179,7 +179,7 @@ impl World {
     fn move_item(job: &ArchiveData, table: &Surveyed, held: &[(i64, i64)]) -> PlanItem {
         let rule = &table.rule;
         let mut steps = match &table.archive {
-            Some(_) => table.changes.clone(),
+            Some(_) => table.changes.iter().map(ToString::to_string).collect(),
             // The statements are in the item's identity; a person needs to know what they make.
             None => vec![format!(
                 "create {} with the table's columns, {COMPLETED_AT} and {ARCHIVED_AT}, partitioned by month; its rows are final",
@@ -239,7 +239,7 @@ impl World {
                 "finished": Statements::finished(rule, ""),
                 "completion": Statements::completion(rule, ""),
                 "stays_for": rule.children.iter().map(|child| format!("{}.{}", child.table, child.column)).collect::<Vec<_>>(),
-                "foreign_keys": table.references.iter().map(|key| key.table.clone()).collect::<Vec<_>>(),
+                "foreign_keys": table.references.iter().map(|key| key.table.to_string()).collect::<Vec<_>>(),
                 "held": held,
             }),
         }
@@ -363,9 +363,6 @@ fn instant(ms: i64) -> String {
     match ms {
         i64::MIN => "ever".to_owned(),
         i64::MAX => "for ever".to_owned(),
-        ms => chrono::DateTime::from_timestamp_millis(ms).map_or_else(
-            || ms.to_string(),
-            |at| at.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true),
-        ),
+        ms => eidos_types::rfc3339(ms),
     }
 }

@@ -9,10 +9,10 @@ use eidos_disposal::destination::StoreReport;
 use eidos_disposal::partition::{Recovered, Undone};
 use eidos_disposal::plan::Plan;
 use eidos_runtime::{JobContext, JobError};
+use eidos_types::Month;
 use serde::{Deserialize, Serialize};
 
 use super::survey::Surveyed;
-use crate::domain::cutoff::Month;
 
 /// How the moves of a table ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,8 +1,10 @@
 //! What the catalogue shows before a plan is made: shapes, indexes, estimates, obstacles.
 
 use eidos_disposal::DisposalError;
-use eidos_disposal::catalogue::{self, OnDelete, Relation, TableShape, quoted};
-use sqlx::{AssertSqlSafe, PgConnection, Row};
+use eidos_disposal::catalogue::{self, OnDelete, Relation, TableShape};
+use eidos_pg::{Sql, sql};
+use eidos_types::ident::SqlIdent;
+use sqlx::{PgConnection, Row};
 
 use crate::domain::statement::{Reference, Statements, wanted_index};
 use crate::profile::MoveRule;
@@ -19,12 +21,12 @@ pub struct Surveyed {
     pub shape: TableShape,
     /// The archive's shape; `None`: it will be created.
     pub archive: Option<TableShape>,
-    /// Its columns, quoted.
-    pub columns: Vec<String>,
+    /// Its columns.
+    pub columns: Vec<SqlIdent>,
     /// Foreign keys that point at it.
     pub references: Vec<Reference>,
     /// Statements that bring the archive in step.
-    pub changes: Vec<String>,
+    pub changes: Vec<Sql>,
     /// Rows completed before this may move, epoch ms.
     pub cutoff_ms: i64,
     /// Rows that are due: counted if few, else the planner's estimate.
@@ -69,7 +71,8 @@ pub async fn survey(
     let archive = catalogue::read_table(conn, &rule.archive).await?;
     let changes = archive_table::wanted_changes(rule, &shape, archive.as_ref())?;
     let references = references(rule, &shape)?;
-    let columns: Vec<String> = shape.columns.iter().map(|column| quoted(&column.name)).collect();
+    let columns = shape.columns.iter();
+    let columns = columns.map(|column| SqlIdent::quoting(&column.name)).collect();
     let mut notes = Vec::new();
     missing_indexes(conn, rule, &mut notes).await?;
     for trigger in shape.triggers.iter().filter(|trigger| trigger.on_delete) {
@@ -85,7 +88,7 @@ pub async fn survey(
         ));
     }
     let estimate = estimate(conn, rule, cutoff_ms).await?;
-    let implausible: i64 = sqlx::query_scalar(AssertSqlSafe(Statements::implausible(rule)))
+    let implausible: i64 = sqlx::query_scalar(Statements::implausible(rule))
         .fetch_one(&mut *conn)
         .await
         .map_err(DisposalError::sql("count rows without a completion time"))?;
@@ -168,12 +171,12 @@ fn references(rule: &MoveRule, shape: &TableShape) -> Result<Vec<Reference>, Dis
             ));
         }
         references.push(Reference {
-            table: key.table.to_string(),
+            table: key.table.clone(),
             columns: key
                 .columns
                 .iter()
                 .zip(&key.referenced)
-                .map(|(theirs, ours)| (quoted(theirs), quoted(ours)))
+                .map(|(theirs, ours)| (SqlIdent::quoting(theirs), SqlIdent::quoting(ours)))
                 .collect(),
         });
     }
@@ -188,10 +191,9 @@ async fn missing_indexes(
 ) -> Result<(), DisposalError> {
     let finished = Statements::finished(rule, "s.");
     let completion = Statements::completion(rule, "s.");
-    let in_order = format!(
-        "SELECT s.{id} FROM ONLY {table} s WHERE {finished} AND {completion} < 1 ORDER BY {completion}, s.{id} LIMIT 1000",
-        id = rule.id,
-        table = rule.table
+    let in_order = sql!(
+        "SELECT s.{id} FROM ONLY {table} s WHERE {finished} AND {completion} < 1 ORDER BY {completion}, s.{id} LIMIT 1000";
+        finished, completion, id = rule.id, table = rule.table
     );
     if !uses_index(conn, &in_order).await? {
         notes.push(format!(
@@ -202,9 +204,10 @@ async fn missing_indexes(
     }
     for child in &rule.children {
         // Compared with a value of its own type that is never fetched.
-        let probe = format!(
+        let probe = sql!(
             "SELECT 1 FROM {0} c WHERE c.{1} = (SELECT n.{1} FROM {0} n WHERE false)",
-            child.table, child.column
+            child.table,
+            child.column
         );
         if !uses_index(conn, &probe).await? {
             notes.push(format!(
@@ -216,7 +219,7 @@ async fn missing_indexes(
     Ok(())
 }
 
-async fn uses_index(conn: &mut PgConnection, query: &str) -> Result<bool, DisposalError> {
+async fn uses_index(conn: &mut PgConnection, query: &Sql) -> Result<bool, DisposalError> {
     let explain = async |conn: &mut PgConnection| -> Result<String, sqlx::Error> {
         let mut tx = sqlx::Connection::begin(conn).await?;
         sqlx::query(
@@ -225,7 +228,7 @@ async fn uses_index(conn: &mut PgConnection, query: &str) -> Result<bool, Dispos
         )
         .execute(&mut *tx)
         .await?;
-        let rows = sqlx::query(AssertSqlSafe(format!("EXPLAIN {query}")))
+        let rows = sqlx::query(sql!("EXPLAIN {query}"; query))
             .fetch_all(&mut *tx)
             .await?;
         tx.rollback().await?;
@@ -246,23 +249,23 @@ const COUNTED: i64 = 10_000;
 
 /// Rows that are due: few are counted, many estimated.
 async fn estimate(conn: &mut PgConnection, rule: &MoveRule, cutoff_ms: i64) -> Result<u64, DisposalError> {
-    let due = format!(
+    let due = sql!(
         "SELECT 1 FROM ONLY {} s WHERE {} AND {} < {cutoff_ms}",
-        rule.table,
-        Statements::finished(rule, "s."),
-        Statements::completion(rule, "s.")
+        rule.table, Statements::finished(rule, "s."), Statements::completion(rule, "s.");
+        cutoff_ms
     );
-    let counted: i64 = sqlx::query_scalar(AssertSqlSafe(format!(
+    let counted: i64 = sqlx::query_scalar(sql!(
         "SELECT count(*) FROM ({due} LIMIT {}) AS due",
-        COUNTED + 1
-    )))
+        COUNTED + 1;
+        due
+    ))
     .fetch_one(&mut *conn)
     .await
     .map_err(DisposalError::sql("count the rows that are due"))?;
     if counted <= COUNTED {
         return Ok(counted.unsigned_abs());
     }
-    let plan: serde_json::Value = sqlx::query_scalar(AssertSqlSafe(format!("EXPLAIN (FORMAT JSON) {due}")))
+    let plan: serde_json::Value = sqlx::query_scalar(sql!("EXPLAIN (FORMAT JSON) {due}"; due))
         .fetch_one(conn)
         .await
         .map_err(DisposalError::sql("estimate the rows that are due"))?;

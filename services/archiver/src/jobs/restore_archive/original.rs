@@ -1,14 +1,16 @@
 //! Into the table the rows came from: its partition again if it is missing, and the rows that are missing.
 
-use eidos_disposal::catalogue::{Partition, Relation, RelationKind, TableShape, quoted};
+use eidos_disposal::catalogue::{Partition, Relation, RelationKind, TableShape};
 use eidos_disposal::{DisposalError, new_partition};
+use eidos_pg::{Sql, sql};
+use eidos_types::ident::SqlIdent;
 use sqlx::PgConnection;
 
 use super::columns;
 use super::params::Triggers;
 use super::stage::{Content, execute};
 use super::triggers::{self, Fired, Target};
-use super::work::{Done, Work, instant};
+use super::work::{Done, Work};
 use crate::store::archive_table::read_relation;
 use crate::store::units::Exported;
 
@@ -47,11 +49,10 @@ pub(super) async fn restore(work: &Work<'_>, triggers: Triggers) -> Result<Done,
     )
     .await
     .map_err(|error| does_not_fit(work, &table, error))?;
-    let here = format!(
+    let here = sql!(
         "SELECT {} FROM {} o JOIN {STAGE} s ON {}",
-        work.column_list("o."),
-        into.relation,
-        same_key(work)
+        work.column_list("o."), into.relation, same_key(work);
+        STAGE
     );
     let found = work.digest(step.conn(), &here).await?;
     if found != work.content() {
@@ -138,20 +139,12 @@ async fn make_room(work: &Work<'_>, shape: &TableShape) -> Result<(), DisposalEr
 
 /// The export in a table of this transaction.
 async fn stage(work: &Work<'_>, conn: &mut PgConnection) -> Result<(), DisposalError> {
-    let declared: Vec<String> = work
-        .manifest
-        .columns
-        .iter()
-        .map(|column| format!("{} {}", quoted(&column.name), column.pg_type.declaration()))
-        .collect();
-    let create = format!(
-        "CREATE TEMPORARY TABLE {STAGE} ({}) ON COMMIT DROP",
-        declared.join(", ")
-    );
+    let declared = Sql::join(work.manifest.columns.iter().map(columns::declared), ", ");
+    let create = sql!("CREATE TEMPORARY TABLE {STAGE} ({declared}) ON COMMIT DROP"; STAGE, declared);
     execute(conn, "create a staging table", create).await?;
-    work.copy_into(conn, STAGE).await?;
+    work.copy_into(conn, &Sql::constant(STAGE)).await?;
     // The planner must know its size before the join.
-    execute(conn, "count the staging table", format!("ANALYZE {STAGE}")).await?;
+    execute(conn, "count the staging table", sql!("ANALYZE {STAGE}"; STAGE)).await?;
     Ok(())
 }
 
@@ -162,8 +155,8 @@ fn differs(work: &Work<'_>, table: &Relation, found: Content) -> DisposalError {
             "{table} holds rows of {} ({} to {}) that are not what was exported: {} of {} rows by key, digest {} instead \
              of {}; nothing was changed. Restore with --into side and compare",
             work.unit.unit_name,
-            instant(work.unit.lower_ms),
-            instant(work.unit.upper_ms),
+            eidos_types::rfc3339(work.unit.lower_ms),
+            eidos_types::rfc3339(work.unit.upper_ms),
             found.rows,
             work.manifest.rows,
             found.digest,
@@ -190,9 +183,9 @@ fn does_not_fit(work: &Work<'_>, table: &Relation, error: DisposalError) -> Disp
     )
 }
 
-fn insert(work: &Work<'_>, table: &Relation, shape: &TableShape) -> String {
+fn insert(work: &Work<'_>, table: &Relation, shape: &TableShape) -> Sql {
     // What the table computes itself cannot be written; the digest afterwards proves that it came out the same.
-    let columns: Vec<String> = work
+    let columns = work
         .manifest
         .columns
         .iter()
@@ -202,22 +195,17 @@ fn insert(work: &Work<'_>, table: &Relation, shape: &TableShape) -> String {
                 .iter()
                 .any(|here| here.name == column.name && here.generated)
         })
-        .map(|column| quoted(&column.name))
-        .collect();
-    let columns = columns.join(", ");
-    format!(
+        .map(|column| SqlIdent::quoting(&column.name));
+    let columns = Sql::join(columns, ", ");
+    sql!(
         "INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM {STAGE} s \
          WHERE NOT EXISTS (SELECT 1 FROM {table} o WHERE {})",
-        same_key(work)
+        same_key(work);
+        table, columns, STAGE
     )
 }
 
-fn same_key(work: &Work<'_>) -> String {
-    let pairs: Vec<String> = work
-        .manifest
-        .primary_key
-        .iter()
-        .map(|name| format!("o.{0} = s.{0}", quoted(name)))
-        .collect();
-    pairs.join(" AND ")
+fn same_key(work: &Work<'_>) -> Sql {
+    let key = work.manifest.primary_key.iter().map(SqlIdent::quoting);
+    Sql::join(key.map(|name| sql!("o.{name} = s.{name}"; name)), " AND ")
 }

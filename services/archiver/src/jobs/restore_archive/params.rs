@@ -4,7 +4,7 @@ use eidos_settings::SourceName;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::domain::range::TimeRange;
+use eidos_types::TimeRange;
 
 /// Where the rows go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

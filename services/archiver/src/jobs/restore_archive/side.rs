@@ -2,12 +2,14 @@
 
 use eidos_archive_store::ContentDigest;
 use eidos_disposal::DisposalError;
-use eidos_disposal::catalogue::{Relation, TableShape, quoted};
+use eidos_disposal::catalogue::{Relation, TableShape};
+use eidos_pg::{Sql, sql};
+use eidos_types::ident::SqlIdent;
 use sqlx::PgConnection;
 
 use super::columns;
 use super::stage::{Content, execute};
-use super::work::{Done, Work, instant};
+use super::work::{Done, Work};
 use crate::store::archive_table::read_relation;
 use crate::store::units::Exported;
 
@@ -53,13 +55,13 @@ pub(super) async fn restore(work: &Work<'_>, window: &[&Exported], at: usize) ->
                 "{side} holds {} rows between {} and {} that are neither none nor those of {}; drop or rename {side}, then \
                  restore again",
                 found.rows,
-                instant(work.unit.lower_ms),
-                instant(work.unit.upper_ms),
+                eidos_types::rfc3339(work.unit.lower_ms),
+                eidos_types::rfc3339(work.unit.upper_ms),
                 work.unit.unit_name
             ),
         ));
     }
-    let copied = work.copy_into(step.conn(), &side.to_string()).await;
+    let copied = work.copy_into(step.conn(), &sql!("{}", side)).await;
     let inserted = copied.map_err(|error| twice(work, &side, error))?;
     let after = work.digest(step.conn(), &here).await?;
     if after != expected_after {
@@ -84,11 +86,7 @@ async fn widen(
 ) -> Result<(), DisposalError> {
     let absent = columns::absent(work.manifest, &shape);
     for column in &absent {
-        let add = format!(
-            "ALTER TABLE {side} ADD COLUMN {} {}",
-            quoted(&column.name),
-            column.pg_type.declaration()
-        );
+        let add = sql!("ALTER TABLE {side} ADD COLUMN {}", columns::declared(column); side);
         execute(conn, "add a column to a side table", add).await?;
     }
     let shape = if absent.is_empty() {
@@ -115,34 +113,23 @@ fn twice(work: &Work<'_>, side: &Relation, error: DisposalError) -> DisposalErro
 }
 
 /// No constraint but the key: what was exported fits, whatever the table's rules are today.
-fn create(work: &Work<'_>, side: &Relation) -> String {
-    let columns: Vec<String> = work
-        .manifest
-        .columns
-        .iter()
-        .map(|column| format!("{} {}", quoted(&column.name), column.pg_type.declaration()))
-        .collect();
-    let key: Vec<String> = work
-        .manifest
-        .primary_key
-        .iter()
-        .map(|name| quoted(name))
-        .collect();
-    let key = if key.is_empty() {
-        String::new()
+fn create(work: &Work<'_>, side: &Relation) -> Sql {
+    let columns = Sql::join(work.manifest.columns.iter().map(columns::declared), ", ");
+    let key = work.manifest.primary_key.iter().map(SqlIdent::quoting);
+    let key = if key.len() == 0 {
+        Sql::default()
     } else {
-        format!(", PRIMARY KEY ({})", key.join(", "))
+        sql!(", PRIMARY KEY ({})", Sql::join(key, ", "))
     };
-    format!("CREATE TABLE {side} ({}{key})", columns.join(", "))
+    sql!("CREATE TABLE {side} ({columns}{key})"; side, columns, key)
 }
 
-fn in_window(work: &Work<'_>, side: &Relation) -> String {
-    let time = quoted(&work.manifest.time_column);
-    format!(
+fn in_window(work: &Work<'_>, side: &Relation) -> Sql {
+    let time = SqlIdent::quoting(&work.manifest.time_column);
+    sql!(
         "SELECT {} FROM {side} WHERE {time} >= {} AND {time} < {}",
-        work.column_list(""),
-        work.unit.lower_ms,
-        work.unit.upper_ms
+        work.column_list(""), work.unit.lower_ms, work.unit.upper_ms;
+        side, time
     )
 }
 

@@ -2,10 +2,11 @@
 
 use eidos_archive_store::{ContentDigest, CopyDigester};
 use eidos_disposal::DisposalError;
-use eidos_disposal::catalogue::quoted;
 use eidos_disposal::export::lift_transaction_timeout;
+use eidos_pg::{Sql, sql};
+use eidos_types::ident::SqlIdent;
 use futures::TryStreamExt;
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::PgConnection;
 
 use super::work::Work;
 use crate::store::batch::set_lock_timeout;
@@ -38,24 +39,20 @@ impl Work<'_> {
     }
 
     /// The export's columns, quoted and separated by commas.
-    pub(super) fn column_list(&self, alias: &str) -> String {
-        let columns: Vec<String> = self
+    pub(super) fn column_list(&self, alias: &'static str) -> Sql {
+        let names = self
             .manifest
             .columns
             .iter()
-            .map(|column| format!("{alias}{}", quoted(&column.name)))
-            .collect();
-        columns.join(", ")
+            .map(|column| SqlIdent::quoting(&column.name));
+        Sql::join(names.map(|name| sql!("{alias}{name}"; alias, name)), ", ")
     }
 
-    /// Copies the whole export into `table` (quoted).
-    pub(super) async fn copy_into(&self, conn: &mut PgConnection, table: &str) -> Result<u64, DisposalError> {
-        let statement = format!(
-            "COPY {table} ({}) FROM STDIN (FORMAT binary)",
-            self.column_list("")
-        );
+    /// Copies the whole export into `table`.
+    pub(super) async fn copy_into(&self, conn: &mut PgConnection, table: &Sql) -> Result<u64, DisposalError> {
+        let statement = sql!("COPY {table} ({}) FROM STDIN (FORMAT binary)", self.column_list(""); table);
         let mut copy = conn
-            .copy_in_raw(&statement)
+            .copy_in_raw(statement.as_str())
             .await
             .map_err(DisposalError::sql("begin copying an export back"))?;
         let mut rows = Box::pin(self.store.copy_stream(self.manifest, None));
@@ -84,12 +81,12 @@ impl Work<'_> {
     pub(super) async fn digest(
         &self,
         conn: &mut PgConnection,
-        query: &str,
+        query: &Sql,
     ) -> Result<Content, DisposalError> {
         let mut digester = CopyDigester::new(self.manifest.columns.len());
-        let statement = format!("COPY ({query}) TO STDOUT (FORMAT binary)");
+        let statement = sql!("COPY ({query}) TO STDOUT (FORMAT binary)"; query);
         let mut rows = conn
-            .copy_out_raw(&statement)
+            .copy_out_raw(statement.as_str())
             .await
             .map_err(DisposalError::sql("begin reading rows again"))?;
         while let Some(bytes) = self
@@ -113,9 +110,9 @@ impl Work<'_> {
 pub(super) async fn execute(
     conn: &mut PgConnection,
     what: &'static str,
-    statement: String,
+    statement: Sql,
 ) -> Result<u64, DisposalError> {
-    let done = sqlx::query(AssertSqlSafe(statement))
+    let done = sqlx::query(statement)
         .execute(conn)
         .await
         .map_err(DisposalError::sql(what))?;

@@ -6,10 +6,12 @@
 //! Foreign keys and unique keys are not among them: they are checked as always.
 
 use eidos_disposal::DisposalError;
-use eidos_disposal::catalogue::{FREEZE_FUNCTION, Relation, TableShape, quoted};
+use eidos_disposal::catalogue::{FREEZE_FUNCTION, Relation, TableShape};
 use eidos_disposal::partition::{Attempts, try_lock};
+use eidos_pg::{Sql, sql};
+use eidos_types::ident::SqlIdent;
 use serde::Serialize;
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::PgConnection;
 
 use super::params::Triggers;
 use super::work::Work;
@@ -138,7 +140,7 @@ pub(super) async fn silence(
     } else {
         "SHARE ROW EXCLUSIVE"
     };
-    let lock = format!("LOCK TABLE {} IN {mode} MODE", into.relation);
+    let lock = sql!("LOCK TABLE {} IN {mode} MODE", into.relation; mode);
     let mut attempts = Attempts::new(work.ctx, work.disposal, format!("lock {}", into.relation.plain()));
     while let Err(failure) = try_lock(conn, work.disposal.lock_timeout, &lock).await {
         attempts.again_after(failure).await?;
@@ -176,7 +178,7 @@ pub(super) async fn wake(
     if silenced.is_empty() {
         return Ok(());
     }
-    run(conn, "SET CONSTRAINTS ALL IMMEDIATE".to_owned()).await?;
+    run(conn, Sql::constant("SET CONSTRAINTS ALL IMMEDIATE")).await?;
     for fired in silenced {
         let enable = if fired.enabled == "A" {
             "ENABLE ALWAYS"
@@ -191,20 +193,20 @@ pub(super) async fn wake(
 async fn alter(
     conn: &mut PgConnection,
     into: &Target,
-    how: &str,
+    how: &'static str,
     fired: &Fired,
 ) -> Result<(), DisposalError> {
-    let kind = fired.kind.to_uppercase();
-    let statement = format!(
+    let kind = if fired.kind == "rule" { "RULE" } else { "TRIGGER" };
+    let statement = sql!(
         "ALTER TABLE {} {how} {kind} {}",
-        into.relation,
-        quoted(&fired.name)
+        into.relation, SqlIdent::quoting(&fired.name);
+        how, kind
     );
     run(conn, statement).await
 }
 
-async fn run(conn: &mut PgConnection, statement: String) -> Result<(), DisposalError> {
-    sqlx::raw_sql(AssertSqlSafe(statement))
+async fn run(conn: &mut PgConnection, statement: Sql) -> Result<(), DisposalError> {
+    sqlx::raw_sql(statement)
         .execute(conn)
         .await
         .map_err(DisposalError::sql("disable or enable the triggers of a table"))?;

@@ -1,6 +1,5 @@
 //! [`Work`] and [`Done`]: what both ways of restoring a unit are given, and what they give back.
 
-use chrono::DateTime;
 use eidos_archive_store::{ArchiveStore, Manifest};
 use eidos_core::fence::ForeignFence;
 use eidos_disposal::settings::DisposalSettings;
@@ -25,12 +24,4 @@ pub(super) struct Done {
     pub(super) inserted: u64,
     /// What was disabled meanwhile.
     pub(super) silenced: Vec<Fired>,
-}
-
-/// A month or instant for people.
-pub(super) fn instant(ms: i64) -> String {
-    DateTime::from_timestamp_millis(ms).map_or_else(
-        || ms.to_string(),
-        |at| at.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true),
-    )
 }

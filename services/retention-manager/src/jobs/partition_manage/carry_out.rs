@@ -1,24 +1,24 @@
 //! The work: one transaction per partition, table by table. What is in the way of one partition or one table is noted,
 //! and the next goes on.
 
+use eidos_disposal::DisposalError;
 use eidos_disposal::audit::{self, Act};
 use eidos_disposal::plan::Plan;
 use eidos_runtime::{Job, JobContext, JobError};
 use eidos_telemetry::metric;
+use eidos_types::TimeRange;
 use serde_json::json;
 
 use super::job::PartitionManage;
 use super::survey::{Found, Survey};
-use crate::domain::tiling::Span;
 use crate::partitions::create::{Created, Creation, Limits, Outcome};
-use eidos_disposal::DisposalError;
 
 /// What was done to one table.
 #[derive(Default)]
 pub(super) struct Done {
     pub(super) created: Vec<Created>,
     /// What waits for the next run, since this one has moved as many rows as it may.
-    pub(super) capped: Vec<Span>,
+    pub(super) capped: Vec<TimeRange>,
     pub(super) problems: Vec<DisposalError>,
 }
 

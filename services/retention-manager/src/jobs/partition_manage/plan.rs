@@ -6,12 +6,13 @@ use eidos_disposal::DisposalError;
 use eidos_disposal::plan::{self, Action, Note, Plan, PlanItem};
 use eidos_runtime::{Job, JobContext, JobError};
 use eidos_types::Slot;
+use eidos_types::TimeRange;
 use serde_json::{Value, json};
 
 use super::job::PartitionManage;
 use super::survey::{Found, Survey};
 use crate::domain::naming;
-use crate::domain::tiling::{Piece, Span, missing};
+use crate::domain::tiling::{Piece, missing};
 use crate::partitions::parent::Parent;
 
 /// The newest dry run that made this plan.
@@ -51,8 +52,10 @@ pub(super) async fn keep_to(
 ) -> Result<(), JobError> {
     let done = done_by(ctx, &approved.digest).await?;
     let is_done = |item: &PlanItem| {
-        let window = item.window_ms.and_then(|(lower, upper)| Span::new(lower, upper));
-        let created: Vec<Span> = done
+        let window = item
+            .window_ms
+            .and_then(|(lower, upper)| TimeRange::new(lower, upper));
+        let created: Vec<TimeRange> = done
             .iter()
             .filter(|(source, table, _)| source == item.source.as_str() && *table == item.table)
             .map(|(.., span)| *span)
@@ -84,7 +87,7 @@ const DONE_BY: &str = "\
     FROM eidos_jobs_disposals WHERE plan_digest = $1 AND job_name = $2 AND evidence ? 'lower_ms'";
 
 /// The stretches of time that got their partitions on this very plan's word: source, table, and which.
-async fn done_by(ctx: &JobContext, digest: &str) -> Result<Vec<(String, String, Span)>, DisposalError> {
+async fn done_by(ctx: &JobContext, digest: &str) -> Result<Vec<(String, String, TimeRange)>, DisposalError> {
     let rows: Vec<(String, String, i64, i64)> = sqlx::query_as(DONE_BY)
         .bind(digest)
         .bind(PartitionManage::NAME)
@@ -93,7 +96,7 @@ async fn done_by(ctx: &JobContext, digest: &str) -> Result<Vec<(String, String, 
         .map_err(DisposalError::sql("look what a plan has done"))?;
     Ok(rows
         .into_iter()
-        .filter_map(|(source, table, lower, upper)| Some((source, table, Span::new(lower, upper)?)))
+        .filter_map(|(source, table, lower, upper)| Some((source, table, TimeRange::new(lower, upper)?)))
         .collect())
 }
 

@@ -1,6 +1,7 @@
 //! What a run found and did, for the history, the API and the terminal.
 
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
+use eidos_disposal::DisposalError;
 use eidos_disposal::plan::Plan;
 use eidos_runtime::JobError;
 use eidos_settings::SourceName;
@@ -12,7 +13,6 @@ use super::carry_out::Done;
 use super::survey::{Found, Stranger, Survey};
 use crate::domain::layout::Rules;
 use crate::domain::odd::Odd;
-use eidos_disposal::DisposalError;
 
 /// Odd partitions a terminal shows of one table; the report holds all.
 const SHOWN_ODD: usize = 10;
@@ -282,8 +282,8 @@ impl TableReport {
                 .map_or_else(String::new, |(oldest, newest)| {
                     format!(
                         ", between {} and {}",
-                        crate::domain::tiling::instant(oldest),
-                        crate::domain::tiling::instant(newest)
+                        eidos_types::rfc3339(oldest),
+                        eidos_types::rfc3339(newest)
                     )
                 });
             lines.push(format!(

@@ -5,10 +5,10 @@
 //! ones they have on all rows already, and the parent's policies come with them. Where a policy cannot be had on another
 //! table, because it names its own, the partition lets nobody but its owner read rows by its name.
 
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::PgConnection;
 
 use super::NewPartition;
-use crate::DisposalError;
+use crate::{PgError, Sql, is_transient, sql};
 
 const OWNER: &str = "\
     SELECT quote_ident(pg_get_userbyid(relowner)) FROM pg_class \
@@ -42,7 +42,7 @@ const POLICIES: &str = "\
     FROM pg_policy p WHERE p.polrelid = $1::bigint::oid ORDER BY 1";
 
 /// Gives the partition its parent's grants, policies and owner. `false`: its policies could not be had.
-pub(super) async fn copy(conn: &mut PgConnection, new: &NewPartition<'_>) -> Result<bool, DisposalError> {
+pub(super) async fn copy(conn: &mut PgConnection, new: &NewPartition<'_>) -> Result<bool, PgError> {
     let grants: Vec<(String, String, String, bool)> = sqlx::query_as(GRANTS)
         .bind(i64::from(new.parent_oid))
         .fetch_all(&mut *conn)
@@ -50,10 +50,12 @@ pub(super) async fn copy(conn: &mut PgConnection, new: &NewPartition<'_>) -> Res
         .map_err(failed())?;
     for (privilege, place, grantee, may_pass_on) in grants {
         let option = if may_pass_on { " WITH GRANT OPTION" } else { "" };
-        // The privilege is a keyword of the server, column and grantee were quoted by it.
-        let grant = format!(
+        let (privilege, place) = (Sql::from_server(privilege), Sql::from_server(place));
+        let grantee = Sql::from_server(grantee);
+        let grant = sql!(
             "GRANT {privilege}{place} ON {} TO {grantee}{option}",
-            new.relation
+            new.relation;
+            privilege, place, grantee, option
         );
         execute(conn, grant).await?;
     }
@@ -63,13 +65,13 @@ pub(super) async fn copy(conn: &mut PgConnection, new: &NewPartition<'_>) -> Res
         .fetch_optional(&mut *conn)
         .await
         .map_err(failed())?;
-    if let Some(owner) = owner {
-        execute(conn, format!("ALTER TABLE {} OWNER TO {owner}", new.relation)).await?;
+    if let Some(owner) = owner.map(Sql::from_server) {
+        execute(conn, sql!("ALTER TABLE {} OWNER TO {owner}", new.relation; owner)).await?;
     }
     Ok(guarded)
 }
 
-async fn row_security(conn: &mut PgConnection, new: &NewPartition<'_>) -> Result<bool, DisposalError> {
+async fn row_security(conn: &mut PgConnection, new: &NewPartition<'_>) -> Result<bool, PgError> {
     let enabled: bool = sqlx::query_scalar(ROW_SECURITY)
         .bind(i64::from(new.parent_oid))
         .fetch_one(&mut *conn)
@@ -78,7 +80,7 @@ async fn row_security(conn: &mut PgConnection, new: &NewPartition<'_>) -> Result
     if enabled {
         execute(
             conn,
-            format!("ALTER TABLE {} ENABLE ROW LEVEL SECURITY", new.relation),
+            sql!("ALTER TABLE {} ENABLE ROW LEVEL SECURITY", new.relation),
         )
         .await?;
     }
@@ -90,36 +92,34 @@ async fn row_security(conn: &mut PgConnection, new: &NewPartition<'_>) -> Result
     if policies.is_empty() {
         return Ok(true);
     }
-    execute(conn, "SAVEPOINT eidos_policies".to_owned()).await?;
+    execute(conn, Sql::constant("SAVEPOINT eidos_policies")).await?;
     for (name, rest) in policies {
-        let create = format!("CREATE POLICY {name} ON {}{rest}", new.relation);
+        let (name, rest) = (Sql::from_server(name), Sql::from_server(rest));
+        let create = sql!("CREATE POLICY {name} ON {}{rest}", new.relation; name, rest);
         let Err(error) = execute(conn, create).await else {
             continue;
         };
-        if error.is_retryable() {
+        if matches!(&error, PgError::Sql { cause, .. } if is_transient(cause)) {
             return Err(error);
         }
         // All or none: what a permissive policy lets through, another one that is missing may have held back.
-        let back = "ROLLBACK TO SAVEPOINT eidos_policies".to_owned();
+        let back = Sql::constant("ROLLBACK TO SAVEPOINT eidos_policies");
         execute(conn, back).await?;
         tracing::warn!(
-            partition = %new.relation, policy = name, %error,
+            partition = %new.relation, policy = %name, %error,
             "a policy of the parent cannot be had on its partition: only its owner reads rows by the partition's name"
         );
         return Ok(false);
     }
-    execute(conn, "RELEASE SAVEPOINT eidos_policies".to_owned()).await?;
+    execute(conn, Sql::constant("RELEASE SAVEPOINT eidos_policies")).await?;
     Ok(true)
 }
 
-fn failed() -> impl FnOnce(sqlx::Error) -> DisposalError {
-    DisposalError::sql("give a partition its parent's owner and rights")
+fn failed() -> impl FnOnce(sqlx::Error) -> PgError {
+    PgError::sql("give a partition its parent's owner and rights")
 }
 
-async fn execute(conn: &mut PgConnection, statement: String) -> Result<(), DisposalError> {
-    sqlx::raw_sql(AssertSqlSafe(statement))
-        .execute(conn)
-        .await
-        .map_err(failed())?;
+async fn execute(conn: &mut PgConnection, statement: Sql) -> Result<(), PgError> {
+    sqlx::raw_sql(statement).execute(conn).await.map_err(failed())?;
     Ok(())
 }

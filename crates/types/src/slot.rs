@@ -1,4 +1,4 @@
-//! Half-open windows of time, and the scheduled instants that bound them.
+//! Scheduled instants, and the ranges of them that a claim wins.
 
 use std::fmt;
 
@@ -70,67 +70,12 @@ impl SlotRange {
     }
 }
 
-/// A half-open window `[start, end)` of time in UTC.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
-pub struct Window {
-    start: DateTime<Utc>,
-    end: DateTime<Utc>,
-}
-
-/// The window would be empty or run backwards.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a window must end after it starts: [{start}, {end}) does not")]
-pub struct WindowError {
-    start: DateTime<Utc>,
-    end: DateTime<Utc>,
-}
-
-impl Window {
-    /// The window `[start, end)`.
-    ///
-    /// # Errors
-    /// If `end` is not after `start`.
-    pub fn new(start: DateTime<Utc>, end: DateTime<Utc>) -> Result<Self, WindowError> {
-        if start < end {
-            Ok(Self { start, end })
-        } else {
-            Err(WindowError { start, end })
-        }
-    }
-
-    /// The first instant inside.
-    #[must_use]
-    pub const fn start(&self) -> DateTime<Utc> {
-        self.start
-    }
-
-    /// The first instant after it.
-    #[must_use]
-    pub const fn end(&self) -> DateTime<Utc> {
-        self.end
-    }
-
-    /// True for instants inside.
-    #[must_use]
-    pub fn contains(&self, instant: DateTime<Utc>) -> bool {
-        self.start <= instant && instant < self.end
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn at(text: &str) -> DateTime<Utc> {
         text.parse().unwrap()
-    }
-
-    #[test]
-    fn windows_are_half_open() {
-        let window = Window::new(at("2026-01-01T00:00:00Z"), at("2026-02-01T00:00:00Z")).unwrap();
-        assert!(window.contains(window.start()));
-        assert!(!window.contains(window.end()));
-        assert!(Window::new(window.end(), window.end()).is_err());
     }
 
     #[test]

@@ -1,7 +1,10 @@
-//! [`CopyScanner`]: cuts a COPY BINARY stream into tuples. Holds at most one tuple.
+//! [`CopyScanner`]: cuts a stream of `COPY … (FORMAT binary)` into rows. Holds at most one row.
 
-use crate::codec_error::CodecError;
-use crate::pgcopy::COPY_HEADER;
+/// What every stream begins with: the signature, no flags, no extension.
+pub const COPY_HEADER: [u8; 19] = *b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+
+/// What every stream ends with.
+pub const COPY_TRAILER: [u8; 2] = [0xff, 0xff];
 
 /// Signature, flags and the length of the header's extension.
 const HEADER_BYTES: usize = COPY_HEADER.len();
@@ -13,6 +16,16 @@ const MAX_FIELD_BYTES: usize = 1 << 30;
 /// The extension is reserved and has always been empty.
 const MAX_EXTENSION_BYTES: usize = 1 << 16;
 
+/// The bytes are not a complete stream of such rows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the COPY BINARY stream is broken after {row} rows: {what}")]
+pub struct CopyError {
+    /// Whole rows read before.
+    pub row: u64,
+    /// What was found.
+    pub what: String,
+}
+
 /// Where one field's bytes are in its tuple.
 #[derive(Debug, Clone, Copy)]
 struct Field {
@@ -23,19 +36,22 @@ struct Field {
 
 /// One row, borrowed from the stream.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Tuple<'a> {
+pub struct Tuple<'a> {
     bytes: &'a [u8],
     fields: &'a [Field],
 }
 
 impl<'a> Tuple<'a> {
-    /// The whole tuple: field count, then length and bytes of each field.
-    pub(crate) const fn bytes(&self) -> &'a [u8] {
+    /// Returns the whole row as it was sent: field count, then length and bytes of each field.
+    #[inline]
+    #[must_use]
+    pub const fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
-    /// The fields; `None` is NULL.
-    pub(crate) fn fields(&self) -> impl Iterator<Item = Option<&'a [u8]>> {
+    /// Returns the fields. `None`: NULL.
+    #[inline]
+    pub fn fields(&self) -> impl Iterator<Item = Option<&'a [u8]>> {
         let bytes = self.bytes;
         self.fields.iter().map(move |field| {
             field
@@ -44,8 +60,17 @@ impl<'a> Tuple<'a> {
         })
     }
 
-    /// The field of one column; `None` also when there is no such column.
-    pub(crate) fn field(&self, column: usize) -> Option<&'a [u8]> {
+    /// Returns the first `N` fields. `None`: NULL.
+    #[inline]
+    #[must_use]
+    pub fn array<const N: usize>(&self) -> [Option<&'a [u8]>; N] {
+        std::array::from_fn(|column| self.field(column))
+    }
+
+    /// Returns the field of one column. `None`: NULL, or there is no such column.
+    #[inline]
+    #[must_use]
+    pub fn field(&self, column: usize) -> Option<&'a [u8]> {
         let field = self.fields.get(column)?;
         self.bytes.get(field.start..field.start + field.len?)
     }
@@ -71,7 +96,7 @@ enum Scan {
 
 /// Cuts a stream into tuples.
 #[derive(Debug)]
-pub(crate) struct CopyScanner {
+pub struct CopyScanner {
     columns: usize,
     state: State,
     rows: u64,
@@ -81,8 +106,9 @@ pub(crate) struct CopyScanner {
 }
 
 impl CopyScanner {
-    /// For rows of this many columns.
-    pub(crate) const fn new(columns: usize) -> Self {
+    /// Makes a scanner for rows of this many columns.
+    #[must_use]
+    pub const fn new(columns: usize) -> Self {
         Self {
             columns,
             state: State::Header,
@@ -92,25 +118,32 @@ impl CopyScanner {
         }
     }
 
-    /// Gives every tuple that ends in `chunk` to `sink`.
-    pub(crate) fn feed(
+    /// Gives every row that ends in `chunk` to `sink`. `broken` makes the caller's error of a stream that is none.
+    ///
+    /// # Errors
+    /// What `sink` or `broken` return; the scanner must not be fed again.
+    pub fn feed<E>(
         &mut self,
         mut chunk: &[u8],
-        mut sink: impl FnMut(Tuple<'_>) -> Result<(), CodecError>,
-    ) -> Result<(), CodecError> {
+        broken: impl Fn(CopyError) -> E,
+        mut sink: impl FnMut(Tuple<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
         while !chunk.is_empty() {
             chunk = match self.state {
-                State::Header => self.header(chunk)?,
+                State::Header => self.header(chunk).map_err(&broken)?,
                 State::Extension(left) => self.extension(chunk, left),
-                State::Rows => self.row(chunk, &mut sink)?,
-                State::Ended => return Err(self.broken("bytes follow the trailer")),
+                State::Rows => self.row(chunk, &broken, &mut sink)?,
+                State::Ended => return Err(broken(self.broken("bytes follow the trailer"))),
             };
         }
         Ok(())
     }
 
-    /// How many rows there were.
-    pub(crate) fn finish(self) -> Result<u64, CodecError> {
+    /// Ends the stream. Returns how many rows there were.
+    ///
+    /// # Errors
+    /// [`CopyError`]: the trailer is missing, so the stream was cut off.
+    pub fn finish(self) -> Result<u64, CopyError> {
         if self.state == State::Ended {
             Ok(self.rows)
         } else {
@@ -118,14 +151,14 @@ impl CopyScanner {
         }
     }
 
-    fn broken(&self, what: impl Into<String>) -> CodecError {
-        CodecError::Stream {
+    fn broken(&self, what: impl Into<String>) -> CopyError {
+        CopyError {
             row: self.rows,
             what: what.into(),
         }
     }
 
-    fn header<'a>(&mut self, chunk: &'a [u8]) -> Result<&'a [u8], CodecError> {
+    fn header<'a>(&mut self, chunk: &'a [u8]) -> Result<&'a [u8], CopyError> {
         let rest = self.fill(chunk, HEADER_BYTES);
         if self.carry.len() < HEADER_BYTES {
             return Ok(rest);
@@ -161,13 +194,14 @@ impl CopyScanner {
     }
 
     /// Takes one tuple, from the chunk itself when it is whole there.
-    fn row<'a>(
+    fn row<'a, E>(
         &mut self,
         chunk: &'a [u8],
-        sink: &mut impl FnMut(Tuple<'_>) -> Result<(), CodecError>,
-    ) -> Result<&'a [u8], CodecError> {
+        broken: &impl Fn(CopyError) -> E,
+        sink: &mut impl FnMut(Tuple<'_>) -> Result<(), E>,
+    ) -> Result<&'a [u8], E> {
         if self.carry.is_empty() {
-            return match self.scan(chunk)? {
+            return match self.scan(chunk).map_err(broken)? {
                 Scan::Needs(_) => {
                     self.carry.extend_from_slice(chunk);
                     Ok(&[])
@@ -191,7 +225,7 @@ impl CopyScanner {
         let carry = std::mem::take(&mut self.carry);
         let scanned = self.scan(&carry);
         self.carry = carry;
-        match scanned? {
+        match scanned.map_err(broken)? {
             Scan::Needs(needed) => {
                 let before = self.carry.len();
                 rest = self.fill(rest, needed);
@@ -199,20 +233,21 @@ impl CopyScanner {
                 if self.carry.len() < needed {
                     return Ok(rest);
                 }
-                self.carried_row(rest, sink)
+                self.carried_row(rest, broken, sink)
             }
-            Scan::Trailer | Scan::Tuple(_) => self.carried_row(rest, sink),
+            Scan::Trailer | Scan::Tuple(_) => self.carried_row(rest, broken, sink),
         }
     }
 
     /// After the carry grew to what the last scan needed: gives its tuple away if it is whole now.
-    fn carried_row<'a>(
+    fn carried_row<'a, E>(
         &mut self,
         rest: &'a [u8],
-        sink: &mut impl FnMut(Tuple<'_>) -> Result<(), CodecError>,
-    ) -> Result<&'a [u8], CodecError> {
+        broken: &impl Fn(CopyError) -> E,
+        sink: &mut impl FnMut(Tuple<'_>) -> Result<(), E>,
+    ) -> Result<&'a [u8], E> {
         let mut carry = std::mem::take(&mut self.carry);
-        match self.scan(&carry)? {
+        match self.scan(&carry).map_err(broken)? {
             Scan::Needs(_) => {
                 self.carry = carry;
                 Ok(rest)
@@ -248,7 +283,7 @@ impl CopyScanner {
     }
 
     /// Reads lengths, as far as there are bytes; leaves the fields of a whole tuple in `self.fields`.
-    fn scan(&mut self, bytes: &[u8]) -> Result<Scan, CodecError> {
+    fn scan(&mut self, bytes: &[u8]) -> Result<Scan, CopyError> {
         self.fields.clear();
         let Some(count) = bytes.first_chunk::<2>() else {
             return Ok(Scan::Needs(2));
@@ -295,4 +330,76 @@ fn be_u32(bytes: &[u8], at: usize) -> Option<u32> {
         .get(at..)?
         .first_chunk::<4>()
         .map(|bytes| u32::from_be_bytes(*bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn stream(rows: &[[Option<Vec<u8>>; 2]]) -> Vec<u8> {
+        let mut bytes = COPY_HEADER.to_vec();
+        for row in rows {
+            bytes.extend_from_slice(&2_i16.to_be_bytes());
+            for field in row {
+                let length = field
+                    .as_ref()
+                    .map_or(-1, |field| i32::try_from(field.len()).unwrap());
+                bytes.extend_from_slice(&length.to_be_bytes());
+                bytes.extend_from_slice(field.as_deref().unwrap_or_default());
+            }
+        }
+        bytes.extend_from_slice(&COPY_TRAILER);
+        bytes
+    }
+
+    fn feed(
+        scanner: &mut CopyScanner,
+        bytes: &[u8],
+        mut see: impl FnMut(Tuple<'_>),
+    ) -> Result<(), CopyError> {
+        scanner.feed(bytes, std::convert::identity, |tuple| {
+            see(tuple);
+            Ok(())
+        })
+    }
+
+    fn any_field() -> impl Strategy<Value = Option<Vec<u8>>> {
+        proptest::option::of(proptest::collection::vec(any::<u8>(), 0..40))
+    }
+
+    proptest! {
+        /// However the network cuts the stream, the rows are the same.
+        #[test]
+        fn rows_survive_any_chunking(
+            rows in proptest::collection::vec([any_field(), any_field()], 0..20),
+            chunk in 1_usize..50,
+        ) {
+            let mut scanner = CopyScanner::new(2);
+            let mut got: Vec<[Option<Vec<u8>>; 2]> = Vec::new();
+            for part in stream(&rows).chunks(chunk) {
+                feed(&mut scanner, part, |tuple| {
+                    got.push(tuple.array().map(|field| field.map(<[u8]>::to_vec)));
+                }).unwrap();
+            }
+            prop_assert_eq!(scanner.finish(), Ok(rows.len() as u64));
+            prop_assert_eq!(got, rows);
+        }
+
+        #[test]
+        fn any_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let mut all = COPY_HEADER.to_vec();
+            all.extend_from_slice(&bytes);
+            let _ = feed(&mut CopyScanner::new(2), &all, |_| ());
+        }
+    }
+
+    #[test]
+    fn a_truncated_stream_is_no_end() {
+        let bytes = stream(&[[Some(vec![1]), None]]);
+        let mut scanner = CopyScanner::new(2);
+        feed(&mut scanner, &bytes[..bytes.len() - 2], |_| ()).unwrap();
+        assert!(scanner.finish().is_err());
+        assert!(feed(&mut CopyScanner::new(2), &[0; 40], |_| ()).is_err());
+    }
 }
