@@ -50,10 +50,7 @@ const NEVER: &[(&str, &[&str])] = &[
         &["sqlx", "redis", "rdkafka", "alloy-*", "aws-lc-*"],
     ),
     ("eidos-proto", &["sqlx", "redis", "rdkafka", "alloy-*", "parquet"]),
-    (
-        "eidos-runtime",
-        &["rdkafka", "alloy-*", "parquet", "axum", "tonic", "clap"],
-    ),
+    ("eidos-runtime", &["rdkafka", "alloy-*", "parquet", "clap"]),
     ("eidos-server", &["rdkafka", "alloy-*", "parquet"]),
     ("eidosctl", &["rdkafka", "alloy-*", "parquet"]),
 ];
@@ -64,6 +61,8 @@ const NEVER_DIRECTLY: &[(&str, &[&str])] = &[
     ("eidos-core", &["axum", "tonic"]),
     ("eidos-bus", &["axum", "tonic"]),
     ("eidos-chain", &["axum", "tonic"]),
+    // OTLP export brings tonic, and tonic brings axum.
+    ("eidos-runtime", &["axum", "tonic"]),
     ("eidosctl", &["axum", "tonic"]),
 ];
 
