@@ -8,6 +8,9 @@ use eidos_settings::ServiceSettings;
 
 use crate::Reports;
 
+/// Builds what answers about a service's own tables.
+pub type BuildReports<S> = fn(&ServiceDeps<S>) -> Arc<dyn Reports>;
+
 /// What makes a service: its name, its settings type `S`, its jobs and its workers.
 pub struct ServiceDefinition<S: ServiceSettings> {
     /// The binary's name, such as `recon-svc`.
@@ -22,7 +25,7 @@ pub struct ServiceDefinition<S: ServiceSettings> {
     /// The description of `routes`: an `OpenAPI` document with `paths` and `components.schemas`, as JSON text.
     pub openapi: Option<&'static str>,
     /// What existing gRPC clients ask about the service's own tables.
-    pub reports: Option<fn(&ServiceDeps<S>) -> Arc<dyn Reports>>,
+    pub reports: Option<BuildReports<S>>,
     /// Names for runs that people start by hand, such as `plan` for a dry run.
     pub commands: &'static [JobCommand],
 }

@@ -1,7 +1,7 @@
 //! Checks a whole settings file, or prints the reference page. `eidosctl check-config` starts this program.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -29,19 +29,16 @@ enum Command {
 
 fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::CheckConfig { config } => check_config(config),
+        Command::CheckConfig { config } => check_config(config.as_deref()),
         Command::Reference => say(&eidos_suite::reference_page()),
     }
 }
 
-fn check_config(config: Option<PathBuf>) -> ExitCode {
+fn check_config(config: Option<&Path>) -> ExitCode {
     let env = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    let input = Input {
-        file: config.as_deref(),
-        env,
-    };
+    let input = Input { file: config, env };
     match eidos_suite::check_config(&input) {
         Ok(()) => {
             let services: Vec<&str> = eidos_suite::services()

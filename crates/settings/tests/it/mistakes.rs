@@ -101,7 +101,6 @@ auth: { tokens: [ { name: a, rolle: viewer, role: viewer, token: t } ] }
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn one_mistake_is_one_problem() {
     for (text, key) in [
         ("redis: { lock_ttl: 5 }", "redis.lock_ttl"),

@@ -187,7 +187,7 @@ impl Crate {
             let both: Vec<String> = targets
                 .iter()
                 .filter(|target| reached[*target].contains(*module))
-                .map(|target| name_of(target))
+                .map(name_of)
                 .collect();
             if both.len() > 2 {
                 circles.insert(both);

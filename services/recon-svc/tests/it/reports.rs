@@ -15,6 +15,7 @@ use eidos_types::SystemClock;
 use futures::FutureExt;
 use recon_svc::ReconSettings;
 use serde_json::json;
+use sqlx::PgPool;
 use tonic::transport::Channel;
 use tonic::{Code, Request};
 
@@ -210,9 +211,8 @@ async fn a_filter_that_no_record_can_match_is_refused_and_an_unknown_size_is_not
     node.serving.shut_down().await;
 }
 
-#[tokio::test]
-async fn reconciliation_totals_are_exact_by_token_and_bounded_in_time() {
-    let world = World::new().await;
+/// Five records of balances: three of the wallet `0xAA…`, one of them beyond what a column of 36 digits holds.
+async fn store_records(pool: &PgPool) {
     let insert = "INSERT INTO eidos_jobs_reconciliation_records (job_type, reconcile_type, status, wallet_address, token, \
         offchain_value, onchain_value, diff_value, diff_exact, created_at, run_id) \
         VALUES ('balance', 'full', $1, $2, $3, 1, 1, $4::numeric, $5, $6, gen_random_uuid())";
@@ -266,10 +266,16 @@ async fn reconciliation_totals_are_exact_by_token_and_bounded_in_time() {
             .bind(diff)
             .bind(exact)
             .bind(at_ms)
-            .execute(world.db.pool())
+            .execute(pool)
             .await
             .unwrap();
     }
+}
+
+#[tokio::test]
+async fn reconciliation_totals_are_exact_by_token_and_bounded_in_time() {
+    let world = World::new().await;
+    store_records(world.db.pool()).await;
     let node = world.start(&[]).await;
     let mut client = node.grpc().await;
     let request = GetReconciliationReportRequest {
@@ -322,7 +328,15 @@ async fn reconciliation_totals_are_exact_by_token_and_bounded_in_time() {
             ("WETH", 1, "1000000000000000000000000000000")
         ]
     );
+    node.serving.shut_down().await;
+}
 
+#[tokio::test]
+async fn records_of_a_wallet_are_found_however_it_is_written_newest_first() {
+    let world = World::new().await;
+    store_records(world.db.pool()).await;
+    let node = world.start(&[]).await;
+    let mut client = node.grpc().await;
     let request = ListReconciliationRecordsRequest {
         wallet_address: format!("0x{}", "a".repeat(40)),
         status: "mismatched".to_owned(),
