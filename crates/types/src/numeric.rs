@@ -125,7 +125,7 @@ impl<'a> Parsed<'a> {
     fn read(bytes: &'a [u8]) -> Result<Self, NumericError> {
         let (header, groups) = bytes
             .split_first_chunk::<HEADER_BYTES>()
-            .ok_or_else(|| malformed("it is shorter than its header"))?;
+            .ok_or_else(|| malformed("it is without header"))?;
         let field = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
         let (count, sign) = (field(0), field(4));
         let negative = match sign {
@@ -137,7 +137,7 @@ impl<'a> Parsed<'a> {
         };
         if groups.len() != usize::from(count) * 2 {
             return Err(malformed(format!(
-                "it says {count} groups and has {} bytes of them",
+                "it says {count} groups in {} bytes",
                 groups.len()
             )));
         }
