@@ -347,6 +347,12 @@ async fn delivered_events_are_deleted_after_their_time() {
     };
     outbox.upkeep().await.unwrap();
     assert_eq!(stored().await, 2);
+    record(&world, &[("3", "c")]).await;
+    outbox.route().await.unwrap();
+    ages(world.db.pool(), KEEP_DELIVERED).await;
+    outbox.upkeep().await.unwrap();
+    assert_eq!(stored().await, 1, "one was not delivered");
+    outbox.deliver(&*sink).await.unwrap();
     ages(world.db.pool(), KEEP_DELIVERED).await;
     outbox.upkeep().await.unwrap();
     assert_eq!(stored().await, 0);

@@ -148,7 +148,8 @@ impl Crate {
         };
         // More re-exports in a row than any crate has: two that name each other end here.
         for _ in 0..16 {
-            let exports = &self.modules[&module].exports;
+            // Generated code is included, and has no module of its own.
+            let exports = &self.modules.get(&module)?.exports;
             let Some((_name, target)) = exports.iter().find(|(name, _path)| name == item) else {
                 break;
             };
@@ -166,7 +167,7 @@ impl Crate {
     fn imported_by(&self, module: &Module) -> BTreeSet<Module> {
         let paths = self.modules[module].paths.iter();
         let mut found: BTreeSet<Module> = paths.filter_map(|path| self.home_of(module, path)).collect();
-        found.remove(module);
+        found.retain(|other| other != module && self.modules.contains_key(other));
         found
     }
 

@@ -404,7 +404,8 @@ fn twice(key: &str, section: &str, problems: &mut Problems) {
 
 fn source(key: &str, table: &str, named: Option<SourceName>, problems: &mut Problems) -> Option<SourceName> {
     let source = named.or_else(|| source_of(table));
-    if source.is_none() {
+    // Of a name that is not one, the name is the mistake.
+    if source.is_none() && table.parse::<SqlIdent>().is_ok() {
         problems.add(
             format!("{key}.source"),
             "is missing, and the table's name does not tell its database",
