@@ -125,7 +125,7 @@ fn numeric(precision: i64, scale: i64) -> Option<PgType> {
     (precision > 0).then_some(PgType::Numeric { precision, scale })
 }
 
-/// `timestamp(3) with time zone` → (`timestamp with time zone`, [3]).
+/// `timestamp(3) with time zone` → (`timestamp with time zone`, `[3]`).
 fn split(declaration: &str) -> Option<(String, Vec<i64>)> {
     let Some((head, rest)) = declaration.split_once('(') else {
         return Some((declaration.to_owned(), Vec::new()));

@@ -124,7 +124,7 @@ pub(crate) enum WithdrawalStatus {
     Failed = 4,
 }
 
-/// An open transaction with a withdrawal in it ([`Trap::LateCommit`]).
+/// An open transaction with a withdrawal in it ([`crate::Trap::LateCommit`]).
 #[derive(Debug)]
 pub struct LateCommit {
     pub(crate) transaction: Transaction<'static, Postgres>,

@@ -3,7 +3,7 @@
 //!
 //! A file system that was not mounted, or another bucket, takes exports without a word. They would prove what is then
 //! dropped, and be out of sight once the right store is back. The newest exports on record tell the two apart; before the
-//! first export only a person can, who accepts the location once ([`accept`]).
+//! first export only a person can, who accepts the location once ([`requested`]).
 
 mod accepted;
 mod request;

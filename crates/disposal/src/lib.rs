@@ -1,7 +1,7 @@
 //! How rows leave a database: planned, exported, verified, quarantined, dropped, audited.
 //!
 //! A **unit** is what is disposed of at once: a monthly partition ([`partition`]) or the rows of one month of a plain
-//! table. It moves through states that are written down before the act they announce ([`unit`]), every act on
+//! table. It moves through states that are written down before the act they announce ([`mod@unit`]), every act on
 //! somebody's data leaves a row that is never changed ([`audit`]), and whatever a row claims, the catalogue of the
 //! source database and the object store are asked again before anything is destroyed.
 //!
@@ -9,7 +9,7 @@
 //! * nothing is dropped whose copy was not read back, decoded and compared in this very run ([`partition`]);
 //! * nothing is written by a run that was replaced: every statement runs in a fenced step;
 //! * nobody waits longer than `disposal.lock_timeout` for a lock of ours ([`settings`]);
-//! * names prove nothing: tables are known by oid, months by their bounds ([`catalogue`], [`bounds`]);
+//! * names prove nothing: tables are known by oid, months by their bounds ([`catalogue`], [`eidos_pg::bounds`]);
 //! * a crash between any two statements leaves a state the next run continues from
 //!   (`docs/adr/0008-disposal-of-a-unit.md`).
 

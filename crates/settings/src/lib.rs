@@ -4,9 +4,9 @@
 //! shared.default.yaml < <service>/settings.default.yaml < --config FILE (EIDOS_CONFIG) < EIDOS__SECTION__KEY
 //! ```
 //!
-//! [`load`] merges the layers, turns them into [`SuiteSettings`] and the service's own [`ServiceSettings`], and
+//! [`load()`] merges the layers, turns them into [`SuiteSettings`] and the service's own [`ServiceSettings`], and
 //! checks them. Sections and jobs of other services are left unread, so that one file can serve services of different
-//! versions; [`check_file`] checks a whole file for all of them. [`load`] never stops at the first mistake: a wrong value is noted with its key path, replaced by the
+//! versions; [`check_file`] checks a whole file for all of them. [`load()`] never stops at the first mistake: a wrong value is noted with its key path, replaced by the
 //! default and reading goes on, so that one start shows all there is to repair ([`SettingsErrors`], exit code
 //! [`EXIT_CODE`]).
 //!

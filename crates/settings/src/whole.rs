@@ -47,7 +47,7 @@ impl Declared {
     /// Returns the effective settings of this service as its `check-config` shows them.
     ///
     /// # Errors
-    /// As [`crate::load`].
+    /// As [`crate::load()`].
     pub fn render(&self, input: &Input<'_>) -> Result<String, SettingsErrors> {
         (self.judge)(input).shown
     }

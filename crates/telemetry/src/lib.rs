@@ -1,7 +1,7 @@
 //! Logs, traces and the one catalogue of metrics.
 //!
 //! - [`init`] sets up logging and, where an endpoint is given, OTLP traces; the [`TelemetryGuard`] flushes them.
-//! - [`catalogue`] lists every metric of the suite: name, kind, unit, labels, meaning. [`metric`] has one typed
+//! - [`mod@catalogue`] lists every metric of the suite: name, kind, unit, labels, meaning. [`metric`] has one typed
 //!   function per metric, so that no other crate spells a metric's name or forgets a label.
 //! - [`trace_context`] carries a trace across HTTP, gRPC and JSON-RPC.
 

@@ -1,4 +1,4 @@
-//! One typed function per metric of the [catalogue](crate::catalogue): its name and its labels, spelled once.
+//! One typed function per metric of the [catalogue](mod@crate::catalogue): its name and its labels, spelled once.
 
 use std::time::Duration;
 

@@ -37,7 +37,7 @@ pub(crate) fn shortest(integer: &str, scale: u8) -> String {
     text
 }
 
-/// Reads what [`format`] writes: the text has exactly `scale` decimals and at most `precision` digits.
+/// Reads what [`format()`] writes: the text has exactly `scale` decimals and at most `precision` digits.
 ///
 /// # Errors
 /// A sentence that says what the text is not.

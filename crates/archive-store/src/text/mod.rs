@@ -93,7 +93,7 @@ fn display(value: impl std::fmt::Display, out: &mut String) {
     let _ = write!(out, "{value}");
 }
 
-/// Appends the COPY BINARY bytes of a value that [`format`] printed. Other ways to write the same value are refused.
+/// Appends the COPY BINARY bytes of a value that [`format()`] printed. Other ways to write the same value are refused.
 pub(crate) fn parse(pg_type: PgType, text: &str, out: &mut Vec<u8>) -> Result<(), ValueError> {
     match pg_type {
         PgType::Bool => out.push(match text {
