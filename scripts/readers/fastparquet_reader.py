@@ -1,4 +1,4 @@
-"""fastparquet over the exports, which makes floats of decimals: fastparquet_reader.py INDEX"""
+"""fastparquet over the exports, which converts decimals to floats: fastparquet_reader.py INDEX"""
 
 import fastparquet
 import pandas as pd
@@ -6,7 +6,7 @@ import pandas as pd
 from common import files, kinds, months, report, wallet
 
 
-# This version does not survive the table: it is not asked for it.
+# This version crashes on the table, so it does not read it.
 NOT_ASKED = "every_type"
 
 

@@ -1,4 +1,4 @@
-"""Judges what the readers saw and prints the table of the docs: judge.py INDEX RESULTS LAKES [--write]"""
+"""Compares the readers' results and prints the table of the docs: judge.py INDEX RESULTS LAKES [--write]"""
 
 import json
 import pathlib

@@ -1,4 +1,4 @@
-"""Delta and Iceberg tables over the exports in place, neither copies nor changes a file: lakes.py INDEX FOLDER"""
+"""Delta and Iceberg tables over the exports in place; no file is copied or changed: lakes.py INDEX FOLDER"""
 
 import json
 import os
