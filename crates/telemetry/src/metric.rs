@@ -11,7 +11,7 @@ mod disposal;
 
 pub use disposal::*;
 
-/// Hands every row's meaning to the recorder, which shows it as `# HELP`.
+/// Passes every row's meaning to the recorder, which prints it as `# HELP`.
 pub(crate) fn describe_all() {
     for metric in catalogue() {
         match metric.kind {
@@ -40,7 +40,7 @@ fn unix_seconds(at: DateTime<Utc>) -> f64 {
     at.timestamp_millis() as f64 / 1000.0
 }
 
-/// A total as a gauge: rounded, for display only. Nothing is decided from it.
+/// A total as a gauge: rounded, for display only. No decision depends on it.
 fn rounded(total: Total) -> f64 {
     total.to_string().parse().unwrap_or(f64::NAN)
 }
@@ -50,12 +50,12 @@ pub fn job_execution_ended(job: &str, status: &'static str) {
     metrics::counter!("job_execution_total", "job" => job.to_owned(), "status" => status).increment(1);
 }
 
-/// `job_execution_duration_seconds`: time from opening to settling an execution.
+/// `job_execution_duration_seconds`: time from the start of an execution to its final status.
 pub fn job_execution_duration(job: &str, duration: Duration) {
     metrics::histogram!("job_execution_duration_seconds", "job" => job.to_owned()).record(duration);
 }
 
-/// `job_failures_total`: executions that failed, by why.
+/// `job_failures_total`: executions that failed, by failure kind.
 pub fn job_failed(job: &str, failure_kind: &'static str) {
     metrics::counter!("job_failures_total", "job" => job.to_owned(), "failure_kind" => failure_kind)
         .increment(1);
@@ -66,7 +66,7 @@ pub fn job_last_success(job: &str, at: DateTime<Utc>) {
     metrics::gauge!("job_last_success_timestamp", "job" => job.to_owned()).set(unix_seconds(at));
 }
 
-/// `job_known_since_timestamp`: unix time since when this process has scheduled the job.
+/// `job_known_since_timestamp`: unix time at which this process began to schedule the job.
 pub fn job_known_since(job: &str, at: DateTime<Utc>) {
     metrics::gauge!("job_known_since_timestamp", "job" => job.to_owned()).set(unix_seconds(at));
 }
@@ -186,17 +186,17 @@ pub fn lease_renew_duration(job: &str, duration: Duration) {
     metrics::histogram!("lease_renew_duration_seconds", "job" => job.to_owned()).record(duration);
 }
 
-/// `lease_lost_total`: leases lost while a run was under way.
+/// `lease_lost_total`: leases lost during a run, by reason.
 pub fn lease_lost(job: &str, reason: &'static str) {
     metrics::counter!("lease_lost_total", "job" => job.to_owned(), "reason" => reason).increment(1);
 }
 
-/// `fence_rejected_total`: writes refused because a newer run had taken over.
+/// `fence_rejected_total`: writes that the fence refused because a newer run had replaced theirs.
 pub fn fence_rejected(job: &str) {
     metrics::counter!("fence_rejected_total", "job" => job.to_owned()).increment(1);
 }
 
-/// `executions_orphaned_total`: running rows of dead runs that a newer run closed.
+/// `executions_orphaned_total`: executions of dead processes that a newer run closed as failed.
 pub fn executions_orphaned(job: &str, count: u64) {
     metrics::counter!("executions_orphaned_total", "job" => job.to_owned()).increment(count);
 }
@@ -206,13 +206,13 @@ pub fn execution_retried(job: &str) {
     metrics::counter!("execution_retries_total", "job" => job.to_owned()).increment(1);
 }
 
-/// `runtime_loop_last_tick_timestamp`: unix time of a background loop's last turn.
+/// `runtime_loop_last_tick_timestamp`: unix time of a background loop's last heartbeat.
 pub fn loop_ticked(loop_name: &str, at: DateTime<Utc>) {
     metrics::gauge!("runtime_loop_last_tick_timestamp", "loop_name" => loop_name.to_owned())
         .set(unix_seconds(at));
 }
 
-/// `worker_restarts_total`: times a worker ended by itself and was started again.
+/// `worker_restarts_total`: restarts of workers that ended without being cancelled.
 pub fn worker_restarted(worker: &str) {
     metrics::counter!("worker_restarts_total", "worker" => worker.to_owned()).increment(1);
 }
@@ -261,12 +261,12 @@ pub fn chain_rpc_from_zero(method: &'static str, outcomes: &[&'static str]) {
     let _empty = metrics::histogram!("chain_rpc_duration_seconds", "method" => method);
 }
 
-/// `chain_balances_read_total`: balances read in bulk, by rung of the ladder.
+/// `chain_balances_read_total`: balances read in bulk, by read strategy.
 pub fn chain_balances_read(rung: &'static str, count: u64) {
     metrics::counter!("chain_balances_read_total", "rung" => rung).increment(count);
 }
 
-/// `chain_rung_rejected_total`: times the ladder fell from a rung, by why.
+/// `chain_rung_rejected_total`: fallbacks from a read strategy to the next one, by reason.
 pub fn chain_rung_rejected(rung: &'static str, reason: &'static str) {
     metrics::counter!("chain_rung_rejected_total", "rung" => rung, "reason" => reason).increment(1);
 }
@@ -276,7 +276,7 @@ pub fn chain_rung_rejected_from_zero(rung: &'static str, reason: &'static str) {
     metrics::counter!("chain_rung_rejected_total", "rung" => rung, "reason" => reason).increment(0);
 }
 
-/// `bus_events_total`: events published, by outcome.
+/// `bus_events_total`: events sent to Kafka, by outcome.
 pub fn bus_event(topic: &'static str, outcome: &'static str) {
     metrics::counter!("bus_events_total", "topic" => topic, "outcome" => outcome).increment(1);
 }
@@ -341,7 +341,7 @@ pub fn reconciliation_verified(dimension: &'static str, mode: &'static str, at: 
         .set(unix_seconds(at));
 }
 
-/// `reconciliation_oldest_verified_timestamp`: unix time of the account verified longest ago.
+/// `reconciliation_oldest_verified_timestamp`: unix time at which the least recently verified account was verified.
 pub fn reconciliation_oldest_verified(dimension: &'static str, at: DateTime<Utc>) {
     metrics::gauge!("reconciliation_oldest_verified_timestamp", "dimension" => dimension)
         .set(unix_seconds(at));
@@ -352,13 +352,13 @@ pub fn reconciliation_indexer_lag(blocks: u64) {
     metrics::gauge!("reconciliation_indexer_lag_blocks").set(as_gauge(blocks));
 }
 
-/// `reconciliation_node_lag_blocks`: blocks that the books' indexer has applied and the node has not.
+/// `reconciliation_node_lag_blocks`: blocks that the indexer has applied and the node has not reached.
 pub fn reconciliation_node_lag(blocks: u64) {
     metrics::gauge!("reconciliation_node_lag_blocks").set(as_gauge(blocks));
 }
 
-/// `reconciliation_node_behind_accounts`: accounts that were not judged because the node had not reached a block that the books
-/// name.
+/// `reconciliation_node_behind_accounts`: accounts that were not judged because the node had not reached a block that the
+/// ledger names.
 pub fn reconciliation_node_behind_accounts(accounts: u64) {
     metrics::gauge!("reconciliation_node_behind_accounts").set(as_gauge(accounts));
 }
@@ -369,7 +369,8 @@ pub fn operation_pause_active(operation: &'static str, token: &str, active: bool
         .set(f64::from(u8::from(active)));
 }
 
-/// `reconciliation_repins_total`: times a run took a new cut because the chain's state was gone.
+/// `reconciliation_repins_total`: new cuts that runs took because the block of the earlier one was reorganised or no
+/// longer readable.
 pub fn reconciliation_repinned(reason: &'static str) {
     metrics::counter!("reconciliation_repins_total", "reason" => reason).increment(1);
 }
