@@ -15,17 +15,13 @@ pub(crate) const NEWEST_SLOT_RUN: &str = "SELECT state.job_name, state.paused, s
 
 #[cfg(test)]
 mod tests {
-    use eidos_testkit::TestDb;
-    use sqlx::{Executor, SqlSafeStr};
+    use eidos_testkit::{TestDb, assert_prepares};
 
-    /// A statement that does not fit the schema fails here and not in front of a caller (ADR 3).
+    /// ADR 3.
     #[tokio::test]
     async fn every_statement_is_valid_on_our_schema() {
         let db = TestDb::migrated().await;
-        let statements = [super::NEWEST_SLOT_RUN];
-        for statement in statements {
-            let prepared = db.pool().prepare(statement.into_sql_str()).await;
-            assert!(prepared.is_ok(), "{statement}: {}", prepared.err().unwrap());
-        }
+        let statements = [("NEWEST_SLOT_RUN", super::NEWEST_SLOT_RUN)];
+        assert_prepares(db.pool(), statements).await;
     }
 }

@@ -50,24 +50,20 @@ pub(crate) const LAST_REPORT: &str = concat!(
 
 #[cfg(test)]
 mod tests {
-    use eidos_testkit::TestDb;
-    use sqlx::{Executor, SqlSafeStr};
+    use eidos_testkit::{TestDb, assert_prepares};
 
-    /// A statement that does not fit the schema fails here and not in front of a caller (ADR 3).
+    /// ADR 3.
     #[tokio::test]
     async fn every_statement_is_valid_on_our_schema() {
         let db = TestDb::migrated().await;
         let statements = [
-            super::ACTIVE,
-            super::EXECUTION,
-            super::EXECUTIONS,
-            super::COUNT_EXECUTIONS,
-            super::LATEST,
-            super::LAST_REPORT,
+            ("ACTIVE", super::ACTIVE),
+            ("EXECUTION", super::EXECUTION),
+            ("EXECUTIONS", super::EXECUTIONS),
+            ("COUNT_EXECUTIONS", super::COUNT_EXECUTIONS),
+            ("LATEST", super::LATEST),
+            ("LAST_REPORT", super::LAST_REPORT),
         ];
-        for statement in statements {
-            let prepared = db.pool().prepare(statement.into_sql_str()).await;
-            assert!(prepared.is_ok(), "{statement}: {}", prepared.err().unwrap());
-        }
+        assert_prepares(db.pool(), statements).await;
     }
 }

@@ -4,6 +4,7 @@
 //! | for | take |
 //! |---|---|
 //! | SQL | [`TestDb::migrated`] (our schema) or [`TestDb::empty`]; an own server, to break it: [`Postgres::start`] |
+//! | statements against the schema | [`assert_prepares`] |
 //! | Redis | [`TestRedis::shared`] with a key prefix per test; an own server, to break it: [`Redis::start`] |
 //! | the chain | [`shared_anvil`]; an own node: [`Anvil::start`] |
 //! | Kafka | [`shared_kafka`]; an own broker: [`KafkaBroker::start_in_process`] |
@@ -35,6 +36,7 @@ mod process_time;
 mod proxy;
 mod quantiles;
 mod servers;
+mod statements;
 
 pub use archive_store::accept_archive_store;
 pub use child::{ChildProcess, Command};
@@ -50,3 +52,4 @@ pub use process_time::{cpu_seconds, ended_children_cpu_seconds, peak_resident_mi
 pub use proxy::{ProxyMode, TcpProxy, Traffic};
 pub use quantiles::Quantiles;
 pub use servers::{TestRedis, shared_anvil, shared_kafka, shared_postgres};
+pub use statements::assert_prepares;

@@ -9,9 +9,9 @@ use eidos_core::migrations::{
 };
 use eidos_core::start::Attempt;
 use eidos_core::{CoreError, sql, start};
-use eidos_testkit::TestDb;
+use eidos_testkit::{TestDb, assert_prepares};
 use eidos_types::{Clock, ManualClock, Month};
-use sqlx::{AssertSqlSafe, Executor, PgPool, SqlSafeStr};
+use sqlx::PgPool;
 
 use crate::world::{World, at};
 
@@ -25,12 +25,8 @@ async fn every_statement_prepares_on_a_migrated_server() {
     let db = TestDb::migrated().await;
     install_foreign_fence(db.pool()).await.unwrap();
     assert!(sql::ALL.len() > 30);
-    for (name, text) in sql::ALL.iter().chain(sql::FOREIGN) {
-        let prepared = (&mut *db.pool().acquire().await.unwrap())
-            .prepare(AssertSqlSafe(*text).into_sql_str())
-            .await;
-        assert!(prepared.is_ok(), "{name}: {}", prepared.err().unwrap());
-    }
+    let statements = sql::ALL.iter().chain(sql::FOREIGN);
+    assert_prepares(db.pool(), statements.copied()).await;
 }
 
 /// ADR 3: the list is complete only if nothing is written beside it.

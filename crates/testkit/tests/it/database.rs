@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use eidos_testkit::{TcpProxy, TestDb, eventually, shared_postgres};
+use eidos_testkit::{TcpProxy, TestDb, assert_prepares, eventually, shared_postgres};
 use sqlx::{Connection, PgConnection};
 
 async fn tables(db: &TestDb) -> Vec<String> {
@@ -119,4 +119,22 @@ async fn it_can_be_reached_through_a_proxy() {
         .unwrap();
     assert_eq!(name, db.name());
     assert!(proxy.traffic().reply_bytes > 0);
+}
+
+#[tokio::test]
+async fn a_statement_that_does_not_fit_the_schema_is_named() {
+    let db = TestDb::migrated().await;
+    let pool = db.pool().clone();
+    let statements = [
+        ("GOOD", "SELECT 1"),
+        ("MISSPELT", "SELECT 1 FROM eidos_jobs_statt"),
+    ];
+    let checked = tokio::spawn(async move { assert_prepares(&pool, statements).await });
+    let panic = checked.await.unwrap_err().into_panic();
+    let said = panic.downcast_ref::<String>().unwrap();
+    assert!(said.starts_with("1 of 2 statements"), "{said}");
+    assert!(
+        said.contains("MISSPELT: ") && said.contains("\"eidos_jobs_statt\" does not exist"),
+        "{said}"
+    );
 }

@@ -140,22 +140,21 @@ fn statistic(row: &PgRow) -> Result<StatisticView, sqlx::Error> {
 
 #[cfg(test)]
 mod tests {
-    use eidos_testkit::TestDb;
-    use sqlx::{Executor, SqlSafeStr};
+    use eidos_testkit::{TestDb, assert_prepares};
 
-    /// A statement that does not fit the schema fails here and not in front of a caller (ADR 3).
+    /// ADR 3.
     #[tokio::test]
     async fn every_statement_is_valid_on_our_schema() {
         let db = TestDb::migrated().await;
         let statements = [
-            super::RECONCILIATION_TOTALS,
-            super::RECONCILIATION_RECORDS,
-            super::COUNT_RECONCILIATION_RECORDS,
-            super::STATISTICS,
+            ("RECONCILIATION_TOTALS", super::RECONCILIATION_TOTALS),
+            ("RECONCILIATION_RECORDS", super::RECONCILIATION_RECORDS),
+            (
+                "COUNT_RECONCILIATION_RECORDS",
+                super::COUNT_RECONCILIATION_RECORDS,
+            ),
+            ("STATISTICS", super::STATISTICS),
         ];
-        for statement in statements {
-            let prepared = db.pool().prepare(statement.into_sql_str()).await;
-            assert!(prepared.is_ok(), "{statement}: {}", prepared.err().unwrap());
-        }
+        assert_prepares(db.pool(), statements).await;
     }
 }
