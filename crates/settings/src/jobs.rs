@@ -34,7 +34,8 @@ pub struct JobSection {
     /// The worker pool it runs in (`scheduler.pools`).
     #[serde(default = "default_pool")]
     pub pool: String,
-    /// The job's own keys (written beside the ones above, such as `retention_days`), an object.
+    /// The job's own keys (written beside the ones above, such as `retention_days`) as they are shown, an object. The
+    /// service has them as [`crate::Effective::options`].
     #[serde(default)]
     pub options: serde_json::Value,
 }
@@ -69,18 +70,6 @@ impl JobSection {
             }
             LockKind::Watchdog | LockKind::None => self.timeout,
         }
-    }
-}
-
-impl JobSection {
-    /// The job's own keys as its type. [`crate::Problems::job_options`] reports mistakes at load; after that
-    /// this does not fail.
-    ///
-    /// # Errors
-    /// What does not fit, without its value.
-    pub fn parse_options<T: serde::de::DeserializeOwned>(&self) -> Result<T, String> {
-        let tree = crate::tree::Tree::from_json(self.options.clone(), &crate::Origin::Default);
-        T::deserialize(&tree).map_err(|error| error.to_string())
     }
 }
 

@@ -28,12 +28,19 @@ pub trait ServiceSettings: DeserializeOwned + Serialize + Send + Sync + 'static 
     /// Keys of other services that this one reads as well, see [`SuiteSettings::borrowed`].
     const READS: &'static [&'static str] = &[];
 
-    /// Reports values that are well-formed and cannot be used. Job options are read with
-    /// [`Problems::job_options`].
-    fn validate(&self, suite: &SuiteSettings, problems: &mut Problems) {
-        let _ = (suite, problems);
+    /// The jobs' own keys: a field for each job that has any, named after the job. [`NoOptions`]: no job has any.
+    type Options: DeserializeOwned + Send + Sync + 'static;
+
+    /// Reports values that are well-formed and cannot be used.
+    fn validate(&self, options: &Self::Options, suite: &SuiteSettings, problems: &mut Problems) {
+        let _ = (options, suite, problems);
     }
 }
+
+/// For services whose jobs have no keys of their own.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoOptions {}
 
 /// For tools that need nothing but the sections that every service has.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -42,6 +49,7 @@ pub struct SuiteOnly {}
 
 impl ServiceSettings for SuiteOnly {
     const DEFAULTS: &'static str = "";
+    type Options = NoOptions;
 }
 
 /// Where settings come from, besides the built-in defaults.
@@ -55,17 +63,19 @@ pub struct Input<'a> {
 
 /// Checked settings, and where each value was written.
 #[derive(Debug, Clone)]
-pub struct Effective<T> {
+pub struct Effective<T: ServiceSettings> {
     /// What every service has.
     pub suite: SuiteSettings,
     /// What this service adds.
     pub service: T,
+    /// The own keys of this service's jobs.
+    pub options: T::Options,
     /// The shape of the merged layers with the origin of each value, without the values.
     pub(crate) origins: Tree,
     warnings: Vec<Problem>,
 }
 
-impl<T> Effective<T> {
+impl<T: ServiceSettings> Effective<T> {
     /// Returns the keys that are not this service's and look like misspelt ones of its own.
     pub fn warnings(&self) -> &[Problem] {
         &self.warnings
@@ -102,7 +112,7 @@ pub fn load<T: ServiceSettings>(input: &Input<'_>) -> Result<Effective<T>, Setti
 }
 
 /// The settings of one service, and what it left unread.
-pub(crate) struct Reading<T> {
+pub(crate) struct Reading<T: ServiceSettings> {
     pub(crate) settings: Result<Effective<T>, SettingsErrors>,
     pub(crate) ownership: Ownership,
     pub(crate) foreign: Vec<Foreign>,
@@ -156,20 +166,21 @@ fn typed<T: ServiceSettings>(
     let shaped = shape(tree, &defaults, &mut problems);
     let (mut suite_tree, mut service_tree) = ownership.split(&shaped);
     let (suite_defaults, service_defaults) = ownership.split(&defaults);
-    problems.job_defaults = defaults.child("jobs").cloned();
 
     let suite = collect::<SuiteSettings>(&mut suite_tree, &suite_defaults, "", &mut problems);
     let service = collect::<T>(&mut service_tree, &service_defaults, "", &mut problems);
+    let (mut own_keys, own_defaults) = (own_keys(&shaped), own_keys(&defaults));
+    let options = collect::<T::Options>(&mut own_keys, &own_defaults, "jobs", &mut problems);
     let suite = suite.map(transport::apply);
     let suite = suite.map(|suite| SuiteSettings { borrowed, ..suite });
     if let Some(suite) = &suite {
         rules::check(suite, &mut problems);
-        if let Some(service) = &service {
-            service.validate(suite, &mut problems);
+        if let (Some(service), Some(options)) = (&service, &options) {
+            service.validate(options, suite, &mut problems);
         }
     }
     problems.locate(|key| Some(find(&origins, key)?.written()?.to_string()));
-    let (Some(suite), Some(service)) = (suite, service) else {
+    let (Some(suite), Some(service), Some(options)) = (suite, service, options) else {
         problems.add(
             "settings",
             "are unusable: even the built-in defaults do not fit",
@@ -183,9 +194,18 @@ fn typed<T: ServiceSettings>(
     Ok(Effective {
         suite,
         service,
+        options,
         origins,
         warnings,
     })
+}
+
+/// The own keys of the jobs that have any, by job.
+fn own_keys(shaped: &Tree) -> Tree {
+    let jobs = shaped.child("jobs").and_then(Tree::table).into_iter().flatten();
+    let own = jobs.filter_map(|(name, job)| Some((name.clone(), job.child("options")?.clone())));
+    let own = own.filter(|(_, options)| options.table().is_some_and(|keys| !keys.is_empty()));
+    Tree::new(Node::Table(own.collect()), Origin::Default)
 }
 
 /// The texts at keys of other services.
@@ -344,20 +364,4 @@ fn checked_option(
         return Some(default.clone());
     };
     Some(Tree::new(node, value.origin))
-}
-
-impl Problems {
-    /// Reads a job's own keys as `T`, reporting all that is wrong with them. What cannot be read is replaced by its
-    /// default, so that the rest can be checked too; `None` if even that does not help.
-    pub fn job_options<T: DeserializeOwned>(&mut self, suite: &SuiteSettings, job: &str) -> Option<T> {
-        let section = suite.job(job);
-        let options = section.map_or_else(|| serde_json::json!({}), |section| section.options.clone());
-        let mut tree = Tree::from_json(options, &Origin::Default);
-        let defaults = self.job_defaults.as_ref();
-        let defaults = defaults
-            .and_then(|jobs| jobs.at(&[job, "options"]))
-            .cloned()
-            .unwrap_or_else(Tree::empty_table);
-        collect(&mut tree, &defaults, &format!("jobs.{job}"), self)
-    }
 }

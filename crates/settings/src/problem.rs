@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::secret;
-use crate::tree::{Origin, Tree};
+use crate::tree::Origin;
 
 /// One mistake.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,8 +59,6 @@ pub struct Problems {
     /// Entries of lists that were taken out because they could not be read, by the list's key: their places as
     /// written. What follows them is seen one place nearer to the front.
     taken_out: BTreeMap<String, BTreeSet<usize>>,
-    /// The defaults of every job's own keys, which stand in for what cannot be read.
-    pub(crate) job_defaults: Option<Tree>,
 }
 
 impl Problems {

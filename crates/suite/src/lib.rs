@@ -7,7 +7,7 @@
 mod reference;
 
 use eidos_server::ServiceDefinition;
-use eidos_settings::{Declared, Input, ServiceSettings, SettingsErrors};
+use eidos_settings::{Declared, Input, NoOptions, ServiceSettings, SettingsErrors};
 use serde::{Deserialize, Serialize};
 
 pub use reference::reference_page;
@@ -49,4 +49,5 @@ pub struct Planned {}
 
 impl ServiceSettings for Planned {
     const DEFAULTS: &'static str = include_str!("../planned.default.yaml");
+    type Options = NoOptions;
 }

@@ -31,6 +31,14 @@ pub enum Mode {
     Adaptive,
 }
 
+/// The own keys of archiver's jobs.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ArchiverOptions {
+    /// Those of `archive-data`.
+    pub archive_data: ArchiveDataOptions,
+}
+
 /// Keys of `jobs.archive-data`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -63,8 +71,9 @@ const ARCHIVE_STORAGE: &str = "jobs.data-cleanup.archive_storage";
 impl ServiceSettings for ArchiverSettings {
     const DEFAULTS: &'static str = include_str!("../settings.default.yaml");
     const READS: &'static [&'static str] = &[ARCHIVE_STORAGE];
+    type Options = ArchiverOptions;
 
-    fn validate(&self, suite: &SuiteSettings, problems: &mut Problems) {
+    fn validate(&self, options: &ArchiverOptions, suite: &SuiteSettings, problems: &mut Problems) {
         for problem in self.archive_store.problems() {
             problems.add_value(
                 format!("archive_store.{}", problem.key),
@@ -84,9 +93,7 @@ impl ServiceSettings for ArchiverSettings {
                 "name a store such as s3://bucket/prefix or file:///folder",
             );
         }
-        if let Some(options) = problems.job_options::<ArchiveDataOptions>(suite, "archive-data") {
-            options.validate(problems);
-        }
+        options.archive_data.validate(problems);
     }
 }
 

@@ -8,7 +8,7 @@ use eidos_runtime::{Job, JobEntry, Parts, ServiceDeps, Severity};
 use crate::jobs::archive_data::{ArchiveData, survey};
 use crate::jobs::restore_archive::RestoreArchive;
 use crate::jobs::verify_archive::VerifyArchive;
-use crate::settings::{ArchiveDataOptions, ArchiverSettings};
+use crate::settings::ArchiverSettings;
 
 /// Builds the jobs of this service.
 pub(crate) async fn build(deps: ServiceDeps<ArchiverSettings>) -> anyhow::Result<Parts> {
@@ -27,11 +27,6 @@ pub(crate) async fn build(deps: ServiceDeps<ArchiverSettings>) -> anyhow::Result
             .collect();
         anyhow::anyhow!("archive_profile: {}", problems.join("\n"))
     })?;
-    let options: ArchiveDataOptions = suite
-        .job(ArchiveData::NAME)
-        .map(eidos_settings::JobSection::parse_options)
-        .context("jobs.archive-data is missing")?
-        .map_err(|problem| anyhow::anyhow!("jobs.archive-data: {problem}"))?;
     let pool = deps.foreign(settings.archive_profile.source).await?;
     let mut problems = Vec::new();
     {
@@ -48,7 +43,7 @@ pub(crate) async fn build(deps: ServiceDeps<ArchiverSettings>) -> anyhow::Result
     }
     let jobs = vec![
         JobEntry::new(ArchiveData {
-            options,
+            options: deps.settings.options.archive_data.clone(),
             disposal: settings.disposal.clone(),
             rules,
             pool,

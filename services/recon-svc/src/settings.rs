@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use eidos_chain::ChainSettings;
-use eidos_settings::{Problems, ServiceSettings, SourceName, SuiteSettings, duration_text};
+use eidos_settings::{CronLine, Problems, ServiceSettings, SourceName, SuiteSettings, duration_text};
 use eidos_types::{Address, Amount, Clock as _, SystemClock};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,22 @@ pub struct ReconSettings {
     pub reconciliation: ReconciliationSection,
     /// The neighbours' tables.
     pub schema_profile: SchemaProfileSection,
+}
+
+/// The own keys of recon-svc's jobs.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReconOptions {
+    /// Those of `reconciliation`.
+    pub reconciliation: ReconciliationOptions,
+}
+
+/// The own keys of `jobs.reconciliation`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReconciliationOptions {
+    /// When a run is a full one (ruling 2). `None`: only on demand.
+    pub full_cron: Option<CronLine>,
 }
 
 /// The rules of the comparison.
@@ -187,8 +203,9 @@ impl ReconciliationSection {
 
 impl ServiceSettings for ReconSettings {
     const DEFAULTS: &'static str = include_str!("../settings.default.yaml");
+    type Options = ReconOptions;
 
-    fn validate(&self, suite: &SuiteSettings, problems: &mut Problems) {
+    fn validate(&self, _options: &ReconOptions, suite: &SuiteSettings, problems: &mut Problems) {
         self.validate_sources(suite, problems);
         for problem in self.chain.problems() {
             // The defaults name no Vault. In dev a file without one loads (the requirement's own example has none)

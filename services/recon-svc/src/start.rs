@@ -7,8 +7,8 @@ use anyhow::{Context, bail};
 use chrono::{DateTime, Utc};
 use eidos_bus::Publisher;
 use eidos_chain::ChainReader;
-use eidos_runtime::{HealthRegistry, Job, JobEntry, Parts, ServiceDeps, Severity};
-use eidos_settings::{CronLine, SourceName, SuiteSettings};
+use eidos_runtime::{HealthRegistry, JobEntry, Parts, ServiceDeps, Severity};
+use eidos_settings::{SourceName, SuiteSettings};
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
@@ -93,7 +93,7 @@ async fn reconciliation(
     let max_connections = trading.options().get_max_connections() as usize;
     Ok(Reconciliation {
         digest: digest(settings, &tokens)?,
-        full_cron: full_cron(suite)?,
+        full_cron: deps.settings.options.reconciliation.full_cron.clone(),
         databases: Databases {
             trading,
             chain: (!one_database).then_some(chain_db),
@@ -216,23 +216,6 @@ fn same_database(suite: &SuiteSettings, one: SourceName, other: SourceName) -> b
             .map(|section| section.url.expose_secret())
     };
     url(one) == url(other)
-}
-
-fn full_cron(suite: &SuiteSettings) -> anyhow::Result<Option<CronLine>> {
-    let section = suite
-        .jobs
-        .iter()
-        .find(|(name, _)| name.as_str() == Reconciliation::NAME);
-    let Some(line) = section.and_then(|(_, section)| section.options.get("full_cron")) else {
-        return Ok(None);
-    };
-    let line = line
-        .as_str()
-        .context("jobs.reconciliation.full_cron is not text")?;
-    let line = line
-        .parse()
-        .with_context(|| format!("jobs.reconciliation.full_cron = {line}"))?;
-    Ok(Some(line))
 }
 
 /// What a resumed run must share with the one that began: tables, tokens, contracts, thresholds, shards.

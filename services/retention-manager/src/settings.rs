@@ -11,7 +11,6 @@ use eidos_settings::{CronLine, Problems, ServiceSettings, SourceName, SuiteSetti
 use serde::{Deserialize, Serialize};
 
 use crate::cleanup::rules;
-use crate::jobs::data_cleanup::DataCleanup;
 use crate::jobs::partition_manage::PartitionManage;
 
 pub use data_retention::{CandleRetention, DataRetention, PartitionedTable, RegularTable};
@@ -26,6 +25,16 @@ pub struct RetentionSettings {
     pub disposal: DisposalSettings,
     /// How long data is kept.
     pub data_retention: DataRetention,
+}
+
+/// The own keys of retention-manager's jobs.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RetentionOptions {
+    /// Those of `partition-manage`.
+    pub partition_manage: PartitionManageOptions,
+    /// Those of `data-cleanup`.
+    pub data_cleanup: DataCleanupOptions,
 }
 
 /// The keys of `jobs.partition-manage` besides those of every job.
@@ -59,30 +68,23 @@ pub struct DataCleanupOptions {
 
 impl ServiceSettings for RetentionSettings {
     const DEFAULTS: &'static str = include_str!("../settings.default.yaml");
+    type Options = RetentionOptions;
 
-    fn validate(&self, suite: &SuiteSettings, problems: &mut Problems) {
+    fn validate(&self, options: &RetentionOptions, suite: &SuiteSettings, problems: &mut Problems) {
         self.disposal.problems(problems);
         self.data_retention.problems(problems);
         for problem in self.archive_store.problems() {
             let key = format!("archive_store.{}", problem.key);
             problems.add_value(key, problem.value, problem.reason, problem.fix);
         }
-        let options = problems.job_options::<PartitionManageOptions>(suite, PartitionManage::NAME);
-        if let Some(options) = options {
-            options.problems(&self.data_retention, problems);
-            for source in options
-                .tables
-                .iter()
-                .filter_map(|table| home(&self.data_retention, table))
-            {
-                problems.needs_source(suite, source, "tables of jobs.partition-manage.tables are there");
-            }
+        options.partition_manage.problems(&self.data_retention, problems);
+        let tables = options.partition_manage.tables.iter();
+        for source in tables.filter_map(|table| home(&self.data_retention, table)) {
+            problems.needs_source(suite, source, "tables of jobs.partition-manage.tables are there");
         }
-        let options = problems.job_options::<DataCleanupOptions>(suite, DataCleanup::NAME);
-        if let Some(options) = options {
-            rules::problems(&self.data_retention, options.archive_before_cleanup, problems);
-            self.validate_places(suite, &options, problems);
-        }
+        let cleanup = &options.data_cleanup;
+        rules::problems(&self.data_retention, cleanup.archive_before_cleanup, problems);
+        self.validate_places(suite, cleanup, problems);
     }
 }
 

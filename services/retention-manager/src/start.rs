@@ -2,27 +2,28 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use eidos_archive_store::ArchiveStore;
 use eidos_disposal::destination;
 use eidos_runtime::{Job, JobEntry, Parts, ServiceDeps, Severity};
 use eidos_settings::{SourceName, SuiteSettings};
 use secrecy::ExposeSecret;
-use serde::de::DeserializeOwned;
 
 use crate::cleanup::rules::Rules;
 use crate::jobs::data_cleanup::DataCleanup;
 use crate::jobs::partition_manage::{ManagedTable, PartitionManage};
 use crate::settings::{
-    DataCleanupOptions, DataRetention, PartitionManageOptions, RetentionSettings, home, managed_rule,
+    DataRetention, PartitionManageOptions, RetentionOptions, RetentionSettings, home, managed_rule,
 };
 use crate::sources::Sources;
 
 /// Builds the jobs of this service.
 pub(crate) async fn build(deps: ServiceDeps<RetentionSettings>) -> anyhow::Result<Parts> {
     let (suite, settings) = (&deps.settings.suite, &deps.settings.service);
-    let options: PartitionManageOptions = self::options(suite, PartitionManage::NAME)?;
-    let cleanup: DataCleanupOptions = self::options(suite, DataCleanup::NAME)?;
+    let RetentionOptions {
+        partition_manage: options,
+        data_cleanup: cleanup,
+    } = deps.settings.options.clone();
     let tables = managed_tables(&settings.data_retention, &options)?;
     let rules = Rules::of(
         &settings.data_retention,
@@ -72,16 +73,6 @@ pub(crate) async fn build(deps: ServiceDeps<RetentionSettings>) -> anyhow::Resul
         jobs: vec![JobEntry::new(partition_manage), JobEntry::new(data_cleanup)],
         workers: Vec::new(),
     })
-}
-
-/// The own keys of a job.
-fn options<T: DeserializeOwned>(suite: &SuiteSettings, name: &str) -> anyhow::Result<T> {
-    let section = suite
-        .job(name)
-        .with_context(|| format!("jobs.{name} is not set"))?;
-    section
-        .parse_options()
-        .map_err(|error| anyhow!("jobs.{name}: {error}"))
 }
 
 fn managed_tables(

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use eidos_runtime::{Job, JobContext, JobEntry, JobError, Observation, Parts, ServiceDeps};
 use eidos_server::ServiceDefinition;
-use eidos_settings::ServiceSettings;
+use eidos_settings::{NoOptions, ServiceSettings};
 use eidos_types::SlotRange;
 use futures::FutureExt;
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,7 @@ pub(crate) struct SmallSettings {}
 
 impl ServiceSettings for SmallSettings {
     const DEFAULTS: &'static str = include_str!("small_service.yaml");
+    type Options = NoOptions;
 }
 
 pub(crate) fn definition() -> ServiceDefinition<SmallSettings> {

@@ -8,7 +8,7 @@ use secrecy::ExposeSecret;
 
 use super::ranges::{HOUR, MS, SECONDS};
 use super::servers;
-use crate::{CronLine, JobSection, LockKind, Problems, SuiteSettings, lease_margin};
+use crate::{JobSection, LockKind, Problems, SuiteSettings, lease_margin};
 
 /// Reports every value outside its range and every name that refers to nothing.
 pub(crate) fn check(suite: &SuiteSettings, problems: &mut Problems) {
@@ -149,14 +149,6 @@ fn check_job(suite: &SuiteSettings, name: &JobName, job: &JobSection, problems: 
             "is not a pool",
             format!("use default or one of {}", pools.join(", ")),
         );
-    }
-    for (option, value) in job.options.as_object().into_iter().flatten() {
-        // Further schedules of a job are cron lines too (ruling 1).
-        if let (true, Some(line)) = (option.ends_with("_cron"), value.as_str())
-            && let Err(error) = line.parse::<CronLine>()
-        {
-            problems.add_value(key(option), line, error.to_string(), "correct the line");
-        }
     }
 }
 

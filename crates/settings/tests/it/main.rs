@@ -20,7 +20,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use eidos_settings::{
-    Declared, Effective, Input, Problem, Problems, ServiceSettings, SettingsErrors, SuiteSettings,
+    CronLine, Declared, Effective, Input, Problem, Problems, ServiceSettings, SettingsErrors, SuiteSettings,
     check_file, load,
 };
 use serde::{Deserialize, Serialize};
@@ -54,11 +54,34 @@ impl<'de> Deserialize<'de> for Talkative {
     }
 }
 
-#[derive(Debug, Deserialize)]
+/// The own keys of the jobs of both services.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Options {
+    reconciliation: ReconciliationOptions,
+    partition_manage: PartitionManageOptions,
+    archive_data: ArchiveDataOptions,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct SampleOptions {
-    pub(crate) retention_days: u16,
-    pub(crate) sample_rate: f64,
+struct ReconciliationOptions {
+    full_cron: CronLine,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PartitionManageOptions {
+    tables: Vec<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ArchiveDataOptions {
+    retention_days: u16,
+    /// `JobsOnly` has none.
+    #[serde(default)]
+    sample_rate: f64,
 }
 
 /// The blocks of the jobs that both services of these tests own.
@@ -90,6 +113,7 @@ pub(crate) struct JobsOnly {}
 
 impl ServiceSettings for JobsOnly {
     const DEFAULTS: &'static str = jobs!();
+    type Options = Options;
 }
 
 impl ServiceSettings for Sample {
@@ -108,8 +132,9 @@ sample:
 "
     );
     const READS: &'static [&'static str] = &["jobs.data-cleanup.archive_storage"];
+    type Options = Options;
 
-    fn validate(&self, suite: &SuiteSettings, problems: &mut Problems) {
+    fn validate(&self, options: &Options, _suite: &SuiteSettings, problems: &mut Problems) {
         if self.sample.batch_size == 0 {
             problems.add_value(
                 "sample.batch_size",
@@ -118,9 +143,8 @@ sample:
                 "use 1 or more",
             );
         }
-        if let Some(options) = problems.job_options::<SampleOptions>(suite, "archive-data")
-            && (options.retention_days == 0 || options.sample_rate > 1.0)
-        {
+        let archive = &options.archive_data;
+        if archive.retention_days == 0 || archive.sample_rate > 1.0 {
             problems.add("jobs.archive-data.retention_days", "is zero", "use 1 or more");
         }
     }

@@ -1,20 +1,12 @@
 //! The defaults, and what is refused at start.
 
 use archiver::ArchiverSettings;
-use archiver::settings::ArchiveDataOptions;
 use eidos_settings::{Input, load};
 
 #[test]
 fn the_defaults_are_the_requirement_s() {
     let settings = load::<ArchiverSettings>(&Input::default()).unwrap();
-    let section = settings
-        .suite
-        .jobs
-        .iter()
-        .find(|(name, _)| name.as_str() == "archive-data")
-        .unwrap()
-        .1;
-    let options: ArchiveDataOptions = section.parse_options().unwrap();
+    let options = &settings.options.archive_data;
     assert_eq!(
         (
             options.retention_days,

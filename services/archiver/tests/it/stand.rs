@@ -113,13 +113,7 @@ impl Stand {
     }
 
     pub(crate) fn options(&self) -> ArchiveDataOptions {
-        let section = self
-            .settings
-            .suite
-            .jobs
-            .iter()
-            .find(|(name, _)| name.as_str() == "archive-data");
-        section.unwrap().1.parse_options().unwrap()
+        self.settings.options.archive_data.clone()
     }
 
     pub(crate) fn archive_data(&self) -> ArchiveData {
