@@ -32,6 +32,7 @@ pub(super) enum Cause {
     NeverSucceeded,
     SlowClock,
     NodeGone,
+    RoutingFails,
     ServiceKilled,
 }
 
@@ -162,6 +163,11 @@ pub(super) const TROUBLES: &[Trouble] = &[
         alerts: &["ServiceNotReady", "ChainRpcFailing"],
     },
     Trouble {
+        what: "an event cannot be routed",
+        cause: Cause::RoutingFails,
+        alerts: &["WorkerRestarting"],
+    },
+    Trouble {
         what: "a service is killed",
         cause: Cause::ServiceKilled,
         alerts: &["ServiceDown", "ServiceGone", "JobSeriesAbsent"],
@@ -194,8 +200,21 @@ pub(super) async fn cause(rig: &mut Rig, cause: Cause) -> anyhow::Result<()> {
         }
         Cause::SlowClock => rig.restart_with_slow_clock("archiver").await,
         Cause::NodeGone => rig.servers_mut().kill_node().await,
+        Cause::RoutingFails => routing_fails(rig).await,
         Cause::ServiceKilled => rig.kill("archiver"),
     }
+}
+
+/// Each attempt to route the planted event ends the worker that routes.
+async fn routing_fails(rig: &Rig) -> anyhow::Result<()> {
+    for statement in [
+        "ALTER TABLE eidos_jobs_outbox_deliveries ADD CONSTRAINT planted CHECK (topic <> 'planted') NOT VALID",
+        "INSERT INTO eidos_jobs_outbox (event_id, source, topic, kind, event_key, occurred_at, payload) \
+             VALUES (gen_random_uuid(), 'recon-svc', 'planted', 'planted', 'planted', now(), '{}')",
+    ] {
+        sqlx::query(statement).execute(rig.jobs()).await?;
+    }
+    Ok(())
 }
 
 /// The service itself publishes, so it must be the one that runs.
