@@ -20,6 +20,7 @@ use crate::health::Severity;
 use crate::registry::{RegisteredJob, Registry};
 use crate::runner::Runner;
 use crate::running::Running;
+use crate::start_again::until_it_starts;
 use crate::{
     Build, CancelReason, HealthRegistry, ServiceDeps, WorkerEntry, observation_rounds, observe, worker_host,
 };
@@ -33,6 +34,8 @@ pub struct Engine {
     /// Wakes the dispatcher.
     wake: Arc<Notify>,
     tasks: TaskTracker,
+    /// How long a start may be tried again.
+    start_timeout: Duration,
 }
 
 impl std::fmt::Debug for Engine {
@@ -54,10 +57,22 @@ pub enum Drained {
 
 impl Engine {
     /// Connects to what every service needs, refuses a wrong schema version, and builds jobs and workers. Nothing runs yet.
+    /// While a server does not answer, it begins again, for `service.start_timeout`.
     ///
     /// # Errors
     /// Names the setting, database, job or worker that is wrong, and the fix.
     pub async fn connect<S: ServiceSettings>(
+        build: Build<S>,
+        settings: Arc<Effective<S>>,
+        clock: SharedClock,
+    ) -> anyhow::Result<(Self, ServiceDeps<S>)> {
+        until_it_starts(settings.suite.service.start_timeout, async || {
+            Self::connect_once(build, Arc::clone(&settings), Arc::clone(&clock)).await
+        })
+        .await
+    }
+
+    async fn connect_once<S: ServiceSettings>(
         build: Build<S>,
         settings: Arc<Effective<S>>,
         clock: SharedClock,
@@ -98,6 +113,7 @@ impl Engine {
             workers: parts.workers.into(),
             wake: Arc::new(Notify::new()),
             tasks: TaskTracker::new(),
+            start_timeout: suite.service.start_timeout,
         };
         Ok((engine, deps))
     }
@@ -107,9 +123,12 @@ impl Engine {
     /// # Errors
     /// A database that went away.
     pub async fn prepare(&self) -> anyhow::Result<()> {
-        self.first_sight().await?;
-        observe::load_at_start(&self.registry, &self.runner.jobs_db, &*self.runner.clock).await?;
-        Ok(())
+        until_it_starts(self.start_timeout, async || {
+            self.first_sight().await?;
+            observe::load_at_start(&self.registry, &self.runner.jobs_db, &*self.runner.clock).await?;
+            Ok(())
+        })
+        .await
     }
 
     /// Starts scheduling and the workers. The task is the scheduler's: it ends when the engine is drained.

@@ -39,6 +39,7 @@ mod running;
 mod schedule;
 mod settle;
 mod sql;
+mod start_again;
 mod supervise;
 pub mod terminal;
 mod unlocked;

@@ -103,6 +103,9 @@ pub struct ServiceSection {
     pub grpc_host: String,
     /// Port of the gRPC server, 0 = a free one.
     pub grpc_port: u16,
+    /// How long a start is tried again while a server that it needs does not answer, 0 s – 10 min.
+    #[serde(with = "duration_text")]
+    pub start_timeout: Duration,
     /// After SIGTERM, how long running jobs may finish before they are cancelled.
     #[serde(with = "duration_text")]
     pub shutdown_soft: Duration,

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail};
 use eidos_archive_store::ArchiveStore;
-use eidos_disposal::destination;
+use eidos_disposal::{DisposalError, destination};
 use eidos_runtime::{Job, JobEntry, Parts, ServiceDeps, Severity};
 
 use crate::jobs::archive_data::{ArchiveData, survey};
@@ -34,6 +34,7 @@ pub(crate) async fn build(deps: ServiceDeps<ArchiverSettings>) -> anyhow::Result
         for rule in &rules {
             match survey::find(&mut conn, rule).await {
                 Ok(_) => {}
+                Err(error @ DisposalError::Sql { .. }) => return Err(error.into()),
                 Err(error) => problems.push(error.to_string()),
             }
         }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use chrono::{DateTime, Utc};
 use eidos_bus::Publisher;
-use eidos_chain::ChainReader;
-use eidos_runtime::{HealthRegistry, JobEntry, Parts, ServiceDeps, Severity};
+use eidos_chain::{ChainError, ChainReader};
+use eidos_runtime::{HealthRegistry, JobEntry, JobError, Parts, ServiceDeps, Severity};
 use eidos_settings::{SourceName, SuiteSettings};
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
@@ -64,10 +64,10 @@ async fn reconciliation(
     let table = schema.name(crate::schema::TableId::TokenConfigs);
     chain_settings.tokens = tokens::agree(&chain_settings.tokens, &in_books, table, chain_settings.chain_id)
         .map_err(|problems| refusal(&problems))?;
-    let chain = ChainReader::connect(&chain_settings).await.context("chain")?;
-    let indexer_lag_limit = lag::limit(&chain, settings.reconciliation.indexer_max_lag_blocks)
-        .await
-        .context("chain")?;
+    let chain = ChainReader::connect(&chain_settings).await;
+    let chain = chain.map_err(waited_for).context("chain")?;
+    let indexer_lag_limit = lag::limit(&chain, settings.reconciliation.indexer_max_lag_blocks).await;
+    let indexer_lag_limit = indexer_lag_limit.map_err(waited_for).context("chain")?;
     let limits = StoredLimits::recall(deps.jobs_db.read(), &chain).await?;
     let tokens = Arc::new(TokenList::new(
         chain_settings
@@ -111,6 +111,14 @@ async fn reconciliation(
         shard_parallelism: max_connections.saturating_sub(1) / 2,
         settings: Arc::new(settings.clone()),
     })
+}
+
+/// A node that does not answer at start is waited for like a database.
+fn waited_for(error: ChainError) -> anyhow::Error {
+    match error {
+        ChainError::Transport { .. } | ChainError::Syncing { .. } => JobError::retry(error).into(),
+        _ => error.into(),
+    }
 }
 
 /// The node and Kafka, asked with every look at the dependencies. Soft: while one of them is away, a replica still answers
@@ -175,9 +183,7 @@ async fn verify_prices(
 async fn verify_tables(schema: &Schema, homes: &[(Home, &PgPool)]) -> anyhow::Result<()> {
     let mut problems = Vec::new();
     for (home, pool) in homes {
-        if let Err(found) = check::check(schema, *home, pool).await {
-            problems.extend(found);
-        }
+        problems.extend(check::check(schema, *home, pool).await?);
     }
     if problems.is_empty() {
         Ok(())

@@ -90,6 +90,14 @@ impl LeaseError {
         Self::Stopped("its thread has ended".to_owned())
     }
 
+    /// True where no connection could be made because the server is away, restarting or loading its data.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Connect { cause, .. }
+            if cause.is_connection_refusal() || cause.is_connection_dropped() || cause.is_timeout()
+                || cause.code() == Some("LOADING"))
+    }
+
     /// True where only other settings help.
     #[must_use]
     pub const fn is_setting(&self) -> bool {

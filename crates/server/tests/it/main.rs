@@ -18,4 +18,5 @@ mod runs;
 mod scheduling;
 mod shutdown;
 mod small_service;
+mod start;
 mod workers;

@@ -51,6 +51,11 @@ fn service(suite: &SuiteSettings, problems: &mut Problems) {
         MS(100)..=SECONDS(600),
     );
     problems.duration(
+        "service.start_timeout",
+        service.start_timeout,
+        MS(0)..=SECONDS(600),
+    );
+    problems.duration(
         "service.shutdown_soft",
         service.shutdown_soft,
         MS(0)..=SECONDS(HOUR),

@@ -1,31 +1,23 @@
 //! The start-up check of the profile against the live catalogue.
 
+use anyhow::Context as _;
 use sqlx::{PgPool, Row};
 
 use super::{Home, Schema, Table};
 
-/// Checks every table of `home` through `pool`: it exists, its columns exist, this role may read it.
+/// Checks every table of `home` through `pool`: it exists, its columns exist, this role may read it. Returns everything
+/// that is wrong, each with table, column and fix.
 ///
 /// # Errors
-/// The list of everything that is wrong, each with table, column and fix; a database error is one of them.
-pub async fn check(schema: &Schema, home: Home, pool: &PgPool) -> Result<(), Vec<String>> {
+/// If the catalogue cannot be read.
+pub async fn check(schema: &Schema, home: Home, pool: &PgPool) -> anyhow::Result<Vec<String>> {
     let mut problems = Vec::new();
     for table in schema.tables().filter(|table| table.home == home) {
-        match check_table(table, pool).await {
-            Ok(found) => problems.extend(found),
-            Err(error) => {
-                return Err(vec![format!(
-                    "{}: the catalogue cannot be read: {error}",
-                    table.name.as_str()
-                )]);
-            }
-        }
+        let found = check_table(table, pool).await;
+        problems
+            .extend(found.with_context(|| format!("{}: the catalogue cannot be read", table.name.as_str()))?);
     }
-    if problems.is_empty() {
-        Ok(())
-    } else {
-        Err(problems)
-    }
+    Ok(problems)
 }
 
 async fn check_table(table: &Table, pool: &PgPool) -> Result<Vec<String>, sqlx::Error> {

@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use crate::stand::Stand;
 
 async fn refusal(stand: &Stand, settings: &[(&str, &str)]) -> String {
+    let settings = [&[("SERVICE__START_TIMEOUT", "1s")][..], settings].concat();
     let (status, child) = stand
-        .command(&["--full"], settings)
+        .command(&["--full"], &settings)
         .run(Duration::from_mins(1))
         .await;
     assert!(!status.success(), "{}", child.stdout());
