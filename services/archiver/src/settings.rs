@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use eidos_archive_store::{ArchiveFormat, ArchiveStoreSettings};
 use eidos_disposal::settings::DisposalSettings;
-use eidos_settings::{Problems, ServiceSettings, SuiteSettings, duration_text};
+use eidos_settings::{Problems, ServiceSettings, SuiteSettings, duration_text, ranges};
 use serde::{Deserialize, Serialize};
 
 use crate::profile::ArchiveProfile;
@@ -107,14 +107,11 @@ impl ArchiverSettings {
 
 impl ArchiveDataOptions {
     fn validate(&self, problems: &mut Problems) {
-        let key = |key: &str| format!("jobs.archive-data.{key}");
-        problems.number(&key("retention_days"), self.retention_days, 1..=36_500);
-        problems.number(&key("batch_rows"), self.batch_rows, 1..=100_000);
-        problems.number(&key("sleep_ms"), self.sleep_ms, 0..=60_000);
-        problems.number(
-            &key("archive_retention_months"),
-            self.archive_retention_months,
-            1..=1_200,
+        ranges!(problems, "jobs.archive-data", self;
+            number retention_days: 1..=36_500;
+            number batch_rows: 1..=100_000;
+            number sleep_ms: 0..=60_000;
+            number archive_retention_months: 1..=1_200;
         );
         if self.max_rows_per_run == Some(0) {
             problems.add_value(

@@ -7,7 +7,7 @@ use eidos_core::ident::SqlIdent;
 use eidos_disposal::catalogue::{Relation, source_of};
 use eidos_disposal::settings::DisposalSettings;
 use eidos_runtime::Job;
-use eidos_settings::{CronLine, Problems, ServiceSettings, SourceName, SuiteSettings};
+use eidos_settings::{CronLine, Problems, ServiceSettings, SourceName, SuiteSettings, ranges};
 use serde::{Deserialize, Serialize};
 
 use crate::cleanup::rules;
@@ -111,9 +111,11 @@ impl RetentionSettings {
 impl PartitionManageOptions {
     fn problems(&self, retention: &DataRetention, problems: &mut Problems) {
         let key = |key: &str| format!("jobs.{}.{key}", PartitionManage::NAME);
-        problems.number(&key("months_ahead"), self.months_ahead, 1..=60);
-        problems.number(&key("drain_max_rows"), self.drain_max_rows, 1..=1_000_000);
-        problems.number(&key("drain_months_back"), self.drain_months_back, 0..=480);
+        ranges!(problems, "jobs.partition-manage", self;
+            number months_ahead: 1..=60;
+            number drain_max_rows: 1..=1_000_000;
+            number drain_months_back: 0..=480;
+        );
         for (index, table) in self.tables.iter().enumerate() {
             let named = |text: &String| text.parse::<SqlIdent>().ok().map(|ident| Relation::named(&ident));
             let relation = named(table);

@@ -8,7 +8,7 @@ use secrecy::ExposeSecret;
 
 use super::ranges::{HOUR, MS, SECONDS};
 use super::servers;
-use crate::{JobSection, LockKind, Problems, SuiteSettings, lease_margin};
+use crate::{JobSection, LockKind, Problems, SuiteSettings, lease_margin, ranges};
 
 /// Reports every value outside its range and every name that refers to nothing.
 pub(crate) fn check(suite: &SuiteSettings, problems: &mut Problems) {
@@ -40,67 +40,26 @@ fn service(suite: &SuiteSettings, problems: &mut Problems) {
             "use two ports",
         );
     }
-    problems.number(
-        "service.http_max_connections",
-        service.http_max_connections,
-        1..=100_000,
+    ranges!(problems, "service", service;
+        number http_max_connections: 1..=100_000;
+        duration http_idle_timeout: MS(100)..=SECONDS(600);
+        duration start_timeout: MS(0)..=SECONDS(600);
+        duration shutdown_soft: MS(0)..=SECONDS(HOUR);
+        duration shutdown_grace: suite.scheduler.cancel_grace.min(SECONDS(600))..=SECONDS(600);
     );
-    problems.duration(
-        "service.http_idle_timeout",
-        service.http_idle_timeout,
-        MS(100)..=SECONDS(600),
-    );
-    problems.duration(
-        "service.start_timeout",
-        service.start_timeout,
-        MS(0)..=SECONDS(600),
-    );
-    problems.duration(
-        "service.shutdown_soft",
-        service.shutdown_soft,
-        MS(0)..=SECONDS(HOUR),
-    );
-    let grace = suite.scheduler.cancel_grace.min(SECONDS(600))..=SECONDS(600);
-    problems.duration("service.shutdown_grace", service.shutdown_grace, grace);
 }
 
 fn scheduler(suite: &SuiteSettings, problems: &mut Problems) {
     let scheduler = &suite.scheduler;
-    problems.number(
-        "scheduler.max_concurrent_jobs",
-        scheduler.max_concurrent_jobs,
-        1..=1000,
-    );
-    problems.number("scheduler.catch_up_periods", scheduler.catch_up_periods, 1..=1000);
-    problems.duration(
-        "scheduler.default_timeout",
-        scheduler.default_timeout,
-        SECONDS(1)..=SECONDS(24 * HOUR),
-    );
-    problems.duration(
-        "scheduler.poll_interval",
-        scheduler.poll_interval,
-        MS(10)..=SECONDS(15),
-    );
-    problems.duration(
-        "scheduler.cancel_grace",
-        scheduler.cancel_grace,
-        MS(1)..=SECONDS(300),
-    );
-    problems.duration(
-        "scheduler.clock_tolerance",
-        scheduler.clock_tolerance,
-        MS(0)..=SECONDS(60),
-    );
-    problems.duration(
-        "scheduler.heartbeat_interval",
-        scheduler.heartbeat_interval,
-        MS(100)..=SECONDS(60),
-    );
-    problems.duration(
-        "scheduler.observe_interval",
-        scheduler.observe_interval,
-        MS(100)..=SECONDS(HOUR),
+    ranges!(problems, "scheduler", scheduler;
+        number max_concurrent_jobs: 1..=1000;
+        number catch_up_periods: 1..=1000;
+        duration default_timeout: SECONDS(1)..=SECONDS(24 * HOUR);
+        duration poll_interval: MS(10)..=SECONDS(15);
+        duration cancel_grace: MS(1)..=SECONDS(300);
+        duration clock_tolerance: MS(0)..=SECONDS(60);
+        duration heartbeat_interval: MS(100)..=SECONDS(60);
+        duration observe_interval: MS(100)..=SECONDS(HOUR);
     );
     for (pool, size) in &scheduler.pools {
         problems.number(&format!("scheduler.pools.{pool}"), *size, 1..=1000);
@@ -139,12 +98,10 @@ fn check_job(suite: &SuiteSettings, name: &JobName, job: &JobSection, problems: 
             "make it longer than twice both together",
         );
     }
-    problems.number(&key("retry.max_attempts"), job.retry.max_attempts, 1..=10);
-    problems.number(&key("retry.base_ms"), job.retry.base_ms, 1..=3_600_000);
-    problems.number(
-        &key("retry.max_ms"),
-        job.retry.max_ms,
-        job.retry.base_ms.min(3_600_000)..=3_600_000,
+    ranges!(problems, key("retry"), job.retry;
+        number max_attempts: 1..=10;
+        number base_ms: 1..=3_600_000;
+        number max_ms: job.retry.base_ms.min(3_600_000)..=3_600_000;
     );
     if job.pool != "default" && !suite.scheduler.pools.contains_key(&job.pool) {
         let pools: Vec<&str> = suite.scheduler.pools.keys().map(String::as_str).collect();
@@ -203,11 +160,7 @@ fn telemetry(suite: &SuiteSettings, problems: &mut Problems) {
             "write http://host:4317",
         );
     }
-    problems.duration(
-        "telemetry.otlp_timeout",
-        telemetry.otlp_timeout,
-        MS(10)..=SECONDS(60),
-    );
+    ranges!(problems, "telemetry", telemetry; duration otlp_timeout: MS(10)..=SECONDS(60););
     if !(0.0..=1.0).contains(&telemetry.trace_sample_ratio) {
         let ratio = telemetry.trace_sample_ratio;
         problems.add_value(

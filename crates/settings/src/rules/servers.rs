@@ -3,7 +3,7 @@
 use secrecy::ExposeSecret;
 
 use super::ranges::{HOUR, MS, SECONDS};
-use crate::{Problems, SourceName, SuiteSettings};
+use crate::{Problems, SourceName, SuiteSettings, ranges};
 
 /// Reports every wrong URL, limit and broker.
 pub(super) fn check(suite: &SuiteSettings, problems: &mut Problems) {
@@ -23,16 +23,10 @@ fn redis(suite: &SuiteSettings, problems: &mut Problems) {
         );
     }
     problems.not_blank("redis.lock_prefix", &redis.lock_prefix);
-    problems.duration("redis.lock_ttl", redis.lock_ttl, SECONDS(3)..=SECONDS(24 * HOUR));
-    problems.duration(
-        "redis.connect_timeout",
-        redis.connect_timeout,
-        MS(10)..=SECONDS(60),
-    );
-    problems.duration(
-        "redis.response_timeout",
-        redis.response_timeout,
-        MS(10)..=SECONDS(60),
+    ranges!(problems, "redis", redis;
+        duration lock_ttl: SECONDS(3)..=SECONDS(24 * HOUR);
+        duration connect_timeout: MS(10)..=SECONDS(60);
+        duration response_timeout: MS(10)..=SECONDS(60);
     );
 }
 
@@ -62,29 +56,14 @@ fn databases(suite: &SuiteSettings, problems: &mut Problems) {
                 );
             }
         }
-        problems.number(&key("max_connections"), database.max_connections, 1..=1000);
-        problems.duration(
-            &key("connect_timeout"),
-            database.connect_timeout,
-            MS(10)..=SECONDS(60),
+        ranges!(problems, format!("databases.{source}"), database;
+            number max_connections: 1..=1000;
+            duration connect_timeout: MS(10)..=SECONDS(60);
+            duration acquire_timeout: MS(10)..=SECONDS(300);
+            duration statement_timeout: MS(10)..=SECONDS(24 * HOUR);
+            duration lock_timeout: MS(10)..=SECONDS(HOUR);
+            duration idle_in_transaction_timeout: MS(100)..=SECONDS(HOUR);
         );
-        problems.duration(
-            &key("acquire_timeout"),
-            database.acquire_timeout,
-            MS(10)..=SECONDS(300),
-        );
-        problems.duration(
-            &key("statement_timeout"),
-            database.statement_timeout,
-            MS(10)..=SECONDS(24 * HOUR),
-        );
-        problems.duration(
-            &key("lock_timeout"),
-            database.lock_timeout,
-            MS(10)..=SECONDS(HOUR),
-        );
-        let idle = database.idle_in_transaction_timeout;
-        problems.duration(&key("idle_in_transaction_timeout"), idle, MS(100)..=SECONDS(HOUR));
     }
 }
 
@@ -102,9 +81,5 @@ fn kafka(suite: &SuiteSettings, problems: &mut Problems) {
             );
         }
     }
-    problems.duration(
-        "kafka.delivery_timeout",
-        suite.kafka.delivery_timeout,
-        MS(100)..=SECONDS(300),
-    );
+    ranges!(problems, "kafka", suite.kafka; duration delivery_timeout: MS(100)..=SECONDS(300););
 }
