@@ -1,8 +1,10 @@
 //! The command line every service has: `serve` (default), `run`, `check-config`, `jobs`.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command, value_parser};
 use eidos_types::{Instant, Slot};
 use serde_json::{Map, Value};
 
@@ -112,15 +114,58 @@ fn job_command(command: &JobCommand) -> Command {
         .value_name("JOB")
         .default_value(command.job)
         .help("Name of the job; `jobs` lists them");
-    let needs: Vec<String> = command
+    let needs: String = command
         .required
         .iter()
         .map(|key| format!(" --{key} VALUE"))
         .collect();
-    let needs = needs.concat();
     let written = if command.dry_run { " --dry-run" } else { "" };
-    run_options(Command::new(command.name).about(command.about).arg(job))
-        .before_help(format!("The same as: run {}{written}{needs}", command.job))
+    let mut parser = run_options(Command::new(command.name).about(command.about).arg(job))
+        .before_help(format!("The same as: run {}{written}{needs}", command.job));
+    for key in command.required {
+        let flag = param(key).num_args(1);
+        parser = if *key == command.name {
+            // `undo 0192f0c1-…`: a command that is named after its parameter takes it as a bare word, too.
+            parser
+                .arg(flag)
+                .arg(Arg::new(WORD).value_name("VALUE"))
+                .group(ArgGroup::new(VALUE).args([*key, WORD]).required(true))
+        } else {
+            parser.arg(flag.required(true))
+        };
+    }
+    parser
+}
+
+/// The bare word of a command that is named after its parameter, and the group of both.
+const WORD: &str = "(word)";
+const VALUE: &str = "(value)";
+
+/// A parameter of a job: `--key`, `--key=value` or `--key value`, with `-` or `_`.
+fn param(name: &str) -> Arg {
+    let long = name.replace('_', "-");
+    let alias = (long != name).then(|| name.to_owned());
+    Arg::new(name.to_owned())
+        .long(long)
+        .aliases(alias)
+        .num_args(0..=1)
+        .allow_negative_numbers(true)
+}
+
+/// Declares the parameters that were typed: which of them there are is known to the job only, which refuses the others by
+/// their names.
+fn with_params<'a>(command: Command, typed: impl Iterator<Item = &'a OsString>) -> Command {
+    let taken: BTreeSet<String> = ["help", "config"]
+        .into_iter()
+        .chain(command.get_arguments().filter_map(Arg::get_long))
+        .chain(command.get_arguments().map(|arg| arg.get_id().as_str()))
+        .chain(command.get_groups().map(|group| group.get_id().as_str()))
+        .map(|name| name.replace('-', "_"))
+        .collect();
+    let flags = typed.filter_map(|text| text.to_str()?.strip_prefix("--"));
+    let names = flags.map(|flag| flag.split('=').next().unwrap_or_default().replace('-', "_"));
+    let names: BTreeSet<String> = names.filter(|name| !name.is_empty()).collect();
+    command.args(names.difference(&taken).map(|name| param(name)))
 }
 
 fn run_options(command: Command) -> Command {
@@ -143,14 +188,6 @@ fn run_options(command: Command) -> Command {
                 .default_value("table")
                 .help("How to print the report"),
         )
-        .arg(
-            Arg::new("params")
-                .num_args(0..)
-                .allow_hyphen_values(true)
-                .trailing_var_arg(true)
-                .value_name("--KEY[=VALUE]")
-                .help("Parameters of the job"),
-        )
 }
 
 /// Reads the command line.
@@ -160,17 +197,22 @@ fn run_options(command: Command) -> Command {
 pub(crate) fn parse(
     command: Command,
     commands: &'static [JobCommand],
-    arguments: impl IntoIterator<Item = std::ffi::OsString>,
+    arguments: impl IntoIterator<Item = OsString>,
 ) -> Result<Arguments, clap::Error> {
-    let mut for_errors = command.clone();
-    let arguments = own_flags_first(arguments.into_iter().collect(), commands);
-    let matches = command.try_get_matches_from(arguments)?;
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let is_run =
+        |argument: &OsString| argument == "run" || commands.iter().any(|command| argument == command.name);
+    let mut rest = arguments.iter().skip(1);
+    let command = match rest
+        .find(|argument| is_run(argument))
+        .and_then(|run| run.to_str())
+    {
+        Some(run) => command.mut_subcommand(run, |command| with_params(command, rest)),
+        None => command,
+    };
+    let matches = command.try_get_matches_from(&arguments)?;
     let config = matches.get_one::<PathBuf>("config").cloned();
     let action = match matches.subcommand() {
-        Some(("run", matches)) => Action::Run(
-            run_args(matches, None)
-                .map_err(|problem| for_errors.error(clap::error::ErrorKind::InvalidValue, problem))?,
-        ),
         Some(("check-config", _)) => Action::CheckConfig,
         Some(("jobs", _)) => Action::Jobs,
         Some(("completions", matches)) => Action::Completions(
@@ -179,121 +221,55 @@ pub(crate) fn parse(
                 .copied()
                 .unwrap_or(clap_complete::Shell::Bash),
         ),
-        Some((name, matches)) if name != "serve" => Action::Run(
-            run_args(matches, commands.iter().find(|command| command.name == name))
-                .map_err(|problem| for_errors.error(clap::error::ErrorKind::InvalidValue, problem))?,
-        ),
+        Some((name, matches)) if name != "serve" => {
+            let command = commands.iter().find(|command| command.name == name);
+            Action::Run(run_args(matches, command))
+        }
         _ => Action::Serve,
     };
     Ok(Arguments { config, action })
 }
 
-/// Our own flags may stand before or after the job's parameters: they are moved before them, since clap takes
-/// everything after the first unknown flag as a parameter.
-fn own_flags_first(
-    arguments: Vec<std::ffi::OsString>,
-    commands: &'static [JobCommand],
-) -> Vec<std::ffi::OsString> {
-    const WITH_VALUE: [&str; 4] = ["--config", "--slot", "--format", "--job"];
-    let Some(run) = arguments
-        .iter()
-        .position(|argument| argument == "run" || commands.iter().any(|command| argument == command.name))
-    else {
-        return arguments;
-    };
-    let (before, after) = arguments.split_at(run + 1);
-    let (mut own, mut rest) = (Vec::new(), Vec::new());
-    let mut after = after.iter();
-    while let Some(argument) = after.next() {
-        let text = argument.to_string_lossy();
-        if WITH_VALUE.contains(&text.as_ref()) {
-            own.push(argument.clone());
-            own.extend(after.next().cloned());
-        } else if text == "--dry-run"
-            || text == "--help"
-            || text == "-h"
-            || WITH_VALUE
-                .iter()
-                .any(|flag| text.starts_with(&format!("{flag}=")))
-        {
-            own.push(argument.clone());
-        } else {
-            rest.push(argument.clone());
-        }
-    }
-    [before.to_vec(), own, rest].concat()
-}
-
 /// What was asked for by `run`, or by a command of the service.
-fn run_args(matches: &ArgMatches, command: Option<&JobCommand>) -> Result<RunArgs, String> {
-    let flags: Vec<&String> = matches.get_many("params").into_iter().flatten().collect();
-    let word = command.and_then(|command| own_word(command, &flags));
-    let flags: Vec<&String> = word
-        .iter()
-        .chain(flags.into_iter().skip(word.iter().len()))
-        .collect();
-    let (params, typed) = params(&flags)?;
-    for required in command.map_or(&[][..], |command| command.required) {
-        if params.get(required).is_none() {
-            return Err(format!("--{required} is missing: write --{required} VALUE"));
-        }
-    }
-    Ok(RunArgs {
+fn run_args(matches: &ArgMatches, command: Option<&JobCommand>) -> RunArgs {
+    let (params, typed) = params(matches, command);
+    RunArgs {
         job: matches.get_one::<String>("job").cloned().unwrap_or_default(),
         slot: matches.get_one("slot").copied().map(Instant::slot),
         dry_run: command.map_or_else(|| matches.get_flag("dry-run"), |command| command.dry_run),
         format: matches.get_one("format").copied().unwrap_or(Format::Table),
         params,
         typed,
-    })
-}
-
-/// `undo 0192f0c1-…` as `undo --undo=0192f0c1-…`: a command that is named after its parameter takes it as a bare word.
-fn own_word(command: &JobCommand, flags: &[&String]) -> Option<String> {
-    let word = flags.first().filter(|word| !word.starts_with("--"))?;
-    command
-        .required
-        .contains(&command.name)
-        .then(|| format!("--{}={word}", command.name))
+    }
 }
 
 /// `--full --batch-size=50 --token USDC` as `{"full": true, "batch_size": 50, "token": "USDC"}`.
-fn params(flags: &[&String]) -> Result<(Value, Vec<(String, String)>), String> {
+fn params(matches: &ArgMatches, command: Option<&JobCommand>) -> (Value, Vec<(String, String)>) {
     let (mut object, mut typed) = (Map::new(), Vec::new());
-    let mut flags = flags.iter().peekable();
-    while let Some(flag) = flags.next() {
-        let body = flag
-            .strip_prefix("--")
-            .filter(|body| !body.is_empty())
-            .ok_or_else(|| format!("'{flag}' is not a parameter: write --key, --key=value or --key value"))?;
-        let (key, text) = match body.split_once('=') {
-            Some((key, text)) => (key, Some(text)),
-            None => (
-                body,
-                flags
-                    .next_if(|next| !next.starts_with("--"))
-                    .map(|text| text.as_str()),
-            ),
+    for id in matches.ids().map(clap::Id::as_str) {
+        let name = match command {
+            _ if ["job", "slot", "dry-run", "format", "config", VALUE].contains(&id) => continue,
+            Some(command) if id == WORD => command.name,
+            _ => id,
         };
-        let name = key.replace('-', "_");
-        let value = match text {
+        let value = match matches.get_one::<String>(id) {
             None => Value::Bool(true),
             Some(text) => match serde_json::from_str(text) {
                 Ok(value) => {
-                    typed.push((name.clone(), text.to_owned()));
+                    typed.push((name.to_owned(), text.clone()));
                     value
                 }
-                Err(_plain_text) => Value::from(text),
+                Err(_plain_text) => Value::from(text.as_str()),
             },
         };
-        if object.insert(name, value).is_some() {
-            return Err(format!("--{key} is given twice"));
-        }
+        object.insert(name.to_owned(), value);
     }
-    if object.is_empty() {
-        return Ok((Value::Null, typed));
-    }
-    Ok((Value::Object(object), typed))
+    let params = if object.is_empty() {
+        Value::Null
+    } else {
+        Value::Object(object)
+    };
+    (params, typed)
 }
 
 #[cfg(test)]
