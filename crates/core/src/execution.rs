@@ -105,7 +105,7 @@ pub enum Outcome {
 
 /// Whether a conditional move found the row as expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Settled {
+pub enum Finished {
     /// The row is now in its final state.
     Done {
         /// Its duration.
@@ -118,7 +118,7 @@ pub enum Settled {
 /// Writes the final state of a run, if it is still running under its epoch.
 ///
 /// # Errors
-/// [`CoreError::Sql`], [`CoreError::TimedOut`] (call it again: a second write answers [`Settled::Replaced`] when
+/// [`CoreError::Sql`], [`CoreError::TimedOut`] (call it again: a second write answers [`Finished::Replaced`] when
 /// the first one did happen).
 pub async fn finish(
     control: &PgPool,
@@ -126,7 +126,7 @@ pub async fn finish(
     outcome: &Outcome,
     progress: Option<&Value>,
     now_ms: i64,
-) -> Result<Settled, CoreError> {
+) -> Result<Finished, CoreError> {
     let (status, kind, message, report) = match outcome {
         Outcome::Success { report } => (Status::Success, None, None, Some(report)),
         Outcome::Failed {
@@ -155,10 +155,10 @@ pub async fn finish(
     )
     .await?;
     Ok(match duration {
-        Some(duration_ms) => Settled::Done {
+        Some(duration_ms) => Finished::Done {
             duration_ms: duration_ms.unwrap_or_default(),
         },
-        None => Settled::Replaced,
+        None => Finished::Replaced,
     })
 }
 

@@ -76,7 +76,7 @@ impl Dispatcher {
             Some(busy) => {
                 let (dispatcher, job) = (Arc::clone(self), Arc::clone(job));
                 self.tasks.spawn(async move {
-                    dispatcher.runner.pursue_slots(&job).await;
+                    dispatcher.runner.run_due_slots(&job).await;
                     drop(busy);
                     dispatcher.wake.notify_one();
                 });
@@ -132,7 +132,7 @@ impl Dispatcher {
             let Some(busy) = job.take() else { continue };
             let dispatcher = Arc::clone(&self);
             self.tasks.spawn(async move {
-                dispatcher.runner.pursue_trigger(&job, pending).await;
+                dispatcher.runner.run_trigger(&job, pending).await;
                 drop(busy);
                 dispatcher.wake.notify_one();
             });
@@ -157,7 +157,7 @@ impl Dispatcher {
             });
         }
         for interrupted in found.interrupted {
-            let Some(again) = interrupted.continuation() else {
+            let Some(again) = interrupted.resumed() else {
                 continue;
             };
             let Some(job) = self.registry.get(&interrupted.job_name).cloned() else {

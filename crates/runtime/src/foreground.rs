@@ -86,7 +86,7 @@ impl Engine {
             dry_run: request.dry_run,
             requested_by: request.requested_by,
         });
-        match self.runner.carry_out(&job, work).await? {
+        match self.runner.run_attempts(&job, work).await? {
             Ticked::Busy { remaining } => Ok(Foreground::Busy { remaining }),
             Ticked::NotOurs(why) => Err(anyhow!("{} was not run: {why}", request.job)),
             Ticked::Ran(ran) => Ok(match ran.outcome {

@@ -3,10 +3,10 @@
 //! ```text
 //! engine ── connects, builds jobs and workers, starts, drains
 //!   ├─ dispatcher ── the one loop: what is due? what was asked for? what was left behind?
-//!   │    └─ pursue ── look, tick, try again
-//!   │         └─ runner::tick ── acquire, open (claim), run within the budget, settle, release
+//!   │    └─ run_due ── look, tick, try again
+//!   │         └─ runner::tick ── acquire, open (claim), run within the budget, finish, release
 //!   │              ├─ supervise ── one attempt: ends by itself, is told to stop, or is dropped
-//!   │              └─ settle ── final row, metrics, slots that passed meanwhile
+//!   │              └─ finish ── final row, metrics, slots that passed meanwhile
 //!   ├─ worker_host ── lease, restart, end of each worker
 //!   ├─ foreground ── one run for a terminal
 //!   └─ observation ── gauges of what is true, in every replica, whoever ran last
@@ -17,13 +17,14 @@
 
 mod cancel;
 mod context;
-mod continuation;
 mod deps;
 mod dispatcher;
 mod engine;
 mod error;
+mod finish;
 mod foreground;
 mod health;
+mod heartbeat;
 mod job;
 mod observation;
 mod observation_rounds;
@@ -31,19 +32,18 @@ mod observe;
 mod open;
 pub mod params;
 mod progress;
-mod pursue;
 mod registry;
+mod resume;
 mod retry;
+mod run_due;
 mod runner;
 mod running;
 mod schedule;
-mod settle;
 mod sql;
 mod start_again;
 mod supervise;
 pub mod terminal;
 mod unlocked;
-mod vigil;
 mod work;
 mod worker;
 mod worker_host;

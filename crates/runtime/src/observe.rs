@@ -60,7 +60,7 @@ pub(crate) fn ended(span: &Span, outcome: &Result<RunReport, Failure>) {
 }
 
 /// An execution has its final row, or was replaced and keeps the one the newer run gave it.
-pub(crate) fn settled(clock: &dyn Clock, job: &JobName, outcome: &Outcome, dry_run: bool, replaced: bool) {
+pub(crate) fn finished(clock: &dyn Clock, job: &JobName, outcome: &Outcome, dry_run: bool, replaced: bool) {
     metric::job_running(job.as_str(), false);
     if replaced {
         tracing::warn!(%job, "the run had been replaced: its outcome is not recorded");

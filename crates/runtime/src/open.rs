@@ -7,9 +7,9 @@ use eidos_telemetry::metric;
 use eidos_types::{ExecutionId, Slot, SlotRange};
 use serde_json::Value;
 
-use crate::continuation::newest_runs;
 use crate::observe;
 use crate::registry::RegisteredJob;
+use crate::resume::newest_runs;
 use crate::runner::{Opened, Runner, TickError};
 use crate::schedule::{Due, ON_TIME};
 use crate::work::{Again, Work, only};
@@ -52,7 +52,7 @@ impl Runner {
                 }))
             }
             Work::Again(again) => {
-                if again.is_scheduled() && !self.may_continue(job, &again).await? {
+                if again.is_scheduled() && !self.may_resume(job, &again).await? {
                     return Ok(Err("continued, finished or superseded meanwhile"));
                 }
                 let attempt = start::Attempt {
@@ -130,10 +130,10 @@ impl Runner {
         }
     }
 
-    /// Whether the slot is still as it was when the continuation was decided on: asked under the lease.
-    async fn may_continue(&self, job: &RegisteredJob, again: &Again) -> Result<bool, TickError> {
+    /// Whether the slot is still as it was when resuming it was decided: asked under the lease.
+    async fn may_resume(&self, job: &RegisteredJob, again: &Again) -> Result<bool, TickError> {
         let newest = newest_runs(self.jobs_db.control(), std::slice::from_ref(&job.name)).await?;
-        Ok(newest.first().is_some_and(|newest| newest.is_continued_by(again)))
+        Ok(newest.first().is_some_and(|newest| newest.is_resumed_by(again)))
     }
 }
 

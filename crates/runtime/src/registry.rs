@@ -27,12 +27,12 @@ pub struct RegisteredJob {
     pub(crate) schedule: Schedule,
     /// Runs of jobs that name the same pool share its permits, so a long job can only starve its own kind.
     pub(crate) pool: Arc<Semaphore>,
-    pursuit: Pursuit,
+    local: LocalState,
 }
 
 /// What this process knows about a job between two looks at the database.
 #[derive(Debug)]
-struct Pursuit {
+struct LocalState {
     /// True while a task of this process deals with the job: the lease would refuse a second one anyway.
     busy: AtomicBool,
     plan: Mutex<Plan>,
@@ -58,13 +58,13 @@ impl RegisteredJob {
 
     /// Takes the job for one task of this process; `None` while another has it.
     pub(crate) fn take(self: &Arc<Self>) -> Option<Busy> {
-        let taken = self.pursuit.busy.swap(true, Ordering::AcqRel);
+        let taken = self.local.busy.swap(true, Ordering::AcqRel);
         (!taken).then(|| Busy(Arc::clone(self)))
     }
 
     /// True while a task of this process has it.
     pub(crate) fn is_busy(&self) -> bool {
-        self.pursuit.busy.load(Ordering::Acquire)
+        self.local.busy.load(Ordering::Acquire)
     }
 
     /// The first slot that may be due.
@@ -79,13 +79,13 @@ impl RegisteredJob {
 
     /// The database says that slots up to `cursor` are claimed. A cursor never moves back.
     pub(crate) fn note_cursor(&self, cursor: DateTime<Utc>) {
-        let mut plan = self.pursuit.plan.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut plan = self.local.plan.lock().unwrap_or_else(PoisonError::into_inner);
         plan.cursor = plan.cursor.max(cursor);
     }
 
     /// What the database says at start, even if it is earlier than this process's clock: the slots between are missed.
     pub(crate) fn set_cursor(&self, cursor: DateTime<Utc>) {
-        self.pursuit
+        self.local
             .plan
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -94,7 +94,7 @@ impl RegisteredJob {
 
     /// Leaves the job alone for a while.
     pub(crate) fn not_before(&self, pause: Duration) {
-        self.pursuit
+        self.local
             .plan
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -122,13 +122,13 @@ impl RegisteredJob {
     }
 
     fn plan(&self) -> Plan {
-        *self.pursuit.plan.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.local.plan.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.pursuit.busy.store(false, Ordering::Release);
+        self.0.local.busy.store(false, Ordering::Release);
     }
 }
 
@@ -174,7 +174,7 @@ impl Registry {
                 schedule: Schedule::new(lines),
                 entry,
                 section,
-                pursuit: Pursuit {
+                local: LocalState {
                     busy: AtomicBool::new(false),
                     plan: Mutex::new(Plan {
                         cursor: now,

@@ -1,5 +1,5 @@
 //! [`Runner::tick`]: the whole sentence. Acquire the lease, claim the slot and open the execution, run within the
-//! budget, settle, release.
+//! budget, finish, release.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::registry::RegisteredJob;
 use crate::running::Running;
 use crate::supervise::{Ended, Limits, Remains, supervise};
 use crate::work::{Again, Ran, Ticked, Work};
-use crate::{observe, vigil};
+use crate::{heartbeat, observe};
 
 /// Runs jobs in this process.
 #[derive(Debug, Clone)]
@@ -88,7 +88,7 @@ impl Runner {
         };
         let limits = self.limits(job, &lease);
         let (ended, progress) = self.run(job, &opened, &limits).await;
-        self.settle(job, &opened, &ended, &progress).await;
+        self.finish(job, &opened, &ended, &progress).await;
         match ended.remains {
             Remains::Nothing => self.release(job, lease).await,
             Remains::Detached | Remains::Stuck => self.leave_to_lapse(job, lease, ended.remains),
@@ -164,7 +164,7 @@ impl Runner {
         let entry = job.entry.clone();
         observe::started(&job.name);
         let task = tokio::spawn(async move { entry.run(&ctx, params).await }.instrument(span.clone()));
-        let heart = vigil::Heart {
+        let beating = heartbeat::Beating {
             control: self.jobs_db.control().clone(),
             fence: opened.fence.clone(),
             progress: progress.clone(),
@@ -173,7 +173,7 @@ impl Runner {
         };
         let ended = tokio::select! {
             ended = supervise(task, &cancellation, limits) => ended,
-            never = vigil::beat(heart) => match never {},
+            never = heartbeat::beat(beating) => match never {},
         };
         observe::ended(&span, &ended.outcome);
         (ended, progress)
@@ -214,7 +214,7 @@ impl Runner {
     }
 }
 
-/// Time between the end of a run and the release of its lease: settling takes a few statements.
+/// Time between the end of a run and the release of its lease: finishing takes a few statements.
 const HOLD_SLACK: Duration = Duration::from_secs(30);
 
 /// How much earlier than a basic lease the budget of its run ends.

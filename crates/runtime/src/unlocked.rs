@@ -70,7 +70,7 @@ impl Runner {
             grace: self.scheduler.cancel_grace,
         };
         let (ended, progress) = self.run(job, &opened, &limits).await;
-        self.settle(job, &opened, &ended, &progress).await;
+        self.finish(job, &opened, &ended, &progress).await;
         if ended.remains == Remains::Stuck {
             self.health.mark_stuck(format!(
                 "a run of {} ignores its cancellation and cannot be dropped",

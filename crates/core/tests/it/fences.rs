@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use eidos_core::CoreError;
 use eidos_core::checkpoint;
-use eidos_core::execution::{FailureKind, Heartbeat, Outcome, Settled, Status, finish, heartbeat};
+use eidos_core::execution::{FailureKind, Finished, Heartbeat, Outcome, Status, finish, heartbeat};
 use eidos_core::fence::{Fence, MintRequest, Step, mint};
 use eidos_core::migrations::install_foreign_fence;
 use eidos_testkit::{TestDb, eventually};
@@ -231,7 +231,7 @@ async fn a_stale_process_cannot_finish_or_revive_its_row() {
         finish(world.control(), &stale, &success, None, now_ms)
             .await
             .unwrap(),
-        Settled::Replaced
+        Finished::Replaced
     );
     assert_eq!(
         heartbeat(world.control(), &stale, None).await.unwrap(),
@@ -244,14 +244,14 @@ async fn a_stale_process_cannot_finish_or_revive_its_row() {
         finish(world.control(), &forged, &success, None, now_ms)
             .await
             .unwrap(),
-        Settled::Replaced
+        Finished::Replaced
     );
     assert_eq!(world.row(&current).await.status, Status::Running);
     assert!(matches!(
         finish(world.control(), &current, &success, None, now_ms)
             .await
             .unwrap(),
-        Settled::Done { .. }
+        Finished::Done { .. }
     ));
     assert_eq!(world.row(&current).await.status, Status::Success);
 }

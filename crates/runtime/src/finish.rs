@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eidos_core::CoreError;
-use eidos_core::execution::{self, FailureKind, OpenRequest, Outcome, Settled, SkipRequest};
+use eidos_core::execution::{self, FailureKind, Finished, OpenRequest, Outcome, SkipRequest};
 use eidos_core::fence::{Epoch, Fence};
 use eidos_core::slot::{Claim, ClaimRequest, claim};
 use eidos_settings::{CatchUp, Overlap};
@@ -12,24 +12,24 @@ use eidos_telemetry::metric;
 use eidos_types::Slot;
 
 use crate::error::chain;
+use crate::heartbeat::as_json;
 use crate::job::RunReport;
 use crate::observe;
 use crate::progress::Progress;
 use crate::registry::RegisteredJob;
 use crate::runner::{Opened, Runner};
 use crate::supervise::{Ended, Remains};
-use crate::vigil::as_json;
 
 /// Writing the final row is tried this often, with a pause of twice the length each time: a database that restarts
 /// must not turn a finished run into an orphan.
-const SETTLE_ATTEMPTS: u32 = 5;
-const SETTLE_PAUSE: Duration = Duration::from_millis(500);
+const FINISH_ATTEMPTS: u32 = 5;
+const FINISH_PAUSE: Duration = Duration::from_millis(500);
 /// History of jobs without a lock is written if the database answers within this time.
 const BEST_EFFORT: Duration = Duration::from_secs(2);
 
 impl Runner {
     /// Records how the run ended, and the slots that came due while it ran.
-    pub(crate) async fn settle(
+    pub(crate) async fn finish(
         &self,
         job: &Arc<RegisteredJob>,
         opened: &Opened,
@@ -46,8 +46,8 @@ impl Runner {
                 report: failure.report.as_ref().map(RunReport::stored),
             },
         };
-        let replaced = self.finish(job, opened, &outcome, progress).await;
-        observe::settled(&*self.clock, &job.name, &outcome, opened.again.dry_run, replaced);
+        let replaced = self.write_final_row(job, opened, &outcome, progress).await;
+        observe::finished(&*self.clock, &job.name, &outcome, opened.again.dry_run, replaced);
         if Self::passed_slots_are_skipped(job, opened, ended)
             && let Err(error) = self.skip_passed_slots(job, opened).await
         {
@@ -56,7 +56,7 @@ impl Runner {
     }
 
     /// Writes the final row. True if a newer run had replaced this one.
-    async fn finish(
+    async fn write_final_row(
         &self,
         job: &RegisteredJob,
         opened: &Opened,
@@ -66,8 +66,8 @@ impl Runner {
         let unfenced = Fence::from_parts(job.name.clone(), Epoch::NONE, opened.execution);
         let fence = opened.fence.as_ref().unwrap_or(&unfenced);
         let progress = progress.latest().map(as_json);
-        let mut pause = SETTLE_PAUSE;
-        for attempt in 1..=SETTLE_ATTEMPTS {
+        let mut pause = FINISH_PAUSE;
+        for attempt in 1..=FINISH_ATTEMPTS {
             let now_ms = self.clock.now_ms();
             let finishing =
                 execution::finish(self.jobs_db.control(), fence, outcome, progress.as_ref(), now_ms);
@@ -79,13 +79,13 @@ impl Runner {
                 },
             };
             match finished {
-                Ok(Settled::Done { duration_ms }) => {
+                Ok(Finished::Done { duration_ms }) => {
                     observe::duration(&job.name, duration_ms);
                     return false;
                 }
-                // After an answer that was lost, the row may be settled already, by ourselves.
-                Ok(Settled::Replaced) => return attempt == 1,
-                Err(error) if opened.fence.is_some() && error.is_retryable() && attempt < SETTLE_ATTEMPTS => {
+                // After an answer that was lost, the row may be final already, by ourselves.
+                Ok(Finished::Replaced) => return attempt == 1,
+                Err(error) if opened.fence.is_some() && error.is_retryable() && attempt < FINISH_ATTEMPTS => {
                     tracing::warn!(job = %job.name, error = %chain(&error), attempt, "the final row is written again");
                     tokio::time::sleep(pause).await;
                     pause *= 2;

@@ -15,8 +15,8 @@ use eidos_types::ExecutionId;
 use rand::RngExt;
 
 use crate::CancelReason;
-use crate::continuation::{NewestRun, newest_runs};
 use crate::registry::RegisteredJob;
+use crate::resume::{NewestRun, newest_runs};
 use crate::runner::{Runner, TickError};
 use crate::work::{Again, Ran, Ticked, Work};
 
@@ -28,9 +28,9 @@ const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
 
 impl Runner {
     /// Looks whether slots of `job` are due and runs them, one after the other.
-    pub(crate) async fn pursue_slots(&self, job: &Arc<RegisteredJob>) {
+    pub(crate) async fn run_due_slots(&self, job: &Arc<RegisteredJob>) {
         let _permit = job.pool.acquire().await;
-        match self.pursue_slots_once(job).await {
+        match self.run_due_slots_once(job).await {
             Ok(()) => {}
             Err(error) => {
                 tracing::warn!(job = %job.name, %error, "a due slot could not be started; it stays due");
@@ -42,7 +42,7 @@ impl Runner {
         }
     }
 
-    async fn pursue_slots_once(&self, job: &Arc<RegisteredJob>) -> Result<(), TickError> {
+    async fn run_due_slots_once(&self, job: &Arc<RegisteredJob>) -> Result<(), TickError> {
         if job.is_locked() {
             let known = state::get(self.jobs_db.control(), &job.name).await?;
             if let Some(slot) = known.as_ref().and_then(|state| state.last_slot) {
@@ -70,10 +70,10 @@ impl Runner {
         if job.is_locked()
             && let Some(again) = self.unfinished(job).await?
         {
-            self.carry_out(job, Work::Again(again)).await?;
+            self.run_attempts(job, Work::Again(again)).await?;
             return Ok(());
         }
-        self.carry_out(job, Work::Scheduled(due)).await?;
+        self.run_attempts(job, Work::Scheduled(due)).await?;
         Ok(())
     }
 
@@ -83,7 +83,7 @@ impl Runner {
         let newest = newest_runs(self.jobs_db.control(), std::slice::from_ref(&job.name)).await?;
         Ok(newest
             .first()
-            .and_then(NewestRun::continuation)
+            .and_then(NewestRun::resumed)
             .filter(|again| self.is_worth_it(job, again)))
     }
 
@@ -95,17 +95,21 @@ impl Runner {
     }
 
     /// Starts a pending trigger of `job`, if the lease is free and it is still pending.
-    pub(crate) async fn pursue_trigger(&self, job: &Arc<RegisteredJob>, pending: PendingTrigger) {
+    pub(crate) async fn run_trigger(&self, job: &Arc<RegisteredJob>, pending: PendingTrigger) {
         let _permit = job.pool.acquire().await;
         let execution = pending.execution;
-        if let Err(error) = self.carry_out(job, Work::Triggered(pending)).await {
+        if let Err(error) = self.run_attempts(job, Work::Triggered(pending)).await {
             tracing::warn!(job = %job.name, %execution, %error, "a trigger could not be started; it stays pending");
             job.not_before(jittered(TROUBLE_PAUSE));
         }
     }
 
     /// One piece of work with its further attempts. Each attempt is a whole tick: its own lease, epoch and row.
-    pub(crate) async fn carry_out(&self, job: &Arc<RegisteredJob>, work: Work) -> Result<Ticked, TickError> {
+    pub(crate) async fn run_attempts(
+        &self,
+        job: &Arc<RegisteredJob>,
+        work: Work,
+    ) -> Result<Ticked, TickError> {
         let mut work = work;
         loop {
             if self.stopping.is_cancelled() {
@@ -173,7 +177,7 @@ impl Runner {
             return;
         }
         let _permit = job.pool.acquire().await;
-        if let Err(error) = self.carry_out(job, Work::Again(again)).await {
+        if let Err(error) = self.run_attempts(job, Work::Again(again)).await {
             tracing::warn!(job = %job.name, %error, "an interrupted slot could not be continued yet");
             job.not_before(jittered(TROUBLE_PAUSE));
         }

@@ -42,7 +42,7 @@ pub(crate) async fn newest_runs(control: &PgPool, jobs: &[JobName]) -> Result<Ve
 impl NewestRun {
     /// The run that continues this one, if it was interrupted and may be continued. A run that is still listed as
     /// running counts too: under the lease, it is the run of a node that stopped.
-    pub(crate) fn continuation(&self) -> Option<Again> {
+    pub(crate) fn resumed(&self) -> Option<Again> {
         if self.paused || self.runs >= MAX_RUNS_OF_A_SLOT {
             return None;
         }
@@ -78,7 +78,7 @@ impl NewestRun {
 
     /// Asked under the lease: whether `again` still continues the newest run of the newest slot, and that run has not
     /// succeeded. Between looking and leasing, another replica may have done the work.
-    pub(crate) fn is_continued_by(&self, again: &Again) -> bool {
+    pub(crate) fn is_resumed_by(&self, again: &Again) -> bool {
         !self.paused
             && again.slots.upto.ms() == self.last_slot_ms
             && again.continues.map(ExecutionId::as_uuid) == Some(self.execution_id)
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn ruling_8_a_crash_counts_as_an_attempt_and_a_shutdown_does_not() {
-        let attempt = |status, kind| newest(status, kind).continuation().map(|again| again.attempt);
+        let attempt = |status, kind| newest(status, kind).resumed().map(|again| again.attempt);
         assert_eq!(attempt("running", None), Some(3));
         assert_eq!(attempt("failed", Some("orphaned")), Some(3));
         for kind in ["shutdown", "lease_lost", "fenced"] {
@@ -126,7 +126,7 @@ mod tests {
                 runs: MAX_RUNS_OF_A_SLOT,
                 ..newest("running", None)
             }
-            .continuation()
+            .resumed()
             .is_none()
         );
         assert!(
@@ -134,27 +134,27 @@ mod tests {
                 paused: true,
                 ..newest("running", None)
             }
-            .continuation()
+            .resumed()
             .is_none()
         );
     }
 
     #[test]
     fn what_another_replica_did_meanwhile_is_noticed_under_the_lease() {
-        let again = newest("running", None).continuation().unwrap();
-        assert!(newest("failed", Some("orphaned")).is_continued_by(&again));
-        assert!(!newest("success", None).is_continued_by(&again));
+        let again = newest("running", None).resumed().unwrap();
+        assert!(newest("failed", Some("orphaned")).is_resumed_by(&again));
+        assert!(!newest("success", None).is_resumed_by(&again));
         let other = NewestRun {
             execution_id: Uuid::from_u128(8),
             ..newest("failed", Some("shutdown"))
         };
-        assert!(!other.is_continued_by(&again));
+        assert!(!other.is_resumed_by(&again));
         assert!(
             !NewestRun {
                 last_slot_ms: 3_000,
                 ..newest("running", None)
             }
-            .is_continued_by(&again)
+            .is_resumed_by(&again)
         );
     }
 }

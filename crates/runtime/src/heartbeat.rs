@@ -14,7 +14,7 @@ use crate::error::chain;
 use crate::progress::Progress;
 
 /// What a heartbeat needs.
-pub(crate) struct Heart {
+pub(crate) struct Beating {
     pub(crate) control: PgPool,
     /// `None` for a job without a lock, whose rows are best effort: no heartbeat.
     pub(crate) fence: Option<Fence>,
@@ -24,23 +24,23 @@ pub(crate) struct Heart {
 }
 
 /// Beats until it is dropped. A beat that fails is only logged: the lease and the fence guard the run, not this.
-pub(crate) async fn beat(heart: Heart) -> Infallible {
-    let Some(fence) = &heart.fence else {
+pub(crate) async fn beat(beating: Beating) -> Infallible {
+    let Some(fence) = &beating.fence else {
         return std::future::pending().await;
     };
     loop {
-        tokio::time::sleep(heart.every).await;
-        let progress = heart.progress.take_unwritten().map(as_json);
-        match heartbeat(&heart.control, fence, progress.as_ref()).await {
+        tokio::time::sleep(beating.every).await;
+        let progress = beating.progress.take_unwritten().map(as_json);
+        match heartbeat(&beating.control, fence, progress.as_ref()).await {
             Ok(Heartbeat::Alive {
                 cancel_requested_by: Some(by),
             }) => {
-                heart.cancellation.cancel(CancelReason::Operator { by });
+                beating.cancellation.cancel(CancelReason::Operator { by });
             }
             Ok(Heartbeat::Alive {
                 cancel_requested_by: None,
             }) => {}
-            Ok(Heartbeat::Replaced) => heart.cancellation.cancel(CancelReason::LeaseLost),
+            Ok(Heartbeat::Replaced) => beating.cancellation.cancel(CancelReason::LeaseLost),
             Err(error) => tracing::warn!(job = %fence.job(), error = %chain(&error), "heartbeat not written"),
         }
     }
