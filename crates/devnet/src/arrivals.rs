@@ -1,13 +1,13 @@
-//! What was on its way arrives: withdrawals are mined, batches settle, waiting deposits are credited.
+//! Completes what is in flight: withdrawals are mined, batches settle, waiting deposits are credited.
 
 use anyhow::Context;
 
+use crate::devnet::{Devnet, hash_text, now_ms};
 use crate::movements::{Batch, Withdrawal};
 use crate::traffic::Mined;
-use crate::world::{World, hash_text, now_ms};
 
-impl World {
-    /// Lets everything that is on its way arrive: withdrawals, batches, credits. The next [`World::cut`] sees it all.
+impl Devnet {
+    /// Completes everything in flight: withdrawals, batches, credits. The next [`Devnet::cut`] sees it all.
     ///
     /// # Errors
     /// If a server refuses.
@@ -17,7 +17,7 @@ impl World {
         self.credit_waiting_deposits().await
     }
 
-    /// Lets every open withdrawal end: mines what is not mined, and confirms in the books.
+    /// Completes every open withdrawal: mines what is not mined, and confirms in the books.
     ///
     /// # Errors
     /// If a server refuses.
@@ -62,7 +62,7 @@ impl World {
         Ok(())
     }
 
-    /// Lets every open batch end: settles what is not settled, and books it.
+    /// Completes every open batch: settles what is not settled, and books it.
     ///
     /// # Errors
     /// If a server refuses.
@@ -129,7 +129,7 @@ impl World {
     /// If the database refuses.
     pub async fn credit_waiting_deposits(&mut self) -> anyhow::Result<()> {
         for deposit in std::mem::take(&mut self.waiting_deposits) {
-            let (key, at) = ((deposit.wallet, deposit.token), crate::world::now_ms());
+            let (key, at) = ((deposit.wallet, deposit.token), now_ms());
             self.credit(&deposit, key, deposit.amount, at)?;
             self.ledger.fly(key, deposit.amount.negated())?;
             self.flush().await?;

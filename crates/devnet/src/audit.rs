@@ -12,10 +12,10 @@ use eidos_chain::contracts::{ISettlement, IToken, IVault, evm};
 use eidos_types::{Address, Amount, BaseUnits};
 use serde_json::json;
 
+use crate::devnet::Devnet;
 use crate::node::{self, Block};
 use crate::tokens::{MARKETS, USDC};
 use crate::trades::bytes32;
-use crate::world::World;
 
 /// A wallet, or `None` for the Vault as a whole, and a token's symbol.
 pub type AuditKey = (Option<Address>, String);
@@ -31,7 +31,7 @@ pub struct Audit {
 
 type Expected = BTreeMap<(Address, String), Amount>;
 
-impl World {
+impl Devnet {
     /// Reconciles naively at the cut.
     ///
     /// # Errors

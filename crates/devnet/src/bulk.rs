@@ -1,6 +1,6 @@
 //! A million accounts in seconds: the chain from a genesis file with the Vault's storage in it, the books by binary COPY.
 //!
-//! Nobody deposited anything here and there are no events; the two sides simply agree. Both are written as streams, so
+//! There are neither deposits nor events here; the two sides simply agree. Both are written as streams, so
 //! memory does not grow with the number of accounts.
 
 use std::collections::BTreeMap;
@@ -16,11 +16,11 @@ use eidos_types::{Address, Amount};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
+use crate::devnet::{Addresses, now_ms};
 use crate::genesis::account;
 use crate::neighbours;
 use crate::node::{Block, Node};
 use crate::tokens::{SPECS, Token, TokenSpec};
-use crate::world::{Addresses, now_ms};
 
 /// Bytes collected before they are sent to the database.
 const COPY_CHUNK: usize = 1 << 20;
@@ -29,7 +29,7 @@ const BLOCKS: u64 = 3;
 /// Loading a genesis file of a million slots takes anvil four seconds.
 const NODE_READY_WITHIN: Duration = Duration::from_mins(5);
 
-/// A world of many accounts.
+/// A devnet of many accounts.
 #[derive(Debug)]
 pub struct Bulk {
     /// The node; it ends with this value.

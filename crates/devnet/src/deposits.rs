@@ -7,13 +7,13 @@ use eidos_chain::contracts::{IVault, encode, evm};
 use eidos_types::{Address, Amount};
 use serde_json::json;
 
+use crate::devnet::{Devnet, hash_text};
 use crate::genesis::{approve_call, call, mint_call};
 use crate::ledger::Key;
 use crate::movements::{Deposit, DepositStage};
 use crate::traffic::Tx;
-use crate::world::{World, hash_text};
 
-impl World {
+impl Devnet {
     /// Deposits on chain, all in one block. The books know nothing yet.
     pub(crate) async fn deposit_on_chain(
         &mut self,

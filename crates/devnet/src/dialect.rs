@@ -1,4 +1,4 @@
-//! What differs between the development nodes: how a block is asked for, how somebody gets money, who signs.
+//! What differs between the development nodes: how a block is asked for, how an account gets money, who signs.
 
 use std::time::{Duration, Instant};
 
@@ -36,7 +36,7 @@ impl Dialect {
         .find_map(|(name, dialect)| version.starts_with(name).then_some(dialect))
     }
 
-    /// True if it sends as anybody; for the others transactions are signed here.
+    /// True if it sends as any account; for the others transactions are signed here.
     pub(crate) const fn impersonates(self) -> bool {
         matches!(self, Self::Anvil)
     }
@@ -97,7 +97,7 @@ impl Dialect {
         Ok(())
     }
 
-    /// Mines what was sent, and waits until the node can tell.
+    /// Mines what was sent and waits for the receipts, which it returns.
     pub(crate) async fn mine_sent(self, node: &Node, hashes: &[Value]) -> anyhow::Result<Vec<Value>> {
         if self != Self::Geth {
             self.mine(node, 1).await?;

@@ -6,16 +6,16 @@ use eidos_types::{Address, Amount, BaseUnits};
 use rand::RngExt;
 use serde_json::json;
 
+use crate::devnet::Devnet;
 use crate::genesis::call;
 use crate::ledger::Key;
 use crate::manifest::{Fault, Planted, Severity, severity_of};
 use crate::movements::DepositStage;
 use crate::tokens::{HUGE, USDC, WBTC, WETH};
-use crate::world::World;
 
-impl World {
+impl Devnet {
     /// Plants one fault on wallets nothing else was planted on, moves the cut past it and returns its entries, which
-    /// are also in [`World::manifest`].
+    /// are also in [`Devnet::manifest`].
     ///
     /// # Errors
     /// If a server refuses or the wallets are used up.
@@ -173,7 +173,7 @@ impl World {
         }])
     }
 
-    /// Somebody with database access: no log, no new version, not even a new `updated_at`.
+    /// Edits as a person with database access would: no log, no new version, not even a new `updated_at`.
     async fn manual_edit(&mut self) -> anyhow::Result<Vec<Planted>> {
         let key = (self.next_ordinary()?, WBTC);
         let amount = self.random_amount(WBTC, 5, 40)?;

@@ -1,4 +1,4 @@
-//! Founding the world: accounts, contracts, and the registry of tokens and markets.
+//! Founding the devnet: accounts, contracts, and the registry of tokens and markets.
 
 use std::collections::BTreeMap;
 
@@ -11,9 +11,9 @@ use eidos_chain::contracts::{
 use eidos_types::{Address, Hash32};
 use serde_json::json;
 
+use crate::devnet::{Addresses, Devnet};
 use crate::tokens::{MARKETS, NATIVE, SPECS, Token, USDC};
 use crate::traffic::{Mined, Traffic, Tx};
-use crate::world::{Addresses, World};
 
 /// The address of an account: derived from the seed, its role and its number.
 pub(crate) fn account(seed: u64, role: &str, index: usize) -> Address {
@@ -116,7 +116,7 @@ pub(crate) fn event_type(topic: Option<&Hash32>) -> &'static str {
     }
 }
 
-impl World {
+impl Devnet {
     /// Fills the registries of tokens and markets.
     pub(crate) fn register_tokens(&mut self) -> anyhow::Result<()> {
         let at = self.tick();

@@ -4,13 +4,13 @@
 use anyhow::bail;
 use serde_json::json;
 
+use crate::devnet::{Devnet, RECENT_MS, now_ms};
 use crate::node::Block;
-use crate::world::{RECENT_MS, World, now_ms};
 
 /// Most rounds of mining until a cut is finalized: two epochs of the usual 32 slots, with room.
 const FINALITY_ROUNDS: usize = 24;
 
-impl World {
+impl Devnet {
     /// Lets the indexer catch up with the head, books what that makes known, and mines until the cut is finalized.
     ///
     /// # Errors
@@ -22,8 +22,8 @@ impl World {
         self.mine_blocks(1).await?;
         let head = self.node().block(None).await?;
         self.index_events(head).await?;
-        // The rows first, the checkpoint after them: whoever reads in between sees books ahead of the cut, which is
-        // normal, and never a cut ahead of its rows.
+        // The rows first, the checkpoint after them: a reader in between sees books ahead of the cut, which is normal,
+        // and never a cut ahead of its rows.
         self.flush().await?;
         self.save_checkpoint(head).await?;
         self.ledger.cut_moved();

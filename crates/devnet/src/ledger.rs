@@ -1,6 +1,6 @@
-//! [`Ledger`]: the oracle. What the books hold, what the chain holds, and what is on its way between them.
+//! [`Ledger`]: the oracle. What the books hold, what the chain holds, and what is in flight between them.
 //!
-//! It is told every event once, in exact amounts, and never reads the database or the node. The tests compare it with
+//! It records every event once, in exact amounts, and never reads the database or the node. The tests compare it with
 //! both, so neither side can drift from it unnoticed.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -157,7 +157,7 @@ impl Ledger {
         add(&mut self.until_cut, key, amount)
     }
 
-    /// As [`Self::book`], without a trace for the next [`Self::take_changes`]: somebody else writes the row.
+    /// As [`Self::book`], without a trace for the next [`Self::take_changes`]: the caller writes the row.
     ///
     /// # Errors
     /// Overflow.

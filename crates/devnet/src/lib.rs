@@ -1,33 +1,35 @@
-//! A local world with an oracle: chain traffic, books, planted faults and traps.
+//! A local exchange with an oracle: chain traffic, books, planted faults and traps.
 //!
-//! [`World::build`] makes a small exchange out of real servers: tokens, Vault and Settlement on an EVM node, the
+//! [`Devnet::build`] makes a small exchange out of real servers: tokens, Vault and Settlement on an EVM node, the
 //! neighbours' tables in PostgreSQL. Wallets deposit, trade, withdraw and use sub-accounts through real transactions. An
-//! exact ledger (the oracle, [`ledger`]) is told every event once; before anything is planted, the oracle, the tables and
-//! the node are proved to agree ([`World::ensure_consistent`]). Then faults are planted and traps set, and each is
+//! exact ledger (the oracle, [`ledger`]) records every event once; before anything is planted, the oracle, the tables and
+//! the node are proved to agree ([`Devnet::ensure_consistent`]). Then faults are planted and traps set, and each is
 //! written into the [`Manifest`]: what a reconciler must find to the last digit, and what it must not report.
 //!
 //! ```no_run
 //! # async fn test(anvil_url: &str, pool: sqlx::PgPool) -> anyhow::Result<()> {
-//! use eidos_devnet::{Fault, Trap, World, WorldOptions};
+//! use eidos_devnet::{Devnet, DevnetOptions, Fault, Trap};
 //!
-//! let mut world = World::build(7, anvil_url, pool, WorldOptions::clean(40)).await?;
-//! let expected = world.plant(Fault::DoubleCredit).await?; // moves the cut past it
-//! world.set_trap(Trap::InFlightWithdrawal).await?;
-//! world.let_everything_arrive().await?; // confirmations, above the cut
-//! world.cut().await?; // the indexer catches up
+//! let mut devnet = Devnet::build(7, anvil_url, pool, DevnetOptions::clean(40)).await?;
+//! let expected = devnet.plant(Fault::DoubleCredit).await?; // moves the cut past it
+//! devnet.set_trap(Trap::InFlightWithdrawal).await?;
+//! devnet.let_everything_arrive().await?; // confirmations, above the cut
+//! devnet.cut().await?; // the indexer catches up
 //! # let _ = expected;
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! The node must be anvil (or, for `scripts/test-nodes`, geth --dev, Hardhat or Ganache) and must not be used by anybody else meanwhile; the database must be empty. Nothing here is for
-//! production: it sends transactions as anybody, and its tokens may be minted by anybody.
+//! The node must be anvil (or, for `scripts/test-nodes`, geth --dev, Hardhat or Ganache) without another user meanwhile;
+//! the database must be empty. Nothing here is for production: it sends transactions as any account, and any account may
+//! mint its tokens.
 
 mod arrivals;
 pub mod audit;
 mod books;
 pub mod bulk;
 mod deposits;
+mod devnet;
 mod dialect;
 mod faults;
 mod genesis;
@@ -46,10 +48,9 @@ pub mod trades;
 pub mod traffic;
 mod traps;
 mod withdrawals;
-mod world;
 
 pub use audit::Audit;
+pub use devnet::{Addresses, Devnet, DevnetOptions};
 pub use manifest::{Fault, Manifest, Planted, Severity, Trap, Trapped};
 pub use movements::{Deposit, LateCommit, Withdrawal};
 pub use tokens::{ETH, HUGE, MARKETS, Market, Token, USDC, WBTC, WETH};
-pub use world::{Addresses, World, WorldOptions};

@@ -1,19 +1,19 @@
-//! Ordinary life: what a world does before anything is planted, and the sub-accounts.
+//! Ordinary traffic, before anything is planted, and the sub-accounts.
 
 use anyhow::Context;
 use eidos_types::{Address, Amount};
 use rand::RngExt;
 use serde_json::json;
 
+use crate::devnet::Devnet;
 use crate::ledger::Key;
 use crate::tokens::{ETH, MARKETS, USDC, WBTC, WETH};
-use crate::world::World;
 
 /// Trades in one batch, at most.
 const BATCH_TRADES: usize = 10;
 
-impl World {
-    /// Everybody deposits; many trade, some withdraw, freeze funds in orders or use sub-accounts.
+impl Devnet {
+    /// Makes every ordinary wallet deposit. Many trade; some withdraw, freeze funds in orders or use sub-accounts.
     pub(crate) async fn live(&mut self) -> anyhow::Result<()> {
         let wallets = self.ordinary.clone();
         self.first_deposits(&wallets).await?;
@@ -29,7 +29,7 @@ impl World {
         self.flush().await
     }
 
-    /// Everybody gets an account in all three trading tokens, every third one in native coin too.
+    /// Gives every wallet an account in all three trading tokens, every third one in native coin too.
     async fn first_deposits(&mut self, wallets: &[Address]) -> anyhow::Result<()> {
         let mut wanted = Vec::new();
         for (place, wallet) in wallets.iter().enumerate() {
@@ -47,7 +47,7 @@ impl World {
     async fn trade(&mut self, wallets: &[Address]) -> anyhow::Result<()> {
         let mut matched = Vec::new();
         for _ in 0..wallets.len() {
-            let pick = |world: &mut Self| wallets.get(world.rng.random_range(0..wallets.len())).copied();
+            let pick = |devnet: &mut Self| wallets.get(devnet.rng.random_range(0..wallets.len())).copied();
             let market = MARKETS[usize::from(self.rng.random::<bool>())];
             if let (Some(maker), Some(taker)) = (pick(self), pick(self))
                 && let Some(trade) = self.match_trade(market, maker, taker)?

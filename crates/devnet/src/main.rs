@@ -1,4 +1,4 @@
-//! The command line of the local world.
+//! The command line of the devnet.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,7 +11,7 @@ use eidos_devnet::quickstart::{self, Options, nodes};
 use eidos_sandbox::Sandbox;
 use sqlx::PgPool;
 
-/// A local world with an oracle: chain traffic, books, planted faults and traps.
+/// A local exchange with an oracle: chain traffic, books, planted faults and traps.
 #[derive(Debug, Parser)]
 #[command(name = "devnet", version, max_term_width = 120)]
 struct Cli {
@@ -21,7 +21,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Start private servers, build a world, reconcile it and compare the findings with what was planted.
+    /// Start private servers, build a devnet, reconcile it and compare the findings with what was planted.
     Quickstart {
         /// Leave recon-svc running and print its URLs.
         #[arg(long)]
@@ -32,19 +32,19 @@ enum Command {
         /// With --all: rows of each table and month.
         #[arg(long, default_value_t = 300)]
         rows_per_month: u64,
-        /// The same seed gives the same world.
+        /// The same seed gives the same devnet.
         #[arg(long, default_value_t = 7)]
         seed: u64,
         /// How many wallets.
         #[arg(long, default_value_t = 50)]
         wallets: usize,
-        /// Where servers keep their data and the report goes.
+        /// Folder of the servers' data and of the report.
         #[arg(long, default_value = ".sandbox", env = "EIDOS_SANDBOX_DIR")]
         dir: PathBuf,
     },
     /// Scrape every service with a real Prometheus and see each alert rule silent and firing.
     Alerts {
-        /// The same seed gives the same world.
+        /// The same seed gives the same devnet.
         #[arg(long, default_value_t = 7)]
         seed: u64,
         /// Write the tables to this page.
@@ -54,11 +54,11 @@ enum Command {
         #[arg(long, default_value = ".sandbox", env = "EIDOS_SANDBOX_DIR")]
         dir: PathBuf,
     },
-    /// Run the planted world on go-ethereum, Hardhat, Ganache and anvil, and compare the findings with what was planted.
+    /// Run the devnet on go-ethereum, Hardhat, Ganache and anvil, and compare the findings with what was planted.
     Nodes {
         /// Only these: geth, hardhat, ganache, anvil.
         only: Vec<String>,
-        /// The same seed gives the same world.
+        /// The same seed gives the same devnet.
         #[arg(long, default_value_t = 7)]
         seed: u64,
         /// How many wallets.

@@ -15,7 +15,7 @@ pub enum Fault {
     WrongAmount,
     /// A deposit credited with the decimals of another token: off by a power of ten.
     DecimalsSlip,
-    /// A deposit credited to somebody else: two entries.
+    /// A deposit credited to another wallet: two entries.
     WrongWallet,
     /// A withdrawal that left the Vault and not the books.
     MissingWithdrawalDebit,
@@ -27,7 +27,7 @@ pub enum Fault {
     Dust,
     /// A Vault balance that DECIMAL(36,18) cannot hold.
     BeyondDecimal,
-    /// Tokens taken out of the Vault without touching anybody's balance.
+    /// Tokens taken out of the Vault without touching any wallet's balance.
     EmergencyWithdrawal,
     /// A balance edited by hand: no log, no movement.
     ManualEdit,
@@ -69,7 +69,7 @@ impl Fault {
     }
 }
 
-/// A situation that looks like a fault and is none.
+/// A situation that looks like a fault and is not one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Trap {
@@ -197,11 +197,11 @@ pub struct Trapped {
     pub wallet: Address,
     /// Symbol of the token.
     pub token: String,
-    /// Why it is no fault.
+    /// Why it is not a fault.
     pub reason: String,
 }
 
-/// Everything planted in one world. The same seed gives the same manifest, to the byte.
+/// Everything planted in one devnet. The same seed gives the same manifest, to the byte.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// The seed.

@@ -1,4 +1,4 @@
-//! What moves money in a world: deposits, trades in batches, withdrawals, each as far as one side knows of it.
+//! What moves money in a devnet: deposits, trades in batches, withdrawals, each as far as one side knows of it.
 
 use eidos_types::{Address, Amount, Hash32};
 use sqlx::{Postgres, Transaction};

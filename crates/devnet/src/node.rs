@@ -17,7 +17,7 @@ const BATCH: usize = 500;
 const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A client of an EVM development node. Unlike the reader of `eidos-chain` it writes, and asks for things only a
-/// development node does (mining on request, sending as anybody).
+/// development node does (mining on request, sending as any account).
 #[derive(Debug)]
 pub struct Node {
     url: String,
@@ -43,7 +43,7 @@ impl Node {
     /// # Errors
     /// Only if the HTTP client cannot be built.
     pub fn new(url: &str) -> anyhow::Result<Self> {
-        // Loopback needs no TLS, yet reqwest refuses to build without a provider. A second call is no error.
+        // Loopback needs no TLS, yet reqwest refuses to build without a provider. A second call does no harm.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
             .timeout(REQUEST_TIMEOUT)
@@ -203,7 +203,7 @@ impl Node {
         number(&self.call("eth_getBalance", json!([owner, at])).await?)
     }
 
-    /// How the node is told which block: by hash, or by number where it does not know EIP-1898.
+    /// Names a block for the node: by hash, or by number where it does not know EIP-1898.
     async fn at(&self, block: Hash32) -> anyhow::Result<Value> {
         if self.dialect().await?.takes_hashes() {
             return Ok(json!({"blockHash": block}));

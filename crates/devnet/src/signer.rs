@@ -1,4 +1,4 @@
-//! Keys of the world's accounts, and transactions signed with them, for nodes that send for nobody.
+//! Keys of the devnet's accounts, and transactions signed with them, for nodes that do not impersonate accounts.
 
 use alloy_primitives::{Bytes, U256, keccak256};
 use alloy_rlp::{Encodable, Header};
@@ -19,7 +19,7 @@ pub(crate) struct Legacy {
     pub(crate) chain_id: u64,
 }
 
-/// The key of account `index` of `role` in the world of `seed`. Its secret is public; it must hold nothing of value.
+/// The key of account `index` of `role` in the devnet of `seed`. Its secret is public; it must hold nothing of value.
 pub(crate) fn key(seed: u64, role: &str, index: usize) -> SigningKey {
     let mut secret = keccak256(format!("eidos-devnet/{seed}/{role}/{index}"));
     loop {

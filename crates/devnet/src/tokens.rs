@@ -1,10 +1,10 @@
-//! The tokens and markets of the local world, with the prices its severities are computed from.
+//! The tokens and markets of the devnet, with the prices its severities are computed from.
 
 use alloy_primitives::U256;
 use eidos_types::{Address, Amount, BaseUnits};
 use serde::Serialize;
 
-/// A token of the world.
+/// A token of the devnet.
 #[derive(Debug, Clone, Serialize)]
 pub struct Token {
     /// Its symbol, as the books name it.
@@ -33,7 +33,7 @@ pub const WETH: &str = "WETH";
 pub const WBTC: &str = "WBTC";
 /// The native coin.
 pub const ETH: &str = "ETH";
-/// A token anybody can mint without end and nobody prices: how a value beyond DECIMAL(36,18) comes about.
+/// A token without a price that any account can mint without end: how a value beyond DECIMAL(36,18) comes about.
 pub const HUGE: &str = "HUGE";
 
 /// Those with a contract, in the order they are deployed.
@@ -72,7 +72,7 @@ pub(crate) const NATIVE: Token = Token {
     price_usdc: Some(3_000),
 };
 
-/// A market of the world. Its symbol says BTC or ETH while the vault holds the wrapped tokens, as in the real one.
+/// A market of the devnet. Its symbol says BTC or ETH while the vault holds the wrapped tokens, as in the real one.
 #[derive(Debug, Clone, Copy)]
 pub struct Market {
     /// Its symbol.

@@ -6,18 +6,18 @@ use eidos_types::{Address, Amount};
 use rand::RngExt;
 use serde_json::json;
 
+use crate::devnet::{Devnet, hash_text};
 use crate::genesis::call;
 use crate::ledger::Key;
 use crate::movements::SettlementStatus;
 pub use crate::movements::{Batch, Trade};
 use crate::tokens::{Market, USDC};
 use crate::traffic::Tx;
-use crate::world::{World, hash_text};
 
 /// Buckets of the platform's fee accounts.
 const FEE_BUCKETS: u8 = 16;
 
-impl World {
+impl Devnet {
     /// Matches a trade: both sides' payments are frozen, what they get is pending. `None` if one of them is too poor.
     pub(crate) fn match_trade(
         &mut self,

@@ -1,4 +1,4 @@
-//! [`Traffic`]: transactions of anybody, mined when we say so.
+//! [`Traffic`]: transactions of any account, mined on request.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ const GAS: u64 = 16_000_000;
 const GAS_PRICE: u64 = 10_000_000_000;
 /// A block takes a thousand transactions of [`GAS`].
 const BLOCK_GAS: &str = "0x4a817c800";
-/// Ten thousand ether for whoever sends.
+/// Ten thousand ether for each sender.
 const PURSE: &str = "0x21e19e0c9bab2400000";
 
 /// Wider than any sender's number of transactions, so that a stuck one is never reached.
@@ -30,7 +30,7 @@ const NONCE_GAP: u64 = 1_000_000;
 /// A transaction to send.
 #[derive(Debug, Clone)]
 pub struct Tx {
-    /// The sender; no key is needed where the node sends for anybody.
+    /// The sender; no key is needed where the node impersonates accounts.
     pub from: Address,
     /// The contract called; `None` creates one.
     pub to: Option<Address>,
@@ -74,7 +74,7 @@ pub struct Mined {
     pub logs: Vec<Log>,
 }
 
-/// Sends and mines. Nonces are counted here, so that a block's worth of transactions goes out in one request.
+/// Sends and mines. Nonces are counted here, so that a block's worth of transactions is one request.
 #[derive(Debug)]
 pub struct Traffic {
     node: Node,
@@ -88,7 +88,7 @@ impl Traffic {
     /// Takes over mining on `node`.
     ///
     /// # Errors
-    /// If the node is no development node.
+    /// If the node is not a development node.
     pub async fn take_over(node: Node) -> anyhow::Result<Self> {
         let dialect = node.dialect().await?;
         node.batch(dialect.take_over(BLOCK_GAS))
@@ -103,7 +103,7 @@ impl Traffic {
         })
     }
 
-    /// Keeps the key of a sender, for nodes that send for nobody; returns its address.
+    /// Keeps the key of a sender, for nodes that do not impersonate accounts. Returns its address.
     pub(crate) fn know(&mut self, key: SigningKey) -> Address {
         let address = signer::address(&key);
         self.keys.insert(address, key);

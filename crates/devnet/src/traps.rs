@@ -3,18 +3,18 @@
 use anyhow::{Context, ensure};
 use eidos_types::Amount;
 
+use crate::devnet::{Devnet, hash_text, now_ms, recent_ms};
 use crate::ledger::Key;
 use crate::manifest::{Trap, Trapped};
 use crate::movements::{Batch, DepositStage, LateCommit, SettlementStatus, Withdrawal, WithdrawalStatus};
 use crate::tokens::{MARKETS, USDC, WBTC, WETH};
-use crate::world::{World, hash_text, now_ms, recent_ms};
 
 /// How much older than now a late row's timestamps are: older than a run that starts meanwhile.
 const LATE_MS: i64 = 5 * 60_000;
 
 impl Trap {
     /// True for situations that exist above the indexer's checkpoint or outside committed data: the next
-    /// [`World::cut`] ends them, so they are set last.
+    /// [`Devnet::cut`] ends them, so they are set last.
     pub const fn is_above_cut(self) -> bool {
         matches!(
             self,
@@ -23,7 +23,7 @@ impl Trap {
     }
 }
 
-impl World {
+impl Devnet {
     /// Sets one trap on wallets nothing else was planted on. Unless it lives above the cut, the cut moves past it.
     ///
     /// # Errors

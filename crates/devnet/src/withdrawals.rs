@@ -5,13 +5,13 @@ use eidos_chain::contracts::{IVault, encode, evm};
 use eidos_types::{Address, Amount};
 use serde_json::json;
 
+use crate::devnet::{Devnet, hash_text};
 use crate::genesis::call;
 use crate::ledger::Key;
 use crate::movements::{Withdrawal, WithdrawalStatus};
 use crate::traffic::{Mined, Tx};
-use crate::world::{World, hash_text};
 
-impl World {
+impl Devnet {
     /// Debits the books; the chain knows nothing yet.
     pub(crate) fn request_withdrawal(
         &mut self,

@@ -96,7 +96,7 @@ pub(super) async fn fill(
             .bind(window.window_ms.0)
             .execute(&mut *conn)
             .await?;
-        anyhow::ensure!(done.rows_affected() == 1, "{window:?} is no candle");
+        anyhow::ensure!(done.rows_affected() == 1, "{window:?} is not a candle");
     }
     Ok(broken)
 }

@@ -25,7 +25,6 @@ pub use traps::{Held, HistoryTrap, HistoryTrapped};
 
 use expect::TABLES;
 use rows::RECIPES;
-use traps::Ground;
 
 /// What to fill in.
 #[derive(Debug, Clone)]
@@ -42,7 +41,7 @@ pub struct HistoryPlan {
     pub traps: BTreeSet<HistoryTrap>,
     /// Only these tables, and no candles unless `eidos_market_klines` is among them; empty: all.
     pub tables: BTreeSet<&'static str>,
-    /// Whether the manifest tells the content of each table: some seconds per million rows.
+    /// Whether the manifest has the content of each table, which takes some seconds per million rows.
     pub with_facts: bool,
 }
 
@@ -117,8 +116,7 @@ pub async fn fill(
     let last = month_of(plan.until_ms)?;
     let months: Vec<Month> = last.minus(plan.months - 1).and_next(plan.months - 1).collect();
     let first_ms = months.first().context("no month")?.start_ms();
-    let ground = Ground { months: &months };
-    prepare(exchange, jobs, plan, &months, &ground).await?;
+    prepare(exchange, jobs, plan, &months).await?;
     let mut manifest = HistoryManifest {
         seed: plan.seed,
         first_ms,
@@ -150,7 +148,7 @@ pub async fn fill(
         manifest.broken_windows = candles::fill(&mut conn, plan.seed, plan.until_ms).await?;
     }
     for trap in &plan.traps {
-        let trapped = traps::set(exchange, jobs, *trap, &ground, &mut manifest.holds).await?;
+        let trapped = traps::set(exchange, jobs, *trap, &months, &mut manifest.holds).await?;
         manifest.traps.push(trapped);
     }
     analyze(exchange, jobs, plan).await?;
@@ -180,8 +178,7 @@ pub async fn set_trap(
     );
     let (first, last) = (month_of(manifest.first_ms)?, month_of(manifest.until_ms)?);
     let months = [first, last];
-    let ground = Ground { months: &months };
-    let trapped = traps::set(exchange, jobs, trap, &ground, &mut manifest.holds).await?;
+    let trapped = traps::set(exchange, jobs, trap, &months, &mut manifest.holds).await?;
     manifest.traps.push(trapped.clone());
     Ok(trapped)
 }
@@ -192,12 +189,11 @@ async fn prepare(
     jobs: Option<&PgPool>,
     plan: &HistoryPlan,
     months: &[Month],
-    ground: &Ground<'_>,
 ) -> anyhow::Result<()> {
     let mut conn = exchange.acquire().await?;
     let mut absent = Vec::new();
     for trap in plan.traps.iter().filter(|trap| trap.is_layout()) {
-        absent.extend(traps::prepare(&mut conn, *trap, ground).await?);
+        absent.extend(traps::prepare(&mut conn, *trap, months).await?);
     }
     for recipe in RECIPES
         .iter()

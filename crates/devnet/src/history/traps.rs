@@ -93,32 +93,25 @@ const CHAIN_EVENTS: &str = "eidos_chain_events";
 const DEPOSITS: &str = "eidos_chain_deposit_records";
 const HOUR_MS: i64 = 3_600_000;
 
-/// Months of a history, oldest first; the last one is that of `until`.
-pub(super) struct Ground<'a> {
-    pub(super) months: &'a [Month],
+/// The month `back` months before the last one of `months`, which are in order.
+fn back(months: &[Month], back: u32) -> anyhow::Result<Month> {
+    let last = months.last().context("a history without months")?;
+    Ok(last.minus(back))
 }
 
-impl Ground<'_> {
-    /// So many months before the last one.
-    fn back(&self, months: u32) -> anyhow::Result<Month> {
-        let last = self.months.last().context("a history without months")?;
-        Ok(last.minus(months))
-    }
-
-    fn first(&self) -> anyhow::Result<Month> {
-        self.months.first().copied().context("a history without months")
-    }
+fn first(months: &[Month]) -> anyhow::Result<Month> {
+    months.first().copied().context("a history without months")
 }
 
 /// Sets a trap in the layout, before the rows arrive. Months it prepared have no further partition made for them.
 pub(super) async fn prepare(
     conn: &mut PgConnection,
     trap: HistoryTrap,
-    ground: &Ground<'_>,
+    months: &[Month],
 ) -> anyhow::Result<Vec<(&'static str, Month)>> {
     match trap {
         HistoryTrap::DefaultRows => {
-            let absent = [ground.back(8)?, ground.back(2)?];
+            let absent = [back(months, 8)?, back(months, 2)?];
             for month in absent {
                 months::make_room(conn, RISK_AUDIT, month.range()).await?;
             }
@@ -130,7 +123,7 @@ pub(super) async fn prepare(
             Ok(absent.map(|month| (RISK_AUDIT, month)).to_vec())
         }
         HistoryTrap::ShanghaiBounds => {
-            let month = ground.first()?;
+            let month = first(months)?;
             let range = TimeRange {
                 lower_ms: month.start_ms() - 8 * HOUR_MS,
                 upper_ms: month.end_ms(),
@@ -140,7 +133,7 @@ pub(super) async fn prepare(
             Ok(Vec::new())
         }
         HistoryTrap::NewYorkBounds => {
-            for month in [ground.back(14)?, ground.back(4)?] {
+            for month in [back(months, 14)?, back(months, 4)?] {
                 months::make_room(conn, HISTORY, month.range()).await?;
                 documents_partition(conn, "America/New_York", HISTORY, month).await?;
             }
@@ -180,7 +173,7 @@ pub(super) async fn set(
     pool: &PgPool,
     jobs: Option<&PgPool>,
     trap: HistoryTrap,
-    ground: &Ground<'_>,
+    months: &[Month],
     holds: &mut Vec<Held>,
 ) -> anyhow::Result<HistoryTrapped> {
     let trapped = |source, table, object: String, rows, expected| HistoryTrapped {
@@ -193,13 +186,13 @@ pub(super) async fn set(
     };
     Ok(match trap {
         HistoryTrap::HugeJson => {
-            let month = ground.back(13)?;
+            let month = back(months, 13)?;
             let rows = huge_json(pool, month).await?;
             let expected = "exported with every byte, and the partition leaves like the others";
             trapped("risk", RISK_EVENTS, month.partition(RISK_EVENTS), rows, expected)
         }
         HistoryTrap::DefaultRows => {
-            default_rows(pool, ground.back(0)?).await?;
+            default_rows(pool, back(months, 0)?).await?;
             let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM ONLY eidos_risk_audit_logs_default")
                 .fetch_one(pool)
                 .await?;
@@ -208,24 +201,24 @@ pub(super) async fn set(
             trapped("risk", RISK_AUDIT, object, u64::try_from(rows)?, expected)
         }
         HistoryTrap::NanNumeric => {
-            let object = nan(pool, ground.first()?.minus(24)).await?;
+            let object = nan(pool, first(months)?.minus(24)).await?;
             let expected = "refused by name: no export, no detach, the row stays readable, the run fails";
             trapped("chain", DEPOSITS, object, 1, expected)
         }
         HistoryTrap::ShanghaiBounds => {
-            let month = ground.first()?;
+            let month = first(months)?;
             let rows = shanghai_rows(pool, month).await?;
             let expected = "leaves as what its bounds say, the eight hours before its name's month included";
             trapped("risk", RISK_EVENTS, month.partition(RISK_EVENTS), rows, expected)
         }
         HistoryTrap::NewYorkBounds => {
-            let month = ground.back(4)?;
+            let month = back(months, 4)?;
             let expected =
                 "the hours of the kept month that have no partition get one, the expired month leaves";
             trapped("market", HISTORY, month.partition(HISTORY), 0, expected)
         }
         HistoryTrap::PendingDetach => {
-            let month = ground.back(10)?;
+            let month = back(months, 10)?;
             let object = month.partition(CHAIN_EVENTS);
             pending_detach(pool, CHAIN_EVENTS, &object).await?;
             let rows: i64 = sqlx::query_scalar(AssertSqlSafe(format!("SELECT count(*) FROM ONLY {object}")))
@@ -235,13 +228,13 @@ pub(super) async fn set(
             trapped("chain", CHAIN_EVENTS, object, u64::try_from(rows)?, expected)
         }
         HistoryTrap::Namesake => {
-            let object = namesake(pool, ground.back(0)?.plus(2)).await?;
+            let object = namesake(pool, back(months, 0)?.plus(2)).await?;
             let expected = "refused by name: the namesake stays as it is, a person decides, the run fails";
             trapped("chain", DEPOSITS, object, 2, expected)
         }
         HistoryTrap::LegalHold => {
             let jobs = jobs.context("a legal hold needs the jobs database")?;
-            let month = ground.first()?;
+            let month = first(months)?;
             let held = hold(jobs, month).await?;
             holds.push(held);
             let expected = "its partition stays attached and writable, whatever its age";
@@ -316,7 +309,7 @@ async fn shanghai_rows(pool: &PgPool, month: Month) -> anyhow::Result<u64> {
     Ok(done.rows_affected())
 }
 
-/// Begins a concurrent detach while somebody reads, and gives up waiting: its first half is committed by then.
+/// Begins a concurrent detach beside an open reader and gives up waiting: its first half is committed by then.
 async fn pending_detach(pool: &PgPool, table: &str, partition: &str) -> anyhow::Result<()> {
     let mut reader = pool.acquire().await?.detach();
     let mut detacher = pool.acquire().await?.detach();

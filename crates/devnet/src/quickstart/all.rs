@@ -17,7 +17,7 @@ use super::disposal_config::{DisposalEndpoints, archiver_config, retention_confi
 use super::programs::sibling;
 use super::servers::Servers;
 use super::summary::{Ran, conclude};
-use super::whereabouts::{Check, Ground};
+use super::whereabouts::{Check, Storage};
 use super::{say, write_private};
 use crate::history::{self, HistoryManifest, HistoryPlan, HistoryTrap};
 use crate::neighbours;
@@ -52,7 +52,7 @@ pub(super) async fn dispose(
 ) -> anyhow::Result<bool> {
     let started = Instant::now();
     // Whole seconds, so that the instant reads the same as text.
-    let slot_ms = crate::world::now_ms() / 1_000 * 1_000;
+    let slot_ms = crate::devnet::now_ms() / 1_000 * 1_000;
     let mut stage = Stage::build(servers, dir, slot_ms).await?;
     stage.ran.push(reconciled);
     let mut plan = HistoryPlan::complete(seed, slot_ms, rows_per_month);
@@ -75,11 +75,11 @@ pub(super) async fn dispose(
         manifest.traps.len(),
         started.elapsed().as_secs()
     ));
-    let before = stage.ground().before(&manifest, slot_ms).await?;
+    let before = stage.storage().before(&manifest, slot_ms).await?;
     stage.run_jobs(&manifest).await?;
-    let mut checks = stage.ground().tables(&before, &manifest).await?;
+    let mut checks = stage.storage().tables(&before, &manifest).await?;
     stage.refusals(&mut manifest).await?;
-    checks.extend(stage.ground().traps(&manifest).await?);
+    checks.extend(stage.storage().traps(&manifest).await?);
     checks.extend(stage.no_leftovers(&manifest).await?);
     conclude(
         dir,
@@ -128,8 +128,8 @@ impl Stage {
         })
     }
 
-    const fn ground(&self) -> Ground<'_> {
-        Ground {
+    const fn storage(&self) -> Storage<'_> {
+        Storage {
             exchange: &self.exchange,
             jobs: &self.jobs,
             store: &self.store,
@@ -145,7 +145,7 @@ impl Stage {
             true,
         )
         .await?;
-        // As an operator does it: a store that nobody accepted takes no export.
+        // As an operator does it: a store that no operator accepted takes no export.
         let location = self.store.location();
         let accept = [
             "store",
@@ -279,7 +279,7 @@ impl Stage {
         .fetch_one(&self.jobs)
         .await?;
         let acts: Vec<(String, i64, Option<i64>)> = sqlx::query_as(
-            // An act on a unit may be announced and concluded in two rows.
+            // An act on a unit may be begun and concluded in two rows.
             "SELECT action, count(DISTINCT coalesce(unit_id::text, object_name)),
                     CASE WHEN action IN ('move', 'drain', 'restore') THEN sum(row_count)::bigint END
              FROM eidos_jobs_disposals WHERE execution_id = $1 GROUP BY action ORDER BY min(id)",
@@ -303,7 +303,7 @@ impl Stage {
                 result["rows"],
                 result["rotten"].as_array().map_or(0, Vec::len)
             ),
-            None => told(&acts),
+            None => list_of(&acts),
         };
         Ok(Ran {
             job: job.to_owned(),
@@ -358,7 +358,7 @@ impl Stage {
     }
 }
 
-fn told(acts: &[(String, i64, Option<i64>)]) -> String {
+fn list_of(acts: &[(String, i64, Option<i64>)]) -> String {
     if acts.is_empty() {
         return "nothing to do".to_owned();
     }

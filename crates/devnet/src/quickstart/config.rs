@@ -1,11 +1,11 @@
-//! The recon-svc configuration of a world.
+//! The recon-svc configuration of a devnet.
 
 use std::fmt::Write;
 
 use std::collections::BTreeMap;
 
+use crate::devnet::{Addresses, Devnet};
 use crate::tokens::Token;
-use crate::world::{Addresses, World};
 
 /// Tokens of the development API: role and secret.
 pub(super) const API_TOKENS: [(&str, &str); 3] = [
@@ -33,10 +33,10 @@ pub struct Endpoints {
     pub grpc_port: u16,
 }
 
-/// What is reconciled: a [`World`] or a bulk one.
+/// What is reconciled: a [`Devnet`] or a bulk one.
 #[derive(Debug, Clone, Copy)]
 pub struct Target<'a> {
-    /// Seed of the world, for the file's first line.
+    /// Seed of the devnet, for the file's first line.
     pub seed: u64,
     /// Contracts and accounts.
     pub addresses: &'a Addresses,
@@ -46,13 +46,13 @@ pub struct Target<'a> {
     pub mixed_case: bool,
 }
 
-impl<'a> From<&'a World> for Target<'a> {
-    fn from(world: &'a World) -> Self {
+impl<'a> From<&'a Devnet> for Target<'a> {
+    fn from(devnet: &'a Devnet) -> Self {
         Self {
-            seed: world.manifest().seed,
-            addresses: world.addresses(),
-            tokens: world.tokens(),
-            mixed_case: world.has_mixed_case(),
+            seed: devnet.manifest().seed,
+            addresses: devnet.addresses(),
+            tokens: devnet.tokens(),
+            mixed_case: devnet.has_mixed_case(),
         }
     }
 }
@@ -62,7 +62,7 @@ pub fn recon_config<'a>(target: impl Into<Target<'a>>, endpoints: &Endpoints) ->
     let target = target.into();
     let addresses = target.addresses;
     let mut yaml = format!(
-        "# Written by `devnet quickstart`: a recon-svc for the local world of seed {seed}.\n\
+        "# Written by `devnet quickstart`: a recon-svc for the devnet of seed {seed}.\n\
          service:\n  name: recon-svc\n  env: dev\n  version: quickstart\n  http_host: 127.0.0.1\n  \
          http_port: {http}\n  grpc_host: 127.0.0.1\n  grpc_port: {grpc}\n\n\
          telemetry:\n  log_level: warn\n  log_format: text\n\n\
@@ -117,7 +117,7 @@ fn push_rules(yaml: &mut String, target: &Target<'_>) {
         .filter(|token| token.price_usdc.is_none())
         .map(|token| token.symbol)
         .collect();
-    let as_of = chrono::DateTime::from_timestamp_millis(crate::world::now_ms()).unwrap_or_default();
+    let as_of = chrono::DateTime::from_timestamp_millis(crate::devnet::now_ms()).unwrap_or_default();
     for token in target.tokens.values() {
         if let Some(price) = token.price_usdc {
             let _ = writeln!(

@@ -1,4 +1,4 @@
-//! The configurations of retention-manager and archiver for a private world.
+//! The configurations of retention-manager and archiver for a devnet.
 
 use std::fmt::Write;
 
@@ -37,7 +37,7 @@ const KEPT_FOR_EVER: [&str; 16] = [
     "eidos_jobs_*",
 ];
 
-/// The YAML with which a retention-manager looks after the world: the requirement's retention table, which is the
+/// The YAML with which a retention-manager looks after the devnet: the requirement's retention table, which is the
 /// default, with two tables that leave quarantine at once so that a drop can be seen.
 pub fn retention_config(endpoints: &DisposalEndpoints) -> String {
     let mut yaml = common("retention-manager", endpoints);
@@ -64,7 +64,7 @@ pub fn retention_config(endpoints: &DisposalEndpoints) -> String {
     yaml
 }
 
-/// The YAML with which an archiver works in the world. Expired months of the archive leave without a rest.
+/// The YAML with which an archiver works in the devnet. Expired months of the archive leave without a rest.
 pub fn archiver_config(endpoints: &DisposalEndpoints) -> String {
     let mut yaml = common("archiver", endpoints);
     yaml.push_str("disposal: { quarantine_days: 0 }\njobs:\n  archive-data: { sleep_ms: 5 }\n");
@@ -73,7 +73,7 @@ pub fn archiver_config(endpoints: &DisposalEndpoints) -> String {
 
 fn common(service: &str, endpoints: &DisposalEndpoints) -> String {
     let mut yaml = format!(
-        "# Written by `devnet quickstart --all`: {service} for the local world.\n\
+        "# Written by `devnet quickstart --all`: {service} for the devnet.\n\
          service: {{ name: {service}, env: dev, version: quickstart, http_host: 127.0.0.1, http_port: 0, \
          grpc_host: 127.0.0.1, grpc_port: 0 }}\n\
          telemetry: {{ log_level: warn, log_format: text }}\n\

@@ -1,4 +1,4 @@
-//! What `scripts/quickstart` does: private servers, a seeded world, one full reconciliation, and the comparison of what
+//! What `scripts/quickstart` does: private servers, a devnet, one full reconciliation, and the comparison of what
 //! it found with what was planted.
 
 pub mod alerts;
@@ -21,8 +21,8 @@ use anyhow::Context;
 use sqlx::PgPool;
 use tracing::info;
 
+use crate::devnet::{Devnet, DevnetOptions};
 use crate::manifest::Trap;
-use crate::world::{World, WorldOptions};
 
 pub use config::{Endpoints, Target, recon_config};
 pub use disposal_config::{DisposalEndpoints, archiver_config, retention_config};
@@ -36,7 +36,7 @@ use servers::Servers;
 /// What to do.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Seed of the world.
+    /// Seed of the devnet.
     pub seed: u64,
     /// How many wallets.
     pub wallets: usize,
@@ -44,14 +44,14 @@ pub struct Options {
     pub serve: bool,
     /// Go on with a history of so many rows per table and month, and every job of every service.
     pub all: Option<u64>,
-    /// Where servers keep their data and the report goes, as `.sandbox`.
+    /// Folder of the servers' data and of the report, as `.sandbox`.
     pub dir: PathBuf,
 }
 
 /// Runs the quickstart and prints it. `true` means that everything planted was found and nothing else.
 ///
 /// # Errors
-/// If a server does not start, a program fails, or the world cannot be built.
+/// If a server does not start, a program fails, or the devnet cannot be built.
 pub async fn run(options: Options) -> anyhow::Result<bool> {
     let started = Instant::now();
     // Before minutes pass.
@@ -70,21 +70,21 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
     let servers = Servers::start(&options.dir, None).await?;
     programs.migrate(&servers.jobs_url()).await?;
     say(&format!(
-        "Building a world of {} wallets from seed {}",
+        "Building a devnet of {} wallets from seed {}",
         options.wallets, options.seed
     ));
     let pool = PgPool::connect(&servers.exchange_url())
         .await
         .context("connecting to the exchange's database")?;
-    let world_options = WorldOptions::complete(options.wallets);
-    let mut world = World::build(options.seed, &servers.evm_url(), pool, world_options).await?;
-    describe(&world);
+    let devnet_options = DevnetOptions::complete(options.wallets);
+    let mut devnet = Devnet::build(options.seed, &servers.evm_url(), pool, devnet_options).await?;
+    describe(&devnet);
     let endpoints = servers.endpoints();
     let config = options.dir.join("recon-svc.yaml");
-    write_private(&config, &recon_config(&world, &endpoints))?;
+    write_private(&config, &recon_config(&devnet, &endpoints))?;
     write_private(
         &options.dir.join("manifest.json"),
-        &serde_json::to_string_pretty(world.manifest())?,
+        &serde_json::to_string_pretty(devnet.manifest())?,
     )?;
 
     say("\nReconciling: recon-svc run reconciliation --full\n");
@@ -92,16 +92,16 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
     let jobs = PgPool::connect(&servers.jobs_url())
         .await
         .context("connecting to the jobs database")?;
-    let block = world.cut_block()?.number;
-    let mut report = compare(world.manifest(), read_findings(&jobs).await?, block);
-    if world
+    let block = devnet.cut_block()?.number;
+    let mut report = compare(devnet.manifest(), read_findings(&jobs).await?, block);
+    if devnet
         .manifest()
         .traps
         .iter()
         .any(|trapped| trapped.trap == Trap::LateCommit)
     {
-        let later = late_commit(&mut world, &programs, &config, &jobs).await?;
-        report.add_later(compare(world.manifest(), later, block));
+        let later = late_commit(&mut devnet, &programs, &config, &jobs).await?;
+        report.add_later(compare(devnet.manifest(), later, block));
     }
     let path = options.dir.join("quickstart-report.json");
     write_private(&path, &serde_json::to_string_pretty(&report)?)?;
@@ -110,7 +110,7 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
     let mut is_clean = report.is_clean();
     if let Some(rows_per_month) = options.all {
         // It holds a snapshot of the books open.
-        drop(world);
+        drop(devnet);
         let reconciled = summary::reconciled(&report, started.elapsed());
         is_clean &= all::dispose(&servers, &options.dir, options.seed, rows_per_month, reconciled).await?;
     }
@@ -123,12 +123,12 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
 /// Commits the rows that were written before the full run and invisible to it, then runs the hourly reconciliation: it
 /// must read them and report nothing.
 async fn late_commit(
-    world: &mut World,
+    devnet: &mut Devnet,
     programs: &Programs,
     config: &Path,
     jobs: &PgPool,
 ) -> anyhow::Result<Findings> {
-    world.commit_late().await?;
+    devnet.commit_late().await?;
     info!("committed rows with timestamps from before the full run");
     say(
         "\nRows written before that run are committed only now. Reconciling what changed: recon-svc run reconciliation\n",
@@ -142,16 +142,16 @@ fn headline(report: &str) -> &str {
     report.split("\n\n").next().unwrap_or(report)
 }
 
-fn describe(world: &World) {
-    let manifest = world.manifest();
+fn describe(devnet: &Devnet) {
+    let manifest = devnet.manifest();
     say(&format!(
         "  books, chain and oracle agreed about {} accounts; then {} faults were planted and {} traps set\n  \
          vault {} on chain {}, cut at block {}",
-        world.ledger().pairs().len(),
+        devnet.ledger().pairs().len(),
         manifest.faults.len(),
         manifest.traps.len(),
-        world.addresses().vault,
-        world.addresses().chain_id,
-        world.cut_block().map_or(0, |cut| cut.number),
+        devnet.addresses().vault,
+        devnet.addresses().chain_id,
+        devnet.cut_block().map_or(0, |cut| cut.number),
     ));
 }

@@ -1,4 +1,4 @@
-//! What `scripts/test-nodes` does: the planted world on every kind of EVM node, and a table of what came out.
+//! What `scripts/test-nodes` does: the devnet on every kind of EVM node, and a table of what came out.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -12,7 +12,7 @@ use sqlx::PgPool;
 use super::programs::Programs;
 use super::servers::Servers;
 use super::{compare, read_findings, recon_config, say, write_private};
-use crate::world::{World, WorldOptions};
+use crate::devnet::{Devnet, DevnetOptions};
 
 /// What came out on one node.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ const NODES: [(&str, Option<EvmProgram>); 4] = [
     ("anvil", None),
 ];
 
-/// Runs the world of `seed` on the nodes named in `only` (all, if it is empty) and writes the table to `page`, if one is
+/// Runs the devnet of `seed` on the nodes named in `only` (all, if it is empty) and writes the table to `page`, if one is
 /// named. `true` means that on each of them everything planted was found and nothing else.
 ///
 /// # Errors
@@ -62,7 +62,7 @@ pub async fn run(
             continue;
         }
         say(&format!(
-            "\n{name}: building the world of seed {seed} and reconciling it"
+            "\n{name}: building the devnet of seed {seed} and reconciling it"
         ));
         let outcome = on_node(&programs, dir, program, seed, wallets).await;
         match &outcome {
@@ -95,20 +95,20 @@ async fn on_node(
     let servers = Servers::start(dir, program).await?;
     programs.migrate(&servers.jobs_url()).await?;
     let pool = PgPool::connect(&servers.exchange_url()).await?;
-    let world = World::build(seed, &servers.evm_url(), pool, WorldOptions::complete(wallets)).await?;
+    let devnet = Devnet::build(seed, &servers.evm_url(), pool, DevnetOptions::complete(wallets)).await?;
     let config = dir.join("recon-svc.yaml");
-    write_private(&config, &recon_config(&world, &servers.endpoints()))?;
+    write_private(&config, &recon_config(&devnet, &servers.endpoints()))?;
     say(&programs.reconcile(&config, &["--full"]).await?);
     let jobs = PgPool::connect(&servers.jobs_url()).await?;
     let report = compare(
-        world.manifest(),
+        devnet.manifest(),
         read_findings(&jobs).await?,
-        world.cut_block()?.number,
+        devnet.cut_block()?.number,
     );
-    let settings = reader_settings(&world, &servers.evm_url());
+    let settings = reader_settings(&devnet, &servers.evm_url());
     let reader = ChainReader::connect(&settings).await?;
     Ok(Outcome {
-        client_version: world.node().client_version().await?,
+        client_version: devnet.node().client_version().await?,
         reader: reader.ladder_report(),
         rungs: served_rungs(&settings).await,
         planted: report.planted.len(),
@@ -125,11 +125,11 @@ async fn on_node(
     })
 }
 
-fn reader_settings(world: &World, url: &str) -> ChainSettings {
-    let addresses = world.addresses();
+fn reader_settings(devnet: &Devnet, url: &str) -> ChainSettings {
+    let addresses = devnet.addresses();
     let mut settings = ChainSettings::new(url, addresses.chain_id, addresses.vault);
     settings.settlement = Some(addresses.settlement);
-    settings.tokens = world
+    settings.tokens = devnet
         .tokens()
         .values()
         .map(|token| TokenSettings {
@@ -224,7 +224,7 @@ fn one_line(words: &str) -> String {
 }
 
 fn page_of(table: &str) -> String {
-    let day = chrono::DateTime::from_timestamp_millis(crate::world::now_ms()).unwrap_or_default();
+    let day = chrono::DateTime::from_timestamp_millis(crate::devnet::now_ms()).unwrap_or_default();
     format!(
         "# EVM nodes\n\n\
          The planted world of `crates/devnet` on nodes of other makers. Written by `scripts/test-nodes --page`, which belongs to\n\

@@ -37,7 +37,7 @@ impl Programs {
 
     /// `eidosctl migrate`.
     pub(super) async fn migrate(&self, jobs_url: &str) -> anyhow::Result<()> {
-        // The URL holds a password; arguments are visible to everybody in `ps`, the environment is not.
+        // The URL holds a password; arguments are visible to every user in `ps`, the environment is not.
         let mut command = Command::new(&self.eidosctl);
         command
             .arg("migrate")
@@ -56,7 +56,7 @@ impl Programs {
         finish("recon-svc run reconciliation", &mut command).await
     }
 
-    /// `recon-svc serve` until Ctrl-C or SIGTERM. Its log goes to a file: the terminal is for the person.
+    /// `recon-svc serve` until Ctrl-C or SIGTERM. Its log is written to a file: the terminal is for the person.
     pub(super) async fn serve(&self, config: &Path, endpoints: &Endpoints) -> anyhow::Result<()> {
         let log = config.with_file_name("recon-svc.log");
         let spec = ProcessSpec::new("recon-svc", &self.recon, &log)

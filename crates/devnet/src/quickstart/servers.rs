@@ -8,8 +8,8 @@ use eidos_sandbox::{
 };
 
 use super::config::Endpoints;
+use crate::devnet;
 use crate::neighbours::{READ_ONLY_PASSWORD, READ_ONLY_ROLE};
-use crate::world;
 
 /// Our own tables.
 const JOBS: &str = "eidos_jobs";
@@ -18,7 +18,7 @@ const EXCHANGE: &str = "eidos_exchange";
 /// The chain begins this long ago, so that its many quick blocks do not run into the future.
 const GENESIS_AGE_MS: i64 = 3 * 3_600_000;
 
-/// The EVM node of a world.
+/// The EVM node of a devnet.
 #[derive(Debug)]
 enum Evm {
     Anvil(Anvil),
@@ -34,7 +34,7 @@ impl Evm {
         if let Some(program) = program {
             return EvmNode::start(program).await.map(Self::Other);
         }
-        let genesis_s = (world::now_ms() - GENESIS_AGE_MS) / 1_000;
+        let genesis_s = (devnet::now_ms() - GENESIS_AGE_MS) / 1_000;
         let options = AnvilOptions {
             args: vec!["--timestamp".into(), genesis_s.to_string().into()],
             ..AnvilOptions::default()
@@ -130,7 +130,7 @@ impl Servers {
         Ok(())
     }
 
-    /// What the reconciler is told: the exchange's database as the read-only role.
+    /// What the reconciler gets: the exchange's database as the read-only role.
     pub(super) fn endpoints(&self) -> Endpoints {
         Endpoints {
             jobs_database: self.jobs_url(),

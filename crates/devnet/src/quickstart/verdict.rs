@@ -32,7 +32,7 @@ pub struct ClassCount {
 /// `.sandbox/quickstart-report.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// Seed of the world.
+    /// Seed of the devnet.
     pub seed: u64,
     /// What was planted.
     pub planted: Vec<Planted>,
@@ -133,7 +133,7 @@ fn claim(planted: &Planted, unclaimed: &mut BTreeSet<Finding>) -> Result<(), Str
     Ok(())
 }
 
-/// Dust is no break: it must be in its token's total, with every other dust entry and nothing else.
+/// Dust is not a break: it must be in its token's total, with every other dust entry and nothing else.
 fn dust_verdict(
     planted: &Planted,
     manifest: &Manifest,
@@ -171,7 +171,7 @@ const fn severity_name(severity: Severity) -> &'static str {
 }
 
 impl Report {
-    /// Adds what a later run over the same world left: what it lost is missed, what it invented is false.
+    /// Adds what a later run over the same devnet left: what it lost is missed, what it invented is false.
     pub fn add_later(&mut self, later: Self) {
         for mut missed in later.missed {
             if self.missed.iter().all(|known| known.planted != missed.planted) {

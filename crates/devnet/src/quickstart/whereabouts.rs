@@ -39,7 +39,7 @@ pub(super) struct Check {
 }
 
 /// The databases and the store.
-pub(super) struct Ground<'a> {
+pub(super) struct Storage<'a> {
     pub(super) exchange: &'a PgPool,
     pub(super) jobs: &'a PgPool,
     pub(super) store: &'a ArchiveStore,
@@ -56,7 +56,7 @@ struct UnitRow {
     manifest_sha256: Option<String>,
 }
 
-impl Ground<'_> {
+impl Storage<'_> {
     fn pool(&self, kept: &Kept) -> &PgPool {
         if kept.is_ours() { self.jobs } else { self.exchange }
     }

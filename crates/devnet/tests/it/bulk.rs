@@ -4,9 +4,9 @@ use eidos_devnet::node::Node;
 use eidos_testkit::{ScratchDir, TestDb};
 use sqlx::PgPool;
 
-/// Storage computed here is storage the contracts read: balances, supply and names of a small bulk world.
+/// Storage computed here is storage the contracts read: balances, supply and names of a small bulk devnet.
 #[tokio::test]
-async fn chain_and_books_of_a_bulk_world_agree() {
+async fn chain_and_books_of_a_bulk_devnet_agree() {
     const ACCOUNTS: u64 = 500;
     let dir = ScratchDir::create("bulk").unwrap();
     let db = TestDb::empty().await;

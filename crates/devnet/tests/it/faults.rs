@@ -6,27 +6,27 @@ use crate::{clean, found, oracle, planted};
 /// oracle agrees wherever it can express them.
 #[tokio::test]
 async fn each_class_changes_exactly_what_the_manifest_says() {
-    let mut place = clean(3).await;
+    let mut fixture = clean(3).await;
     for class in Fault::ALL {
-        let entries = place.world.plant(class).await.unwrap();
+        let entries = fixture.devnet.plant(class).await.unwrap();
         let expected = if class == Fault::WrongWallet { 2 } else { 1 };
         assert_eq!(entries.len(), expected, "{class:?}");
         assert_eq!(
-            found(&place.world.audit().await.unwrap()),
-            planted(&place.world),
+            found(&fixture.devnet.audit().await.unwrap()),
+            planted(&fixture.devnet),
             "after {class:?}"
         );
-        let known: Vec<_> = planted(&place.world)
+        let known: Vec<_> = planted(&fixture.devnet)
             .into_iter()
             .filter(|(wallet, token, _)| !wallet.is_empty() && token != "HUGE")
             .collect();
-        assert_eq!(oracle(&place.world), known, "the oracle after {class:?}");
+        assert_eq!(oracle(&fixture.devnet), known, "the oracle after {class:?}");
     }
 }
 
 #[tokio::test]
 async fn kinds_and_severities_follow_ruling_25() {
-    let mut place = clean(4).await;
+    let mut fixture = clean(4).await;
     for (class, kind, severity) in [
         (Fault::MissingCredit, "surplus", Severity::Critical),
         (Fault::DoubleCredit, "shortfall", Severity::Critical),
@@ -36,7 +36,7 @@ async fn kinds_and_severities_follow_ruling_25() {
         (Fault::EmergencyWithdrawal, "insolvent", Severity::Critical),
         (Fault::BeyondDecimal, "beyond_decimal", Severity::Critical),
     ] {
-        let entry = place.world.plant(class).await.unwrap().remove(0);
+        let entry = fixture.devnet.plant(class).await.unwrap().remove(0);
         assert_eq!(
             (entry.kind.as_str(), entry.severity),
             (kind, severity),

@@ -1,45 +1,45 @@
-//! The world is what it says: consistent before the first fault, and exactly what the manifest says after.
+//! The devnet is what it says: consistent before the first fault, and exactly what the manifest says after.
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail the test")]
 
 mod bulk;
+mod devnet;
 mod faults;
 mod history;
 mod traps;
-mod world;
 
-use eidos_devnet::{Audit, World, WorldOptions};
+use eidos_devnet::{Audit, Devnet, DevnetOptions};
 use eidos_testkit::{Anvil, AnvilOptions, TestDb};
 use sqlx::PgPool;
 
-/// A world with servers of its own: the node cannot be shared, the world decides what is mined.
-struct Place {
-    world: World,
+/// A devnet with servers of its own: the node cannot be shared, the devnet decides what is mined.
+struct Fixture {
+    devnet: Devnet,
     db: TestDb,
     _anvil: Anvil,
 }
 
-async fn place(seed: u64, options: WorldOptions) -> Place {
+async fn fixture(seed: u64, options: DevnetOptions) -> Fixture {
     let anvil = Anvil::start(AnvilOptions::default()).await.unwrap();
     let db = TestDb::empty().await;
     let pool = PgPool::connect(&db.url()).await.unwrap();
-    let world = World::build(seed, &anvil.url(), pool, options).await.unwrap();
-    Place {
-        world,
+    let devnet = Devnet::build(seed, &anvil.url(), pool, options).await.unwrap();
+    Fixture {
+        devnet,
         db,
         _anvil: anvil,
     }
 }
 
-/// A clean world with room for one of everything.
-async fn clean(seed: u64) -> Place {
-    place(seed, WorldOptions::clean(40)).await
+/// A clean devnet with room for one of everything.
+async fn clean(seed: u64) -> Fixture {
+    fixture(seed, DevnetOptions::clean(40)).await
 }
 
 /// What the oracle says, in the audit's form. The oracle cannot hold what no amount holds, and knows no solvency.
-fn oracle(world: &World) -> Vec<(String, String, String)> {
-    let differences = world
+fn oracle(devnet: &Devnet) -> Vec<(String, String, String)> {
+    let differences = devnet
         .ledger()
-        .differences(world.addresses().fee_recipient)
+        .differences(devnet.addresses().fee_recipient)
         .unwrap();
     differences
         .into_iter()
@@ -48,8 +48,8 @@ fn oracle(world: &World) -> Vec<(String, String, String)> {
 }
 
 /// What the manifest says, in the audit's form.
-fn planted(world: &World) -> Vec<(String, String, String)> {
-    let mut planted: Vec<_> = world
+fn planted(devnet: &Devnet) -> Vec<(String, String, String)> {
+    let mut planted: Vec<_> = devnet
         .manifest()
         .faults
         .iter()

@@ -5,64 +5,72 @@ use crate::{clean, oracle};
 /// No trap makes a difference: when it is set, while it lasts, and after it has ended.
 #[tokio::test]
 async fn no_trap_is_a_difference() {
-    let mut place = clean(8).await;
+    let mut fixture = clean(8).await;
     for trap in Trap::ALL {
-        assert!(!place.world.set_trap(trap).await.unwrap().is_empty());
+        assert!(!fixture.devnet.set_trap(trap).await.unwrap().is_empty());
         assert_eq!(
-            place.world.audit().await.unwrap().differences,
+            fixture.devnet.audit().await.unwrap().differences,
             [].into(),
             "{trap:?}"
         );
         assert!(
-            oracle(&place.world).is_empty(),
+            oracle(&fixture.devnet).is_empty(),
             "the oracle about {trap:?}: {:?}",
-            oracle(&place.world)
+            oracle(&fixture.devnet)
         );
     }
-    place.world.commit_late().await.unwrap();
-    place.world.let_everything_arrive().await.unwrap();
+    fixture.devnet.commit_late().await.unwrap();
+    fixture.devnet.let_everything_arrive().await.unwrap();
     assert_eq!(
-        place.world.audit().await.unwrap().differences,
+        fixture.devnet.audit().await.unwrap().differences,
         [].into(),
         "arrived above the cut"
     );
-    assert!(oracle(&place.world).is_empty(), "{:?}", oracle(&place.world));
-    place.world.cut().await.unwrap();
+    assert!(
+        oracle(&fixture.devnet).is_empty(),
+        "{:?}",
+        oracle(&fixture.devnet)
+    );
+    fixture.devnet.cut().await.unwrap();
     assert_eq!(
-        place.world.audit().await.unwrap().differences,
+        fixture.devnet.audit().await.unwrap().differences,
         [].into(),
         "arrived and indexed"
     );
-    assert!(oracle(&place.world).is_empty(), "{:?}", oracle(&place.world));
+    assert!(
+        oracle(&fixture.devnet).is_empty(),
+        "{:?}",
+        oracle(&fixture.devnet)
+    );
 }
 
-/// A trap that could not catch anybody is none: each of these leaves the two raw sides apart.
+/// A trap that could not catch a reconciler is not one: each of these leaves the two raw sides apart.
 #[tokio::test]
 async fn a_reader_without_in_flight_lines_would_fall_for_them() {
-    let mut place = clean(9).await;
+    let mut fixture = clean(9).await;
     for trap in [
         Trap::InFlightWithdrawal,
         Trap::DepositNotCredited,
         Trap::BatchNotBooked,
         Trap::SubAccountTransfer,
     ] {
-        let trapped = place.world.set_trap(trap).await.unwrap().remove(0);
+        let trapped = fixture.devnet.set_trap(trap).await.unwrap().remove(0);
         let row: String = sqlx::query_scalar(
             "SELECT (settled_available + settled_frozen)::text FROM eidos_trading_balances
              WHERE wallet = $1 AND token = $2",
         )
         .bind(trapped.wallet.to_string())
         .bind(&trapped.token)
-        .fetch_one(place.world.pool())
+        .fetch_one(fixture.devnet.pool())
         .await
         .unwrap();
-        let token = place
-            .world
+        let token = fixture
+            .devnet
             .tokens()
             .values()
             .find(|token| token.symbol == trapped.token)
             .unwrap();
-        let on_chain = place.world.ledger().on_chain((trapped.wallet, token.symbol));
+        let on_chain = fixture.devnet.ledger().on_chain((trapped.wallet, token.symbol));
         assert_ne!(row.parse::<eidos_types::Amount>().unwrap(), on_chain, "{trap:?}");
     }
 }

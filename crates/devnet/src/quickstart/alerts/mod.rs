@@ -1,13 +1,13 @@
 //! `devnet alerts`: every alert rule of the chart on a real Prometheus that scrapes the real services, once where it must
 //! be silent and once where it must fire, and every panel of the dashboards with a value.
 //!
-//! 1. **Calm.** A world without faults in which every job ran once. The rules are the chart's with `for` taken out, so that
+//! 1. **Calm.** A devnet without faults in which every job ran once. The rules are the chart's with `for` taken out, so that
 //!    a condition that lasts one evaluation shows. None may fire, also not after the running services have run each job
 //!    again ([`work`]).
 //! 2. **Panels.** After that work every expression of every dashboard gives a number. Where it is 0, the panel's description
 //!    says when it is.
 //! 3. **Trouble.** [`trouble::TROUBLES`] break one thing after the other and name the alerts that must fire. Thresholds that
-//!    no small world reaches are lowered ([`rules::Scale::Small`]), never raised.
+//!    no small devnet reaches are lowered ([`rules::Scale::Small`]), never raised.
 //!
 //! The names are compared with the chart's before anything starts: an alert that no trouble names, and a name that no rule
 //! has, is a failure.
@@ -65,14 +65,14 @@ pub async fn run(dir: &Path, seed: u64, page: Option<&Path>) -> anyhow::Result<b
         say("\nOK: every alert was silent in the calm and fired in its trouble; every panel has a value");
     }
     if let Some(page) = page {
-        let day = chrono::DateTime::from_timestamp_millis(crate::world::now_ms()).unwrap_or_default();
+        let day = chrono::DateTime::from_timestamp_millis(crate::devnet::now_ms()).unwrap_or_default();
         let text = page::render(&outcome, &rules::all()?, &day.format("%Y-%m-%d").to_string());
         std::fs::write(page, text).with_context(|| format!("cannot write {}", page.display()))?;
     }
     Ok(outcome.problems.is_empty())
 }
 
-/// Services that have never run a job: what is unknown is told, and nothing else is.
+/// Services that have never run a job: the alerts about what is unknown fire, and no other.
 async fn before_the_first_run(rig: &mut Rig, seen: &mut Seen) -> anyhow::Result<()> {
     say("\nBefore the first run");
     rig.serve().await?;
@@ -191,15 +191,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_rule_has_a_trouble_and_a_misspelt_name_is_told() {
+    fn every_rule_has_a_trouble_and_a_misspelt_name_is_reported() {
         let known = rules::names().unwrap();
         assert_eq!(unmatched(&known), [""; 0]);
         let mut misspelt = known;
         assert!(misspelt.remove("NodeBehind"));
         misspelt.insert("NodesBehind".to_owned());
-        let told = unmatched(&misspelt);
         assert_eq!(
-            told,
+            unmatched(&misspelt),
             [
                 "no trouble makes NodesBehind fire",
                 "no rule is called NodeBehind"

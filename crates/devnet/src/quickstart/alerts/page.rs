@@ -65,7 +65,7 @@ pub(super) fn render(seen: &Seen, rules: &[Rule], day: &str) -> String {
     page
 }
 
-/// What tells the expressions of one panel apart.
+/// What distinguishes the expressions of one panel.
 fn legend(panel: &Panel) -> String {
     if panel.legend.is_empty() {
         String::new()

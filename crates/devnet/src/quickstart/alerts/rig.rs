@@ -1,4 +1,4 @@
-//! A world, three services over it and a Prometheus that watches them.
+//! A devnet, three services over it and a Prometheus that watches them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use sqlx::PgPool;
 use tokio::net::TcpStream;
 
 use super::rules::{self, Scale};
+use crate::devnet::{Devnet, DevnetOptions};
 use crate::history::{self, HistoryManifest, HistoryPlan, HistoryTrap};
 use crate::neighbours;
 use crate::quickstart::all::Stage;
@@ -19,7 +20,6 @@ use crate::quickstart::config::recon_config;
 use crate::quickstart::programs::{Programs, sibling};
 use crate::quickstart::servers::Servers;
 use crate::quickstart::{say, write_private};
-use crate::world::{World, WorldOptions};
 
 const WALLETS: usize = 32;
 const ROWS_PER_MONTH: u64 = 20;
@@ -43,12 +43,12 @@ pub(super) struct Rig {
     programs: Programs,
     stage: Stage,
     manifest: HistoryManifest,
-    world: World,
+    devnet: Devnet,
     services: BTreeMap<&'static str, Service>,
 }
 
 impl Rig {
-    /// A world without faults; no job has run yet.
+    /// A devnet without faults; no job has run yet.
     pub(super) async fn build(dir: &Path, seed: u64) -> anyhow::Result<Self> {
         let dir = dir.join("alerts");
         std::fs::create_dir_all(&dir)?;
@@ -56,17 +56,17 @@ impl Rig {
         let servers = Servers::start(&dir, None).await?;
         programs.migrate(&servers.jobs_url()).await?;
         let exchange = PgPool::connect(&servers.exchange_url()).await?;
-        let world = World::build(seed, &servers.evm_url(), exchange, WorldOptions::clean(WALLETS)).await?;
+        let devnet = Devnet::build(seed, &servers.evm_url(), exchange, DevnetOptions::clean(WALLETS)).await?;
         let recon = dir.join("recon-svc.yaml");
-        write_private(&recon, &recon_config(&world, &servers.endpoints()))?;
-        let slot_ms = crate::world::now_ms() / 1_000 * 1_000;
+        write_private(&recon, &recon_config(&devnet, &servers.endpoints()))?;
+        let slot_ms = crate::devnet::now_ms() / 1_000 * 1_000;
         let stage = Stage::build(&servers, &dir, slot_ms).await?;
         let mut plan = HistoryPlan::complete(seed, slot_ms, ROWS_PER_MONTH);
         // The month that `restore` brings back is the one of this trap; the others are troubles.
         plan.traps.retain(|trap| *trap == HistoryTrap::HugeJson);
         plan.with_facts = false;
         let manifest = history::fill(&stage.exchange, Some(&stage.jobs), &plan).await?;
-        // The history has candles that nothing proves: a fault of its own, which would be told in the calm.
+        // The history has candles that nothing proves: a fault of its own, whose alert would fire in the calm.
         sqlx::query("TRUNCATE eidos_market_klines")
             .execute(&stage.exchange)
             .await?;
@@ -93,7 +93,7 @@ impl Rig {
             programs,
             stage,
             manifest,
-            world,
+            devnet,
             services,
         })
     }
@@ -226,8 +226,8 @@ impl Rig {
         &self.stage.exchange
     }
 
-    pub(super) const fn world(&self) -> &World {
-        &self.world
+    pub(super) const fn devnet(&self) -> &Devnet {
+        &self.devnet
     }
 
     pub(super) const fn servers_mut(&mut self) -> &mut Servers {

@@ -1,4 +1,4 @@
-//! The chart's rules and panels, made ready for a world of minutes.
+//! The chart's rules and panels, made ready for a devnet of minutes.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -12,11 +12,11 @@ use serde_json::Value;
 pub(super) enum Scale {
     /// As the chart has them.
     Real,
-    /// Lowered where a small world cannot reach them.
+    /// Lowered where a small devnet cannot reach them.
     Small,
 }
 
-/// Thresholds and windows that a world of minutes cannot reach, and what stands for them there.
+/// Thresholds and windows that a devnet of minutes cannot reach, and what replaces them there.
 const SMALLER: [(&str, &str); 5] = [
     // 500 GB in quarantine.
     ("500e9", "1"),

@@ -1,4 +1,4 @@
-//! What is broken, and which alerts must tell.
+//! What is broken, and which alerts must fire.
 
 use std::time::Duration;
 
@@ -237,7 +237,7 @@ async fn kafka_gone_and_books_wrong(rig: &mut Rig) -> anyhow::Result<()> {
 }
 
 async fn indexer_behind(rig: &mut Rig) -> anyhow::Result<()> {
-    rig.world().mine_blocks(800).await?;
+    rig.devnet().mine_blocks(800).await?;
     rig.reconcile(&["--full"]).await?;
     // Later runs of the hour must not make it young again, so it is made old last.
     sqlx::query(
@@ -251,7 +251,7 @@ async fn indexer_behind(rig: &mut Rig) -> anyhow::Result<()> {
 
 /// To the node, the books are ahead of it: what they name above its newest block does not exist there.
 async fn node_behind(rig: &mut Rig) -> anyhow::Result<()> {
-    let head = rig.world().node().block(None).await?.number;
+    let head = rig.devnet().node().block(None).await?.number;
     sqlx::query("UPDATE eidos_chain_block_checkpoints SET block_number = $1, block_hash = $2")
         .bind(i64::try_from(head + 5)?)
         .bind(format!("0x{}", "5e".repeat(32)))
@@ -260,7 +260,7 @@ async fn node_behind(rig: &mut Rig) -> anyhow::Result<()> {
     rig.reconcile(&["--full"]).await
 }
 
-/// Raises the epoch, as the claim of another replica would, until the run that goes on has met it.
+/// Raises the epoch, as the claim of another replica would, until the current run has met it.
 async fn epoch_raised_during_a_run(rig: &mut Rig) -> anyhow::Result<()> {
     work::trigger(rig, "recon-svc", "reconciliation", json!({ "mode": "full" })).await?;
     for _round in 0..200 {

@@ -44,7 +44,7 @@ const EXPORTED_MONTH: &str = "\
 
 /// Gives the services that start next a slot soon, and a run of `archive-data` that is not over at once.
 pub(super) fn prepare(rig: &mut Rig) -> anyhow::Result<()> {
-    let now: DateTime<Utc> = DateTime::from_timestamp_millis(crate::world::now_ms()).context("the clock")?;
+    let now: DateTime<Utc> = DateTime::from_timestamp_millis(crate::devnet::now_ms()).context("the clock")?;
     // A cron line has minutes: the first whole one after the lead.
     let slot = now + SLOT_AHEAD + TimeDelta::minutes(1);
     let cron = format!("{} {} * * *", slot.minute(), slot.hour());
@@ -143,7 +143,7 @@ async fn wait_for_success(rig: &Rig, execution: Uuid) -> anyhow::Result<()> {
 }
 
 async fn age_orders(rig: &Rig) -> anyhow::Result<()> {
-    let old_ms = crate::world::now_ms() - TimeDelta::days(40).num_milliseconds();
+    let old_ms = crate::devnet::now_ms() - TimeDelta::days(40).num_milliseconds();
     let aged = sqlx::query(AGE_ORDERS)
         .bind(old_ms)
         .bind(i64::try_from(OLD_ORDERS)?)

@@ -1,18 +1,18 @@
 use eidos_devnet::neighbours::{READ_ONLY_PASSWORD, READ_ONLY_ROLE};
-use eidos_devnet::{Fault, Trap, WorldOptions};
+use eidos_devnet::{DevnetOptions, Fault, Trap};
 use sqlx::{Connection, PgConnection};
 
-use crate::{clean, found, oracle, place, planted};
+use crate::{clean, fixture, found, oracle, planted};
 
 #[tokio::test]
 async fn without_faults_books_chain_and_oracle_agree() {
-    let place = clean(1).await;
-    let audit = place.world.audit().await.unwrap();
+    let fixture = clean(1).await;
+    let audit = fixture.devnet.audit().await.unwrap();
     assert!(audit.differences.is_empty(), "{:?}", audit.differences);
-    assert!(oracle(&place.world).is_empty());
+    assert!(oracle(&fixture.devnet).is_empty());
     assert!(
         audit.checked > 100,
-        "{} accounts are too few for a world of 40 wallets",
+        "{} accounts are too few for a devnet of 40 wallets",
         audit.checked
     );
     for (what, statement) in [
@@ -46,25 +46,25 @@ async fn without_faults_books_chain_and_oracle_agree() {
         ),
     ] {
         let count: i64 = sqlx::query_scalar(statement)
-            .fetch_one(place.world.pool())
+            .fetch_one(fixture.devnet.pool())
             .await
             .unwrap();
-        assert!(count > 0, "this world has no {what}");
+        assert!(count > 0, "this devnet has no {what}");
     }
 }
 
 #[tokio::test]
 async fn the_same_seed_gives_the_same_manifest() {
-    let complete = |seed| Box::pin(place(seed, WorldOptions::complete(50)));
+    let complete = |seed| Box::pin(fixture(seed, DevnetOptions::complete(50)));
     let (one, two, other) = tokio::join!(complete(5), complete(5), complete(6));
-    assert_eq!(one.world.manifest(), two.world.manifest());
-    assert_ne!(one.world.manifest().faults, other.world.manifest().faults);
+    assert_eq!(one.devnet.manifest(), two.devnet.manifest());
+    assert_ne!(one.devnet.manifest().faults, other.devnet.manifest().faults);
 }
 
 #[tokio::test]
-async fn a_complete_world_has_every_class_and_exactly_these_differences() {
-    let mut place = place(7, WorldOptions::complete(50)).await;
-    let manifest = place.world.manifest();
+async fn a_complete_devnet_has_every_class_and_exactly_these_differences() {
+    let mut fixture = fixture(7, DevnetOptions::complete(50)).await;
+    let manifest = fixture.devnet.manifest();
     for class in Fault::ALL {
         assert!(
             manifest.faults.iter().any(|fault| fault.class == class),
@@ -84,20 +84,29 @@ async fn a_complete_world_has_every_class_and_exactly_these_differences() {
     wallets.dedup();
     let traps: std::collections::BTreeSet<_> = manifest.traps.iter().map(|trapped| trapped.wallet).collect();
     assert_eq!(wallets.len(), count + traps.len(), "a wallet carries two of them");
-    assert_eq!(found(&place.world.audit().await.unwrap()), planted(&place.world));
+    assert_eq!(
+        found(&fixture.devnet.audit().await.unwrap()),
+        planted(&fixture.devnet)
+    );
 
     // Everything arrives, the late rows are committed, the indexer catches up: the faults stay, the traps are gone.
-    place.world.commit_late().await.unwrap();
-    place.world.let_everything_arrive().await.unwrap();
-    assert_eq!(found(&place.world.audit().await.unwrap()), planted(&place.world));
-    place.world.cut().await.unwrap();
-    assert_eq!(found(&place.world.audit().await.unwrap()), planted(&place.world));
+    fixture.devnet.commit_late().await.unwrap();
+    fixture.devnet.let_everything_arrive().await.unwrap();
+    assert_eq!(
+        found(&fixture.devnet.audit().await.unwrap()),
+        planted(&fixture.devnet)
+    );
+    fixture.devnet.cut().await.unwrap();
+    assert_eq!(
+        found(&fixture.devnet.audit().await.unwrap()),
+        planted(&fixture.devnet)
+    );
 }
 
 #[tokio::test]
 async fn the_read_only_role_reads_and_cannot_write() {
-    let place = clean(2).await;
-    let url = place.db.url();
+    let fixture = clean(2).await;
+    let url = fixture.db.url();
     let (_, rest) = url.split_once('@').unwrap();
     let mut connection = PgConnection::connect(&format!(
         "postgres://{READ_ONLY_ROLE}:{READ_ONLY_PASSWORD}@{rest}"

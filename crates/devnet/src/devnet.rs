@@ -1,4 +1,4 @@
-//! [`World`]: a local exchange. A Vault on a real EVM node, the neighbours' tables in a real PostgreSQL, and the
+//! [`Devnet`]: a local exchange. A Vault on a real EVM node, the neighbours' tables in a real PostgreSQL, and the
 //! oracle that both were written from.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,10 +24,11 @@ const PAST_MS: i64 = 2 * 3_600_000;
 const STEP_MS: i64 = 100;
 /// How old the newest events are: younger than any sensible limit for what may be in flight.
 pub(crate) const RECENT_MS: i64 = 60_000;
+
 /// What to build.
 #[derive(Debug, Clone)]
-pub struct WorldOptions {
-    /// How many wallets, [`WorldOptions::MIN_WALLETS`] or more.
+pub struct DevnetOptions {
+    /// How many wallets, [`DevnetOptions::MIN_WALLETS`] or more.
     pub wallets: usize,
     /// Faults to plant, each on wallets of its own.
     pub faults: Vec<Fault>,
@@ -35,11 +36,11 @@ pub struct WorldOptions {
     pub traps: Vec<Trap>,
 }
 
-impl WorldOptions {
+impl DevnetOptions {
     /// Every fault and trap has its own wallet; this many are needed for all of them at once.
     pub const MIN_WALLETS: usize = 32;
 
-    /// A world without faults and traps.
+    /// A devnet without faults and traps.
     pub const fn clean(wallets: usize) -> Self {
         Self {
             wallets,
@@ -58,7 +59,7 @@ impl WorldOptions {
     }
 }
 
-/// The contracts and accounts of a world.
+/// The contracts and accounts of a devnet.
 #[derive(Debug, Clone)]
 pub struct Addresses {
     /// The chain's id.
@@ -79,7 +80,7 @@ pub struct Addresses {
 
 /// A local exchange. See the crate's documentation for how to use it in a test.
 #[derive(Debug)]
-pub struct World {
+pub struct Devnet {
     pub(crate) traffic: Traffic,
     pub(crate) pool: PgPool,
     pub(crate) rng: StdRng,
@@ -105,49 +106,49 @@ pub struct World {
     pub(crate) indexed_to: u64,
 }
 
-impl World {
-    /// Builds a world: installs the neighbours' tables into the empty database behind `pool`, deploys the contracts on
-    /// the development node at `anvil_url`, lets everybody live, proves that both sides agree, then plants faults and traps.
+impl Devnet {
+    /// Builds a devnet: installs the neighbours' tables into the empty database behind `pool`, deploys the contracts on
+    /// the development node at `anvil_url`, makes ordinary traffic, proves that both sides agree, then plants faults and traps.
     ///
     /// # Errors
-    /// If a server refuses, or if the world is not consistent before the first fault (a defect of this crate).
+    /// If a server refuses, or if the devnet is not consistent before the first fault (a defect of this crate).
     pub async fn build(
         seed: u64,
         anvil_url: &str,
         pool: PgPool,
-        options: WorldOptions,
+        options: DevnetOptions,
     ) -> anyhow::Result<Self> {
         ensure!(
-            options.wallets >= WorldOptions::MIN_WALLETS,
+            options.wallets >= DevnetOptions::MIN_WALLETS,
             "{} wallets are too few: faults and traps need {} of their own",
             options.wallets,
-            WorldOptions::MIN_WALLETS
+            DevnetOptions::MIN_WALLETS
         );
         neighbours::install(&pool).await?;
-        let mut world = Self::found(seed, Node::new(anvil_url)?, pool, options.wallets).await?;
-        world.live().await?;
-        world.cut().await?;
-        world.ensure_consistent().await?;
+        let mut devnet = Self::found(seed, Node::new(anvil_url)?, pool, options.wallets).await?;
+        devnet.live().await?;
+        devnet.cut().await?;
+        devnet.ensure_consistent().await?;
         let (after_cut, before_cut): (Vec<Trap>, Vec<Trap>) =
             options.traps.into_iter().partition(|trap| trap.is_above_cut());
         for fault in options.faults {
-            world.plant(fault).await?;
+            devnet.plant(fault).await?;
         }
         for trap in before_cut.into_iter().chain(after_cut) {
-            world.set_trap(trap).await?;
+            devnet.set_trap(trap).await?;
         }
-        Ok(world)
+        Ok(devnet)
     }
 
     async fn found(seed: u64, node: Node, pool: PgPool, wallets: usize) -> anyhow::Result<Self> {
         let chain_id = node.chain_id().await?;
         let mut traffic = Traffic::take_over(node).await?;
         let (addresses, tokens) = crate::genesis::deploy(&mut traffic, chain_id, seed).await?;
-        let mut everybody: Vec<Address> = (0..wallets)
+        let mut untouched: Vec<Address> = (0..wallets)
             .map(|index| traffic.know(crate::signer::key(seed, "wallet", index)))
             .collect();
-        let ordinary = everybody.split_off(UNTOUCHED.min(wallets));
-        let mut world = Self {
+        let ordinary = untouched.split_off(UNTOUCHED.min(wallets));
+        let mut devnet = Self {
             traffic,
             pool,
             rng: StdRng::seed_from_u64(seed),
@@ -161,7 +162,7 @@ impl World {
                 ..Manifest::default()
             },
             ordinary,
-            untouched: everybody,
+            untouched,
             mixed_case: BTreeSet::new(),
             approved: BTreeSet::new(),
             withdrawal_nonces: BTreeMap::new(),
@@ -174,8 +175,8 @@ impl World {
             next_ms: now_ms() - PAST_MS,
             cut: None,
         };
-        world.register_tokens()?;
-        Ok(world)
+        devnet.register_tokens()?;
+        Ok(devnet)
     }
 
     /// What was planted so far.
@@ -305,14 +306,14 @@ impl World {
     pub(crate) fn next_ordinary(&mut self) -> anyhow::Result<Address> {
         self.ordinary
             .pop()
-            .context("no wallet is left for another fault or trap: build the world with more wallets")
+            .context("no wallet is left for another fault or trap: build the devnet with more wallets")
     }
 
     /// A wallet nothing ever happened to.
     pub(crate) fn next_untouched(&mut self) -> anyhow::Result<Address> {
         self.untouched
             .pop()
-            .context("no untouched wallet is left for another fault: build the world with more wallets")
+            .context("no untouched wallet is left for another fault: build the devnet with more wallets")
     }
 }
 
@@ -324,7 +325,7 @@ pub(crate) fn now_ms() -> i64 {
     SystemClock::default().now_ms()
 }
 
-/// The instant of something that is still on its way, in milliseconds.
+/// The instant of something that is still in flight, in milliseconds.
 pub(crate) fn recent_ms() -> i64 {
     now_ms() - RECENT_MS
 }
