@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use eidos_devnet::quickstart::{Endpoints, recon_config};
-use eidos_devnet::{World, WorldOptions};
+use eidos_devnet::{Devnet, DevnetOptions};
 use eidos_sandbox::{
     Anvil, AnvilOptions, Durability, PortLease, Postgres, PostgresOptions, Redis, RedisOptions, ScratchDir,
 };
@@ -31,7 +31,7 @@ pub(crate) struct Arena {
     pub(crate) redis: Redis,
     /// Between the replicas and the node.
     pub(crate) rpc: TcpProxy,
-    world: World,
+    world: Devnet,
     _anvil: Anvil,
     scratch: ScratchDir,
     ports: Vec<(PortLease, PortLease)>,
@@ -51,11 +51,11 @@ impl Arena {
         for database in [EXCHANGE, CALM, STORM] {
             postgres.create_database(database).await?;
         }
-        let world = World::build(
+        let world = Devnet::build(
             seed,
             &anvil.url(),
             pool(&postgres.url(EXCHANGE)).await?,
-            WorldOptions::complete(WALLETS),
+            DevnetOptions::complete(WALLETS),
         )
         .await?;
         for database in [CALM, STORM] {

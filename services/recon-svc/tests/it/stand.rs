@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use eidos_devnet::quickstart::{Endpoints, Report, compare, read_findings, recon_config};
+use eidos_devnet::{Devnet, DevnetOptions};
 use eidos_devnet::{Fault, Manifest, Trap};
-use eidos_devnet::{World, WorldOptions};
 use eidos_testkit::{Anvil, AnvilOptions, ChildProcess, Command, ScratchDir, TestDb, TestRedis};
 use eidos_types::{Clock, SystemClock};
 use serde_json::Value;
@@ -17,7 +17,7 @@ const WITHIN: Duration = Duration::from_secs(90);
 const GENESIS_AGE: chrono::TimeDelta = chrono::TimeDelta::hours(3);
 
 pub(crate) struct Stand {
-    pub(crate) world: World,
+    pub(crate) world: Devnet,
     pub(crate) jobs: TestDb,
     books: TestDb,
     redis: TestRedis,
@@ -45,12 +45,12 @@ impl Stand {
         .unwrap();
         let (jobs, books) = (TestDb::migrated().await, TestDb::empty().await);
         let pool = PgPool::connect(&books.url()).await.unwrap();
-        let options = WorldOptions {
+        let options = DevnetOptions {
             faults: faults.to_vec(),
             traps: traps.to_vec(),
-            ..WorldOptions::clean(WALLETS)
+            ..DevnetOptions::clean(WALLETS)
         };
-        let world = World::build(11, &anvil.url(), pool, options).await.unwrap();
+        let world = Devnet::build(11, &anvil.url(), pool, options).await.unwrap();
         let redis = TestRedis::shared().await;
         let dir = ScratchDir::create("recon").unwrap();
         let stand = Self {
