@@ -118,7 +118,7 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// The block; `None` for a pending one, which has no number or hash.
+    /// Returns the block. `None`: it is pending and has no number or hash.
     pub(crate) fn block(&self) -> Option<BlockRef> {
         Some(BlockRef {
             number: self.number?.to(),

@@ -11,7 +11,7 @@ use crate::rpc::{Answer, NodeError, NodeErrorKind, Question, RpcError};
 use crate::{BlockRef, ChainError, ChainReader, Finality};
 
 impl ChainReader {
-    /// The newest block that is final by the configured policy, of a node that says it is not syncing.
+    /// Returns the newest block that is final by the configured policy, of a node that says it is not syncing.
     ///
     /// # Errors
     /// [`ChainError::Syncing`]; [`ChainError::Refused`] if the node does not know finality: the fix is a depth.
@@ -21,8 +21,8 @@ impl ChainReader {
         Ok(block)
     }
 
-    /// One of a node that says it is not syncing; both are asked in one batch, so that one node answers.
-    async fn settled_header(
+    /// Returns the header of a node that says it is not syncing; both are asked in one batch, so that one node answers.
+    async fn synced_header(
         &self,
         tag: &'static str,
     ) -> Result<Result<Option<Header>, NodeError>, ChainError> {
@@ -62,7 +62,7 @@ impl ChainReader {
             Finality::Finalized => "finalized",
             Finality::Safe => "safe",
             Finality::Depth(depth) => {
-                let head = self.settled_header("latest").await?;
+                let head = self.synced_header("latest").await?;
                 let head = head
                     .map_err(|error| self.rpc.error("eth_getBlockByNumber", error.into()))?
                     .and_then(|header| header.block())
@@ -85,7 +85,7 @@ impl ChainReader {
             reason: format!("the node at {} has no {tag} block", self.rpc.endpoint()),
             fix: "use finality: {depth: N} for a chain without finality".to_owned(),
         };
-        let block = match self.settled_header(tag).await? {
+        let block = match self.synced_header(tag).await? {
             Ok(header) => header.and_then(|header| header.block()),
             Err(error)
                 if matches!(
@@ -112,7 +112,7 @@ impl ChainReader {
         }
     }
 
-    /// The newest block, final or not.
+    /// Returns the newest block, final or not.
     ///
     /// # Errors
     /// As any read.
@@ -124,7 +124,7 @@ impl ChainReader {
             .ok_or_else(|| self.malformed("eth_getBlockByNumber", "no latest block".to_owned()))
     }
 
-    /// The canonical block of this number; `None` if the chain (as this node sees it) is shorter.
+    /// Returns the canonical block of this number. `None`: the chain, as this node sees it, is shorter.
     ///
     /// # Errors
     /// As any read; an answer for another number is [`ChainError::Malformed`].
@@ -135,7 +135,7 @@ impl ChainReader {
             .and_then(|header| header.block()))
     }
 
-    /// The block of this hash, canonical or not; `None` if the node does not know it.
+    /// Returns the block of this hash, canonical or not. `None`: the node does not know it.
     ///
     /// # Errors
     /// As any read; an answer with another hash is [`ChainError::Malformed`].
@@ -173,7 +173,7 @@ impl ChainReader {
         self.rpc.call("eth_getBlockByNumber", (which, false)).await
     }
 
-    /// Makes sure that `at` is on the chain this node calls canonical.
+    /// Checks that `at` is on the chain this node calls canonical.
     ///
     /// # Errors
     /// [`ChainError::Reorged`] if another block has its number; [`ChainError::StateUnavailable`] if none has:

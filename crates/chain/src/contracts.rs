@@ -43,7 +43,7 @@ pub struct StateVariable {
 }
 
 impl Artifact {
-    /// The slot of the state variable `label`; `None` if there is no such variable.
+    /// Returns the slot of the state variable `label`. `None`: there is no such variable.
     pub fn slot_of(&self, label: &str) -> Option<u64> {
         self.storage_layout
             .iter()

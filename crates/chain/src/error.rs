@@ -147,7 +147,7 @@ pub enum ChainError {
 }
 
 impl ChainError {
-    /// True if the same read may succeed later without anybody changing anything.
+    /// True if the same read may succeed later without a change of anything.
     pub const fn is_retryable(&self) -> bool {
         matches!(
             self,

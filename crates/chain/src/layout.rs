@@ -14,7 +14,7 @@ pub struct BalanceSlots {
     pub locked: Hash32,
 }
 
-/// The slots of `wallet`'s balance of `token` in the Vault of `contracts/Vault.sol`. A genesis file that
+/// Returns the slots of `wallet`'s balance of `token` in the Vault of `contracts/Vault.sol`. A genesis file that
 /// places a value there has deposited it, as far as the contract can tell.
 ///
 /// # Errors
@@ -32,7 +32,7 @@ pub fn vault_balance_slots(wallet: &Address, token: &Address) -> Result<BalanceS
     })
 }
 
-/// The slot of `mapping[outer][inner]` for a mapping that lives in `mapping_slot`.
+/// Returns the slot of `mapping[outer][inner]` for the mapping in `mapping_slot`.
 pub fn nested_slot(mapping_slot: u64, outer: &Address, inner: &Address) -> Hash32 {
     let mut words = [0_u8; 64];
     words[12..32].copy_from_slice(outer.as_bytes());

@@ -74,7 +74,7 @@ impl ChainReader {
     /// [`ChainError::Refused`] names the setting, its value and the fix; the last error if the node does not answer,
     /// syncs or contradicts itself until the patience ends.
     pub async fn connect(settings: &ChainSettings) -> Result<Self, ChainError> {
-        // The sample must not be guessable by whoever runs the node.
+        // The sample must not be guessable by the operator of the node.
         Self::connect_with_rng(settings, rand::make_rng()).await
     }
 
@@ -106,7 +106,7 @@ impl ChainReader {
         let block = loop {
             match reader.verify(&start).await {
                 Ok(block) => break block,
-                Err(error) if error.needs_new_pin() && start.goes_on() => {
+                Err(error) if error.needs_new_pin() && start.has_time() => {
                     tracing::info!(%error, "another block is pinned for the start");
                     start.pause().await;
                 }
@@ -137,7 +137,7 @@ impl ChainReader {
         Ok(at)
     }
 
-    /// What the node did not offer is asked for again now and then: it may have been restarted, or replaced.
+    /// Asks now and then for what the node did not offer: it may have been restarted, or replaced.
     pub(crate) async fn probe_again(&self, at: &BlockRef) {
         let now = Instant::now();
         {
@@ -169,27 +169,28 @@ impl ChainReader {
         self.settings.bulk.retry_rung_after
     }
 
-    /// The settings it was made with.
+    /// Returns the settings it was made with.
     pub const fn settings(&self) -> &ChainSettings {
         &self.settings
     }
 
-    /// The verified decimals of a configured token.
+    /// Returns the verified decimals of a token. `None`: it is not configured.
     pub fn decimals(&self, token: &Address) -> Option<u8> {
         self.decimals.get(token).copied()
     }
 
-    /// The fee recipient: its Vault balance is the exchange's, not a user's. `None` without a Settlement contract.
+    /// Returns the fee recipient: its Vault balance is the exchange's, not a user's. `None`: no Settlement contract and
+    /// none configured.
     pub const fn fee_recipient(&self) -> Option<Address> {
         self.fee_recipient
     }
 
-    /// The Keccak hash of the Vault's code when the reader connected.
+    /// Returns the Keccak hash of the Vault's code when the reader connected.
     pub const fn vault_code_hash(&self) -> Hash32 {
         self.vault_code_hash
     }
 
-    /// What the ladder does and how much the node was asked so far.
+    /// Returns what the ladder does and how much the node was asked so far.
     pub fn ladder_report(&self) -> LadderReport {
         LadderReport {
             addressing: self.addressing.get(),
@@ -201,12 +202,12 @@ impl ChainReader {
         }
     }
 
-    /// Scheme, host and port of the node: its name where limits are stored, without credentials or path.
+    /// Returns scheme, host and port of the node: its name where limits are stored, without credentials or path.
     pub fn endpoint(&self) -> &str {
         self.rpc.endpoint()
     }
 
-    /// The limits that the node's refusals taught, to be given to the next process.
+    /// Returns the limits that the node's refusals taught, to be given to the next process.
     pub fn learned_limits(&self) -> LearnedLimits {
         let range_size = self
             .range_size

@@ -19,7 +19,7 @@ pub struct StateKept {
 }
 
 impl ChainReader {
-    /// How many blocks behind the head the node answers from state, looking back at most `most` blocks.
+    /// Returns how many blocks behind the head the node answers from state, looking back at most `most` blocks.
     ///
     /// # Errors
     /// If the node does not answer at all.
@@ -60,7 +60,7 @@ impl ChainReader {
         }
     }
 
-    /// A start that ended because the final block has no state is a policy that the node cannot serve.
+    /// Explains a start that ended because the final block has no state: the node cannot serve the policy.
     pub(crate) async fn explain_start(&self, error: ChainError) -> ChainError {
         let ChainError::StateUnavailable { number, detail, .. } = &error else {
             return error;

@@ -92,7 +92,7 @@ pub struct SettingsProblem {
 }
 
 impl ChainSettings {
-    /// Settings with every default, for `http://…`, one Vault and no tokens.
+    /// Returns settings with every default, for `http://…`, one Vault and no tokens.
     pub fn new(rpc_url: impl Into<String>, chain_id: u64, vault: Address) -> Self {
         Self {
             rpc_url: SecretString::from(rpc_url.into()),
@@ -110,7 +110,7 @@ impl ChainSettings {
         }
     }
 
-    /// Everything that is wrong and can be seen without a node.
+    /// Returns everything that is wrong and can be seen without a node.
     pub fn problems(&self) -> Vec<SettingsProblem> {
         let mut problems = Vec::new();
         let mut refuse = |key: &str, value: String, reason: &str, fix: &str| {
@@ -151,7 +151,7 @@ impl ChainSettings {
         problems
     }
 
-    /// One address in two places: the second is a slip of the clipboard.
+    /// Refuses one address in two places: the second is a slip of the clipboard.
     fn contract_problems(&self, refuse: &mut impl FnMut(&str, String, &str, &str)) {
         let vault = (self.vault != Address::ZERO).then_some(self.vault);
         if let Some(settlement) = self.settlement {

@@ -37,7 +37,7 @@ impl Start {
     }
 
     /// True while another attempt may be made.
-    pub(crate) fn goes_on(&self) -> bool {
+    pub(crate) fn has_time(&self) -> bool {
         Instant::now() < self.until
     }
 
@@ -59,7 +59,7 @@ impl Start {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            if tries >= most_tries(&error) || !self.goes_on() {
+            if tries >= most_tries(&error) || !self.has_time() {
                 return Err(error);
             }
             tracing::info!(%error, "the node is asked again: this says nothing about what it offers");

@@ -119,7 +119,7 @@ struct Sent {
 }
 
 impl ChainReader {
-    /// What `eth_syncing` says: an error if headers may be ahead of the state.
+    /// Refuses what `eth_syncing` says if headers may be ahead of the state.
     pub(crate) fn judge_syncing(&self, answer: &Value) -> Result<(), ChainError> {
         match syncing(answer) {
             None => Ok(()),
@@ -174,7 +174,7 @@ impl ChainReader {
         Ok(())
     }
 
-    /// The inner error says why there is no proof to look at.
+    /// Proves the Vault's account against the header of `at`. The inner error says why there is no proof to look at.
     async fn prove_vault(&self, at: &BlockRef) -> Result<Result<(), String>, ChainError> {
         let method = "eth_getProof";
         let vault = evm(&self.settings.vault);
@@ -218,7 +218,8 @@ impl ChainReader {
             })
     }
 
-    /// State that is older than the block has lower nonces for everybody who sent something in it.
+    /// Compares the nonces of the block's senders: state that is older than the block has lower ones. The inner error
+    /// says why none could be compared.
     async fn compare_nonces(&self, at: &BlockRef) -> Result<Result<(), String>, ChainError> {
         let sent = self.senders(at).await?;
         if sent.is_empty() {
@@ -316,7 +317,7 @@ impl ProofWire {
     }
 }
 
-/// `None` if it does not sync, or only builds indexes over blocks that it has executed (geth).
+/// Returns how far the node is. `None`: it does not sync, or only builds indexes over blocks that it has executed (geth).
 fn syncing(answer: &Value) -> Option<String> {
     let progress = match answer {
         Value::Null | Value::Bool(false) => return None,

@@ -43,7 +43,7 @@ impl ChainReader {
         ))
     }
 
-    /// Whether the node takes a block hash (EIP-1898), and really looks at it: one that ignores it would answer
+    /// Checks whether the node takes a block hash (EIP-1898), and really looks at it: one that ignores it would answer
     /// for the head where it should answer for the pinned block.
     ///
     /// # Errors
@@ -67,8 +67,8 @@ impl ChainReader {
         }
     }
 
-    /// An error whose meaning is not known is a refusal of hashes only if the same question by number is answered,
-    /// and by hash still is not.
+    /// Takes an error whose meaning is not known for a refusal of hashes only if the same question by number is
+    /// answered, and by hash still is not.
     async fn hashes_refused(&self, known: &BlockRef, first: RpcError) -> Result<Addressing, ChainError> {
         let RpcError::Node(error) = &first else {
             return Err(self.rpc.error("eth_getCode", first));
@@ -115,7 +115,7 @@ impl ChainReader {
         Ok(())
     }
 
-    /// The refusal of a Vault that has no code at the final block: it is newer than that, or it is elsewhere.
+    /// Returns the refusal of a Vault that has no code at the final block: it is newer than that, or it is elsewhere.
     async fn no_vault(&self, start: &Start, at: &BlockRef) -> Result<ChainError, ChainError> {
         let vault = self.settings.vault;
         let head = start.ask(|| self.head()).await?;
@@ -139,7 +139,7 @@ impl ChainReader {
         ))
     }
 
-    /// Every view of the profile must answer one word.
+    /// Checks that every view of the profile answers one word.
     async fn verify_profile(&self, start: &Start, at: &BlockRef) -> Result<(), ChainError> {
         let vault = evm(&self.settings.vault);
         let (name, views) = profile_views(self.settings.profile);
@@ -197,7 +197,7 @@ impl ChainReader {
         }
     }
 
-    /// Decimals are never assumed: a slip is a factor of 10^n in every balance of the token.
+    /// Compares the decimals with the contracts': a slip is a factor of 10^n in every balance of the token.
     pub(crate) async fn verify_tokens(
         &self,
         start: &Start,
@@ -252,7 +252,8 @@ impl ChainReader {
         }
     }
 
-    /// Which rungs can work at all; the others are found out by using them. A list of which none works is refused.
+    /// Finds out which rungs can work at all; the others show it when they are used. A list of which none works is
+    /// refused.
     pub(crate) async fn probe_rungs(&self, start: &Start, at: &BlockRef) -> Result<(), ChainError> {
         let rungs = &self.settings.bulk.rungs;
         for rung in rungs.iter().copied() {
@@ -282,7 +283,7 @@ impl ChainReader {
         }
     }
 
-    /// One small bulk read, with the rungs that are listed.
+    /// Makes one small bulk read with the rungs that are listed.
     async fn try_rungs(&self, at: &BlockRef) -> Result<(), ChainError> {
         let token = self
             .settings
@@ -294,7 +295,7 @@ impl ChainReader {
             .map(drop)
     }
 
-    /// Whether Multicall3 is where it should be, and is what it should be.
+    /// Checks whether Multicall3 is where it should be, and is what it should be.
     pub(crate) async fn probe_multicall(&self, at: &BlockRef) -> Result<(), ChainError> {
         let bulk = &self.settings.bulk;
         if !bulk.rungs.contains(&Rung::Multicall3) {

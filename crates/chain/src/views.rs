@@ -28,7 +28,7 @@ pub struct Receipt {
 /// Receipts, and how much their absence proves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipts {
-    /// In the order asked; `None`: the node knows no such transaction in a block up to `head`.
+    /// In the order asked. `None`: the node knows no such transaction in a block up to `head`.
     pub receipts: Vec<Option<Receipt>>,
     /// The newest block of the node that answered; the lowest, where several batches were needed. `u64::MAX` if
     /// nothing was asked.
@@ -58,7 +58,7 @@ impl ChainReader {
         }
     }
 
-    /// The Keccak hash of the code of `address` at `at`: a Vault whose code changed is a Vault to look at.
+    /// Returns the Keccak hash of the code of `address` at `at`: a Vault whose code changed is a Vault to look at.
     ///
     /// # Errors
     /// As any read at a block.
@@ -66,7 +66,7 @@ impl ChainReader {
         Ok(code_hash(&self.code(at, address).await?))
     }
 
-    /// What the Vault itself holds of each token at `at`, in base units and in the order of `tokens`: the
+    /// Returns what the Vault itself holds of each token at `at`, in base units and in the order of `tokens`: the
     /// token's `balanceOf(vault)`, or the native balance for the zero address.
     ///
     /// # Errors
@@ -95,7 +95,7 @@ impl ChainReader {
             .collect()
     }
 
-    /// The locked part of each wallet's total at `at` (interface A only), in base units.
+    /// Returns the locked part of each wallet's total at `at` (interface A only), in base units.
     ///
     /// # Errors
     /// As any read at a block.
@@ -117,7 +117,7 @@ impl ChainReader {
         self.words(at, calls).await
     }
 
-    /// Which batches the Settlement contract calls settled at `at`, in the order asked.
+    /// Returns which batches the Settlement contract calls settled at `at`, in the order asked.
     ///
     /// # Errors
     /// [`ChainError::Refused`] without a configured Settlement contract.
@@ -135,7 +135,7 @@ impl ChainReader {
         self.settlement_flags(at, batch_ids.iter().map(call)).await
     }
 
-    /// Which trades the Settlement contract calls settled at `at`, in the order asked.
+    /// Returns which trades the Settlement contract calls settled at `at`, in the order asked.
     ///
     /// # Errors
     /// [`ChainError::Refused`] without a configured Settlement contract.
@@ -167,7 +167,7 @@ impl ChainReader {
             .collect()
     }
 
-    /// Fees ever collected in each token at `at`, in base units.
+    /// Returns the fees ever collected in each token at `at`, in base units.
     ///
     /// # Errors
     /// [`ChainError::Refused`] without a configured Settlement contract.
@@ -197,7 +197,7 @@ impl ChainReader {
         })
     }
 
-    /// The receipt of each transaction, in the order asked, with the head of the node that answered: an absent
+    /// Returns the receipt of each transaction, in the order asked, with the head of the node that answered: an absent
     /// receipt proves nothing about blocks above that head. The head is asked in the same batch as the receipts and
     /// before them, so that behind a balancer the same backend answers for both.
     ///

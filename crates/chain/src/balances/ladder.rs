@@ -132,12 +132,12 @@ impl Ladder {
         })
     }
 
-    /// It cannot be used with this node and these contracts.
+    /// Marks a rung that cannot be used with this node and these contracts.
     pub(crate) fn unavailable(&self, rung: Rung, reason: String) {
         self.with(rung, |entry| entry.report.state = RungState::Unavailable(reason));
     }
 
-    /// What made it unavailable is gone.
+    /// Makes a rung ready again: what made it unavailable is gone.
     pub(crate) fn available(&self, rung: Rung) {
         self.with(rung, |entry| {
             if matches!(entry.report.state, RungState::Unavailable(_)) {
@@ -146,7 +146,7 @@ impl Ladder {
         });
     }
 
-    /// It failed: fall down, try it again later.
+    /// Rests a rung that failed: the next one is used, this one tried again later.
     pub(crate) fn failed(&self, rung: Rung, reason: &str, now: Instant) {
         tracing::warn!(%rung, reason, "a way to read balances in bulk failed; the next one is used");
         observe::rung_failed(rung);
@@ -157,7 +157,7 @@ impl Ladder {
         });
     }
 
-    /// It gave a wrong value: fall down for good.
+    /// Gives up a rung that gave a wrong value, for good.
     pub(crate) fn distrust(&self, rung: Rung, reason: &str) {
         tracing::error!(%rung, reason, "a way to read balances in bulk gave a WRONG value; it is not used again");
         observe::rung_distrusted(rung);
@@ -172,7 +172,7 @@ impl Ladder {
         self.with(rung, |entry| entry.report.wallets_per_request).max(1)
     }
 
-    /// A request of `wallets` worked: a full one may be twice as large next time.
+    /// Notes that a request of `wallets` worked: a full one may be twice as large next time.
     pub(crate) fn worked(&self, rung: Rung, wallets: usize) {
         self.with(rung, |entry| {
             entry.report.requests += 1;
@@ -184,8 +184,8 @@ impl Ladder {
         observe::values_read(rung, wallets);
     }
 
-    /// A request of `wallets` was too much: half of it next time, and never again as much if that is a limit of
-    /// the node. False if nothing smaller is worth trying.
+    /// Halves the next request after one of `wallets` was too much, and never asks for as much again if that is a limit
+    /// of the node. False if nothing smaller is worth trying.
     pub(crate) fn too_much(&self, rung: Rung, wallets: usize, less: Less) -> bool {
         self.with(rung, |entry| {
             entry.report.requests += 1;
@@ -209,7 +209,7 @@ impl Ladder {
         self.call_gas.learned()
     }
 
-    /// No bulk call names more than `gas` from now on, and none carries more wallets than that pays for.
+    /// Lets no bulk call name more than `gas` from now on, and none carry more wallets than that pays for.
     pub(crate) fn lower_call_gas(&self, gas: u64) {
         self.call_gas.lower(gas.max(LEAST_CALL_GAS));
         let gas = self.call_gas();
@@ -222,8 +222,8 @@ impl Ladder {
         }
     }
 
-    /// The node refused a call because it names `asked` gas: the figure in its `words` is followed, otherwise half is
-    /// tried. False if less is not worth trying.
+    /// Follows the figure in the node's `words` after it refused a call that names `asked` gas, or halves the gas where
+    /// they have none. False if less is not worth trying.
     pub(crate) fn gas_refused(&self, asked: u64, words: &str) -> bool {
         if self.call_gas() >= asked {
             let named = named_gas(words, asked);
@@ -237,7 +237,8 @@ impl Ladder {
         self.call_gas() < asked
     }
 
-    /// A call that named `asked` gas ran out of it. True if the node's `words` name a smaller cap, which is followed.
+    /// Follows the smaller cap that the node's `words` name after a call with `asked` gas ran out of it. False if they
+    /// name none.
     pub(crate) fn gas_ran_out(&self, asked: u64, words: &str) -> bool {
         let named = words
             .contains("allowance")

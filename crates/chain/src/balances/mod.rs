@@ -50,8 +50,8 @@ impl ChainReader {
     /// order of `pairs`.
     ///
     /// # Errors
-    /// [`ChainError::StateUnavailable`] and [`ChainError::Reorged`] ask for a new pin. No error ever stands for
-    /// a value, and no value is returned that the sample did not confirm.
+    /// [`ChainError::StateUnavailable`] and [`ChainError::Reorged`] ask for a new pin. No error is ever
+    /// replaced by a value, and no value is returned that the sample did not confirm.
     #[tracing::instrument(skip_all, fields(block = at.number, pairs = pairs.len()))]
     pub async fn vault_totals(
         &self,
@@ -272,7 +272,7 @@ impl ChainReader {
     }
 }
 
-/// Readers take one token per call, so the positions of each token stand together.
+/// Groups the positions by token: readers take one token per call.
 fn group_by_token(pairs: &[(Address, Address)]) -> BTreeMap<Address, Vec<usize>> {
     let mut by_token: BTreeMap<Address, Vec<usize>> = BTreeMap::new();
     for (position, (_wallet, token)) in pairs.iter().enumerate() {

@@ -22,8 +22,8 @@ pub(crate) struct CallRequest {
     pub(crate) gas: Option<U64>,
 }
 
-/// An address no contract can have been deployed to by anybody who does not break Keccak: where the view reader
-/// stands for the time of one call.
+/// An address to which no contract can be deployed without breaking Keccak: where the view reader is put for the time
+/// of one call.
 pub(crate) const SCRATCH: EvmAddress = EvmAddress::new(*b"eidos-scratch-reader");
 
 /// The plain question: one wallet, one token, the profile's own view.

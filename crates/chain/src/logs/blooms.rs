@@ -70,7 +70,7 @@ impl ChainReader {
         Ok(hashes)
     }
 
-    /// A bloom may promise by chance, so the block's receipts decide.
+    /// Refuses a block whose receipts hold a log that was left out: a bloom may promise one by chance.
     async fn look_again(&self, asked: &Asked, number: u64, hash: Hash32) -> Result<(), ChainError> {
         let method = "eth_getBlockReceipts";
         let receipts = match self
@@ -117,7 +117,7 @@ impl ChainReader {
         Ok(())
     }
 
-    /// Without receipts: the same question by block hash goes another way through most nodes' indexes.
+    /// Asks for the block's logs by its hash, where there are no receipts: most nodes answer that from another index.
     async fn ask_by_hash(&self, asked: &Asked, number: u64, hash: Hash32) -> Result<(), ChainError> {
         let method = "eth_getLogs";
         let filter = json!({"blockHash": hash, "address": asked.addresses(), "topics": [asked.topics()]});

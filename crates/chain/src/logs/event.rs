@@ -8,7 +8,7 @@ use eidos_types::{Address, BaseUnits, Hash32};
 use crate::contracts::{ISettlement, IVault};
 
 /// Where an event is on the chain. The block's hash is part of its identity: after a reorganisation the same
-/// transaction may stand in another block.
+/// transaction may be in another block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LogPosition {
     /// Number of the block.

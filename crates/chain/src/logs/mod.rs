@@ -3,7 +3,7 @@
 //! `eth_getLogs` answers "nothing" both when nothing happened and when the node has not seen the blocks yet, so
 //! an answer alone proves nothing. Each range is asked together with the headers of its first and last block in
 //! one batch: the answering node has the last block, the ranges join without a gap (parent hashes), and the logs
-//! stand in these very blocks. The last block of all is asked for by its hash. [`LogProof::Blooms`] adds the
+//! are in these very blocks. The last block of all is asked for by its hash. [`LogProof::Blooms`] adds the
 //! header of every block: its logs bloom must not promise what the answer does not hold.
 
 mod blooms;

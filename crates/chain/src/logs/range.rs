@@ -18,7 +18,7 @@ pub(crate) struct RangeSize {
     accepted: u64,
     /// The smallest size that was refused without a named limit.
     refused: Option<u64>,
-    /// Full ranges since the size between the two is settled.
+    /// Full ranges since the size between the two is found.
     calm: u32,
 }
 
@@ -75,7 +75,8 @@ impl RangeSize {
         from.saturating_add(self.blocks - 1).min(to)
     }
 
-    /// A range of `blocks` worked. After a full one the next is half as large again, or half way to what was refused.
+    /// Notes that a range of `blocks` worked. After a full one the next is half as large again, or half way to what was
+    /// refused.
     pub(super) fn worked(&mut self, blocks: u64) {
         if blocks < self.blocks {
             return;
@@ -99,7 +100,7 @@ impl RangeSize {
         self.blocks = next.min(self.most);
     }
 
-    /// A range of `tried` blocks was refused: the advice is followed, otherwise half is tried. False if one block was
+    /// Follows the advice of a refusal of `tried` blocks, or halves the size where it has none. False if one block was
     /// too much already.
     pub(super) fn too_large(&mut self, tried: u64, advice: Advice) -> bool {
         self.blocks = match advice {
@@ -167,7 +168,7 @@ mod tests {
         assert_eq!(
             size.learned(),
             None,
-            "what the blocks hold is no limit of the node"
+            "what the blocks hold is not a limit of the node"
         );
         for _ in 0..20 {
             let blocks = size.end(0, 1_000) + 1;

@@ -110,8 +110,8 @@ fn position(log: &Log) -> Result<LogPosition, String> {
     }
 }
 
-/// `None` for a pair of contract and topic that the combined filter lets through but nobody asked for: the
-/// Settlement contract may emit an event with a Vault topic.
+/// Returns the kind of a log. `None`: its pair of contract and topic was not asked for, but the combined filter lets it
+/// through, because the Settlement contract may emit an event with a Vault topic.
 fn kind_of(asked: &Asked, log: &Log) -> Result<Option<EventKind>, String> {
     let address = Address::new(log.address().into_array());
     if !asked.addresses().contains(&address) {

@@ -11,7 +11,7 @@ pub(crate) type Answer<T> = Result<T, NodeError>;
 
 /// Reads the answers to the questions `first_id..first_id + count` out of a body, in the order of the questions.
 ///
-/// Answers may come in any order. A missing one, a second one for the same question, or one nobody asked for
+/// Answers may come in any order. A missing one, a second one for the same question, or one to no question
 /// makes the whole exchange worthless: if the node cannot keep ids apart, no value is safe.
 pub(crate) fn match_answers<T: DeserializeOwned>(
     body: &[u8],

@@ -27,7 +27,7 @@ const PAUSE_KEYS: &[&str] = &[
     "waitseconds",
 ];
 
-/// What stands before a pause in a message.
+/// What precedes a pause in a message.
 const PAUSE_WORDS: &[&str] = &[
     "try again in",
     "retry in",

@@ -105,8 +105,8 @@ impl Pace {
         }
     }
 
-    /// A request that began at `started` was refused by rate: everybody pauses, and there is less at once from now
-    /// on. Requests that were under way when the number was lowered do not lower it again.
+    /// Makes all requests pause and lowers their number at once: one that began at `started` was refused by rate.
+    /// Requests that were under way when the number was lowered do not lower it again.
     fn refused(&self, started: Instant, pause: Duration) {
         let now = Instant::now();
         let mut state = self.state();
@@ -153,13 +153,13 @@ impl<'a> Retry<'a> {
         }
     }
 
-    /// A part of the question was answered: the patience begins anew.
+    /// Begins the patience anew: a part of the question was answered.
     pub(super) fn progressed(&mut self) {
         self.delays = delays(self.settings);
         self.until = end_of_budget(self.settings);
     }
 
-    /// A request begins.
+    /// Notes that a request begins.
     pub(super) fn begin(&mut self) {
         self.started = Instant::now();
     }
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn everybody_waits_for_the_pause_but_not_beyond_the_budget() {
+    async fn every_request_waits_for_the_pause_but_not_beyond_the_budget() {
         let pace = Pace::new(4);
         pace.refused(Instant::now(), Duration::from_millis(80));
         let started = Instant::now();

@@ -64,8 +64,8 @@ fn refused(reply: &Reply, mut error: NodeError) -> RpcError {
     RpcError::Node(error)
 }
 
-/// A body that is no JSON-RPC answer to our question but says what is wrong: an error without an id, or with an
-/// `error` or `message` of another shape.
+/// Reads a body that is not a JSON-RPC answer to our question but says what is wrong: an error without an id, or with
+/// an `error` or `message` of another shape.
 fn json_refusal(body: &[u8], only_without_id: bool) -> Option<NodeError> {
     let value: Value = serde_json::from_slice(body).ok()?;
     let fields = match &value {
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_for_another_question_is_no_refusal() {
+    fn an_error_for_another_question_is_not_a_refusal() {
         let body = r#"{"jsonrpc":"2.0","id":9,"error":{"code":-32005,"message":"rate limit"}}"#;
         assert!(matches!(error(200, body, 1), RpcError::Malformed(_)));
         let values = r#"[{"jsonrpc":"2.0","id":10,"result":1},{"jsonrpc":"2.0","id":11,"result":2}]"#;

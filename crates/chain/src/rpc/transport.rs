@@ -60,7 +60,7 @@ impl Transport {
         let client = Client::builder()
             .connect_timeout(settings.rpc.connect_timeout)
             .timeout(settings.rpc.request_timeout)
-            // A redirect would carry the request, credentials included, to a host nobody configured.
+            // A redirect would carry the request, credentials included, to a host that is not configured.
             .redirect(redirect::Policy::none())
             .pool_max_idle_per_host(settings.rpc.parallel_requests)
             .user_agent(concat!("eidos-chain/", env!("CARGO_PKG_VERSION")))
@@ -145,8 +145,8 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     (date(wish)? - date(text(DATE)?)?).to_std().ok()
 }
 
-/// reqwest is built without a TLS provider, so that there is one in the whole program: ring. The bootstrap of a
-/// service installs it as well; whoever comes second changes nothing.
+/// Installs ring: reqwest is built without a TLS provider, so that there is one in the whole program. The bootstrap of
+/// a service installs it as well; the second installation changes nothing.
 fn install_crypto_provider() {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         let _already_installed_by_another_thread = rustls::crypto::ring::default_provider().install_default();

@@ -8,8 +8,8 @@ use alloy_primitives::{Bytes, U256};
 use eidos_chain::{ChainError, Rung, RungState};
 use serde_json::{Value, json};
 
+use crate::fixture::{Fixture, connect};
 use crate::proxy::{Fault, Proxy, has_override, is_bulk};
-use crate::world::{World, connect};
 
 /// Adds one to every word of an answer.
 fn every_word_plus_one(mut answer: Value) -> Value {
@@ -28,10 +28,10 @@ fn every_word_plus_one(mut answer: Value) -> Value {
 
 #[tokio::test]
 async fn a_rung_that_lies_is_found_out_and_never_used_again() {
-    let world = World::start().await;
-    let (pairs, totals) = world.fill(40, 1).await;
-    let proxy = Proxy::before(&world.node).await;
-    let reader = connect(&world.settings_at(&proxy.url)).await;
+    let fixture = Fixture::start().await;
+    let (pairs, totals) = fixture.fill(40, 1).await;
+    let proxy = Proxy::before(&fixture.node).await;
+    let reader = connect(&fixture.settings_at(&proxy.url)).await;
     let at = reader.head().await.unwrap();
     proxy.misbehave(|request| {
         if has_override(request) {
@@ -55,22 +55,22 @@ async fn a_rung_that_lies_is_found_out_and_never_used_again() {
 
 #[tokio::test]
 async fn a_rung_that_answers_for_another_block_is_found_out() {
-    let world = World::start().await;
-    let (pairs, old) = world.fill(40, 1).await;
-    let proxy = Proxy::before(&world.node).await;
-    let reader = connect(&world.settings_at(&proxy.url)).await;
+    let fixture = Fixture::start().await;
+    let (pairs, old) = fixture.fill(40, 1).await;
+    let proxy = Proxy::before(&fixture.node).await;
+    let reader = connect(&fixture.settings_at(&proxy.url)).await;
     let at = reader.head().await.unwrap();
     // anvil writes into the state of the head, so the head must be another block than the pinned one.
-    world.node.mine(1).await;
+    fixture.node.mine(1).await;
     for (wallet, token) in &pairs {
         let slot = eidos_chain::vault_balance_slots(wallet, token).unwrap().total;
         let other = format!("{:#066x}", 12_345);
-        world
+        fixture
             .node
-            .rpc("anvil_setStorageAt", json!([world.vault, slot, other]))
+            .rpc("anvil_setStorageAt", json!([fixture.vault, slot, other]))
             .await;
     }
-    world.node.mine(1).await;
+    fixture.node.mine(1).await;
     proxy.misbehave(|request| {
         if !is_bulk(request) {
             return Fault::None;
@@ -92,15 +92,15 @@ async fn a_rung_that_answers_for_another_block_is_found_out() {
 
 #[tokio::test]
 async fn empty_short_and_long_answers_are_no_values() {
-    let world = World::start().await;
-    let (pairs, totals) = world.fill(40, 1).await;
-    let proxy = Proxy::before(&world.node).await;
+    let fixture = Fixture::start().await;
+    let (pairs, totals) = fixture.fill(40, 1).await;
+    let proxy = Proxy::before(&fixture.node).await;
     for result in [
         "0x".to_owned(),
         format!("0x{}", "00".repeat(32)),
         format!("0x{}", "00".repeat(32 * 200)),
     ] {
-        let reader = connect(&world.settings_at(&proxy.url)).await;
+        let reader = connect(&fixture.settings_at(&proxy.url)).await;
         let at = reader.head().await.unwrap();
         let lie = result.clone();
         proxy.misbehave(move |request| {
@@ -126,7 +126,7 @@ async fn empty_short_and_long_answers_are_no_values() {
         proxy.behave();
     }
     // And when every call answers nothing, there is no value at all.
-    let reader = connect(&world.settings_at(&proxy.url)).await;
+    let reader = connect(&fixture.settings_at(&proxy.url)).await;
     let at = reader.head().await.unwrap();
     proxy.misbehave(|request| match request["method"].as_str() {
         Some("eth_getBlockByNumber") => Fault::None,
@@ -167,10 +167,10 @@ fn in_batches(change: Change) -> impl FnMut(&Value) -> Fault + Send + 'static {
 
 #[tokio::test]
 async fn batch_answers_are_matched_by_id() {
-    let world = World::start().await;
-    let (pairs, totals) = world.fill(40, 1).await;
-    let proxy = Proxy::before(&world.node).await;
-    let mut settings = world.settings_at(&proxy.url);
+    let fixture = Fixture::start().await;
+    let (pairs, totals) = fixture.fill(40, 1).await;
+    let proxy = Proxy::before(&fixture.node).await;
+    let mut settings = fixture.settings_at(&proxy.url);
     settings.bulk.rungs = vec![Rung::Batch, Rung::Single];
     let is_resting = |reader: &eidos_chain::ChainReader| {
         matches!(reader.ladder_report().rungs[0].state, RungState::Resting(_))
@@ -220,9 +220,9 @@ async fn batch_answers_are_matched_by_id() {
 
 #[tokio::test]
 async fn single_answers_are_matched_by_id_too() {
-    let world = World::start().await;
-    let proxy = Proxy::before(&world.node).await;
-    let reader = connect(&world.settings_at(&proxy.url)).await;
+    let fixture = Fixture::start().await;
+    let proxy = Proxy::before(&fixture.node).await;
+    let reader = connect(&fixture.settings_at(&proxy.url)).await;
     proxy.misbehave(|_request| {
         Fault::answer(|mut answer| {
             answer["id"] = json!(answer["id"].as_u64().unwrap() + 1);
@@ -237,10 +237,10 @@ async fn single_answers_are_matched_by_id_too() {
 
 #[tokio::test]
 async fn garbage_is_an_error() {
-    let world = World::start().await;
-    let (pairs, _totals) = world.fill(10, 1).await;
-    let proxy = Proxy::before(&world.node).await;
-    let reader = connect(&world.settings_at(&proxy.url)).await;
+    let fixture = Fixture::start().await;
+    let (pairs, _totals) = fixture.fill(10, 1).await;
+    let proxy = Proxy::before(&fixture.node).await;
+    let reader = connect(&fixture.settings_at(&proxy.url)).await;
     let at = reader.head().await.unwrap();
     for body in [
         "",
@@ -254,7 +254,7 @@ async fn garbage_is_an_error() {
         let error = reader.vault_totals(&at, &pairs).await.unwrap_err();
         assert!(matches!(error, ChainError::Malformed { .. }), "{body}: {error}");
     }
-    let mut settings = world.settings_at(&proxy.url);
+    let mut settings = fixture.settings_at(&proxy.url);
     settings.rpc.max_response_bytes = 65_536;
     proxy.behave();
     let reader = connect(&settings).await;
@@ -265,10 +265,10 @@ async fn garbage_is_an_error() {
 
 #[tokio::test]
 async fn busy_and_broken_nodes_are_asked_again_but_not_for_ever() {
-    let world = World::start().await;
-    let (pairs, totals) = world.fill(40, 1).await;
-    let proxy = Proxy::before(&world.node).await;
-    let reader = connect(&world.settings_at(&proxy.url)).await;
+    let fixture = Fixture::start().await;
+    let (pairs, totals) = fixture.fill(40, 1).await;
+    let proxy = Proxy::before(&fixture.node).await;
+    let reader = connect(&fixture.settings_at(&proxy.url)).await;
     let at = reader.head().await.unwrap();
     for status in [500, 502, 503] {
         let mut left = 2;
@@ -314,10 +314,10 @@ async fn busy_and_broken_nodes_are_asked_again_but_not_for_ever() {
 
 #[tokio::test]
 async fn late_answers_end_in_time_and_shrink_the_question() {
-    let world = World::start().await;
-    let (pairs, totals) = world.fill(400, 1).await;
-    let proxy = Proxy::before(&world.node).await;
-    let mut settings = world.settings_at(&proxy.url);
+    let fixture = Fixture::start().await;
+    let (pairs, totals) = fixture.fill(400, 1).await;
+    let proxy = Proxy::before(&fixture.node).await;
+    let mut settings = fixture.settings_at(&proxy.url);
     settings.rpc.request_timeout = Duration::from_millis(400);
     (settings.bulk.start_wallets, settings.bulk.max_wallets) = (400, 400);
     let reader = connect(&settings).await;

@@ -4,8 +4,8 @@ use eidos_chain::{AbiProfile, Addressing, ChainError, ChainReader, ChainSettings
 use eidos_types::Address;
 use serde_json::json;
 
+use crate::fixture::{Fixture, connect};
 use crate::proxy::{Fault, Proxy};
-use crate::world::{World, connect};
 
 async fn refusal(settings: &ChainSettings) -> (String, String) {
     match ChainReader::connect(settings).await.unwrap_err() {
@@ -22,8 +22,8 @@ async fn refusal(settings: &ChainSettings) -> (String, String) {
 
 #[tokio::test]
 async fn an_honest_world_is_accepted() {
-    let world = World::start().await;
-    let reader = world.reader().await;
+    let fixture = Fixture::start().await;
+    let reader = fixture.reader().await;
     let report = reader.ladder_report();
     assert_eq!(report.addressing, Addressing::Hash);
     assert_eq!(
@@ -35,20 +35,20 @@ async fn an_honest_world_is_accepted() {
         matches!(report.rungs[3].state, RungState::Unavailable(_)),
         "a fresh node has no Multicall3"
     );
-    assert_eq!(reader.decimals(&world.usdc), Some(6));
+    assert_eq!(reader.decimals(&fixture.usdc), Some(6));
     assert_eq!(
         reader.decimals(&Address::new([9; 20])),
         None,
         "unknown decimals are not assumed"
     );
-    assert_eq!(reader.fee_recipient(), Some(world.fees));
+    assert_eq!(reader.fee_recipient(), Some(fixture.fees));
 }
 
 #[tokio::test]
 async fn each_wrong_setting_is_refused_by_name() {
-    let world = World::start().await;
+    let fixture = Fixture::start().await;
     let changed = |change: &dyn Fn(&mut ChainSettings)| {
-        let mut settings = world.settings();
+        let mut settings = fixture.settings();
         change(&mut settings);
         settings
     };
@@ -70,7 +70,7 @@ async fn each_wrong_setting_is_refused_by_name() {
             "no view getTotalBalance",
         ),
         (
-            changed(&|s| s.settlement = Some(world.usdc)),
+            changed(&|s| s.settlement = Some(fixture.usdc)),
             "settlement",
             "isBatchSettled",
         ),
@@ -85,7 +85,7 @@ async fn each_wrong_setting_is_refused_by_name() {
             "has 6",
         ),
         (
-            changed(&|s| s.tokens[1].address = world.vault),
+            changed(&|s| s.tokens[1].address = fixture.vault),
             "tokens.1.address",
             "decimals()",
         ),
@@ -114,8 +114,8 @@ async fn each_wrong_setting_is_refused_by_name() {
 
 #[tokio::test]
 async fn a_node_without_finality_is_refused_with_the_fix() {
-    let world = World::start().await;
-    let proxy = Proxy::before(&world.node).await;
+    let fixture = Fixture::start().await;
+    let proxy = Proxy::before(&fixture.node).await;
     proxy.misbehave(|request| {
         if !request.to_string().contains("finalized") {
             return Fault::None;
@@ -125,7 +125,7 @@ async fn a_node_without_finality_is_refused_with_the_fix() {
             answers
         })
     });
-    let mut settings = world.settings_at(&proxy.url);
+    let mut settings = fixture.settings_at(&proxy.url);
     settings.finality = Finality::Finalized;
     let (setting, words) = refusal(&settings).await;
     assert_eq!(setting, "finality");
@@ -134,8 +134,8 @@ async fn a_node_without_finality_is_refused_with_the_fix() {
 
 #[tokio::test]
 async fn a_node_that_ignores_block_hashes_is_noticed() {
-    let world = World::start().await;
-    let proxy = Proxy::before(&world.node).await;
+    let fixture = Fixture::start().await;
+    let proxy = Proxy::before(&fixture.node).await;
     // It reads every hash as "latest".
     proxy.misbehave(|request| match request["params"].as_array() {
         Some(params)
@@ -149,19 +149,19 @@ async fn a_node_that_ignores_block_hashes_is_noticed() {
         }
         _ => Fault::None,
     });
-    let reader = connect(&world.settings_at(&proxy.url)).await;
+    let reader = connect(&fixture.settings_at(&proxy.url)).await;
     assert_eq!(reader.ladder_report().addressing, Addressing::Number);
     proxy.behave();
-    let (pairs, totals) = world.fill(10, 1).await;
+    let (pairs, totals) = fixture.fill(10, 1).await;
     let at = reader.head().await.unwrap();
     assert_eq!(reader.vault_totals(&at, &pairs).await.unwrap(), totals);
 }
 
 #[tokio::test]
 async fn errors_do_not_carry_the_credentials_of_the_url() {
-    let world = World::start().await;
-    let proxy = Proxy::before(&world.node).await;
-    let settings = world.settings_at(&proxy.url);
+    let fixture = Fixture::start().await;
+    let proxy = Proxy::before(&fixture.node).await;
+    let settings = fixture.settings_at(&proxy.url);
     for status in [401, 404, 429, 503] {
         proxy.misbehave(move |_request| Fault::Status(status));
         let error = ChainReader::connect(&settings).await.unwrap_err();
@@ -173,8 +173,8 @@ async fn errors_do_not_carry_the_credentials_of_the_url() {
         assert_eq!(error.is_retryable(), status >= 429, "{error}");
     }
     drop(proxy);
-    let nobody = ChainSettings::new("http://user:secret@127.0.0.1:1/secret", 1, world.vault);
-    let error = ChainReader::connect(&nobody).await.unwrap_err();
+    let no_node = ChainSettings::new("http://user:secret@127.0.0.1:1/secret", 1, fixture.vault);
+    let error = ChainReader::connect(&no_node).await.unwrap_err();
     assert!(
         error.is_retryable() && !format!("{error} {error:?}").contains("secret"),
         "{error:?}"

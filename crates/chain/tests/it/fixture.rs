@@ -13,7 +13,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 use serde_json::{Value, json};
 
-pub(crate) struct World {
+pub(crate) struct Fixture {
     pub(crate) node: Node,
     pub(crate) vault: Address,
     pub(crate) settlement: Address,
@@ -120,7 +120,7 @@ impl Node {
     }
 }
 
-impl World {
+impl Fixture {
     pub(crate) async fn start() -> Self {
         Self::with(AnvilOptions::default()).await
     }
@@ -165,7 +165,7 @@ impl World {
         }
     }
 
-    /// Settings for this world through `url` (the node, or a proxy before it), head = final.
+    /// Settings for this fixture through `url` (the node, or a proxy before it), head = final.
     pub(crate) fn settings_at(&self, url: &str) -> ChainSettings {
         let token = |symbol: &str, address, decimals| TokenSettings {
             symbol: symbol.to_owned(),

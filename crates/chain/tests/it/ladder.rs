@@ -5,23 +5,23 @@ use eidos_chain::{AbiProfile, ChainError, Rung, RungState};
 use eidos_types::{Address, BaseUnits};
 use serde_json::json;
 
+use crate::fixture::{Fixture, connect};
 use crate::proxy::{Fault, Proxy, has_override, is_bulk};
-use crate::world::{World, connect};
 
 #[tokio::test]
 async fn every_rung_reads_the_same_values() {
-    let world = World::start().await;
-    let multicall_code_hash = world.install_multicall().await;
-    let (mut pairs, mut totals) = world.fill(150, 42).await;
-    // A wallet nobody has heard of, a pair asked twice, and the same wallet without one of the tokens.
+    let fixture = Fixture::start().await;
+    let multicall_code_hash = fixture.install_multicall().await;
+    let (mut pairs, mut totals) = fixture.fill(150, 42).await;
+    // An unknown wallet, a pair asked twice, and the same wallet without one of the tokens.
     pairs.extend([
-        (Address::new([9; 20]), world.usdc),
+        (Address::new([9; 20]), fixture.usdc),
         pairs[3],
         (pairs[0].0, Address::ZERO),
     ]);
     totals.extend([BaseUnits::ZERO, totals[3], BaseUnits::ZERO]);
     for rung in Rung::ALL {
-        let mut settings = world.settings();
+        let mut settings = fixture.settings();
         settings.bulk.rungs = vec![rung];
         settings.bulk.multicall_code_hash = multicall_code_hash;
         let reader = connect(&settings).await;
@@ -48,8 +48,8 @@ async fn every_rung_reads_the_same_values() {
 
 #[tokio::test]
 async fn nothing_asked_is_nothing_read() {
-    let world = World::start().await;
-    let reader = world.reader().await;
+    let fixture = Fixture::start().await;
+    let reader = fixture.reader().await;
     let at = reader.head().await.unwrap();
     let before = reader.ladder_report().requests;
     assert_eq!(reader.vault_totals(&at, &[]).await.unwrap(), []);
@@ -58,11 +58,11 @@ async fn nothing_asked_is_nothing_read() {
 
 #[tokio::test]
 async fn the_ladder_falls_rung_by_rung_and_stays_right() {
-    let world = World::start().await;
-    let (pairs, totals) = world.fill(60, 3).await;
-    let proxy = Proxy::before(&world.node).await;
-    let mut settings = world.settings_at(&proxy.url);
-    settings.bulk.multicall_code_hash = world.install_multicall().await;
+    let fixture = Fixture::start().await;
+    let (pairs, totals) = fixture.fill(60, 3).await;
+    let proxy = Proxy::before(&fixture.node).await;
+    let mut settings = fixture.settings_at(&proxy.url);
+    settings.bulk.multicall_code_hash = fixture.install_multicall().await;
     let reader = connect(&settings).await;
     let at = reader.head().await.unwrap();
     let states = |reader: &eidos_chain::ChainReader| {
@@ -130,9 +130,9 @@ async fn the_ladder_falls_rung_by_rung_and_stays_right() {
 
 #[tokio::test]
 async fn requests_shrink_to_the_gas_the_node_grants() {
-    let world = World::start().await;
-    let (pairs, totals) = world.fill(300, 5).await;
-    let proxy = Proxy::before(&world.node).await;
+    let fixture = Fixture::start().await;
+    let (pairs, totals) = fixture.fill(300, 5).await;
+    let proxy = Proxy::before(&fixture.node).await;
     // geth's RPC gas cap: a larger wish is cut without a word.
     proxy.misbehave(|request| {
         if !is_bulk(request) {
@@ -142,7 +142,7 @@ async fn requests_shrink_to_the_gas_the_node_grants() {
         request["params"][0]["gas"] = json!("0x61a80"); // 400,000: about 130 wallets
         Fault::Ask(request)
     });
-    let mut settings = world.settings_at(&proxy.url);
+    let mut settings = fixture.settings_at(&proxy.url);
     (settings.bulk.start_wallets, settings.bulk.max_wallets) = (300, 300);
     settings.bulk.rungs = vec![Rung::StorageReader];
     let reader = connect(&settings).await;
@@ -158,19 +158,19 @@ async fn requests_shrink_to_the_gas_the_node_grants() {
 
 #[tokio::test]
 async fn an_unknown_vault_is_not_read_by_a_guessed_layout() {
-    let world = World::start().await;
+    let fixture = Fixture::start().await;
     // The same code with one byte appended: the views still work, the code is another one.
     let mut code = contracts::vault_artifact().unwrap().deployed_bytecode.to_vec();
     code.push(0);
-    world
+    fixture
         .node
         .rpc(
             "anvil_setCode",
-            json!([world.vault, alloy_primitives::Bytes::from(code)]),
+            json!([fixture.vault, alloy_primitives::Bytes::from(code)]),
         )
         .await;
-    let (pairs, totals) = world.fill(20, 6).await;
-    let mut settings = world.settings();
+    let (pairs, totals) = fixture.fill(20, 6).await;
+    let mut settings = fixture.settings();
     let reader = connect(&settings).await;
     let at = reader.head().await.unwrap();
     assert_eq!(reader.vault_totals(&at, &pairs).await.unwrap(), totals);
@@ -221,36 +221,36 @@ async fn an_unknown_vault_is_not_read_by_a_guessed_layout() {
 
 #[tokio::test]
 async fn the_seed_profile_reads_its_own_views() {
-    let world = World::start().await;
-    let vault = world
+    let fixture = Fixture::start().await;
+    let vault = fixture
         .node
-        .deploy(world.owner, contracts::seed_vault_deployment().unwrap())
+        .deploy(fixture.owner, contracts::seed_vault_deployment().unwrap())
         .await;
-    let (user, amount) = (world.users[0], alloy_primitives::U256::from(700));
-    world
+    let (user, amount) = (fixture.users[0], alloy_primitives::U256::from(700));
+    fixture
         .node
         .call(
             user,
-            world.usdc,
+            fixture.usdc,
             &IToken::mintCall {
                 to: evm(&user),
                 amount,
             },
         )
         .await;
-    world
+    fixture
         .node
         .call(
             user,
-            world.usdc,
+            fixture.usdc,
             &IToken::approveCall {
                 spender: evm(&vault),
                 amount,
             },
         )
         .await;
-    let token = evm(&world.usdc);
-    world
+    let token = evm(&fixture.usdc);
+    fixture
         .node
         .call(user, vault, &ISeedVault::depositCall { token, amount })
         .await;
@@ -258,15 +258,15 @@ async fn the_seed_profile_reads_its_own_views() {
         token,
         amount: alloy_primitives::U256::from(50),
     };
-    world.node.send(user, Some(vault), encode(&payout), 0).await;
-    let multicall_code_hash = world.install_multicall().await;
+    fixture.node.send(user, Some(vault), encode(&payout), 0).await;
+    let multicall_code_hash = fixture.install_multicall().await;
     let pairs = [
-        (user, world.usdc),
-        (world.users[1], world.usdc),
-        (user, world.weth),
+        (user, fixture.usdc),
+        (fixture.users[1], fixture.usdc),
+        (user, fixture.weth),
     ];
     for rung in [Rung::ViewReader, Rung::Multicall3, Rung::Batch, Rung::Single] {
-        let mut settings = world.settings();
+        let mut settings = fixture.settings();
         (settings.vault, settings.settlement, settings.profile) = (vault, None, AbiProfile::Seed);
         settings.bulk.rungs = vec![rung];
         settings.bulk.multicall_code_hash = multicall_code_hash;
@@ -283,11 +283,11 @@ async fn the_seed_profile_reads_its_own_views() {
 
 #[tokio::test]
 async fn a_million_pairs_take_fewer_than_150_requests() {
-    let world = World::start().await;
-    let mut settings = world.settings();
+    let fixture = Fixture::start().await;
+    let mut settings = fixture.settings();
     settings.bulk = eidos_chain::BulkSettings::default();
     let reader = connect(&settings).await;
-    let (filled, totals) = world.fill(20, 9).await;
+    let (filled, totals) = fixture.fill(20, 9).await;
     let at = reader.head().await.unwrap();
     let mut pairs: Vec<(Address, Address)> = (0..1_000_000_u64)
         .map(|i| {
@@ -295,7 +295,7 @@ async fn a_million_pairs_take_fewer_than_150_requests() {
             wallet[..8].copy_from_slice(&i.to_be_bytes());
             (
                 Address::new(wallet),
-                if i % 2 == 0 { world.usdc } else { world.weth },
+                if i % 2 == 0 { fixture.usdc } else { fixture.weth },
             )
         })
         .collect();

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use eidos_chain::{ChainError, EventKind, LogFilter, LogProof, Rung, RungState};
 use serde_json::{Value, json};
 
+use crate::fixture::{Fixture, connect};
 use crate::proxy::{Fault, Proxy, error_answer, is_bulk};
-use crate::world::{World, connect};
 
 /// Words of providers about ranges of blocks, whose limit here is three: HTTP status, code, words.
 const RANGE_WORDS: [(u16, i64, &str); 12] = [
@@ -82,20 +82,20 @@ fn refuse_ranges(
 
 #[tokio::test]
 async fn a_range_refused_in_any_words_and_any_status_is_read_in_smaller_ones() {
-    let world = World::start().await;
-    let from = world.reader().await.head().await.unwrap().number + 1;
+    let fixture = Fixture::start().await;
+    let from = fixture.reader().await.head().await.unwrap().number + 1;
     let mut hashes = Vec::new();
     for amount in 1..=12 {
-        hashes.push(world.deposit(world.users[0], world.usdc, amount).await);
+        hashes.push(fixture.deposit(fixture.users[0], fixture.usdc, amount).await);
     }
     let filter = LogFilter {
         kinds: Some(vec![EventKind::Deposit]),
         proof: LogProof::Ranges,
     };
-    let proxy = Proxy::before(&world.node).await;
+    let proxy = Proxy::before(&fixture.node).await;
     for (status, code, words) in RANGE_WORDS {
         proxy.behave();
-        let reader = connect(&world.settings_at(&proxy.url)).await;
+        let reader = connect(&fixture.settings_at(&proxy.url)).await;
         let to = reader.head().await.unwrap();
         let (script, refusals) = refuse_ranges(status, code, words);
         proxy.misbehave(script);
@@ -117,13 +117,13 @@ async fn a_range_refused_in_any_words_and_any_status_is_read_in_smaller_ones() {
 
 #[tokio::test]
 async fn a_range_beyond_the_head_of_the_node_is_a_node_behind_and_not_a_limit() {
-    let world = World::start().await;
-    let from = world.reader().await.head().await.unwrap().number + 1;
+    let fixture = Fixture::start().await;
+    let from = fixture.reader().await.head().await.unwrap().number + 1;
     for amount in 1..=3 {
-        world.deposit(world.users[0], world.usdc, amount).await;
+        fixture.deposit(fixture.users[0], fixture.usdc, amount).await;
     }
-    let proxy = Proxy::before(&world.node).await;
-    let reader = connect(&world.settings_at(&proxy.url)).await;
+    let proxy = Proxy::before(&fixture.node).await;
+    let reader = connect(&fixture.settings_at(&proxy.url)).await;
     let to = reader.head().await.unwrap();
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
@@ -169,10 +169,10 @@ const BATCH_REFUSALS: [(&str, RefuseBatch); 5] = [
 
 #[tokio::test]
 async fn a_refused_batch_is_made_smaller_and_its_size_is_remembered() {
-    let world = World::start().await;
-    let (pairs, totals) = world.fill(20, 1).await;
-    let proxy = Proxy::before(&world.node).await;
-    let mut settings = world.settings_at(&proxy.url);
+    let fixture = Fixture::start().await;
+    let (pairs, totals) = fixture.fill(20, 1).await;
+    let proxy = Proxy::before(&fixture.node).await;
+    let mut settings = fixture.settings_at(&proxy.url);
     settings.bulk.rungs = vec![Rung::Batch];
     for (name, refuse) in BATCH_REFUSALS {
         proxy.behave();
@@ -205,10 +205,10 @@ async fn a_refused_batch_is_made_smaller_and_its_size_is_remembered() {
 
 #[tokio::test]
 async fn the_gas_of_bulk_calls_follows_what_the_node_takes() {
-    let world = World::start().await;
-    let multicall_code_hash = world.install_multicall().await;
-    let (pairs, totals) = world.fill(150, 42).await;
-    let proxy = Proxy::before(&world.node).await;
+    let fixture = Fixture::start().await;
+    let multicall_code_hash = fixture.install_multicall().await;
+    let (pairs, totals) = fixture.fill(150, 42).await;
+    let proxy = Proxy::before(&fixture.node).await;
     let words = [
         "Transaction gas limit is 50000000 and exceeds transaction gas cap of 16777216",
         "intrinsic gas too high -- CallerGasLimitMoreThanBlock",
@@ -216,7 +216,7 @@ async fn the_gas_of_bulk_calls_follows_what_the_node_takes() {
     for rung in [Rung::StorageReader, Rung::ViewReader, Rung::Multicall3] {
         for words in words {
             proxy.behave();
-            let mut settings = world.settings_at(&proxy.url);
+            let mut settings = fixture.settings_at(&proxy.url);
             settings.bulk.rungs = vec![rung];
             settings.bulk.multicall_code_hash = multicall_code_hash;
             let reader = connect(&settings).await;
@@ -250,14 +250,14 @@ async fn the_gas_of_bulk_calls_follows_what_the_node_takes() {
 
 #[tokio::test]
 async fn learned_limits_are_given_to_the_next_reader_which_is_not_refused() {
-    let world = World::start().await;
-    let from = world.reader().await.head().await.unwrap().number + 1;
+    let fixture = Fixture::start().await;
+    let from = fixture.reader().await.head().await.unwrap().number + 1;
     for amount in 1..=12 {
-        world.deposit(world.users[0], world.usdc, amount).await;
+        fixture.deposit(fixture.users[0], fixture.usdc, amount).await;
     }
-    let (pairs, totals) = world.fill(20, 1).await;
-    let proxy = Proxy::before(&world.node).await;
-    let settings = world.settings_at(&proxy.url);
+    let (pairs, totals) = fixture.fill(20, 1).await;
+    let proxy = Proxy::before(&fixture.node).await;
+    let settings = fixture.settings_at(&proxy.url);
     let (mut ranges, range_refusals) =
         refuse_ranges(200, -32_000, "please limit the query to at most 3 blocks");
     let refusals = Arc::new(AtomicUsize::new(0));

@@ -6,16 +6,16 @@ use eidos_chain::{BlockRef, ChainError, ChainReader, EventBody, EventKind, LogFi
 use eidos_types::{BaseUnits, Hash32};
 use serde_json::{Value, json};
 
+use crate::fixture::{Fixture, connect};
 use crate::proxy::{Fault, Proxy};
-use crate::world::{World, connect};
 
 /// Twelve deposits with empty blocks between them; the block before the first one.
-async fn deposits(world: &World) -> (u64, Vec<Hash32>) {
-    let from = connect(&world.settings()).await.head().await.unwrap().number + 1;
+async fn deposits(fixture: &Fixture) -> (u64, Vec<Hash32>) {
+    let from = connect(&fixture.settings()).await.head().await.unwrap().number + 1;
     let mut hashes = Vec::new();
     for round in 0..12_u64 {
-        hashes.push(world.deposit(world.users[0], world.usdc, round + 1).await);
-        world.node.mine(round % 3).await;
+        hashes.push(fixture.deposit(fixture.users[0], fixture.usdc, round + 1).await);
+        fixture.node.mine(round % 3).await;
     }
     (from, hashes)
 }
@@ -38,10 +38,10 @@ fn hashes_of(events: &[VaultEvent]) -> Vec<Hash32> {
 
 #[tokio::test]
 async fn all_events_in_ranges_of_any_size() {
-    let world = World::start().await;
-    let (from, hashes) = deposits(&world).await;
+    let fixture = Fixture::start().await;
+    let (from, hashes) = deposits(&fixture).await;
     for blocks in [1, 2, 7, 1_000] {
-        let mut settings = world.settings();
+        let mut settings = fixture.settings();
         (settings.logs.start_blocks, settings.logs.max_blocks) = (blocks, blocks);
         let reader = connect(&settings).await;
         for proof in [LogProof::Ranges, LogProof::Blooms] {
@@ -63,10 +63,10 @@ async fn all_events_in_ranges_of_any_size() {
 
 #[tokio::test]
 async fn every_kind_is_decoded() {
-    let world = World::start().await;
-    let from = world.reader().await.head().await.unwrap().number + 1;
-    let (user, token) = (world.users[0], world.usdc);
-    world.deposit(user, token, 100).await;
+    let fixture = Fixture::start().await;
+    let from = fixture.reader().await.head().await.unwrap().number + 1;
+    let (user, token) = (fixture.users[0], fixture.usdc);
+    fixture.deposit(user, token, 100).await;
     let (evm_user, evm_token, order) = (evm(&user), evm(&token), alloy_primitives::B256::repeat_byte(7));
     let lock = IVault::lockFundsCall {
         user: evm_user,
@@ -74,26 +74,26 @@ async fn every_kind_is_decoded() {
         amount: U256::from(30),
         orderId: order,
     };
-    world.node.call(world.owner, world.vault, &lock).await;
+    fixture.node.call(fixture.owner, fixture.vault, &lock).await;
     let unlock = IVault::unlockFundsCall {
         user: evm_user,
         token: evm_token,
         amount: U256::from(20),
         orderId: order,
     };
-    world.node.call(world.owner, world.vault, &unlock).await;
-    world
+    fixture.node.call(fixture.owner, fixture.vault, &unlock).await;
+    fixture
         .node
         .call(
             user,
-            world.vault,
+            fixture.vault,
             &IVault::withdrawCall {
                 token: evm_token,
                 amount: U256::from(9),
             },
         )
         .await;
-    let reader = world.reader().await;
+    let reader = fixture.reader().await;
     let to = reader.head().await.unwrap();
     let bodies: Vec<EventBody> = reader
         .logs(from, &to, &LogFilter::default())
@@ -135,8 +135,8 @@ async fn every_kind_is_decoded() {
 
 #[tokio::test]
 async fn events_of_a_contract_that_is_not_configured_are_refused() {
-    let world = World::start().await;
-    let mut settings = world.settings();
+    let fixture = Fixture::start().await;
+    let mut settings = fixture.settings();
     settings.settlement = None;
     let reader = connect(&settings).await;
     let to = reader.head().await.unwrap();
@@ -177,10 +177,10 @@ fn with_logs(change: Change) -> impl FnMut(&Value) -> Fault + Send + 'static {
 
 #[tokio::test]
 async fn spoiled_logs_are_refused() {
-    let world = World::start().await;
-    let (from, _hashes) = deposits(&world).await;
-    let proxy = Proxy::before(&world.node).await;
-    let reader = connect(&world.settings_at(&proxy.url)).await;
+    let fixture = Fixture::start().await;
+    let (from, _hashes) = deposits(&fixture).await;
+    let proxy = Proxy::before(&fixture.node).await;
+    let reader = connect(&fixture.settings_at(&proxy.url)).await;
     let faults: [(&str, Change); 5] = [
         ("one log twice", |logs| logs.extend(logs.first().cloned())),
         ("a removed log", |logs| {
@@ -219,10 +219,10 @@ async fn spoiled_logs_are_refused() {
 
 #[tokio::test]
 async fn withheld_logs_are_found_by_the_blooms() {
-    let world = World::start().await;
-    let (from, _hashes) = deposits(&world).await;
-    let proxy = Proxy::before(&world.node).await;
-    let reader = connect(&world.settings_at(&proxy.url)).await;
+    let fixture = Fixture::start().await;
+    let (from, _hashes) = deposits(&fixture).await;
+    let proxy = Proxy::before(&fixture.node).await;
+    let reader = connect(&fixture.settings_at(&proxy.url)).await;
     proxy.misbehave(with_logs(|logs| {
         logs.pop();
     }));
@@ -249,10 +249,10 @@ async fn withheld_logs_are_found_by_the_blooms() {
 
 #[tokio::test]
 async fn a_node_that_has_not_seen_the_blocks_proves_nothing() {
-    let world = World::start().await;
-    let (from, _hashes) = deposits(&world).await;
-    let proxy = Proxy::before(&world.node).await;
-    let reader = connect(&world.settings_at(&proxy.url)).await;
+    let fixture = Fixture::start().await;
+    let (from, _hashes) = deposits(&fixture).await;
+    let proxy = Proxy::before(&fixture.node).await;
+    let reader = connect(&fixture.settings_at(&proxy.url)).await;
     let to = reader.head().await.unwrap();
     // Behind the balancer another node answers the batch: no logs, no error, and no such block.
     proxy.misbehave(|request| {
@@ -284,10 +284,10 @@ async fn a_node_that_has_not_seen_the_blocks_proves_nothing() {
 
 #[tokio::test]
 async fn ranges_of_two_chains_do_not_join() {
-    let world = World::start().await;
-    let (from, _hashes) = deposits(&world).await;
-    let proxy = Proxy::before(&world.node).await;
-    let mut settings = world.settings_at(&proxy.url);
+    let fixture = Fixture::start().await;
+    let (from, _hashes) = deposits(&fixture).await;
+    let proxy = Proxy::before(&fixture.node).await;
+    let mut settings = fixture.settings_at(&proxy.url);
     (settings.logs.start_blocks, settings.logs.max_blocks) = (5, 5);
     let reader = connect(&settings).await;
     proxy.misbehave(|request| {
@@ -309,12 +309,12 @@ async fn ranges_of_two_chains_do_not_join() {
 
 #[tokio::test]
 async fn a_pinned_end_that_was_reorganised_is_an_error() {
-    let world = World::start().await;
-    let (from, _hashes) = deposits(&world).await;
-    let reader = world.reader().await;
-    world.node.mine(2).await;
+    let fixture = Fixture::start().await;
+    let (from, _hashes) = deposits(&fixture).await;
+    let reader = fixture.reader().await;
+    fixture.node.mine(2).await;
     let to = reader.head().await.unwrap();
-    world.node.rpc("anvil_reorg", json!([1, []])).await;
+    fixture.node.rpc("anvil_reorg", json!([1, []])).await;
     let error = reader.logs(from, &to, &LogFilter::default()).await.unwrap_err();
     assert!(matches!(error, ChainError::Reorged { .. }), "{error}");
     let invented = BlockRef {
@@ -326,12 +326,12 @@ async fn a_pinned_end_that_was_reorganised_is_an_error() {
 
 #[tokio::test]
 async fn ranges_adapt_to_what_the_node_accepts() {
-    let world = World::start().await;
-    let (from, hashes) = deposits(&world).await;
-    let proxy = Proxy::before(&world.node).await;
+    let fixture = Fixture::start().await;
+    let (from, hashes) = deposits(&fixture).await;
+    let proxy = Proxy::before(&fixture.node).await;
     let number = |value: &Value| u64::from_str_radix(&value.as_str().unwrap()[2..], 16).unwrap();
     for suggest in [true, false] {
-        let reader = connect(&world.settings_at(&proxy.url)).await;
+        let reader = connect(&fixture.settings_at(&proxy.url)).await;
         proxy.misbehave(move |request| {
             let Value::Array(questions) = request else { return Fault::None };
             if questions[1]["method"] != "eth_getLogs" {
@@ -358,7 +358,7 @@ async fn ranges_adapt_to_what_the_node_accepts() {
             "{suggest}"
         );
     }
-    let reader = connect(&world.settings_at(&proxy.url)).await;
+    let reader = connect(&fixture.settings_at(&proxy.url)).await;
     proxy.misbehave(|request| {
         if !request.is_array() {
             return Fault::None;
@@ -377,8 +377,8 @@ async fn ranges_adapt_to_what_the_node_accepts() {
 }
 
 /// Two deposits in one block; their transactions.
-async fn two_in_one_block(world: &World) -> [Hash32; 2] {
-    let users = [world.users[0], world.users[1]];
+async fn two_in_one_block(fixture: &Fixture) -> [Hash32; 2] {
+    let users = [fixture.users[0], fixture.users[1]];
     for user in users {
         // Leaves an approval and tokens behind that are as large as the deposit below.
         for call in [
@@ -387,26 +387,26 @@ async fn two_in_one_block(world: &World) -> [Hash32; 2] {
                 amount: U256::from(7),
             }),
             encode(&IToken::approveCall {
-                spender: evm(&world.vault),
+                spender: evm(&fixture.vault),
                 amount: U256::from(7),
             }),
         ] {
-            world.node.send(user, Some(world.usdc), call, 0).await;
+            fixture.node.send(user, Some(fixture.usdc), call, 0).await;
         }
     }
-    world.node.rpc("evm_setAutomine", json!([false])).await;
+    fixture.node.rpc("evm_setAutomine", json!([false])).await;
     let mut hashes = Vec::new();
     for user in users {
         let data = encode(&IVault::depositCall {
-            token: evm(&world.usdc),
+            token: evm(&fixture.usdc),
             amount: U256::from(7),
         });
-        let tx = json!([{"from": user, "to": world.vault, "data": data, "gas": "0x4c4b40"}]);
-        let hash = world.node.rpc("eth_sendTransaction", tx).await;
+        let tx = json!([{"from": user, "to": fixture.vault, "data": data, "gas": "0x4c4b40"}]);
+        let hash = fixture.node.rpc("eth_sendTransaction", tx).await;
         hashes.push(serde_json::from_value(hash).unwrap());
     }
-    world.node.mine(1).await;
-    world.node.rpc("evm_setAutomine", json!([true])).await;
+    fixture.node.mine(1).await;
+    fixture.node.rpc("evm_setAutomine", json!([true])).await;
     hashes.try_into().unwrap()
 }
 
@@ -430,14 +430,14 @@ fn in_logs(change: fn(&mut Vec<Value>)) -> impl FnMut(&Value) -> Fault + Send {
 
 #[tokio::test]
 async fn logs_that_are_numbered_in_each_transaction_get_their_position_there() {
-    let world = World::start().await;
-    let from = world.reader().await.head().await.unwrap().number + 1;
-    let hashes = two_in_one_block(&world).await;
-    let proxy = Proxy::before(&world.node).await;
-    let reader = connect(&world.settings_at(&proxy.url)).await;
+    let fixture = Fixture::start().await;
+    let from = fixture.reader().await.head().await.unwrap().number + 1;
+    let hashes = two_in_one_block(&fixture).await;
+    let proxy = Proxy::before(&fixture.node).await;
+    let reader = connect(&fixture.settings_at(&proxy.url)).await;
     // Inside a range, and in the last block of all, which is asked for by its hash.
     for blocks_above in [0, 3] {
-        world.node.mine(blocks_above).await;
+        fixture.node.mine(blocks_above).await;
         proxy.behave();
         let plain = read(&reader, from, LogProof::Ranges).await.unwrap();
         proxy.misbehave(in_logs(|logs| {

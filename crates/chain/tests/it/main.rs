@@ -8,6 +8,7 @@
 mod adversary;
 mod artifacts;
 mod connect;
+mod fixture;
 mod ladder;
 mod limits;
 mod logs;
@@ -17,4 +18,3 @@ mod rate_limits;
 mod settlement;
 mod start;
 mod state;
-mod world;

@@ -9,14 +9,14 @@ use eidos_chain::{ChainError, Finality, RungState};
 use eidos_types::{Address, BaseUnits, Hash32};
 use serde_json::json;
 
+use crate::fixture::{Fixture, connect};
 use crate::proxy::{Fault, Proxy, is_bulk};
-use crate::world::{World, connect};
 
 #[tokio::test]
 async fn finality_follows_the_policy() {
-    let world = World::start().await;
-    world.node.mine(20).await;
-    let mut settings = world.settings();
+    let fixture = Fixture::start().await;
+    fixture.node.mine(20).await;
+    let mut settings = fixture.settings();
     let head = connect(&settings).await.head().await.unwrap();
     for (finality, expected) in [
         (Finality::Depth(0), head.number),
@@ -37,18 +37,18 @@ async fn finality_follows_the_policy() {
 
 #[tokio::test]
 async fn later_blocks_do_not_show() {
-    let world = World::start().await;
-    let reader = world.reader().await;
-    let user = world.users[0];
-    world.deposit(user, world.usdc, 100).await;
+    let fixture = Fixture::start().await;
+    let reader = fixture.reader().await;
+    let user = fixture.users[0];
+    fixture.deposit(user, fixture.usdc, 100).await;
     let before = reader.head().await.unwrap();
-    world.deposit(user, world.usdc, 11).await;
-    world
+    fixture.deposit(user, fixture.usdc, 11).await;
+    fixture
         .node
-        .send(user, Some(world.vault), encode(&IVault::depositETHCall {}), 5)
+        .send(user, Some(fixture.vault), encode(&IVault::depositETHCall {}), 5)
         .await;
     let after = reader.head().await.unwrap();
-    let pairs = [(user, world.usdc), (user, Address::ZERO)];
+    let pairs = [(user, fixture.usdc), (user, Address::ZERO)];
     let units = |values: [u128; 2]| values.map(BaseUnits::from).to_vec();
     assert_eq!(
         reader.vault_totals(&before, &pairs).await.unwrap(),
@@ -58,18 +58,18 @@ async fn later_blocks_do_not_show() {
         reader.vault_totals(&after, &pairs).await.unwrap(),
         units([111, 5])
     );
-    let tokens = [world.usdc, Address::ZERO];
+    let tokens = [fixture.usdc, Address::ZERO];
     assert_eq!(
         reader.token_held(&before, &tokens).await.unwrap(),
         units([100, 0])
     );
     assert_eq!(reader.token_held(&after, &tokens).await.unwrap(), units([111, 5]));
     let gone = IVault::emergencyWithdrawCall {
-        token: evm(&world.usdc),
+        token: evm(&fixture.usdc),
         amount: U256::from(111),
-        to: evm(&world.owner),
+        to: evm(&fixture.owner),
     };
-    world.node.call(world.owner, world.vault, &gone).await;
+    fixture.node.call(fixture.owner, fixture.vault, &gone).await;
     let robbed = reader.head().await.unwrap();
     assert_eq!(reader.token_held(&robbed, &tokens).await.unwrap(), units([0, 5]));
     assert_eq!(
@@ -81,8 +81,8 @@ async fn later_blocks_do_not_show() {
 
 #[tokio::test]
 async fn a_token_that_is_no_contract_holds_no_zero() {
-    let world = World::start().await;
-    let reader = world.reader().await;
+    let fixture = Fixture::start().await;
+    let reader = fixture.reader().await;
     let at = reader.head().await.unwrap();
     let error = reader
         .token_held(&at, &[Address::new([9; 20])])
@@ -93,19 +93,19 @@ async fn a_token_that_is_no_contract_holds_no_zero() {
 
 #[tokio::test]
 async fn a_reorganisation_is_an_error() {
-    let world = World::start().await;
-    let (pairs, totals) = world.fill(20, 1).await;
-    let reader = world.reader().await;
-    world.node.mine(3).await;
+    let fixture = Fixture::start().await;
+    let (pairs, totals) = fixture.fill(20, 1).await;
+    let reader = fixture.reader().await;
+    fixture.node.mine(3).await;
     let at = reader.head().await.unwrap();
     assert_eq!(reader.vault_totals(&at, &pairs).await.unwrap(), totals);
-    world.node.rpc("anvil_reorg", json!([2, []])).await;
+    fixture.node.rpc("anvil_reorg", json!([2, []])).await;
     let error = reader.vault_totals(&at, &pairs).await.unwrap_err();
     assert!(
         matches!(error, ChainError::Reorged { number, .. } if number == at.number),
         "{error}"
     );
-    let error = reader.token_held(&at, &[world.usdc]).await.unwrap_err();
+    let error = reader.token_held(&at, &[fixture.usdc]).await.unwrap_err();
     assert!(error.needs_new_pin(), "{error}");
     let now = reader.head().await.unwrap();
     assert_eq!(
@@ -117,24 +117,24 @@ async fn a_reorganisation_is_an_error() {
 
 #[tokio::test]
 async fn a_chain_that_became_shorter_is_an_error() {
-    let world = World::start().await;
-    let (pairs, _totals) = world.fill(5, 1).await;
-    let reader = world.reader().await;
-    let snapshot = world.node.rpc("evm_snapshot", json!([])).await;
-    world.node.mine(2).await;
+    let fixture = Fixture::start().await;
+    let (pairs, _totals) = fixture.fill(5, 1).await;
+    let reader = fixture.reader().await;
+    let snapshot = fixture.node.rpc("evm_snapshot", json!([])).await;
+    fixture.node.mine(2).await;
     let at = reader.head().await.unwrap();
-    world.node.rpc("evm_revert", json!([snapshot])).await;
+    fixture.node.rpc("evm_revert", json!([snapshot])).await;
     let error = reader.vault_totals(&at, &pairs).await.unwrap_err();
     assert!(matches!(error, ChainError::StateUnavailable { .. }), "{error}");
 }
 
 #[tokio::test]
 async fn a_reorganisation_in_the_middle_of_a_read_is_an_error() {
-    let world = World::start().await;
-    let (pairs, _totals) = world.fill(20, 1).await;
-    world.node.mine(3).await;
-    let proxy = Proxy::before(&world.node).await;
-    let reader = connect(&world.settings_at(&proxy.url)).await;
+    let fixture = Fixture::start().await;
+    let (pairs, _totals) = fixture.fill(20, 1).await;
+    fixture.node.mine(3).await;
+    let proxy = Proxy::before(&fixture.node).await;
+    let reader = connect(&fixture.settings_at(&proxy.url)).await;
     let at = reader.head().await.unwrap();
     // After the first bulk read the node says that the pinned number has another block.
     let reorganised = Arc::new(AtomicBool::new(false));
@@ -156,10 +156,10 @@ async fn a_reorganisation_in_the_middle_of_a_read_is_an_error() {
 
 #[tokio::test]
 async fn a_node_that_lags_does_not_answer_for_its_own_past() {
-    let world = World::start().await;
-    let (pairs, _totals) = world.fill(10, 1).await;
-    let proxy = Proxy::before(&world.node).await;
-    let reader = connect(&world.settings_at(&proxy.url)).await;
+    let fixture = Fixture::start().await;
+    let (pairs, _totals) = fixture.fill(10, 1).await;
+    let proxy = Proxy::before(&fixture.node).await;
+    let reader = connect(&fixture.settings_at(&proxy.url)).await;
     let at = reader.head().await.unwrap();
     proxy.misbehave(|request| match request["method"].as_str() {
         Some("eth_getBlockByNumber") => Fault::answer(|mut answer| {
@@ -194,9 +194,9 @@ async fn a_node_that_lags_does_not_answer_for_its_own_past() {
 
 #[tokio::test]
 async fn a_header_of_another_block_is_refused() {
-    let world = World::start().await;
-    let proxy = Proxy::before(&world.node).await;
-    let reader = connect(&world.settings_at(&proxy.url)).await;
+    let fixture = Fixture::start().await;
+    let proxy = Proxy::before(&fixture.node).await;
+    let reader = connect(&fixture.settings_at(&proxy.url)).await;
     proxy.misbehave(|request| match request["method"].as_str() {
         Some("eth_getBlockByNumber" | "eth_getBlockByHash") => {
             let mut request = request.clone();

@@ -1,4 +1,4 @@
-//! A JSON-RPC server that misbehaves: it stands before the real node and does to each exchange what the test says.
+//! A JSON-RPC server that misbehaves: it is a proxy of the real node and does to each exchange what the test says.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,13 +11,13 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use crate::world::Node;
+use crate::fixture::Node;
 
 /// What becomes of one HTTP exchange.
 pub(crate) enum Fault {
     /// Nothing.
     None,
-    /// Another question goes to the node.
+    /// The node gets another question.
     Ask(Value),
     /// The node's answer is changed.
     Answer(Box<dyn FnOnce(Value) -> Value + Send>),

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use eidos_chain::{ChainError, Rung, RungState};
 use serde_json::{Value, json};
 
+use crate::fixture::{Fixture, connect};
 use crate::proxy::{Fault, Proxy, error_answer};
-use crate::world::{World, connect};
 
 /// How providers refuse by rate: code and words.
 const RATE_LIMITS: [(i64, &str); 6] = [
@@ -27,9 +27,9 @@ const RATE_LIMITS: [(i64, &str); 6] = [
 
 #[tokio::test]
 async fn a_call_refused_by_rate_within_http_200_is_asked_again() {
-    let world = World::start().await;
-    let proxy = Proxy::before(&world.node).await;
-    let reader = connect(&world.settings_at(&proxy.url)).await;
+    let fixture = Fixture::start().await;
+    let proxy = Proxy::before(&fixture.node).await;
+    let reader = connect(&fixture.settings_at(&proxy.url)).await;
     for (code, words) in RATE_LIMITS {
         let mut refusals = 6;
         proxy.misbehave(move |request| {
@@ -46,9 +46,9 @@ async fn a_call_refused_by_rate_within_http_200_is_asked_again() {
 
 #[tokio::test]
 async fn http_429_without_retry_after_is_waited_for_longer_than_an_outage() {
-    let world = World::start().await;
-    let proxy = Proxy::before(&world.node).await;
-    let reader = connect(&world.settings_at(&proxy.url)).await;
+    let fixture = Fixture::start().await;
+    let proxy = Proxy::before(&fixture.node).await;
+    let reader = connect(&fixture.settings_at(&proxy.url)).await;
     let mut refusals = 10;
     proxy.misbehave(move |_request| {
         if refusals > 0 {
@@ -63,10 +63,10 @@ async fn http_429_without_retry_after_is_waited_for_longer_than_an_outage() {
 
 #[tokio::test]
 async fn only_the_refused_calls_of_a_batch_are_asked_again() {
-    let world = World::start().await;
-    let (pairs, totals) = world.fill(40, 1).await;
-    let proxy = Proxy::before(&world.node).await;
-    let mut settings = world.settings_at(&proxy.url);
+    let fixture = Fixture::start().await;
+    let (pairs, totals) = fixture.fill(40, 1).await;
+    let proxy = Proxy::before(&fixture.node).await;
+    let mut settings = fixture.settings_at(&proxy.url);
     settings.bulk.rungs = vec![Rung::Batch];
     settings.bulk.start_wallets = 100;
     settings.bulk.sample = 1;
@@ -112,9 +112,9 @@ type Refuse = Box<dyn FnOnce(&Value) -> Fault + Send>;
 
 #[tokio::test]
 async fn the_pause_a_node_asks_for_is_kept_in_full_wherever_it_stands() {
-    let world = World::start().await;
-    let proxy = Proxy::before(&world.node).await;
-    let reader = connect(&world.settings_at(&proxy.url)).await;
+    let fixture = Fixture::start().await;
+    let proxy = Proxy::before(&fixture.node).await;
+    let reader = connect(&fixture.settings_at(&proxy.url)).await;
     let with_data = |request: &Value, data: Value| {
         let mut answer = error_answer(request, -32_005, "request rate limited");
         answer["error"]["data"] = data;
@@ -184,9 +184,9 @@ async fn the_pause_a_node_asks_for_is_kept_in_full_wherever_it_stands() {
 
 #[tokio::test]
 async fn waiting_for_a_rate_limit_ends_with_the_budget_or_the_deadline_of_the_run() {
-    let world = World::start().await;
-    let proxy = Proxy::before(&world.node).await;
-    let mut settings = world.settings_at(&proxy.url);
+    let fixture = Fixture::start().await;
+    let proxy = Proxy::before(&fixture.node).await;
+    let mut settings = fixture.settings_at(&proxy.url);
     settings.rpc.rate_limit_budget = Duration::from_millis(500);
     let reader = connect(&settings).await;
     proxy.misbehave(|request| Fault::error(request, -32_012, "credits limited to 6000/sec"));
@@ -216,10 +216,10 @@ async fn waiting_for_a_rate_limit_ends_with_the_budget_or_the_deadline_of_the_ru
 
 #[tokio::test]
 async fn a_rate_limit_lowers_the_concurrency_for_the_life_of_the_process() {
-    let world = World::start().await;
-    let (pairs, totals) = world.fill(100, 1).await;
-    let proxy = Proxy::before(&world.node).await;
-    let mut settings = world.settings_at(&proxy.url);
+    let fixture = Fixture::start().await;
+    let (pairs, totals) = fixture.fill(100, 1).await;
+    let proxy = Proxy::before(&fixture.node).await;
+    let mut settings = fixture.settings_at(&proxy.url);
     (settings.bulk.start_wallets, settings.bulk.max_wallets) = (5, 5);
     settings.rpc.parallel_requests = 8;
     let reader = connect(&settings).await;
@@ -250,9 +250,9 @@ async fn a_rate_limit_lowers_the_concurrency_for_the_life_of_the_process() {
 
 #[tokio::test]
 async fn a_key_that_the_provider_repeats_is_not_in_the_error() {
-    let world = World::start().await;
-    let proxy = Proxy::before(&world.node).await;
-    let mut settings = world.settings_at(&proxy.url);
+    let fixture = Fixture::start().await;
+    let proxy = Proxy::before(&fixture.node).await;
+    let mut settings = fixture.settings_at(&proxy.url);
     settings.rpc.rate_limit_budget = Duration::from_millis(50);
     let reader = connect(&settings).await;
     for status in [200, 400, 401, 402, 429, 500] {

@@ -5,7 +5,7 @@ use eidos_chain::contracts::{ISettlement, IVault, Trade, evm};
 use eidos_chain::{BlockRef, ChainReader};
 use eidos_types::{Address, BaseUnits, Hash32};
 
-use crate::world::World;
+use crate::fixture::Fixture;
 
 const BATCH: B256 = B256::repeat_byte(0xb1);
 const TRADE: B256 = B256::repeat_byte(0x71);
@@ -20,32 +20,32 @@ struct Settled {
 }
 
 /// The first user buys 10 WETH units from the second for 2,000 USDC units, with fees of 4 and 6.
-async fn settle_one_trade(world: &World) -> Settled {
-    let (buyer, seller) = (world.users[0], world.users[1]);
-    let deposit = world.deposit(buyer, world.usdc, 10_000).await;
-    world.deposit(seller, world.weth, 50).await;
+async fn settle_one_trade(fixture: &Fixture) -> Settled {
+    let (buyer, seller) = (fixture.users[0], fixture.users[1]);
+    let deposit = fixture.deposit(buyer, fixture.usdc, 10_000).await;
+    fixture.deposit(seller, fixture.weth, 50).await;
     let lock = |user: Address, token: Address, amount: u64| IVault::lockFundsCall {
         user: evm(&user),
         token: evm(&token),
         amount: U256::from(amount),
         orderId: B256::repeat_byte(1),
     };
-    world
+    fixture
         .node
-        .call(world.owner, world.vault, &lock(buyer, world.usdc, 2_004))
+        .call(fixture.owner, fixture.vault, &lock(buyer, fixture.usdc, 2_004))
         .await;
-    world
+    fixture
         .node
-        .call(world.owner, world.vault, &lock(seller, world.weth, 10))
+        .call(fixture.owner, fixture.vault, &lock(seller, fixture.weth, 10))
         .await;
-    let reader = world.reader().await;
+    let reader = fixture.reader().await;
     let before = reader.head().await.unwrap();
     let trades = vec![Trade {
         tradeId: TRADE,
         maker: evm(&buyer),
         taker: evm(&seller),
-        baseToken: evm(&world.weth),
-        quoteToken: evm(&world.usdc),
+        baseToken: evm(&fixture.weth),
+        quoteToken: evm(&fixture.usdc),
         baseAmount: U256::from(10),
         quoteAmount: U256::from(2_000),
         makerFee: U256::from(4),
@@ -56,7 +56,10 @@ async fn settle_one_trade(world: &World) -> Settled {
         batchId: BATCH,
         trades,
     };
-    let batch_tx = world.node.call(world.owner, world.settlement, &settle).await;
+    let batch_tx = fixture
+        .node
+        .call(fixture.owner, fixture.settlement, &settle)
+        .await;
     let after = reader.head().await.unwrap();
     Settled {
         reader,
@@ -69,15 +72,15 @@ async fn settle_one_trade(world: &World) -> Settled {
 
 #[tokio::test]
 async fn receipts_and_settlements() {
-    let world = World::start().await;
+    let fixture = Fixture::start().await;
     let Settled {
         reader,
         before,
         after,
         deposit,
         batch_tx,
-    } = settle_one_trade(&world).await;
-    let (buyer, seller) = (world.users[0], world.users[1]);
+    } = settle_one_trade(&fixture).await;
+    let (buyer, seller) = (fixture.users[0], fixture.users[1]);
     let ids = [Hash32::new(BATCH.0), Hash32::new([0; 32])];
     assert_eq!(
         reader.batches_settled(&before, &ids).await.unwrap(),
@@ -92,15 +95,15 @@ async fn receipts_and_settlements() {
         [true]
     );
     assert_eq!(
-        reader.fees_collected(&after, &[world.usdc]).await.unwrap(),
+        reader.fees_collected(&after, &[fixture.usdc]).await.unwrap(),
         [BaseUnits::from(10)]
     );
     let pairs = [
-        (buyer, world.usdc),
-        (buyer, world.weth),
-        (seller, world.usdc),
-        (seller, world.weth),
-        (reader.fee_recipient().unwrap(), world.usdc),
+        (buyer, fixture.usdc),
+        (buyer, fixture.weth),
+        (seller, fixture.usdc),
+        (seller, fixture.weth),
+        (reader.fee_recipient().unwrap(), fixture.usdc),
     ];
     let totals = reader.vault_totals(&after, &pairs).await.unwrap();
     // Buyer: −2,000 quote −4 fee +10 base. Seller: −10 base +2,000 quote −6 fee. Fees: +10.
@@ -132,7 +135,7 @@ async fn receipts_and_settlements() {
     assert_eq!(receipts[1], None);
     assert!(receipts[2].unwrap().block_number < before.number);
     assert_eq!(
-        reader.code_hash(&after, &world.vault).await.unwrap(),
+        reader.code_hash(&after, &fixture.vault).await.unwrap(),
         reader.vault_code_hash()
     );
 }

@@ -8,8 +8,8 @@ use eidos_chain::{Addressing, ChainError, ChainReader, ChainSettings, Finality, 
 use eidos_sandbox::AnvilOptions;
 use serde_json::{Value, json};
 
+use crate::fixture::{Fixture, connect};
 use crate::proxy::{Fault, Proxy};
-use crate::world::{World, connect};
 
 async fn refusal(settings: &ChainSettings) -> (String, String) {
     let error = ChainReader::connect(settings).await.unwrap_err();
@@ -34,22 +34,22 @@ fn first_time(method: &'static str, code: i64, words: &'static str) -> impl FnMu
 
 #[tokio::test]
 async fn one_internal_error_is_not_a_missing_view() {
-    let world = World::start().await;
-    let proxy = Proxy::before(&world.node).await;
+    let fixture = Fixture::start().await;
+    let proxy = Proxy::before(&fixture.node).await;
     proxy.misbehave(first_time("eth_call", -32_603, "Internal error"));
-    let reader = ChainReader::connect(&world.settings_at(&proxy.url)).await;
+    let reader = ChainReader::connect(&fixture.settings_at(&proxy.url)).await;
     assert!(reader.is_ok(), "{}", reader.unwrap_err());
 }
 
 #[tokio::test]
 async fn an_internal_error_that_stays_is_not_a_missing_view_either() {
-    let world = World::start().await;
-    let proxy = Proxy::before(&world.node).await;
+    let fixture = Fixture::start().await;
+    let proxy = Proxy::before(&fixture.node).await;
     proxy.misbehave(|request| match request["method"].as_str() {
         Some("eth_call") => Fault::error(request, -32_603, "Internal error"),
         _ => Fault::None,
     });
-    let error = ChainReader::connect(&world.settings_at(&proxy.url))
+    let error = ChainReader::connect(&fixture.settings_at(&proxy.url))
         .await
         .unwrap_err();
     assert!(
@@ -60,22 +60,22 @@ async fn an_internal_error_that_stays_is_not_a_missing_view_either() {
 
 #[tokio::test]
 async fn state_that_one_answer_has_pruned_does_not_end_addressing_by_hash() {
-    let world = World::start().await;
-    let proxy = Proxy::before(&world.node).await;
+    let fixture = Fixture::start().await;
+    let proxy = Proxy::before(&fixture.node).await;
     for (code, words) in [
         (-32_000, "missing trie node 5f1b (path )"),
         (-32_603, "Internal error"),
     ] {
         proxy.misbehave(first_time("eth_getCode", code, words));
-        let reader = connect(&world.settings_at(&proxy.url)).await;
+        let reader = connect(&fixture.settings_at(&proxy.url)).await;
         assert_eq!(reader.ladder_report().addressing, Addressing::Hash, "{words}");
     }
 }
 
 #[tokio::test]
 async fn a_node_that_says_that_it_takes_no_hashes_is_believed_and_asked_again_later() {
-    let world = World::start().await;
-    let proxy = Proxy::before(&world.node).await;
+    let fixture = Fixture::start().await;
+    let proxy = Proxy::before(&fixture.node).await;
     let by_hash = |request: &Value| {
         request["params"]
             .as_array()
@@ -94,7 +94,7 @@ async fn a_node_that_says_that_it_takes_no_hashes_is_believed_and_asked_again_la
             }
             Fault::None
         });
-        let mut settings = world.settings_at(&proxy.url);
+        let mut settings = fixture.settings_at(&proxy.url);
         settings.bulk.retry_rung_after = Duration::from_millis(1);
         let reader = connect(&settings).await;
         assert_eq!(reader.ladder_report().addressing, Addressing::Number, "{words}");
@@ -130,11 +130,11 @@ fn a_block_behind(head: u64, hash: &str, request: &Value, answer: Value) -> Valu
 
 #[tokio::test]
 async fn one_of_two_backends_may_be_a_block_behind() {
-    let world = World::start().await;
-    let proxy = Proxy::before(&world.node).await;
-    let mut settings = world.settings_at(&proxy.url);
+    let fixture = Fixture::start().await;
+    let proxy = Proxy::before(&fixture.node).await;
+    let mut settings = fixture.settings_at(&proxy.url);
     settings.rpc.start_patience = Duration::from_secs(20);
-    let head = world.reader().await.head().await.unwrap();
+    let head = fixture.reader().await.head().await.unwrap();
     let hash = head.hash.to_string();
     for first in [0, 1] {
         let (turn, hash) = (Arc::new(AtomicUsize::new(first)), hash.clone());
@@ -154,9 +154,9 @@ async fn one_of_two_backends_may_be_a_block_behind() {
 
 #[tokio::test]
 async fn a_node_that_comes_up_during_the_start_is_waited_for() {
-    let world = World::start().await;
-    let proxy = Proxy::before(&world.node).await;
-    let mut settings = world.settings_at(&proxy.url);
+    let fixture = Fixture::start().await;
+    let proxy = Proxy::before(&fixture.node).await;
+    let mut settings = fixture.settings_at(&proxy.url);
     settings.rpc.start_patience = Duration::from_secs(20);
     let left = Arc::new(AtomicUsize::new(20));
     proxy.misbehave(move |_request| {
@@ -173,10 +173,10 @@ async fn a_node_that_comes_up_during_the_start_is_waited_for() {
 
 #[tokio::test]
 async fn a_node_that_forgets_its_final_block_is_asked_again_later() {
-    let world = World::start().await;
-    world.node.mine(3).await;
-    let proxy = Proxy::before(&world.node).await;
-    let mut settings = world.settings_at(&proxy.url);
+    let fixture = Fixture::start().await;
+    fixture.node.mine(3).await;
+    let proxy = Proxy::before(&fixture.node).await;
+    let mut settings = fixture.settings_at(&proxy.url);
     settings.finality = Finality::Finalized;
     let reader = connect(&settings).await;
     proxy.misbehave(|request| {
@@ -199,8 +199,8 @@ async fn a_node_that_forgets_its_final_block_is_asked_again_later() {
 
 #[tokio::test]
 async fn a_final_block_before_the_deployment_is_named() {
-    let world = World::start().await;
-    let mut settings = world.settings();
+    let fixture = Fixture::start().await;
+    let mut settings = fixture.settings();
     settings.finality = Finality::Depth(10_000);
     let (setting, words) = refusal(&settings).await;
     assert_eq!(setting, "finality");
@@ -212,15 +212,15 @@ async fn a_final_block_before_the_deployment_is_named() {
 
 #[tokio::test]
 async fn a_block_before_the_deployment_is_not_an_impossible_answer() {
-    let world = World::start().await;
-    let reader = world.reader().await;
+    let fixture = Fixture::start().await;
+    let reader = fixture.reader().await;
     let first = reader.block(0).await.unwrap().unwrap();
     for error in [
         reader
-            .vault_totals(&first, &[(world.owner, world.usdc)])
+            .vault_totals(&first, &[(fixture.owner, fixture.usdc)])
             .await
             .unwrap_err(),
-        reader.token_held(&first, &[world.usdc]).await.unwrap_err(),
+        reader.token_held(&first, &[fixture.usdc]).await.unwrap_err(),
     ] {
         assert!(
             matches!(&error, ChainError::NotDeployed { number: 0, .. }),
@@ -232,19 +232,19 @@ async fn a_block_before_the_deployment_is_not_an_impossible_answer() {
 
 #[tokio::test]
 async fn a_list_of_rungs_that_the_node_cannot_serve_is_refused() {
-    let world = World::start().await;
-    let mut settings = world.settings();
+    let fixture = Fixture::start().await;
+    let mut settings = fixture.settings();
     settings.bulk.rungs = vec![Rung::Multicall3];
     let (setting, words) = refusal(&settings).await;
     assert_eq!(setting, "bulk.rungs");
     assert!(words.contains("there is no contract at 0xca11"), "{words}");
     // The same for a method that the node does not have.
-    let proxy = Proxy::before(&world.node).await;
+    let proxy = Proxy::before(&fixture.node).await;
     proxy.misbehave(|request| match request["method"].as_str() {
         Some("eth_getStorageValues") => Fault::error(request, -32_601, "the method does not exist"),
         _ => Fault::None,
     });
-    let mut settings = world.settings_at(&proxy.url);
+    let mut settings = fixture.settings_at(&proxy.url);
     settings.bulk.rungs = vec![Rung::StorageValues, Rung::Multicall3];
     let (setting, words) = refusal(&settings).await;
     assert_eq!(setting, "bulk.rungs");
@@ -259,15 +259,15 @@ async fn a_list_of_rungs_that_the_node_cannot_serve_is_refused() {
 
 #[tokio::test]
 async fn multicall_that_is_deployed_later_is_used_later() {
-    let world = World::start().await;
-    let mut settings = world.settings();
+    let fixture = Fixture::start().await;
+    let mut settings = fixture.settings();
     settings.bulk.retry_rung_after = Duration::from_millis(1);
-    settings.bulk.multicall_code_hash = World::multicall_hash();
+    settings.bulk.multicall_code_hash = Fixture::multicall_hash();
     let reader = connect(&settings).await;
     let state = |reader: &ChainReader| reader.ladder_report().rungs[3].state.clone();
     assert!(matches!(state(&reader), RungState::Unavailable(_)));
-    world.install_multicall().await;
-    world.node.mine(1).await;
+    fixture.install_multicall().await;
+    fixture.node.mine(1).await;
     reader.finalized().await.unwrap();
     assert_eq!(state(&reader), RungState::Ready);
 }
@@ -275,13 +275,13 @@ async fn multicall_that_is_deployed_later_is_used_later() {
 #[tokio::test]
 async fn a_policy_behind_the_kept_state_is_refused_with_the_figure() {
     // A real node that keeps the state of few blocks.
-    let world = World::with(AnvilOptions {
+    let fixture = Fixture::with(AnvilOptions {
         args: vec!["--prune-history".into(), "20".into()],
         ..AnvilOptions::default()
     })
     .await;
-    world.node.mine(100).await;
-    let reader = world.reader().await;
+    fixture.node.mine(100).await;
+    let reader = fixture.reader().await;
     let kept = reader.state_kept(1_000).await.unwrap();
     assert!(kept.is_limit && (15..=25).contains(&kept.blocks), "{kept:?}");
     let within = reader.state_kept(10).await.unwrap();
@@ -293,7 +293,7 @@ async fn a_policy_behind_the_kept_state_is_refused_with_the_figure() {
             ..kept
         }
     );
-    let mut settings = world.settings();
+    let mut settings = fixture.settings();
     settings.finality = Finality::Depth(60);
     let (setting, words) = refusal(&settings).await;
     assert_eq!(setting, "finality");
@@ -308,8 +308,8 @@ async fn a_policy_behind_the_kept_state_is_refused_with_the_figure() {
 
 #[tokio::test]
 async fn no_answer_at_all_ends_the_start_when_its_patience_ends() {
-    let world = World::start().await;
-    let proxy = Proxy::before(&world.node).await;
+    let fixture = Fixture::start().await;
+    let proxy = Proxy::before(&fixture.node).await;
     let asked = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&asked);
     proxy.misbehave(move |_request| {
@@ -317,7 +317,7 @@ async fn no_answer_at_all_ends_the_start_when_its_patience_ends() {
         Fault::Status(503)
     });
     let started = std::time::Instant::now();
-    let error = ChainReader::connect(&world.settings_at(&proxy.url))
+    let error = ChainReader::connect(&fixture.settings_at(&proxy.url))
         .await
         .unwrap_err();
     assert!(matches!(error, ChainError::Transport { .. }), "{error}");

@@ -3,8 +3,8 @@
 use eidos_chain::{BlockRef, ChainError, ChainReader, StateCheck};
 use serde_json::{Value, json};
 
+use crate::fixture::{Fixture, connect};
 use crate::proxy::{Fault, Proxy};
-use crate::world::{World, connect};
 
 /// Answers `eth_syncing` with `progress`, alone or in a batch.
 fn syncing(progress: Value) -> impl FnMut(&Value) -> Fault + Send {
@@ -36,9 +36,9 @@ fn syncing(progress: Value) -> impl FnMut(&Value) -> Fault + Send {
 
 #[tokio::test]
 async fn a_node_that_syncs_is_not_read() {
-    let world = World::start().await;
-    let proxy = Proxy::before(&world.node).await;
-    let settings = world.settings_at(&proxy.url);
+    let fixture = Fixture::start().await;
+    let proxy = Proxy::before(&fixture.node).await;
+    let settings = fixture.settings_at(&proxy.url);
     let reader = connect(&settings).await;
     let progress = json!({"startingBlock": "0x0", "currentBlock": "0x2", "highestBlock": "0x3e"});
     proxy.misbehave(syncing(progress));
@@ -95,19 +95,23 @@ async fn an_older_state_under_right_headers_gives_no_values() {
         (&[][..], "does not fit its state root"),
         (&["eth_getProof"][..], "sent nonce"),
     ] {
-        let world = World::start().await;
-        let proxy = Proxy::before(&world.node).await;
-        let reader = connect(&world.settings_at(&proxy.url)).await;
-        let user = world.users[0];
-        world.deposit(user, world.usdc, 100).await;
+        let fixture = Fixture::start().await;
+        let proxy = Proxy::before(&fixture.node).await;
+        let reader = connect(&fixture.settings_at(&proxy.url)).await;
+        let user = fixture.users[0];
+        fixture.deposit(user, fixture.usdc, 100).await;
         let older = reader.head().await.unwrap();
-        world.deposit(user, world.usdc, 11).await;
+        fixture.deposit(user, fixture.usdc, 11).await;
         let at = reader.head().await.unwrap();
         proxy.misbehave(executing(at, older, without));
-        let pairs = [(user, world.usdc)];
+        let pairs = [(user, fixture.usdc)];
         for error in [
             reader.vault_totals(&at, &pairs).await.map(drop).unwrap_err(),
-            reader.token_held(&at, &[world.usdc]).await.map(drop).unwrap_err(),
+            reader
+                .token_held(&at, &[fixture.usdc])
+                .await
+                .map(drop)
+                .unwrap_err(),
         ] {
             assert!(
                 matches!(error, ChainError::StaleState { .. }) && error.is_retryable(),
@@ -126,9 +130,9 @@ async fn an_older_state_under_right_headers_gives_no_values() {
 
 #[tokio::test]
 async fn the_report_says_how_the_state_was_checked() {
-    let world = World::start().await;
-    let proxy = Proxy::before(&world.node).await;
-    let settings = world.settings_at(&proxy.url);
+    let fixture = Fixture::start().await;
+    let proxy = Proxy::before(&fixture.node).await;
+    let settings = fixture.settings_at(&proxy.url);
     let check = |reader: &ChainReader| reader.ladder_report().state_check;
     assert_eq!(check(&connect(&settings).await), StateCheck::Proof);
     let no_proofs = |request: &Value| match request["method"].as_str() {
@@ -151,7 +155,7 @@ async fn the_report_says_how_the_state_was_checked() {
         _ => Fault::None,
     });
     assert!(matches!(check(&connect(&settings).await), StateCheck::Nonces(_)));
-    world.node.mine(10).await;
+    fixture.node.mine(10).await;
     proxy.misbehave(no_proofs);
     let found = check(&connect(&settings).await);
     assert!(
@@ -162,14 +166,14 @@ async fn the_report_says_how_the_state_was_checked() {
 
 #[tokio::test]
 async fn a_slow_proof_is_left_out_for_a_while() {
-    let world = World::start().await;
-    let proxy = Proxy::before(&world.node).await;
+    let fixture = Fixture::start().await;
+    let proxy = Proxy::before(&fixture.node).await;
     proxy.misbehave(|request| match request["method"].as_str() {
         Some("eth_getProof") => Fault::Late(std::time::Duration::from_millis(1_100)),
         _ => Fault::None,
     });
-    let reader = connect(&world.settings_at(&proxy.url)).await;
-    world.deposit(world.users[0], world.usdc, 1).await;
+    let reader = connect(&fixture.settings_at(&proxy.url)).await;
+    fixture.deposit(fixture.users[0], fixture.usdc, 1).await;
     let at = reader.head().await.unwrap();
     reader.verify_state(&at).await.unwrap();
     let found = reader.ladder_report().state_check;
