@@ -6,11 +6,11 @@ use parquet::errors::ParquetError;
 
 use crate::pg_type::UnsupportedType;
 
-/// Why rows cannot be encoded or decoded. None of them goes away by trying again with the same bytes; only
-/// [`Self::Stream`] may, when a connection broke in the middle.
+/// Why rows cannot be encoded or decoded. Trying again with the same bytes helps none of them; only
+/// [`Self::Stream`] may succeed then, when a connection broke in the middle.
 #[derive(Debug, thiserror::Error)]
 pub enum CodecError {
-    /// The bytes are no complete `COPY … (FORMAT binary)` stream of these columns.
+    /// The bytes are not a complete `COPY … (FORMAT binary)` stream of these columns.
     #[error("the COPY BINARY stream is broken after {row} rows: {what}")]
     Stream {
         /// Whole rows read before.
@@ -41,7 +41,7 @@ pub enum CodecError {
     /// The columns or options do not fit each other: the caller's mistake.
     #[error("the export cannot be set up: {0}")]
     Setup(String),
-    /// The bytes are no part with these columns.
+    /// The bytes are not a part with these columns.
     #[error("the part is corrupt: {0}")]
     Part(String),
     /// Parquet could not be written or read.
@@ -56,8 +56,8 @@ pub enum CodecError {
 }
 
 impl CodecError {
-    /// Whether the values themselves are refused, so that an export of this table can only succeed after somebody
-    /// changed the data or the table.
+    /// Returns whether the values themselves are refused, so that an export of this table can only succeed after the data
+    /// or the table was changed.
     #[must_use]
     pub const fn is_refusal(&self) -> bool {
         matches!(self, Self::Value { .. } | Self::Column { .. })
@@ -89,7 +89,7 @@ impl ValueError {
         }
     }
 
-    /// The value cannot have been written by PostgreSQL for a column of this type.
+    /// Returns the error of a value that PostgreSQL cannot have written for a column of this type.
     pub(crate) fn malformed(what: impl Into<String>) -> Self {
         Self::new(what, Self::NOT_OURS)
     }

@@ -65,7 +65,7 @@ impl fmt::Debug for ContentDigest {
     }
 }
 
-/// The text is no content digest.
+/// The text is not a content digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a content digest is 64 lower-case hexadecimal digits")]
 pub struct DigestTextError;

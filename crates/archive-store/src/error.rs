@@ -145,7 +145,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// True if the same call may succeed later without anybody changing anything.
+    /// True if the same call may succeed later without a change of anything.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         matches!(

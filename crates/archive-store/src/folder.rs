@@ -1,4 +1,4 @@
-//! [`TableFolder`] and [`UnitFolder`]: where an export lies below the archive's URL.
+//! [`TableFolder`] and [`UnitFolder`]: where an export is below the archive's URL.
 //!
 //! `<source>/<schema>.<table>/<unit_name>/<unit_id>/part-00000.parquet` and `…/manifest.json`. There is no `key=value`
 //! in it, so readers do not invent partition columns. Characters other than letters, digits, `_`, `-` and `@` are
@@ -36,7 +36,7 @@ pub struct UnitFolder {
 }
 
 impl TableFolder {
-    /// The folder of a table of a database.
+    /// Returns the folder of a table of a database.
     ///
     /// # Errors
     /// [`StoreError::Name`] for names that are empty or too long.
@@ -55,7 +55,7 @@ impl TableFolder {
 }
 
 impl UnitFolder {
-    /// The folder of an export.
+    /// Returns the folder of an export.
     ///
     /// # Errors
     /// [`StoreError::Name`] for names that are empty or too long.
@@ -67,7 +67,7 @@ impl UnitFolder {
         })
     }
 
-    /// The folder a request will be exported to.
+    /// Returns the folder a request will be exported to.
     ///
     /// # Errors
     /// As [`Self::new`].
@@ -76,7 +76,7 @@ impl UnitFolder {
         Self::new(table, &request.unit_name, request.unit_id)
     }
 
-    /// The folder a manifest belongs into.
+    /// Returns the folder a manifest belongs into.
     ///
     /// # Errors
     /// As [`Self::new`].
@@ -124,7 +124,7 @@ impl UnitFolder {
             .join(self.unit_id.hyphenated().to_string())
     }
 
-    /// The unit whose object this is, if it is one of `table`'s: `key` is relative to the archive's URL.
+    /// Returns the unit whose object this is; `key` is relative to the archive's URL. `None`: it is not one of `table`'s.
     pub(crate) fn of_key(table: &TableFolder, key: &Path) -> Option<Self> {
         let mut rest = key.prefix_match(&table.path())?;
         let unit_name = decode(rest.next()?.as_ref())?;
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_keys_are_nobodys() {
+    fn keys_of_other_folders_belong_to_no_unit() {
         let table = folder("p").table().clone();
         for key in [
             "risk/public.eidos_risk_events_old/p/00000000-0000-0000-0000-000000000007/manifest.json",

@@ -1,4 +1,4 @@
-//! [`Manifest`]: what an export consists of and how to tell that it is whole.
+//! [`Manifest`]: what an export consists of and what proves that it is whole.
 
 use crate::ArchiveFormat;
 use chrono::{DateTime, Utc};
@@ -37,7 +37,7 @@ pub struct ExportRequest {
     /// The columns that the COPY statement orders its rows by, ascending. Empty: rows are in no order.
     pub ordered_by: Vec<String>,
     /// A position in the write-ahead log, as PostgreSQL prints it: all rows were committed before it. `None`: the
-    /// server did not tell.
+    /// server did not say.
     pub snapshot_lsn: Option<String>,
     /// The primary key, in its order.
     pub primary_key: Vec<String>,
@@ -161,7 +161,7 @@ pub struct Manifest {
     pub segments: Vec<Segment>,
 }
 
-/// Which manifest, and which content it must have. Whoever drops data keeps this in a database of his own: an object
+/// Which manifest, and which content it must have. A service that drops data keeps this in its own database: an object
 /// store alone cannot prove that its manifest is the one that was verified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ManifestRef {
@@ -183,7 +183,7 @@ pub struct Exported {
 }
 
 impl Exported {
-    /// What to keep and to verify.
+    /// Returns what to keep and to verify.
     #[must_use]
     pub fn reference(&self) -> ManifestRef {
         ManifestRef {
@@ -241,7 +241,7 @@ impl Manifest {
         }
     }
 
-    /// The bytes of `manifest.json`: always the same for the same content.
+    /// Returns the bytes of `manifest.json`: always the same for the same content.
     pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, serde_json::Error> {
         let mut bytes = serde_json::to_vec_pretty(self)?;
         bytes.push(b'\n');
@@ -255,7 +255,7 @@ impl Manifest {
         manifest.contradiction().map_or(Ok(manifest), Err)
     }
 
-    /// What in it cannot be true at once.
+    /// Returns what in it cannot be true at once. `None`: nothing.
     pub(crate) fn contradiction(&self) -> Option<String> {
         if !(1..=MANIFEST_VERSION).contains(&self.version) {
             return Some(format!(

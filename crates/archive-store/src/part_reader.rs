@@ -33,7 +33,7 @@ impl PartReader {
     /// Opens the whole bytes of a part, whose SHA-256 the caller has checked.
     ///
     /// # Errors
-    /// [`CodecError::Part`] when it is no such file or has other columns; [`CodecError::Setup`] when the window's
+    /// [`CodecError::Part`] when it is not such a file or has other columns; [`CodecError::Setup`] when the window's
     /// column is missing or holds no time.
     pub fn open(
         format: ArchiveFormat,

@@ -42,7 +42,7 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) fn parse(url: &str) -> Result<Self, StoreProblem> {
         let refuse = |reason: &str, fix: &str| {
-            // What stands behind a ? is a signature more often than not.
+            // What follows a ? is a signature more often than not.
             let plain = url.split(['?', '#']).next().unwrap_or_default();
             let shown = eidos_settings::secret::shown("archive_store.place", plain);
             Err(StoreProblem::new("url", shown, reason, fix))
@@ -112,7 +112,7 @@ impl Place {
         }
     }
 
-    /// The whole location of a key, for people.
+    /// Returns the whole location of a key, for people.
     pub(crate) fn location(&self, key: &str) -> String {
         let slash = if key.is_empty() { "" } else { "/" };
         format!("{self}{slash}{key}")

@@ -63,7 +63,7 @@ pub struct ArchiveStoreSettings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StoreChecksum {
-    /// `x-amz-checksum-sha256`: bytes that were damaged on their way are refused by the server.
+    /// `x-amz-checksum-sha256`: bytes that were damaged in transit are refused by the server.
     Sha256,
     /// None: they are found when the export is read back.
     None,
@@ -126,7 +126,7 @@ impl StoreProblem {
 }
 
 impl ArchiveStoreSettings {
-    /// The settings with every default, for one URL.
+    /// Returns the settings with every default, for one URL.
     pub fn at(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
@@ -134,7 +134,7 @@ impl ArchiveStoreSettings {
         }
     }
 
-    /// These settings with `jobs.data-cleanup.archive_storage` in place of an empty `url`.
+    /// Returns these settings with `jobs.data-cleanup.archive_storage` in place of an empty `url`.
     #[must_use]
     pub fn or_at(mut self, archive_storage: &str) -> Self {
         if self.url.is_empty() {
@@ -143,7 +143,7 @@ impl ArchiveStoreSettings {
         self
     }
 
-    /// Everything that is wrong and can be seen without the store. An empty `url` is no problem here: see
+    /// Returns everything that is wrong and can be seen without the store. An empty `url` is not a problem here: see
     /// [`Self::or_at`].
     #[must_use]
     pub fn problems(&self) -> Vec<StoreProblem> {
@@ -165,7 +165,7 @@ impl ArchiveStoreSettings {
         problems
     }
 
-    /// What does not fit the encryption that `security.archive_storage` demands, if it is in force.
+    /// Returns what does not fit the encryption that `security.archive_storage` demands, if it is in force.
     #[must_use]
     pub fn encryption_problems(&self, security: &SecuritySection) -> Vec<StoreProblem> {
         let mut problems = Vec::new();

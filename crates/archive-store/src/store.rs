@@ -59,7 +59,8 @@ pub struct ArchiveStore {
 }
 
 impl ArchiveStore {
-    /// Connects to nothing yet: a local folder is made, a bucket is only named. Ask [`Self::probe`] whether it works.
+    /// Opens a store without a connection: a local folder is made, a bucket is only named. Ask [`Self::probe`] whether it
+    /// works.
     /// HTTPS needs the process-wide crypto provider of rustls to be installed.
     ///
     /// # Errors
@@ -81,31 +82,32 @@ impl ArchiveStore {
         })
     }
 
-    /// Where the archives are, for people and to be remembered: URL, and `?endpoint=…` or `?account=…` where the URL
-    /// alone could mean another place. Holds no credential.
+    /// Returns where the archives are, for people and to be remembered: URL, and `?endpoint=…` or `?account=…` where the
+    /// URL alone could mean another place. Holds no credential.
     #[must_use]
     pub fn location(&self) -> String {
         self.access.whole_place()
     }
 
-    /// What becomes of objects that are removed here. A store that does not tell is [`Versions::Unknown`], never an error.
+    /// Returns what becomes of objects that are removed here. A store that does not say is [`Versions::Unknown`], never an
+    /// error.
     pub async fn versions(&self) -> Versions {
-        let told = match self.versions.get() {
+        let said = match self.versions.get() {
             Some(known) => known.clone(),
             None => self.ask_about_versions().await,
         };
-        match told {
-            // Switched on since it was asked, or it does not tell: what it said of its own objects counts.
+        match said {
+            // Switched on since it was asked, or it does not say: what it said of its own objects counts.
             Versions::NotKept | Versions::Unknown(_) if self.access.keeps_versions() => Versions::Kept,
-            told => told,
+            said => said,
         }
     }
 
     async fn ask_about_versions(&self) -> Versions {
         let (versions, heard) = self.access.versions().await;
         if heard {
-            // Lost only if somebody else was told the same meanwhile.
-            let _told_already = self.versions.set(versions.clone());
+            // Lost only if another caller got the same answer meanwhile.
+            let _known_already = self.versions.set(versions.clone());
         }
         versions
     }
@@ -153,7 +155,7 @@ impl ArchiveStore {
         verify::verify(&self.access, reference, cancel).await
     }
 
-    /// The manifest, if it is the recorded one.
+    /// Returns the manifest, if it is the recorded one.
     ///
     /// # Errors
     /// [`StoreError::Missing`], [`StoreError::ManifestChanged`], or why it could not be read.
@@ -162,7 +164,7 @@ impl ArchiveStore {
         Ok(manifest)
     }
 
-    /// Whether a manifest lies under this key; nothing of it is read.
+    /// Checks whether there is a manifest under this key; nothing of it is read.
     ///
     /// # Errors
     /// Why the store could not say.
@@ -170,7 +172,7 @@ impl ArchiveStore {
         self.access.exists(key, &CancellationToken::new()).await
     }
 
-    /// The rows as a COPY BINARY stream with header and trailer, in the order of the export; with a window, only
+    /// Returns the rows as a COPY BINARY stream with header and trailer, in the order of the export; with a window, only
     /// rows whose time is in `[from, to)` epoch milliseconds. The stream ends with its first error, and then has no
     /// trailer: PostgreSQL takes no row of it.
     pub fn copy_stream(
@@ -190,7 +192,7 @@ impl ArchiveStore {
         discard::discard(&self.access, folder, &CancellationToken::new()).await
     }
 
-    /// The units of a table that have left at least one object, in order of their names and ids.
+    /// Returns the units of a table that have left at least one object, in order of their names and ids.
     ///
     /// # Errors
     /// Why the listing is not complete.
@@ -198,8 +200,8 @@ impl ArchiveStore {
         discard::folders(&self.access, table).await
     }
 
-    /// [`Self::probe`], once in a process: to be asked before the first export is begun. A folder is not probed: what
-    /// its file system does is known, and a right that is missing shows with the first file.
+    /// Makes [`Self::probe`] once in a process, before the first export is begun. A folder is not probed: what its file
+    /// system does is known, and a right that is missing shows with the first file.
     ///
     /// # Errors
     /// As [`Self::probe`]; what failed is asked again next time.

@@ -16,12 +16,12 @@ pub enum Versions {
     Locked,
     /// New objects have one version; those that were put while versions were kept have more.
     Suspended,
-    /// The store did not tell, or was not allowed to; says why.
+    /// The store did not say, or was not allowed to; the text says why.
     Unknown(String),
 }
 
 impl Versions {
-    /// What to add to "removed", as a sentence; `None`: nothing remains.
+    /// Returns what to add to "removed", as a sentence. `None`: nothing remains.
     #[must_use]
     pub fn after_removal(&self) -> Option<String> {
         match self {

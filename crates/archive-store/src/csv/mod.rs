@@ -1,6 +1,6 @@
 //! Parts as CSV files that `COPY … FROM … WITH (FORMAT csv, HEADER)` loads: a header line, every value quoted, NULL
 //! an empty field without quotes, lines end with a line feed. Own code in both directions: the csv crate does not
-//! tell a quoted empty field from one without quotes, which here are the empty text and NULL.
+//! distinguish a quoted empty field from one without quotes, which here are the empty text and NULL.
 
 mod reader;
 mod writer;

@@ -3,7 +3,7 @@
 //! A dictionary stores each value of a row group once and a number for each row. It pays where values repeat within a
 //! row group; where they do not, it costs the time of looking each value up and then the bytes of the numbers. So the
 //! choice is made by the bytes it is expected to save, and so is its limit, at which the writer gives it up. What a value
-//! takes is measured, by compressing the first rows: nothing else tells text that counts up from text that does not.
+//! takes is measured, by compressing the first rows: nothing else distinguishes text that counts up from other text.
 #![expect(
     clippy::float_arithmetic,
     clippy::cast_precision_loss,
@@ -29,13 +29,14 @@ const LIMIT_SLACK: f64 = 3.0;
 const MIN_LIMIT_BYTES: f64 = 131_072.0;
 /// A reader holds a dictionary whole.
 const MAX_LIMIT_BYTES: f64 = 2_097_152.0;
-/// Longer text is prose or a document: nobody looks it up as a whole.
+/// Longer text is prose or a document: it is not looked up as a whole.
 const MAX_LOOKUP_BYTES: f64 = 80.0;
 /// A bloom filter, a byte for each different value, must save this many times its bytes of reading: it costs a hash of
 /// every row.
 const FILTER_WORTH: f64 = 4.0;
 /// Readers ask a store for no less than some KiB at once: a column of a row group that is smaller needs no filter.
 const MIN_FILTERED_BYTES: f64 = 4096.0;
+
 /// How one column is stored.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct ColumnLayout {
@@ -80,7 +81,7 @@ struct Sample {
 }
 
 impl Sample {
-    /// `None`: the type has no dictionary and is not looked up. Floats never go through a dictionary: it compares them as
+    /// `None`: the type has no dictionary and is not looked up. Floats never have a dictionary: it compares them as
     /// numbers, to which -0 is 0, and their bits must come back.
     fn of(pg_type: PgType, array: &ArrayRef, level: i32) -> Option<Self> {
         match pg_type {
@@ -174,8 +175,8 @@ impl Sample {
         }
     }
 
-    /// How many different values a row group has, about. The estimate of a population from how often its members were
-    /// seen (Chao 1984), then what a row group draws from it.
+    /// Returns about how many different values a row group has: the estimate of a population from how often its members
+    /// were seen (Chao 1984), then what a row group draws from it.
     fn distinct_of(&self, rows: f64) -> f64 {
         let unseen = self.once * (self.once - 1.0).max(0.0) / (2.0 * (self.twice + 1.0));
         let all = (self.distinct + unseen).max(1.0);
@@ -201,7 +202,7 @@ impl Sample {
         (saved > plain * WORTH_SHARE && distinct * self.width < MAX_LIMIT_BYTES).then_some(limit_bytes)
     }
 
-    /// Whether a reader who is told by a filter that a value is absent is spared much: what the column of a row group
+    /// Returns whether a filter that says that a value is absent spares a reader much: what the column of a row group
     /// takes, with or without a dictionary, whichever is less.
     fn filter_pays(&self, group_rows: f64) -> bool {
         let distinct = self.distinct_of(group_rows);

@@ -16,7 +16,7 @@ use crate::part_writer::EncodedPart;
 /// Batches that wait for the encoder; with the one being filled and the one being encoded that makes three.
 const WAITING_BATCHES: usize = 1;
 
-/// Rows on their way to the encoder.
+/// Rows for the encoder.
 #[derive(Debug)]
 pub(super) struct Batch {
     pub(super) rows: RecordBatch,
@@ -73,7 +73,7 @@ impl Worker {
 
     /// Waits for the last parts.
     pub(super) fn finish(mut self) -> Result<Vec<EncodedPart>, CodecError> {
-        // A thread that is gone tells why when it is joined.
+        // A thread that has ended says why when it is joined.
         let _ = self.batches.send(Message::End);
         if let Some(thread) = self.thread.take() {
             outcome(thread)?;
@@ -81,7 +81,7 @@ impl Worker {
         Ok(self.finished())
     }
 
-    /// The thread has ended before it was asked to: its error.
+    /// Returns the error of a thread that has ended before it was asked to.
     fn join(&mut self) -> Result<(), CodecError> {
         self.thread.take().map_or(Ok(()), outcome)?;
         Err(CodecError::Thread("it has ended before".to_owned()))
@@ -172,7 +172,7 @@ impl Encoder {
             PartFile::Csv(file) => file.finish(),
         };
         let sha256 = Sha256::digest(&bytes).into();
-        // Nobody waits for it when the export was given up.
+        // It is not waited for when the export was given up.
         let _ = self.finished.send(EncodedPart {
             bytes: bytes.into(),
             sha256,

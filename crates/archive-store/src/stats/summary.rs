@@ -15,7 +15,7 @@ use crate::pg_type::PgType;
 use crate::stats::ColumnStats;
 use crate::text;
 
-/// Longer text is no minimum or maximum that a person reads.
+/// Longer text is not a minimum or maximum that a person reads.
 const MAX_TEXT_BYTES: usize = 256;
 
 /// Collects [`ColumnStats`] of all columns.

@@ -22,7 +22,7 @@ use crate::store::failure::{self, Failed};
 use crate::store::witness::{Said, Witness};
 use crate::versions::Versions;
 
-/// How long a request under way may go on after a cancellation: a local write then is over, not still to come.
+/// How long a request under way may continue after a cancellation: a local write then is over, not still to come.
 const CANCEL_GRACE: Duration = Duration::from_secs(5);
 
 /// The store and how it is asked. Keys are relative to the place.
@@ -30,11 +30,11 @@ const CANCEL_GRACE: Duration = Duration::from_secs(5);
 pub(super) struct Access {
     pub(super) place: Place,
     pub(super) objects: Arc<dyn ObjectStore>,
-    /// What every object must be encrypted with; `None`: nothing is demanded, or no answer can tell.
+    /// What every object must be encrypted with. `None`: nothing is demanded, or no answer can prove it.
     pub(super) encryption: Option<Encryption>,
     /// What else S3 is asked; `None` for other stores.
     pub(super) bucket: Option<Bucket>,
-    /// What tells the place from one of the same name elsewhere, as `endpoint=https://…`; `None`: nothing.
+    /// What distinguishes the place from one of the same name elsewhere, as `endpoint=https://…`. `None`: nothing.
     pub(super) elsewhere: Option<String>,
     /// Set once the store named the version of an object that it had stored.
     versions: AtomicBool,
@@ -55,7 +55,7 @@ pub(super) struct Encryption {
 }
 
 impl Encryption {
-    /// Whether an answer says what was asked for. S3 answers with the ARN of a key, whatever it was named by.
+    /// Checks whether an answer says what was asked for. S3 answers with the ARN of a key, whatever it was named by.
     pub(super) fn is_met_by(&self, said: &Said) -> bool {
         let named = |wanted: &String| {
             said.key
@@ -105,7 +105,7 @@ impl Access {
         Self { encryption, ..self }
     }
 
-    /// What the store tells of objects that are removed, and whether that was an answer.
+    /// Returns what the store says of objects that are removed, and whether that was an answer.
     pub(super) async fn versions(&self) -> (Versions, bool) {
         let Some(bucket) = &self.bucket else {
             return match self.place.scheme {
@@ -129,7 +129,7 @@ impl Access {
         self.versions.load(Ordering::Relaxed)
     }
 
-    /// The place and where it is, for people and to be remembered: other settings have another text.
+    /// Returns the place and where it is, for people and to be remembered: other settings have another text.
     pub(super) fn whole_place(&self) -> String {
         match &self.elsewhere {
             Some(elsewhere) => format!("{}?{elsewhere}", self.place),
@@ -142,7 +142,7 @@ impl Access {
         self.place.location(key)
     }
 
-    /// A key as the bucket knows it, for the beginning of keys.
+    /// Returns a key as the bucket knows it, for the beginning of keys.
     pub(super) fn prefixed(&self, key: &str) -> String {
         match self.place.prefix.as_ref() {
             "" => key.to_owned(),
@@ -195,7 +195,7 @@ impl Access {
         .await
     }
 
-    /// An object of our name exists. Only the very bytes we are putting are fine.
+    /// Compares an object of our name that exists: only the very bytes we are putting are fine.
     async fn compare_existing(
         &self,
         path: &Path,
@@ -226,8 +226,8 @@ impl Access {
         }))
     }
 
-    /// A local file whose first attempt failed may have been read from memory: it, and the folders that name it, are on
-    /// the disk when this returns.
+    /// Writes a local file, and the folders that name it, to the disk: after a failed first attempt it may have been read
+    /// from memory.
     async fn reach_the_disk(&self, path: &Path) -> Result<(), Failed> {
         if self.place.scheme != Scheme::File {
             return Ok(());
@@ -285,7 +285,7 @@ impl Access {
         Ok(content.freeze())
     }
 
-    /// Whether an object is there.
+    /// Checks whether an object is there.
     pub(super) async fn exists(&self, key: &str, cancel: &CancellationToken) -> Result<bool, StoreError> {
         let path = self.full(key)?;
         self.repeat("head", key, cancel, |_| async {
@@ -310,7 +310,7 @@ impl Access {
         .await
     }
 
-    /// Everything below a key.
+    /// Lists everything below a key.
     pub(super) async fn list(
         &self,
         below: &Path,
@@ -372,7 +372,7 @@ impl Access {
         Err(StoreError::Task("attempts ended".to_owned()))
     }
 
-    /// One attempt within its time limit, which a cancellation shortens.
+    /// Makes one attempt within its time limit, which a cancellation shortens.
     async fn limited<T>(
         &self,
         attempt: impl Future<Output = Result<T, Failed>>,
@@ -404,7 +404,7 @@ mod tests {
     use super::*;
     use crate::store::connect;
 
-    /// What a first attempt stored without our hearing of it is found where it lies, and brought to the disk.
+    /// What a first attempt stored without our hearing of it is found, and brought to the disk.
     #[tokio::test]
     async fn a_local_object_that_is_there_already_is_found_and_reaches_the_disk() {
         let folder = tempfile::tempdir().unwrap();

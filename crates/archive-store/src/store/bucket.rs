@@ -91,7 +91,7 @@ struct Refusal {
 }
 
 impl Bucket {
-    /// What becomes of objects that are removed.
+    /// Asks what becomes of objects that are removed.
     pub(super) async fn versions(&self, limit: Duration) -> Result<Versions, Unanswered> {
         let Answer::VersioningConfiguration(found) = self.question(&[("versioning", "")], limit).await?
         else {
@@ -105,7 +105,7 @@ impl Bucket {
         }
     }
 
-    /// A bucket without a lock answers with an error, as one that may not be asked does.
+    /// Asks for object lock: a bucket without it answers with an error, as one that may not be asked does.
     async fn locked(&self, limit: Duration) -> Versions {
         match self.question(&[("object-lock", "")], limit).await {
             Ok(Answer::ObjectLockConfiguration(lock)) if lock.enabled.as_deref() == Some("Enabled") => {
@@ -115,7 +115,7 @@ impl Bucket {
         }
     }
 
-    /// Versions and marks of objects whose whole key begins with `prefix`; at most a thousand.
+    /// Lists versions and marks of objects whose whole key begins with `prefix`; at most a thousand.
     pub(super) async fn below(&self, prefix: &str, limit: Duration) -> Result<Vec<Version>, Unanswered> {
         let Answer::ListVersionsResult(found) = self
             .question(&[("versions", ""), ("prefix", prefix)], limit)

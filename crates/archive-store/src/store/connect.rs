@@ -83,7 +83,7 @@ fn at_endpoint(endpoint: Option<String>) -> Option<String> {
     ))
 }
 
-/// What S3 is asked for with every object, if encryption is in force.
+/// Returns what S3 is asked for with every object. `None`: encryption is not in force.
 fn encryption(place: &Place, security: &SecuritySection) -> Option<Encryption> {
     let asked = &security.archive_storage;
     (place.scheme == Scheme::S3 && demands_encryption(security)).then(|| Encryption {
@@ -93,7 +93,7 @@ fn encryption(place: &Place, security: &SecuritySection) -> Option<Encryption> {
     })
 }
 
-/// A profile of the AWS tools is not read here; going on without it would use whatever credentials there are.
+/// Refuses a profile of the AWS tools, which is not read here: without it, whatever credentials there are would be used.
 fn profile_problem(
     settings: &ArchiveStoreSettings,
     variable: impl Fn(&str) -> Option<String>,

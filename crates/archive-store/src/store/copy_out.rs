@@ -70,7 +70,7 @@ enum At {
 }
 
 impl Reader {
-    /// The next bytes; `None` after the trailer.
+    /// Returns the next bytes. `None`: the trailer was the last.
     async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
         loop {
             match std::mem::replace(&mut self.at, At::End) {
@@ -105,7 +105,7 @@ impl Reader {
         let reader = PartReader::open(format, columns, bytes, self.window.as_ref())
             .map_err(|error| verify::decoding(&self.access, part, error))?;
         let (blocks_out, blocks) = mpsc::channel(BLOCKS_WAITING);
-        // Ends by itself when the stream is dropped: nobody takes its blocks then.
+        // Ends by itself when the stream is dropped: its blocks are not taken then.
         let thread = tokio::task::spawn_blocking(move || {
             for block in reader {
                 if blocks_out.blocking_send(block).is_err() {
@@ -121,7 +121,7 @@ impl Reader {
         })
     }
 
-    /// The decoder came to its end, and without a window all rows of the part have come.
+    /// Checks that the decoder came to its end, and without a window that all rows of the part have come.
     async fn check(&self, index: usize, decoding: Decoding) -> Result<(), StoreError> {
         decoding.thread.await.map_err(|error| StoreError::task(&error))?;
         let Some(part) = self.manifest.parts.get(index).filter(|_| self.window.is_none()) else {

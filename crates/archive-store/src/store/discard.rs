@@ -96,7 +96,7 @@ fn sweep(root: &FilePath, below: &FilePath) -> Result<u64, (PathBuf, io::Error)>
     Ok(removed)
 }
 
-/// The units of a table that have an object.
+/// Returns the units of a table that have an object.
 pub(super) async fn folders(access: &Access, table: &TableFolder) -> Result<Vec<UnitFolder>, StoreError> {
     let listed = access.list(&table.path(), &CancellationToken::new()).await?;
     let mut units: BTreeSet<UnitFolder> = listed
@@ -109,7 +109,7 @@ pub(super) async fn folders(access: &Access, table: &TableFolder) -> Result<Vec<
     Ok(units.into_iter().collect())
 }
 
-/// The folders of a local store: one may hold nothing but a staging file, which a listing does not show.
+/// Returns the folders of a local store: one may hold nothing but a staging file, which a listing does not show.
 async fn local_units(access: &Access, table: &TableFolder) -> Result<Vec<UnitFolder>, StoreError> {
     let root = access.place.folder.join(table.path().as_ref());
     let shown = access.location(table.path().as_ref());

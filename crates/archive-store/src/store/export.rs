@@ -78,7 +78,7 @@ where
     };
     let result = course.run(&store.settings, rows, cancel).await;
     match &result {
-        // A conflict means that somebody else writes here: what is there is not ours to delete.
+        // A conflict means that another process writes here: what is there is not ours to delete.
         Ok(_) | Err(StoreError::Conflict { .. }) => {}
         Err(error) => course.clean_up(error).await,
     }
@@ -115,7 +115,7 @@ impl Course<'_> {
         let thread = tokio::task::spawn_blocking(move || encode(encoder, chunks_in, &ready));
         let (fed, uploaded) = tokio::join!(self.feed(rows, chunks), self.upload(ready_in));
         let ended = thread.await.map_err(|error| StoreError::task(&error))?;
-        // Whatever else went wrong: it decides that the folder is somebody else's.
+        // Whatever else went wrong: it decides that the folder is another process's.
         if let Err(conflict @ StoreError::Conflict { .. }) = uploaded {
             return Err(conflict);
         }
@@ -255,7 +255,7 @@ impl Course<'_> {
     }
 }
 
-/// The blocking thread: chunks in, parts out. `None` when nobody takes parts any more.
+/// Runs on the blocking thread: chunks in, parts out. `None`: no parts are taken any more.
 fn encode(
     mut encoder: PartEncoder,
     mut chunks: mpsc::Receiver<Bytes>,

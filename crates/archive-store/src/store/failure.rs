@@ -35,7 +35,7 @@ impl From<ObjectError> for Failed {
     }
 }
 
-/// The cause, if another attempt may help, or the error.
+/// Returns the cause, if another attempt may help, or the error.
 pub(super) fn judge(
     access: &Access,
     operation: &'static str,
@@ -118,7 +118,7 @@ fn judge_store(
     }
 }
 
-/// A cause that another attempt may get past, with what to do where attempts will not help.
+/// Returns a cause that another attempt may get past, with what to do where attempts will not help.
 fn advised(cause: String, answer: &Answer) -> String {
     let advice = if answer.text_has("169.254.169.254") || answer.text_has("169.254.170.2") {
         "no credentials are set, and the machine's own identity does not answer: set archive_store.access_key_id and \
@@ -167,7 +167,7 @@ fn file_of(access: &Access, key: &str) -> PathBuf {
     access.place.folder.join(key)
 }
 
-/// The I/O error of a local store. Those of HTTP connections are transport errors and not meant.
+/// Returns the I/O error of a local store. `None`: it is not one; those of HTTP connections are transport errors.
 fn io_error(error: &ObjectError) -> Option<&io::Error> {
     let local = match error {
         ObjectError::Generic { store, .. } => *store == "LocalFileSystem",
@@ -286,8 +286,8 @@ impl Answer {
             .any(|code| self.is(code))
     }
 
-    /// A 400 that another attempt may get past: the bytes were damaged or cut on their way, or credentials ran out
-    /// (each attempt asks for them again).
+    /// Returns whether another attempt may get past a 400: the bytes were damaged or cut in transit, or credentials ran
+    /// out (each attempt asks for them again).
     fn is_passing(&self) -> bool {
         [
             "BadDigest",

@@ -165,8 +165,8 @@ async fn check(
     }
 }
 
-/// Encryption that was asked for is there: the answers to the PUT and to a HEAD say so. A store may answer 200 to a header
-/// that it does not know.
+/// Checks that encryption that was asked for is there: the answers to the PUT and to a HEAD say so. A store may answer 200
+/// to a header that it does not know.
 async fn encrypted(
     access: &Access,
     key: &str,
@@ -192,7 +192,7 @@ async fn encrypted(
     Ok(())
 }
 
-/// Of several creators of one object at most one succeeds.
+/// Checks that of several creators of one object at most one succeeds.
 async fn race(access: &Access, owner: &str, cancel: &CancellationToken) -> Result<(), StoreError> {
     let id = fresh_id(owner);
     let key = format!("{FOLDER}/{id}");

@@ -61,7 +61,7 @@ pub(super) async fn verify(
     })
 }
 
-/// The manifest and its size, if it is the recorded one and belongs where it lies.
+/// Returns the manifest and its size, if it is the recorded one and belongs where it is.
 pub(super) async fn manifest(
     access: &Access,
     reference: &ManifestRef,
@@ -94,8 +94,8 @@ pub(super) async fn manifest(
     Ok((manifest, bytes.len() as u64))
 }
 
-/// The bytes of a part, if they are those of the manifest. Bytes that differ are read once more, in case they were
-/// damaged on their way.
+/// Returns the bytes of a part, if they are those of the manifest. Bytes that differ are read once more, in case they
+/// were damaged in transit.
 pub(super) async fn part_bytes(
     access: &Access,
     part: &Part,
@@ -115,7 +115,7 @@ pub(super) async fn part_bytes(
     })
 }
 
-/// What a codec's error means when the bytes are exactly those that were written.
+/// Returns what a codec's error means when the bytes are exactly those that were written.
 pub(super) fn decoding(access: &Access, part: &Part, error: CodecError) -> StoreError {
     match error {
         CodecError::Setup(_) | CodecError::Thread(_) => error.into(),

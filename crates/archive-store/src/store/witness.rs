@@ -9,7 +9,7 @@ use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpService, ReqwestConnector,
 };
 
-/// Below the archive's URL; nothing else lies there.
+/// Below the archive's URL; nothing else is there.
 pub(super) const FOLDER: &str = "probe";
 /// What S3 answers to a PUT or HEAD of an object that it encrypts.
 pub(super) const ENCRYPTION: &str = "x-amz-server-side-encryption";
@@ -80,7 +80,7 @@ impl HttpService for Heard {
     }
 }
 
-/// The name of a probe's object in the path of a request; `None` for every other object.
+/// Returns the name of a probe's object in the path of a request. `None`: it is another object.
 fn object_of(path: &str) -> Option<&str> {
     let (folders, name) = path.rsplit_once('/')?;
     (folders.rsplit('/').next() == Some(FOLDER) && !name.is_empty()).then_some(name)

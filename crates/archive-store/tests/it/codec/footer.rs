@@ -1,4 +1,4 @@
-//! What a Parquet file tells readers before they read a row: order, minima, filters, names.
+//! What a Parquet file says to readers before they read a row: order, minima, filters, names.
 
 use bytes::Bytes;
 use eidos_archive_store::{
@@ -25,7 +25,7 @@ fn text(value: &str) -> Field {
     Some(value.as_bytes().to_vec())
 }
 
-/// As a wallet: 42 characters that only `n` tells apart.
+/// As a wallet: 42 characters that differ only by `n`.
 fn wallet(n: usize) -> String {
     let high = (n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let low = (n as u64).wrapping_mul(0xd1b5_4a32_d192_ed03);

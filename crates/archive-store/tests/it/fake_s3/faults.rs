@@ -42,7 +42,7 @@ pub(crate) enum Harm {
     StoreInTheClear,
     /// Nothing is listed.
     ListNothing,
-    /// An object that was put gets a version id, which is all that tells of versions here.
+    /// An object that was put gets a version id, which is the only sign of versions here.
     NameVersion,
 }
 

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::*;
 
-/// Tells the child where to write.
+/// Names the folder that the child writes to.
 const FOLDER: &str = "EIDOS_TEST_FULL_DISK";
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use crate::fake_s3::{FakeS3, Fault, Harm};
 
 const TOO_SLOW: Duration = Duration::from_secs(2);
 
-async fn world() -> (FakeS3, ArchiveStore) {
+async fn fixture() -> (FakeS3, ArchiveStore) {
     let server = FakeS3::start().await;
     let store = open(&s3(server.endpoint())).await;
     (server, store)
@@ -31,7 +31,7 @@ fn passing() -> Vec<(Method, &'static str, Harm)> {
         (Method::PUT, "part-00001", Harm::LoseReply),
         (Method::PUT, "manifest.json", Harm::LoseReply),
         (Method::PUT, "part-00001", Harm::Slow(TOO_SLOW)),
-        // A byte damaged on its way: the server sees that the checksum does not fit.
+        // A byte damaged in transit: the server sees that the checksum does not fit.
         (Method::PUT, "part-00001", Harm::FlipByte),
         (Method::GET, "part-00001", Harm::Status(500, "InternalError")),
         (Method::GET, "part-00001", Harm::Status(503, "SlowDown")),
@@ -46,7 +46,7 @@ fn passing() -> Vec<(Method, &'static str, Harm)> {
 #[tokio::test]
 async fn what_passes_is_repeated_and_ends_well() {
     for (method, key, harm) in passing() {
-        let (server, store) = world().await;
+        let (server, store) = fixture().await;
         server.suffer(Fault::times(2, method, key, harm));
         let exported = exported(&store, 500).await;
         let verified = store.verify(&exported.reference(), &never()).await.unwrap();
@@ -94,7 +94,7 @@ async fn what_does_not_pass_ends_and_leaves_nothing() {
         ),
     ];
     for (harm, expected) in lasting {
-        let (server, store) = world().await;
+        let (server, store) = fixture().await;
         let retryable = expected.starts_with("failed") || expected.contains("BadDigest");
         // The first attempts of a slow put store the object; a later one must not take that for success.
         server.suffer(Fault::always(Method::PUT, "part-00001", harm));
@@ -125,7 +125,7 @@ async fn reading_that_does_not_pass_proves_nothing_either_way() {
         (Harm::Status(404, "NotFound"), false),
     ];
     for (harm, retryable) in lasting {
-        let (server, store) = world().await;
+        let (server, store) = fixture().await;
         let exported = exported(&store, 500).await;
         server.suffer(Fault::always(Method::GET, "part-00001", harm));
         let error = store.verify(&exported.reference(), &never()).await.unwrap_err();
@@ -138,7 +138,7 @@ async fn reading_that_does_not_pass_proves_nothing_either_way() {
 /// Each part is there before the manifest is, and the manifest's keys are the only ones.
 #[tokio::test]
 async fn the_manifest_is_the_last_object() {
-    let (server, store) = world().await;
+    let (server, store) = fixture().await;
     let exported = exported(&store, 1_000).await;
     let puts = server.seen(&Method::PUT);
     assert_eq!(puts.last().unwrap().key, format!("db/{}", exported.manifest_key));
@@ -153,7 +153,7 @@ async fn the_manifest_is_the_last_object() {
 
 #[tokio::test]
 async fn an_object_of_somebody_else_is_a_conflict_and_stays() {
-    let (server, store) = world().await;
+    let (server, store) = fixture().await;
     let request = request(ArchiveFormat::Parquet);
     let theirs = format!("db/{}/part-00001.parquet", folder(&request));
     // Put after our look into the folder, or into a bucket whose listing lags.
@@ -170,7 +170,7 @@ async fn an_object_of_somebody_else_is_a_conflict_and_stays() {
 /// Cleaning up behind a failed export does not need a listing that is up to date.
 #[tokio::test]
 async fn a_listing_that_lags_hides_nothing_from_the_clean_up() {
-    let (server, store) = world().await;
+    let (server, store) = fixture().await;
     server.suffer(Fault::always(Method::GET, "", Harm::ListNothing));
     server.suffer(Fault::always(
         Method::PUT,
@@ -186,7 +186,7 @@ async fn a_listing_that_lags_hides_nothing_from_the_clean_up() {
 
 #[tokio::test]
 async fn a_lost_manifest_is_not_left_behind_by_a_failed_export() {
-    let (server, store) = world().await;
+    let (server, store) = fixture().await;
     // Every reply about the manifest is lost, also of the look at what is there.
     server.suffer(Fault::once(Method::PUT, "manifest.json", Harm::LoseReply));
     server.suffer(Fault::always(
@@ -236,7 +236,7 @@ async fn a_cancellation_ends_waiting_and_leaves_nothing() {
 
 #[tokio::test]
 async fn a_discard_is_repeated_and_says_what_it_may_not() {
-    let (server, store) = world().await;
+    let (server, store) = fixture().await;
     let request = request(ArchiveFormat::Parquet);
     let manifest = store
         .export(&request, rows(500), &never())
@@ -306,7 +306,7 @@ async fn the_probe_names_what_is_missing() {
             "does not list an object right after",
         ),
     ];
-    let (server, store) = world().await;
+    let (server, store) = fixture().await;
     store.probe("tests").await.unwrap();
     assert_eq!(server.keys(), Vec::<String>::new());
     for (method, key, harm, expected) in cases {
@@ -320,7 +320,7 @@ async fn the_probe_names_what_is_missing() {
 /// Some stores make a bucket on the first put: a misspelt one would take the first export.
 #[tokio::test]
 async fn a_bucket_that_does_not_exist_is_refused_before_anything_is_put() {
-    let (server, store) = world().await;
+    let (server, store) = fixture().await;
     server.suffer(Fault::always(Method::GET, "", Harm::Status(404, "NoSuchBucket")));
     let error = store.probe("tests").await.unwrap_err();
     assert!(error.to_string().contains("has no such bucket"), "{error}");
@@ -357,7 +357,7 @@ async fn a_store_that_does_not_know_checksums_is_asked_without_them() {
 /// Who may put an object may often not ask about versions: the answers to puts then are all there is.
 #[tokio::test]
 async fn a_version_id_in_an_answer_is_believed_where_the_store_does_not_tell_about_versions() {
-    let (server, store) = world().await;
+    let (server, store) = fixture().await;
     let untold = store.versions().await;
     assert!(matches!(untold, Versions::Unknown(_)), "{untold:?}");
 
@@ -381,7 +381,7 @@ async fn a_version_id_in_an_answer_is_believed_where_the_store_does_not_tell_abo
 
 #[tokio::test]
 async fn a_store_is_probed_once_and_what_a_killed_probe_left_is_removed() {
-    let (server, store) = world().await;
+    let (server, store) = fixture().await;
     // Killed between put and delete: the deletion never came.
     server.suffer(Fault::always(
         Method::DELETE,
@@ -416,7 +416,7 @@ async fn a_server_that_is_not_there_is_asked_a_few_times() {
 /// Memory is bounded: while two parts are under way no third one is begun, and the table is not read on.
 #[tokio::test]
 async fn a_slow_server_holds_the_export_back() {
-    let (server, store) = world().await;
+    let (server, store) = fixture().await;
     server.suffer(Fault::always(
         Method::PUT,
         "part-",

@@ -10,7 +10,7 @@ fn http() -> reqwest::Client {
     reqwest::Client::builder().timeout(patience).build().unwrap()
 }
 
-async fn world() -> (Moto, ArchiveStore) {
+async fn fixture() -> (Moto, ArchiveStore) {
     let moto = Moto::start().await.unwrap();
     let settings = ArchiveStoreSettings {
         request_timeout: Duration::from_secs(20),
@@ -25,7 +25,7 @@ async fn world() -> (Moto, ArchiveStore) {
 
 #[tokio::test]
 async fn the_whole_course() {
-    let (moto, store) = world().await;
+    let (moto, store) = fixture().await;
     store.probe("tests").await.unwrap();
     for format in [ArchiveFormat::Parquet, ArchiveFormat::Csv] {
         let request = request(format);
@@ -53,7 +53,7 @@ async fn the_whole_course() {
 
 #[tokio::test]
 async fn a_bucket_that_does_not_exist_is_named() {
-    let (moto, _) = world().await;
+    let (moto, _) = fixture().await;
     let settings = ArchiveStoreSettings {
         url: "s3://nowhere/db".into(),
         ..s3(moto.url())
@@ -77,7 +77,7 @@ async fn versions_below(moto: &Moto, prefix: &str) -> usize {
 
 #[tokio::test]
 async fn a_bucket_that_keeps_versions_is_told_and_the_probe_leaves_none_of_its_own() {
-    let (moto, store) = world().await;
+    let (moto, store) = fixture().await;
     let probed = store.probe("tests").await.unwrap();
     assert_eq!((&probed.versions, probed.left), (&Versions::NotKept, Some(0)));
     assert_eq!(store.versions().await.after_removal(), None);
@@ -107,7 +107,7 @@ async fn a_bucket_that_keeps_versions_is_told_and_the_probe_leaves_none_of_its_o
 
 #[tokio::test]
 async fn the_location_names_the_endpoint_and_no_credential() {
-    let (moto, store) = world().await;
+    let (moto, store) = fixture().await;
     let location = store.location();
     assert_eq!(
         location,

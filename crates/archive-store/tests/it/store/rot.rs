@@ -1,4 +1,4 @@
-//! What lies there is not what was written: each way has a name, and none of them passes.
+//! What is stored is not what was written: each way has a name, and none of them passes.
 
 use axum::http::Method;
 use eidos_archive_store::ManifestRef;
@@ -7,7 +7,7 @@ use super::*;
 use crate::fake_s3::{FakeS3, Fault, Harm};
 
 /// A server with an export of a thousand rows and a second one of five hundred.
-async fn world() -> (FakeS3, ArchiveStore, Exported, Exported) {
+async fn fixture() -> (FakeS3, ArchiveStore, Exported, Exported) {
     let server = FakeS3::start().await;
     let store = open(&s3(server.endpoint())).await;
     let first = exported(&store, 1_000).await;
@@ -57,7 +57,7 @@ fn full(key: &str) -> String {
 
 #[tokio::test]
 async fn a_flipped_byte_is_corrupt() {
-    let (server, store, exported, _) = world().await;
+    let (server, store, exported, _) = fixture().await;
     let key = full(&exported.manifest.parts[2].key);
     let mut bytes = server.object(&key).to_vec();
     let middle = bytes.len() / 2;
@@ -72,7 +72,7 @@ async fn a_flipped_byte_is_corrupt() {
 
 #[tokio::test]
 async fn a_truncated_part_is_corrupt() {
-    let (server, store, exported, _) = world().await;
+    let (server, store, exported, _) = fixture().await;
     let part = &exported.manifest.parts[1];
     let bytes = server.object(&full(&part.key));
     server.place(&full(&part.key), bytes.slice(..bytes.len() - 1));
@@ -89,7 +89,7 @@ async fn a_truncated_part_is_corrupt() {
 
 #[tokio::test]
 async fn a_missing_part_is_missing() {
-    let (server, store, exported, _) = world().await;
+    let (server, store, exported, _) = fixture().await;
     let part = &exported.manifest.parts[0];
     server.remove(&full(&part.key));
     let found = finding(&store, &exported, 0).await;
@@ -98,10 +98,10 @@ async fn a_missing_part_is_missing() {
 
 #[tokio::test]
 async fn swapped_parts_are_corrupt() {
-    let (server, store, exported, other) = world().await;
+    let (server, store, exported, other) = fixture().await;
     let ours = full(&exported.manifest.parts[0].key);
     let original = server.object(&ours);
-    // A sibling, and a part of another unit: as they are, and of the very size so that only content can tell.
+    // A sibling, and a part of another unit: as they are, and of the very size so that only content differs.
     let strangers = [&exported.manifest.parts[1], &other.manifest.parts[2]];
     for stranger in strangers.map(|part| server.object(&full(&part.key))) {
         let sized = stranger.iter().copied().chain(std::iter::repeat(0));
@@ -116,7 +116,7 @@ async fn swapped_parts_are_corrupt() {
 
 #[tokio::test]
 async fn a_manifest_edited_by_hand_is_changed() {
-    let (server, store, exported, other) = world().await;
+    let (server, store, exported, other) = fixture().await;
     let key = full(&exported.manifest_key);
     let original = server.object(&key);
     let text = String::from_utf8(original.to_vec()).unwrap();
@@ -149,10 +149,10 @@ async fn a_manifest_edited_by_hand_is_changed() {
 /// Changes a manifest.
 type Lie = Box<dyn Fn(&mut Manifest)>;
 
-/// Whoever recorded a manifest that lies is told so by the rows: digests, segments and statistics are found anew.
+/// A recorded manifest that lies is found out by the rows: digests, segments and statistics are computed anew.
 #[tokio::test]
 async fn a_recorded_manifest_that_lies_is_found_out() {
-    let (server, store, exported, _) = world().await;
+    let (server, store, exported, _) = fixture().await;
     let key = full(&exported.manifest_key);
     let honest = exported.manifest.clone();
     let lies: [(&str, Lie); 5] = [
@@ -175,9 +175,9 @@ async fn a_recorded_manifest_that_lies_is_found_out() {
             }),
         ),
     ];
-    for (expected, tell) in lies {
+    for (expected, change) in lies {
         let mut lie = honest.clone();
-        tell(&mut lie);
+        change(&mut lie);
         let bytes = serde_json::to_vec(&lie).unwrap();
         let reference = ManifestRef {
             key: exported.manifest_key.clone(),
@@ -199,7 +199,7 @@ fn sha256_hex(bytes: &[u8]) -> String {
 
 #[tokio::test]
 async fn a_byte_damaged_on_its_way_once_is_read_again() {
-    let (server, store, exported, _) = world().await;
+    let (server, store, exported, _) = fixture().await;
     server.suffer(Fault::once(Method::GET, "part-00001", Harm::FlipByte));
     assert!(store.verify(&exported.reference(), &never()).await.is_ok());
     server.suffer(Fault::always(Method::GET, "part-00001", Harm::FlipByte));
