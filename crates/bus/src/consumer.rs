@@ -14,8 +14,7 @@ use crate::{BusError, Event, EventId, Topic};
 
 /// How much unread data is kept per partition, in KiB.
 const PREFETCH_KIB: u32 = 4 * 1_024;
-/// A member that has not been heard of for this long is replaced, in milliseconds. It is told to Kafka, whose own
-/// limits are 6 s and 30 min.
+/// A member without a heartbeat for this long is replaced, in milliseconds. Kafka's own limits are 6 s and 30 min.
 const SESSION_TIMEOUT_MS: u32 = 10_000;
 
 /// One member of a consumer group.
@@ -51,7 +50,7 @@ impl Consumer {
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "earliest")
-            // How soon a dead member's partitions go to another one.
+            // How soon another member takes over a dead one's partitions.
             .set("session.timeout.ms", SESSION_TIMEOUT_MS.to_string())
             .set("queued.max.messages.kbytes", PREFETCH_KIB.to_string())
             .set("socket.keepalive.enable", "true")
@@ -65,7 +64,7 @@ impl Consumer {
         })
     }
 
-    /// The next message, or `None` if none came within `timeout` (an empty poll is the sign of life that readiness
+    /// Returns the next message. `None`: none came within `timeout` (an empty poll is the heartbeat that readiness
     /// counts).
     pub async fn next(&self, timeout: Duration) -> Result<Option<Received>, BusError> {
         match tokio::time::timeout(timeout, self.client.recv()).await {
@@ -99,7 +98,7 @@ impl Consumer {
 }
 
 impl Received {
-    /// The envelope and its payload.
+    /// Returns the envelope and its payload.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<Event<T>, BusError> {
         serde_json::from_slice(self.0.payload().unwrap_or_default()).map_err(|source| BusError::Decode {
             topic: self.0.topic().to_owned(),
@@ -109,37 +108,37 @@ impl Received {
         })
     }
 
-    /// The event's identity from the header, without parsing the body; `None` if the message is not ours.
+    /// Returns the event's identity from the header, without parsing the body. `None`: the message is not ours.
     #[must_use]
     pub fn event_id(&self) -> Option<EventId> {
         self.header("event_id")?.parse().ok()
     }
 
-    /// The event's type from the header.
+    /// Returns the event's type from the header. `None`: the message is not ours.
     #[must_use]
     pub fn kind(&self) -> Option<&str> {
         self.header("type")
     }
 
-    /// The W3C trace that the producer belonged to.
+    /// Returns the W3C trace of the producer. `None`: it had none.
     #[must_use]
     pub fn traceparent(&self) -> Option<&str> {
         self.header("traceparent")
     }
 
-    /// The ordering key, if it is text.
+    /// Returns the ordering key. `None`: there is none, or it is not text.
     #[must_use]
     pub fn key(&self) -> Option<&str> {
         std::str::from_utf8(self.0.key()?).ok()
     }
 
-    /// The partition it was read from.
+    /// Returns the partition it was read from.
     #[must_use]
     pub fn partition(&self) -> i32 {
         self.0.partition()
     }
 
-    /// Its offset in the partition.
+    /// Returns its offset in the partition.
     #[must_use]
     pub fn offset(&self) -> i64 {
         self.0.offset()

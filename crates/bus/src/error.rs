@@ -83,7 +83,7 @@ pub enum BusError {
 }
 
 impl BusError {
-    /// Whether sending or reading again later can succeed without anybody changing anything.
+    /// Returns whether sending or reading again later can succeed without a change of anything.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         match self {
@@ -99,11 +99,11 @@ impl BusError {
         }
     }
 
-    /// Every value that [`Self::as_str`] has for an event that was to be published.
+    /// The values that [`Self::as_str`] can have for an event that was to be published.
     pub(crate) const OUTCOMES: &'static [&'static str] =
         &["queue_full", "timeout", "encode", "refused", "closed"];
 
-    /// The value of the metrics' label `outcome`.
+    /// Returns the value of the metrics' label `outcome`.
     pub(crate) const fn as_str(&self) -> &'static str {
         match self {
             Self::QueueFull { .. } => "queue_full",
@@ -118,7 +118,7 @@ impl BusError {
         }
     }
 
-    /// Whether the brokers' word about a topic is a refusal that only a person can change.
+    /// Returns whether the brokers' code about a topic is a refusal that only a person can change.
     pub(crate) const fn is_refusal(code: RDKafkaErrorCode) -> bool {
         matches!(
             code,
@@ -133,7 +133,7 @@ impl BusError {
         let topic = topic.to_owned();
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::QueueFull) => Self::QueueFull { topic, waited },
-            // The request may have been lost on the way in or on the way out: either way it is unknown.
+            // The request or its answer may have been lost: either way the outcome is unknown.
             Some(
                 RDKafkaErrorCode::MessageTimedOut
                 | RDKafkaErrorCode::OperationTimedOut

@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn the_envelope_is_what_consumers_were_told() {
+    fn the_envelope_is_the_documented_one() {
         let clock = ManualClock::at("2026-03-01T10:00:00.25Z".parse().unwrap());
         let id = EventId::new(&clock);
         let payload = Opened {

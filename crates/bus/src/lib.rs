@@ -1,7 +1,7 @@
 //! Kafka behind our own types.
 //!
 //! What leaves this crate is [`Event`]: a JSON envelope with an identity that never changes, so that delivery at
-//! least once can be made exactly once by whoever reads it. [`Publisher`] is what a job holds; it knows how to be
+//! least once can be made exactly once by its reader. [`Publisher`] is what a job holds; it knows how to be
 //! off (no brokers configured), which is a setting and not a failure. [`Consumer`] is the reading side: the caller
 //! commits an offset after its own effects are durable, never before.
 //!

@@ -15,9 +15,9 @@ use crate::{BusError, Event, Topic};
 
 /// How many messages may wait for the brokers. An event of ours is below 4 KiB, so this is a few MiB at worst.
 const QUEUE_MESSAGES: u32 = 1_000;
-/// The same bound in KiB, for the day somebody sends large payloads.
+/// The same bound in KiB, for large payloads.
 const QUEUE_KIB: u32 = 16 * 1_024;
-/// How long messages are gathered before they travel, in milliseconds. Breaks are rare; a person waits for them.
+/// How long messages are gathered before they are sent, in milliseconds. Breaks are rare; a person waits for them.
 const LINGER_MS: u32 = 5;
 
 /// The longest question for the reason of a time-out.
@@ -30,7 +30,7 @@ pub struct Message<'a, T> {
     pub key: &'a str,
     /// The envelope.
     pub event: &'a Event<T>,
-    /// The W3C `traceparent` of the run that caused it, so that a trace goes on in the consumer.
+    /// The W3C `traceparent` of the run that caused it, so that the trace continues in the consumer.
     pub traceparent: Option<&'a str>,
 }
 
@@ -60,7 +60,7 @@ impl std::fmt::Debug for Producer {
 }
 
 impl Producer {
-    /// A producer for `kafka.brokers`. Connections are made in the background and made again when they break, so an
+    /// Returns a producer for `kafka.brokers`. Connections are made in the background and made again when they break, so an
     /// absent broker is not an error here; ask [`Producer::check`].
     pub fn connect(settings: &KafkaSection) -> Result<Self, BusError> {
         let delivery_timeout = settings.delivery_timeout;
@@ -76,7 +76,7 @@ impl Producer {
             .set("linger.ms", LINGER_MS.to_string())
             .set("socket.keepalive.enable", "true")
             .set("reconnect.backoff.max.ms", "2000")
-            // The partitioner of the Java client, so that our keys land where everybody else's do.
+            // The partitioner of the Java client, so that our keys have the partitions that other clients give them.
             .set("partitioner", "murmur2_random")
             .create::<FutureProducer>()
             .map_err(|error| BusError::Settings {

@@ -13,7 +13,7 @@ use crate::{BusError, Delivered, Message, Producer, Topic};
 pub struct Publisher(Option<Producer>);
 
 impl Publisher {
-    /// The publisher that `kafka.brokers` asks for; an empty list switches it off.
+    /// Returns the publisher that `kafka.brokers` asks for; an empty list switches it off.
     pub fn connect(settings: &KafkaSection) -> Result<Self, BusError> {
         if !settings.is_enabled() {
             tracing::info!("kafka.brokers is empty: events are not published");
@@ -23,19 +23,19 @@ impl Publisher {
         Producer::connect(settings).map(|producer| Self(Some(producer)))
     }
 
-    /// A publisher that is switched off.
+    /// Returns a publisher that is switched off.
     #[must_use]
     pub const fn off() -> Self {
         Self(None)
     }
 
-    /// Whether events leave the process.
+    /// Returns whether events leave the process.
     #[must_use]
     pub const fn is_on(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Writes one event and waits for its acknowledgement; `None` when switched off. See [`Producer::publish`].
+    /// Writes one event and waits for its acknowledgement. `None`: it is switched off. See [`Producer::publish`].
     pub async fn publish<T: Serialize + Sync>(
         &self,
         topic: &Topic,
@@ -47,7 +47,7 @@ impl Publisher {
         }
     }
 
-    /// Asks the brokers whether they are there; fine when switched off.
+    /// Checks whether the brokers answer; succeeds when switched off.
     pub async fn check(&self, timeout: Duration) -> Result<(), BusError> {
         match &self.0 {
             Some(producer) => producer.check(timeout).await,

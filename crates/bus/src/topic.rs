@@ -84,7 +84,7 @@ mod tests {
             let stored = Topic::new(topic.as_str().to_owned()).unwrap();
             assert_eq!(stored.metric_label(), topic.as_str());
         }
-        assert_eq!(Topic::new("somebody-elses").unwrap().metric_label(), "other");
+        assert_eq!(Topic::new("not-ours").unwrap().metric_label(), "other");
     }
 
     #[test]

@@ -208,7 +208,7 @@ async fn what_was_not_committed_is_read_again() {
 
 #[tokio::test]
 async fn an_unreachable_broker_is_an_error_in_bounded_time() {
-    // A port that was free a moment ago: nobody listens.
+    // A port that was free a moment ago: no process listens.
     let port = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -254,7 +254,7 @@ async fn a_topic_that_does_not_exist_is_refused_by_its_name_although_the_deliver
     assert!(error.to_string().contains("eidos-not-created"), "{error}");
     assert!(!error.is_retryable(), "a person has to create it");
 
-    // The brokers are there, the topic is there, and nobody acknowledges: that is a time-out and no refusal.
+    // The brokers are there, the topic is there, and no broker acknowledges: that is a time-out and not a refusal.
     let there = topic(&broker, 1).await;
     broker.take_down().await.unwrap();
     let error = in_time(publisher.publish(&there, message())).await.unwrap_err();
@@ -386,7 +386,7 @@ async fn a_foreign_message_is_named_and_not_retried() {
             break received;
         }
     };
-    // Read as another type: the error says where it stands, so that a person can look.
+    // Read as another type: the error says where it is, so that a person can look.
     let error = received.decode::<Vec<String>>().unwrap_err();
     assert!(!error.is_retryable());
     assert!(error.to_string().contains(&format!("{topic}[0]@0")), "{error}");
