@@ -70,7 +70,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A JSON value without quotes around text.
+/// Returns a JSON value without quotes around text.
 fn plain(value: &Value) -> String {
     value
         .as_str()
@@ -78,7 +78,7 @@ fn plain(value: &Value) -> String {
 }
 
 impl Client {
-    /// A client for `--url`, with the token of the environment.
+    /// Returns a client for `--url`, with the token of the environment.
     pub(crate) fn new(common: &Common) -> Result<Self> {
         let base = Url::parse(&common.url)
             .ok()
@@ -104,12 +104,12 @@ impl Client {
         })
     }
 
-    /// `GET` of the path made of `segments`.
+    /// Begins a `GET` of the path made of `segments`.
     pub(crate) fn get(&self, segments: &[&str]) -> Request<'_> {
         self.request(Method::GET, segments)
     }
 
-    /// `POST` to the path made of `segments`.
+    /// Begins a `POST` to the path made of `segments`.
     pub(crate) fn post(&self, segments: &[&str]) -> Request<'_> {
         self.request(Method::POST, segments)
     }
@@ -204,7 +204,7 @@ impl Request<'_> {
     }
 }
 
-/// The token of the file, else of the environment, else none (a development service may run without).
+/// Returns the token of the file, else of the environment. `None`: there is none, which a development service may allow.
 fn token(common: &Common) -> Result<Option<SecretString>> {
     let text = match &common.token_file {
         Some(path) => std::fs::read_to_string(path).map_err(|error| {
@@ -240,7 +240,7 @@ fn problem(status: StatusCode, body: &[u8]) -> Problem {
     problem
 }
 
-/// The innermost reason; the outer ones repeat the URL.
+/// Returns the innermost reason; the outer ones repeat the URL.
 fn reason(error: &reqwest::Error) -> String {
     let mut source: &dyn std::error::Error = error;
     while let Some(inner) = source.source() {

@@ -31,7 +31,7 @@ pub enum Failure {
         /// The key that makes repeating safe.
         key: String,
     },
-    /// The service said no.
+    /// The service refused.
     #[error("{0}")]
     Refused(Problem),
     /// The run that was waited for did not succeed.
@@ -46,7 +46,7 @@ pub enum Failure {
         /// What it said, with a leading separator, or nothing.
         reason: String,
     },
-    /// The run did not end in time; it goes on.
+    /// The run did not end in time; it is still running.
     #[error("execution {id} is still {status} after {waited:?}; look again with: eidosctl execution {id}")]
     StillRunning {
         /// The execution.
@@ -62,7 +62,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// The process's exit code; the table is in the crate's documentation.
+    /// Returns the process's exit code; the table is in the crate's documentation.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {

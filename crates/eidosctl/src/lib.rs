@@ -1,10 +1,11 @@
 //! The operator's tool.
 //!
-//! `migrate` talks to the database and `check-config` hands over to the program `eidos-suite`; everything else talks to a service's HTTP API and shows what it answered, as a
-//! table for people or as JSON for scripts. Nothing here decides anything: rights, states and rules are the
-//! service's, so that the tool, the API and a colleague's `curl` cannot disagree.
+//! `migrate` asks the database and `check-config` hands over to the program `eidos-suite`. Everything else asks a
+//! service's HTTP API and shows what it answered, as a table for people or as JSON for scripts. Nothing here decides
+//! anything: rights, states and rules are the service's, so that the tool, the API and a colleague's `curl` cannot
+//! disagree.
 //!
-//! Exit codes, so that a script can tell what to do next ([`Failure::exit_code`]):
+//! Exit codes, so that a script knows what to do next ([`Failure::exit_code`]):
 //!
 //! | code | meaning |
 //! |---|---|
@@ -30,7 +31,7 @@ use clap::Parser;
 pub use cli::Cli;
 pub use failure::Failure;
 
-/// The whole program: reads the arguments and the environment, runs one command, returns its exit code.
+/// Reads the arguments and the environment, runs one command, returns its exit code.
 pub fn main() -> ExitCode {
     // A second provider in the process would be a panic at the first handshake; see deny.toml.
     let _already_installed = rustls::crypto::ring::default_provider().install_default();
@@ -48,13 +49,13 @@ pub fn main() -> ExitCode {
 }
 
 fn report(error: &anyhow::Error) -> ExitCode {
-    // Nothing is left to do if standard error is gone, too.
+    // Nothing is left to do if standard error is closed, too.
     let _ = writeln!(std::io::stderr(), "error: {error:#}");
     let code = error.downcast_ref::<Failure>().map_or(1, Failure::exit_code);
     ExitCode::from(code)
 }
 
-/// `eidosctl executions | head` is not a failure.
+/// Checks whether the reader closed the pipe: `eidosctl executions | head` is not a failure.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error
         .downcast_ref::<std::io::Error>()

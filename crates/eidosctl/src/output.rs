@@ -43,7 +43,7 @@ pub(crate) fn print(
     }
 }
 
-/// What a table can do without when the terminal is too narrow, the least useful first. JSON and a single record always
+/// The columns that are left out when the terminal is too narrow, the least useful first. JSON and a single record always
 /// have everything.
 const DISPENSABLE: [&str; 12] = [
     "DIMENSION",
@@ -64,20 +64,22 @@ const NARROWEST: usize = 80;
 /// Wider lines are hard to read.
 const WIDEST: usize = 200;
 
-/// The width of standard output: `COLUMNS`, else that of the terminal, from 80 to 200 columns; `None` if it is neither.
+/// Returns the width of standard output: `COLUMNS`, else that of the terminal, from 80 to 200 columns. `None`: it has
+/// neither.
 pub(crate) fn terminal_width() -> Option<usize> {
-    let told = std::env::var("COLUMNS")
+    let of_environment = std::env::var("COLUMNS")
         .ok()
         .and_then(|columns| columns.parse().ok());
     let of_terminal = || {
         let (width, _height) = terminal_size::terminal_size_of(std::io::stdout())?;
         Some(usize::from(width.0))
     };
-    told.or_else(of_terminal)
+    of_environment
+        .or_else(of_terminal)
         .map(|width| width.clamp(NARROWEST, WIDEST))
 }
 
-/// A list as a table, with a line when it is empty and one when there is more.
+/// Prints a list as a table, with a line when it is empty and one when there is more.
 pub(crate) fn list(out: &mut dyn Write, answer: &Value, columns: &[Column], nothing: &str) -> io::Result<()> {
     list_within(out, answer, columns, nothing, terminal_width())
 }
@@ -128,7 +130,7 @@ fn list_within(
     Ok(())
 }
 
-/// The width of a table that breaks no cell: one space on either side of each.
+/// Returns the width of a table that breaks no cell: one space on either side of each.
 fn width_of(rows: &[Value], columns: &[Column]) -> usize {
     let of_column = |(title, field, show): &Column| {
         let cells = rows
@@ -152,7 +154,7 @@ fn ends_of_address(text: String) -> String {
     }
 }
 
-/// The columns that fit into `width`, and the titles of those that were left out.
+/// Returns the columns that fit into `width`, and the titles of those that were left out.
 fn fitting(rows: &[Value], columns: &[Column], width: Option<usize>) -> (Vec<Column>, Vec<&'static str>) {
     let (mut kept, mut left_out) = (columns.to_vec(), Vec::new());
     let Some(width) = width else {
@@ -171,7 +173,7 @@ fn fitting(rows: &[Value], columns: &[Column], width: Option<usize>) -> (Vec<Col
     (kept, left_out)
 }
 
-/// One object as lines `name: value`; fields without a value are left out.
+/// Prints one object as lines `name: value`; fields without a value are left out.
 pub(crate) fn record(out: &mut dyn Write, answer: &Value, fields: &[Column]) -> io::Result<()> {
     let width = fields
         .iter()
@@ -187,7 +189,7 @@ pub(crate) fn record(out: &mut dyn Write, answer: &Value, fields: &[Column]) -> 
     Ok(())
 }
 
-/// A value of any shape, indented under a heading.
+/// Prints a value of any shape, indented under a heading. `None`: nothing.
 pub(crate) fn block(out: &mut dyn Write, heading: &str, value: Option<&Value>) -> io::Result<()> {
     let Some(value) = value.filter(|value| !value.is_null()) else {
         return Ok(());
@@ -203,7 +205,7 @@ pub(crate) fn block(out: &mut dyn Write, heading: &str, value: Option<&Value>) -
     Ok(())
 }
 
-/// The rows of a list answer: the answer itself, or the one list inside it (beside its pagination).
+/// Returns the rows of a list answer: the answer itself, or the one list inside it (beside its pagination).
 pub(crate) fn items(answer: &Value) -> &[Value] {
     let inside = || answer.as_object()?.values().find_map(Value::as_array);
     answer
@@ -213,7 +215,7 @@ pub(crate) fn items(answer: &Value) -> &[Value] {
         .unwrap_or_default()
 }
 
-/// A field as text; `-` when it is absent or null.
+/// Returns a field as text; `-` when it is absent or null.
 pub(crate) fn field_text(row: &Value, field: &str, show: Show) -> String {
     let value = row.pointer(&format!("/{field}")).unwrap_or(&Value::Null);
     match (show, value) {
@@ -249,7 +251,7 @@ fn plain(value: &Value) -> String {
     }
 }
 
-/// `12.500000` as `12.5`, `3.000` as `3`. What is no decimal number stays as it is.
+/// `12.500000` as `12.5`, `3.000` as `3`. What is not a decimal number stays as it is.
 fn without_zeros(text: &str) -> &str {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let is_decimal = digits.split_once('.').is_some_and(|(whole, fraction)| {

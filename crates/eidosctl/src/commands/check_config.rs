@@ -33,7 +33,7 @@ pub(crate) fn run(options: &CheckConfig) -> Result<()> {
     Err(Failure::Settings(message).into())
 }
 
-/// The program in the same folder, if it is there.
+/// Returns the program in the same folder. `None`: it is not there.
 fn beside(here: &Path) -> Option<PathBuf> {
     let program = here.with_file_name(PROGRAM);
     program.is_file().then_some(program)

@@ -88,12 +88,12 @@ pub(super) async fn cancel(
     Ok(())
 }
 
-/// The execution as the service stores it.
+/// Returns the execution as the service stores it.
 pub(super) async fn fetch(client: &Client, id: &str) -> Result<Value> {
     client.get(&["executions", id]).send().await
 }
 
-/// The execution as a person reads it.
+/// Prints the execution as a person reads it.
 pub(super) fn print(out: &mut dyn Write, execution: &Value) -> io::Result<()> {
     output::record(out, execution, SUMMARY)?;
     if let Some(done) = execution.pointer("/progress/done") {
@@ -107,7 +107,7 @@ pub(super) fn print(out: &mut dyn Write, execution: &Value) -> io::Result<()> {
     report(out, execution, execution.get("result"))
 }
 
-/// The report as the job itself printed it; as JSON where an earlier release stored no such text.
+/// Prints the report as the job itself printed it; as JSON where an earlier release stored no such text.
 pub(super) fn report(out: &mut dyn Write, execution: &Value, report: Option<&Value>) -> io::Result<()> {
     match execution.get("rendered").and_then(Value::as_str) {
         Some(text) => writeln!(out, "\n{}", text.trim_end()),

@@ -60,7 +60,7 @@ pub(super) async fn run(options: &Migrate, format: Format, out: &mut dyn Write) 
     Ok(())
 }
 
-/// `--database-url`, else `databases.jobs.url` of the settings.
+/// Returns `--database-url`, else `databases.jobs.url` of the settings.
 fn database_url(options: &Migrate) -> Result<SecretString> {
     if let Some(url) = options.database_url.as_ref().filter(|url| !url.is_empty()) {
         return Ok(SecretString::from(url.clone()));
@@ -80,7 +80,7 @@ fn database_url(options: &Migrate) -> Result<SecretString> {
     Ok(jobs.url.clone())
 }
 
-/// Applied versions with their time (epoch ms).
+/// Returns the applied versions with their time (epoch ms).
 async fn applied(url: &SecretString) -> Result<BTreeMap<i64, i64>> {
     let options: sqlx::postgres::PgConnectOptions = url
         .expose_secret()

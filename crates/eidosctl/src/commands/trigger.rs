@@ -13,13 +13,13 @@ use crate::cli::{Format, Trigger};
 use crate::client::Client;
 use crate::output::{self, Show};
 
-/// How often a run that is waited for is looked at.
+/// How often a run that is waited for is polled.
 const POLL: Duration = Duration::from_secs(1);
 /// How long after its wait a further attempt may need to show up: lease, epoch, row.
 const RETRY_SLACK: Duration = Duration::from_secs(5);
-/// How many executions are looked through for a further attempt.
+/// How many executions are searched for a further attempt.
 const RECENT: u32 = 20;
-/// How many looks in a row may fail before waiting is given up: a service that restarts is back by then.
+/// How many polls in a row may fail before waiting is given up: a service that restarts answers again by then.
 const TOLERATED_FAILURES: u32 = 30;
 
 pub(super) async fn run(
@@ -75,7 +75,7 @@ pub(super) async fn run(
     verdict(&id, options, &execution)
 }
 
-/// The parameters as one object.
+/// Returns the parameters as one object.
 fn params(options: &Trigger) -> Result<Map<String, Value>> {
     let mut object = Map::new();
     for (key, value) in &options.params {
@@ -86,7 +86,7 @@ fn params(options: &Trigger) -> Result<Map<String, Value>> {
     Ok(object)
 }
 
-/// Looking at a run until it has ended, and at the attempts that follow it.
+/// Polls a run until it has ended, and the attempts that follow it.
 struct Waiting<'a> {
     client: &'a Client,
     job: &'a str,
@@ -96,7 +96,7 @@ struct Waiting<'a> {
 }
 
 impl Waiting<'_> {
-    /// The execution that nothing follows: one that did not fail, or after which no further attempt was made.
+    /// Returns the execution that nothing follows: one that did not fail, or after which no further attempt was made.
     async fn for_the_last_attempt(&self, id: &str) -> Result<Value> {
         let mut execution = self.for_the_end(id).await?;
         while let Some(within) = self.time_until_retry(&execution).await? {
@@ -108,7 +108,7 @@ impl Waiting<'_> {
         Ok(execution)
     }
 
-    /// Looks at one execution until it has ended.
+    /// Polls one execution until it has ended, and returns it.
     async fn for_the_end(&self, id: &str) -> Result<Value> {
         let mut failures = 0;
         loop {
@@ -141,7 +141,7 @@ impl Waiting<'_> {
         }
     }
 
-    /// How long a further attempt may keep us waiting; `None` if there is none after `execution`.
+    /// Returns how long a further attempt may take to begin. `None`: there is none after `execution`.
     async fn time_until_retry(&self, execution: &Value) -> Result<Option<Duration>> {
         if execution["status"] != "failed" || execution["failure_kind"] != "error" {
             return Ok(None);
@@ -165,7 +165,7 @@ impl Waiting<'_> {
         Ok(Some(longest + RETRY_SLACK))
     }
 
-    /// The attempt that follows `execution`; `None` if none begins in time: the failure was final.
+    /// Returns the attempt that follows `execution`. `None`: none begins in time, so the failure was final.
     async fn next_attempt(&self, execution: &Value, within: Duration) -> Result<Option<String>> {
         let until = (Instant::now() + within).min(self.deadline);
         let attempt = execution["attempt"].as_u64().unwrap_or(1);
@@ -190,7 +190,7 @@ impl Waiting<'_> {
     }
 }
 
-/// Whether the next look may succeed: the service restarts, or its proxy says so.
+/// Checks whether the next poll may succeed: the service restarts, or its proxy says so.
 fn is_passing(error: &anyhow::Error) -> bool {
     matches!(
         error.downcast_ref::<Failure>(),

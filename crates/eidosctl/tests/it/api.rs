@@ -1,4 +1,4 @@
-//! The API side: what is sent, how refusals and lost answers are told, which exit code they have.
+//! The API side: what is sent, how refusals and lost answers are reported, which exit code they have.
 //!
 //! The answers are canned here because most of them are a service misbehaving on request (no answer, half an answer, a
 //! proxy's page). That the real service understands the tool is tested where the service is.
