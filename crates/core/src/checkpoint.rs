@@ -1,6 +1,6 @@
 //! Checkpoints: what a run must remember to go on after a crash.
 //!
-//! They are written only inside a [`crate::fence::Step`], in the transaction that makes the work they stand for
+//! They are written only inside a [`crate::fence::Step`], in the transaction that makes the work they describe
 //! durable, so a checkpoint never claims more than was done, nor less.
 
 use chrono::{DateTime, Utc};

@@ -14,9 +14,9 @@ use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 #[serde(transparent)]
 pub struct Sql(Cow<'static, str>);
 
-/// What may stand in a statement: constants of the program, checked names, numbers, and texts made of them.
+/// What may be part of a statement: constants of the program, checked names, numbers, and texts made of them.
 pub trait SqlPart {
-    /// Writes it as it stands in a statement.
+    /// Writes it as the text of a statement has it.
     ///
     /// # Errors
     /// Those of the formatter.
@@ -143,7 +143,7 @@ impl SqlSafeStr for &Sql {
     }
 }
 
-/// Shows a part as it stands in a statement.
+/// Shows a part as the text of a statement has it.
 #[doc(hidden)]
 #[must_use]
 pub const fn shown<P: SqlPart>(part: &P) -> Shown<'_, P> {

@@ -16,7 +16,7 @@ use crate::cancel::Cancellation;
 use crate::progress::Progress;
 use crate::{CancelReason, JobError};
 
-/// One run's view of the world. Cheap to clone, so that parts of a run can work side by side.
+/// What one run may know and use. Cheap to clone, so that parts of a run can work side by side.
 #[derive(Debug, Clone)]
 pub struct JobContext(Arc<Inner>);
 

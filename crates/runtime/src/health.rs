@@ -133,7 +133,7 @@ impl HealthRegistry {
         self.state().stuck = Some(what);
     }
 
-    /// Why the process should be restarted, if it should: its main loop stands still or a run cannot be stopped.
+    /// Why the process should be restarted, if it should: its main loop does not turn or a run cannot be stopped.
     #[must_use]
     pub fn unlive_because(&self) -> Option<String> {
         if let Some(stuck) = &self.state().stuck {

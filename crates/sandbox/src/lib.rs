@@ -1,6 +1,6 @@
 //! Private PostgreSQL, Redis, EVM node and Kafka broker, started from binaries on the machine.
 //!
-//! Tests and `scripts/quickstart` stand on the same code, so what a newcomer runs is what the tests run.
+//! Tests and `scripts/quickstart` use the same code, so what a newcomer runs is what the tests run.
 //! Nothing here knows a table, a key or a contract of ours.
 //!
 //! | server | what it is | where its binary comes from |

@@ -1,4 +1,4 @@
-//! What tests stand on: a database per test, servers that can be broken, a two-process harness and a breakable
+//! What tests are built on: a database per test, servers that can be broken, a two-process harness and a breakable
 //! network. A development dependency only; nothing of it reaches a service.
 //!
 //! | for | take |

@@ -44,7 +44,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is moved.
+/// A clock that does not advance until it is moved.
 #[derive(Debug)]
 pub struct ManualClock(Mutex<DateTime<Utc>>);
 

@@ -23,7 +23,7 @@ pub struct Execution {
     pub execution_id: ExecutionId,
     /// The job.
     pub job: JobName,
-    /// Where it stands.
+    /// Its state.
     pub status: Status,
     /// What started it.
     pub trigger: Trigger,

@@ -67,7 +67,7 @@ macro_rules! words {
 }
 
 words!(
-    /// Where an execution stands.
+    /// The state of an execution.
     Status {
         /// Waits for a replica to start it (manual triggers).
         Pending = "pending",

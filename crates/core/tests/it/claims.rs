@@ -11,31 +11,31 @@ use eidos_types::{Clock, JobName, Slot, SlotRange, SystemClock};
 use futures::future::join_all;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::world::World;
+use crate::fixture::Fixture;
 
 const TOLERANCE: Duration = Duration::from_secs(2);
 
-async fn claim_slot(world: &World, slot: Slot) -> Claim {
-    claim_for(world, world.job.clone(), slot).await
+async fn claim_slot(fixture: &Fixture, slot: Slot) -> Claim {
+    claim_for(fixture, fixture.job.clone(), slot).await
 }
 
-async fn claim_for(world: &World, job: JobName, slot: Slot) -> Claim {
+async fn claim_for(fixture: &Fixture, job: JobName, slot: Slot) -> Claim {
     let request = ClaimRequest {
         job,
         slot,
-        node: world.node(),
+        node: fixture.node(),
         tolerance: TOLERANCE,
     };
-    let mut conn = world.db.pool().acquire().await.unwrap();
+    let mut conn = fixture.db.pool().acquire().await.unwrap();
     claim(&mut conn, &request).await.unwrap()
 }
 
 #[tokio::test]
 async fn of_eight_concurrent_claims_one_wins() {
-    let world = World::new().await;
+    let fixture = Fixture::new().await;
     for round in (0..25).rev() {
-        let slot = world.slot(round);
-        let claims = join_all((0..8).map(|_replica| claim_slot(&world, slot))).await;
+        let slot = fixture.slot(round);
+        let claims = join_all((0..8).map(|_replica| claim_slot(&fixture, slot))).await;
         let won = claims
             .iter()
             .filter(|claim| matches!(claim, Claim::Won { .. }))
@@ -53,46 +53,55 @@ async fn of_eight_concurrent_claims_one_wins() {
 
 #[tokio::test]
 async fn a_fast_clock_cannot_claim_the_future() {
-    let world = World::new().await;
+    let fixture = Fixture::new().await;
     let fast = SystemClock::skewed(chrono::TimeDelta::minutes(1));
     let future = Slot::at(fast.now());
-    assert_eq!(claim_slot(&world, future).await, Claim::AheadOfDatabaseClock);
+    assert_eq!(claim_slot(&fixture, future).await, Claim::AheadOfDatabaseClock);
     // Nothing was taken away from the real slots.
     assert!(matches!(
-        claim_slot(&world, world.slot(0)).await,
+        claim_slot(&fixture, fixture.slot(0)).await,
         Claim::Won { .. }
     ));
-    assert_eq!(claim_slot(&world, future).await, Claim::AheadOfDatabaseClock);
+    assert_eq!(claim_slot(&fixture, future).await, Claim::AheadOfDatabaseClock);
 }
 
 #[tokio::test]
 async fn the_first_claim_has_no_backfill_and_the_next_owns_the_gap() {
-    let world = World::new().await;
-    let (first, third) = (world.slot(30), world.slot(10));
+    let fixture = Fixture::new().await;
+    let (first, third) = (fixture.slot(30), fixture.slot(10));
     let won = |after, upto| Claim::Won {
         range: SlotRange { after, upto },
     };
-    assert_eq!(claim_slot(&world, first).await, won(None, first));
-    assert_eq!(claim_slot(&world, third).await, won(Some(first), third));
-    assert_eq!(claim_slot(&world, world.slot(20)).await, Claim::AlreadyClaimed);
+    assert_eq!(claim_slot(&fixture, first).await, won(None, first));
+    assert_eq!(claim_slot(&fixture, third).await, won(Some(first), third));
+    assert_eq!(
+        claim_slot(&fixture, fixture.slot(20)).await,
+        Claim::AlreadyClaimed
+    );
 }
 
 #[tokio::test]
 async fn a_registered_job_starts_at_its_cursor_and_never_moves_back() {
-    let world = World::new().await;
-    let cursor = world.slot(20);
+    let fixture = Fixture::new().await;
+    let cursor = fixture.slot(20);
     assert!(
-        state::register(world.control(), &world.job, cursor)
+        state::register(fixture.control(), &fixture.job, cursor)
             .await
             .unwrap()
     );
     assert!(
-        !state::register(world.control(), &world.job, world.slot(60))
+        !state::register(fixture.control(), &fixture.job, fixture.slot(60))
             .await
             .unwrap()
     );
-    assert_eq!(claim_slot(&world, world.slot(40)).await, Claim::AlreadyClaimed);
-    let known = state::get(world.jobs.read(), &world.job).await.unwrap().unwrap();
+    assert_eq!(
+        claim_slot(&fixture, fixture.slot(40)).await,
+        Claim::AlreadyClaimed
+    );
+    let known = state::get(fixture.jobs.read(), &fixture.job)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(known.last_slot, Some(cursor));
 }
 
@@ -100,30 +109,37 @@ async fn a_registered_job_starts_at_its_cursor_and_never_moves_back() {
 /// database's now and such a cursor.
 #[tokio::test]
 async fn a_fast_clock_cannot_register_a_cursor_in_the_future() {
-    let world = World::new().await;
-    state::register(world.control(), &world.job, world.slot(-60))
+    let fixture = Fixture::new().await;
+    state::register(fixture.control(), &fixture.job, fixture.slot(-60))
         .await
         .unwrap();
-    let known = state::get(world.jobs.read(), &world.job).await.unwrap().unwrap();
-    assert!(known.last_slot.unwrap() < world.slot(-1), "{:?}", known.last_slot);
+    let known = state::get(fixture.jobs.read(), &fixture.job)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(
+        known.last_slot.unwrap() < fixture.slot(-1),
+        "{:?}",
+        known.last_slot
+    );
 }
 
 #[tokio::test]
 async fn a_paused_job_is_not_claimed_until_it_is_resumed() {
-    let world = World::new().await;
-    let slot = world.slot(1);
+    let fixture = Fixture::new().await;
+    let slot = fixture.slot(1);
     assert!(
-        state::pause(world.control(), &world.job, "ann", "a bad release")
+        state::pause(fixture.control(), &fixture.job, "ann", "a bad release")
             .await
             .unwrap()
     );
     assert!(
-        !state::pause(world.control(), &world.job, "bob", "me too")
+        !state::pause(fixture.control(), &fixture.job, "bob", "me too")
             .await
             .unwrap()
     );
-    assert_eq!(claim_slot(&world, slot).await, Claim::Paused);
-    let paused = state::get(world.jobs.read(), &world.job)
+    assert_eq!(claim_slot(&fixture, slot).await, Claim::Paused);
+    let paused = state::get(fixture.jobs.read(), &fixture.job)
         .await
         .unwrap()
         .unwrap()
@@ -133,9 +149,9 @@ async fn a_paused_job_is_not_claimed_until_it_is_resumed() {
         (paused.by.as_str(), paused.reason.as_str()),
         ("ann", "a bad release")
     );
-    assert!(state::resume(world.control(), &world.job).await.unwrap());
-    assert!(!state::resume(world.control(), &world.job).await.unwrap());
-    assert!(matches!(claim_slot(&world, slot).await, Claim::Won { .. }));
+    assert!(state::resume(fixture.control(), &fixture.job).await.unwrap());
+    assert!(!state::resume(fixture.control(), &fixture.job).await.unwrap());
+    assert!(matches!(claim_slot(&fixture, slot).await, Claim::Won { .. }));
 }
 
 /// Any sequence of claims behaves like a cursor in a variable: what is won is exactly what lies above it, and the
@@ -143,9 +159,9 @@ async fn a_paused_job_is_not_claimed_until_it_is_resumed() {
 #[test]
 fn claims_follow_the_naive_model() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let world = runtime.block_on(World::new());
+    let fixture = runtime.block_on(Fixture::new());
     let mut runner = TestRunner::new(Config::with_cases(60));
-    let base_ms = world.clock.now_ms() - 1_000_000;
+    let base_ms = fixture.clock.now_ms() - 1_000_000;
     let case = Cell::new(0_u32);
     let slots = proptest::collection::vec(0_i64..2_000, 1..12);
     runner
@@ -156,7 +172,7 @@ fn claims_follow_the_naive_model() {
             for offset in offsets {
                 // Offsets beyond 1000 lie in the future.
                 let slot = Slot::from_ms(base_ms + offset * 1_000).unwrap();
-                let expected = if slot.ms() > world.clock.now_ms() + 2_000 {
+                let expected = if slot.ms() > fixture.clock.now_ms() + 2_000 {
                     Claim::AheadOfDatabaseClock
                 } else if cursor.is_none_or(|cursor| cursor < slot.ms()) {
                     let after = cursor.replace(slot.ms()).and_then(Slot::from_ms);
@@ -166,9 +182,9 @@ fn claims_follow_the_naive_model() {
                 } else {
                     Claim::AlreadyClaimed
                 };
-                let near_now = (slot.ms() - world.clock.now_ms() - 2_000).abs() < 1_000;
+                let near_now = (slot.ms() - fixture.clock.now_ms() - 2_000).abs() < 1_000;
                 if !near_now {
-                    assert_eq!(runtime.block_on(claim_for(&world, job.clone(), slot)), expected);
+                    assert_eq!(runtime.block_on(claim_for(&fixture, job.clone(), slot)), expected);
                 } else if expected != Claim::AheadOfDatabaseClock {
                     // Too close to the border to know; take the case out of the model.
                     return Ok(());
@@ -181,21 +197,28 @@ fn claims_follow_the_naive_model() {
 
 #[tokio::test]
 async fn missed_slots_are_recorded_once_each_by_the_winner() {
-    let world = World::new().await;
-    claim_slot(&world, world.slot(50)).await;
-    let missed = [world.slot(40), world.slot(30)];
-    let slot = world.slot(20);
-    let starters: Vec<_> = (0..8).map(|_replica| world.starter(1)).collect();
+    let fixture = Fixture::new().await;
+    claim_slot(&fixture, fixture.slot(50)).await;
+    let missed = [fixture.slot(40), fixture.slot(30)];
+    let slot = fixture.slot(20);
+    let starters: Vec<_> = (0..8).map(|_replica| fixture.starter(1)).collect();
     let starts = join_all(starters.iter().map(|starter| {
-        scheduled(world.control(), starter, slot, TOLERANCE, &world.clock, |range| {
-            assert!(range.contains(missed[0]) && range.contains(missed[1]));
-            let missed = Missed {
-                slots: missed.to_vec(),
-                dropped: 3,
-                reason: "missed: only the latest slot is caught up".to_owned(),
-            };
-            (Trigger::Schedule, Some(serde_json::json!({"full": true})), missed)
-        })
+        scheduled(
+            fixture.control(),
+            starter,
+            slot,
+            TOLERANCE,
+            &fixture.clock,
+            |range| {
+                assert!(range.contains(missed[0]) && range.contains(missed[1]));
+                let missed = Missed {
+                    slots: missed.to_vec(),
+                    dropped: 3,
+                    reason: "missed: only the latest slot is caught up".to_owned(),
+                };
+                (Trigger::Schedule, Some(serde_json::json!({"full": true})), missed)
+            },
+        )
     }))
     .await;
     let running = starts
@@ -203,7 +226,7 @@ async fn missed_slots_are_recorded_once_each_by_the_winner() {
         .filter(|start| matches!(start, Ok(Scheduled::Running { .. })))
         .count();
     assert_eq!(running, 1, "{starts:?}");
-    let rows = execution::list(world.jobs.read(), &Filter::default(), &Page::default())
+    let rows = execution::list(fixture.jobs.read(), &Filter::default(), &Page::default())
         .await
         .unwrap()
         .executions;
@@ -217,13 +240,13 @@ async fn missed_slots_are_recorded_once_each_by_the_winner() {
 
 #[tokio::test]
 async fn a_start_that_dies_before_its_commit_leaves_the_slot_free() {
-    let world = World::new().await;
-    let slot = world.slot(5);
-    let mut tx = world.control().begin().await.unwrap();
+    let fixture = Fixture::new().await;
+    let slot = fixture.slot(5);
+    let mut tx = fixture.control().begin().await.unwrap();
     let request = ClaimRequest {
-        job: world.job.clone(),
+        job: fixture.job.clone(),
         slot,
-        node: world.node(),
+        node: fixture.node(),
         tolerance: TOLERANCE,
     };
     assert!(matches!(
@@ -232,11 +255,11 @@ async fn a_start_that_dies_before_its_commit_leaves_the_slot_free() {
     ));
     drop(tx);
     let start = scheduled(
-        world.control(),
-        &world.starter(4),
+        fixture.control(),
+        &fixture.starter(4),
         slot,
         TOLERANCE,
-        &world.clock,
+        &fixture.clock,
         |_range| (Trigger::CatchUp, None, Missed::default()),
     )
     .await
@@ -245,7 +268,7 @@ async fn a_start_that_dies_before_its_commit_leaves_the_slot_free() {
         panic!("{start:?}")
     };
     assert_eq!(run.fence.epoch().get(), 4);
-    let row = world.row(&run.fence).await;
+    let row = fixture.row(&run.fence).await;
     assert_eq!(
         (row.status, row.slot, row.trigger),
         (Status::Running, Some(slot), Trigger::CatchUp)

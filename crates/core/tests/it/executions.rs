@@ -10,10 +10,10 @@ use eidos_core::execution::{
 use eidos_core::fence::Fence;
 use eidos_types::{Clock, JobName};
 
-use crate::world::World;
+use crate::fixture::Fixture;
 
-async fn end(world: &World, fence: &Fence, outcome: &Outcome, now_ms: i64) {
-    finish(world.control(), fence, outcome, None, now_ms)
+async fn end(fixture: &Fixture, fence: &Fence, outcome: &Outcome, now_ms: i64) {
+    finish(fixture.control(), fence, outcome, None, now_ms)
         .await
         .unwrap();
 }
@@ -26,10 +26,10 @@ fn success(checked: u64) -> Outcome {
 
 #[tokio::test]
 async fn pages_are_newest_first_without_gap_or_repetition() {
-    let world = World::new().await;
+    let fixture = Fixture::new().await;
     let mut fences = Vec::new();
     for _run in 0..7 {
-        fences.push(world.run().await.fence);
+        fences.push(fixture.run().await.fence);
     }
     let mut seen = Vec::new();
     let mut page = Page {
@@ -38,7 +38,9 @@ async fn pages_are_newest_first_without_gap_or_repetition() {
     };
     let mut pages = 0;
     loop {
-        let listing = list(world.jobs.read(), &Filter::default(), &page).await.unwrap();
+        let listing = list(fixture.jobs.read(), &Filter::default(), &page)
+            .await
+            .unwrap();
         pages += 1;
         seen.extend(
             listing
@@ -47,7 +49,7 @@ async fn pages_are_newest_first_without_gap_or_repetition() {
                 .map(|row| (row.started_at_ms, row.execution_id)),
         );
         // A run that starts meanwhile is newer and does not disturb the pages.
-        world.run().await;
+        fixture.run().await;
         let Some(next) = listing.next else { break };
         page.after = Some(next.to_string().parse().unwrap());
     }
@@ -60,14 +62,14 @@ async fn pages_are_newest_first_without_gap_or_repetition() {
 
 #[tokio::test]
 async fn filters_select_by_job_status_trigger_kind_and_time() {
-    let world = World::new().await;
-    let now_ms = world.clock.now_ms();
-    let fence = world.run().await.fence;
-    end(&world, &fence, &success(1), now_ms + 500).await;
-    world.run().await;
-    world.run().await;
+    let fixture = Fixture::new().await;
+    let now_ms = fixture.clock.now_ms();
+    let fence = fixture.run().await.fence;
+    end(&fixture, &fence, &success(1), now_ms + 500).await;
+    fixture.run().await;
+    fixture.run().await;
     let count = async |filter: Filter| {
-        list(world.jobs.read(), &filter, &Page::default())
+        list(fixture.jobs.read(), &filter, &Page::default())
             .await
             .unwrap()
             .executions
@@ -112,52 +114,55 @@ async fn filters_select_by_job_status_trigger_kind_and_time() {
 
 #[tokio::test]
 async fn ruling_12_the_last_success_is_found_behind_later_failures() {
-    let world = World::new().await;
-    let now_ms = world.clock.now_ms();
-    let fence = world.run().await.fence;
-    end(&world, &fence, &success(9), now_ms + 60_000).await;
-    world.run().await;
-    world.run().await;
+    let fixture = Fixture::new().await;
+    let now_ms = fixture.clock.now_ms();
+    let fence = fixture.run().await.fence;
+    end(&fixture, &fence, &success(9), now_ms + 60_000).await;
+    fixture.run().await;
+    fixture.run().await;
     let never: JobName = "archive-data".parse().unwrap();
-    let found = last_successes(world.jobs.read(), &[world.job.clone(), never])
+    let found = last_successes(fixture.jobs.read(), &[fixture.job.clone(), never])
         .await
         .unwrap();
-    assert_eq!(found, [(world.job.clone(), now_ms + 60_000)]);
-    let report = last(world.jobs.read(), &world.job, Some(Status::Success))
+    assert_eq!(found, [(fixture.job.clone(), now_ms + 60_000)]);
+    let report = last(fixture.jobs.read(), &fixture.job, Some(Status::Success))
         .await
         .unwrap()
         .unwrap();
     assert_eq!(report.result, Some(serde_json::json!({"checked": 9})));
     assert!(report.duration_ms.unwrap() > 50_000);
-    let newest = last(world.jobs.read(), &world.job, None).await.unwrap().unwrap();
+    let newest = last(fixture.jobs.read(), &fixture.job, None)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(newest.status, Status::Running);
 }
 
 #[tokio::test]
 async fn a_failure_that_a_later_attempt_took_over_is_told_apart_from_one_that_is_final() {
-    let world = World::new().await;
-    let now_ms = world.clock.now_ms();
+    let fixture = Fixture::new().await;
+    let now_ms = fixture.clock.now_ms();
     let failed = |kind| Outcome::Failed {
         kind,
         message: "a test".to_owned(),
         report: None,
     };
-    let (healed, final_one) = (Some(world.slot(3)), Some(world.slot(2)));
-    let first = world.run_for(healed, 1).await.fence;
-    end(&world, &first, &failed(FailureKind::Error), now_ms + 60_000).await;
-    let second = world.run_for(healed, 2).await.fence;
-    end(&world, &second, &success(1), now_ms + 120_000).await;
-    let third = world.run_for(final_one, 1).await.fence;
-    end(&world, &third, &failed(FailureKind::Timeout), now_ms + 180_000).await;
+    let (healed, final_one) = (Some(fixture.slot(3)), Some(fixture.slot(2)));
+    let first = fixture.run_for(healed, 1).await.fence;
+    end(&fixture, &first, &failed(FailureKind::Error), now_ms + 60_000).await;
+    let second = fixture.run_for(healed, 2).await.fence;
+    end(&fixture, &second, &success(1), now_ms + 120_000).await;
+    let third = fixture.run_for(final_one, 1).await.fence;
+    end(&fixture, &third, &failed(FailureKind::Timeout), now_ms + 180_000).await;
 
-    let jobs = std::slice::from_ref(&world.job);
+    let jobs = std::slice::from_ref(&fixture.job);
     let ending = |failure, retried, at_ms| Ending {
-        job: world.job.clone(),
+        job: fixture.job.clone(),
         failure: Some(failure),
         retried,
         at_ms,
     };
-    let found = recent_endings(world.jobs.read(), jobs, now_ms).await.unwrap();
+    let found = recent_endings(fixture.jobs.read(), jobs, now_ms).await.unwrap();
     assert_eq!(
         found,
         [
@@ -165,7 +170,7 @@ async fn a_failure_that_a_later_attempt_took_over_is_told_apart_from_one_that_is
             ending(FailureKind::Timeout, false, now_ms + 180_000),
         ]
     );
-    let later = recent_endings(world.jobs.read(), jobs, now_ms + 600_000)
+    let later = recent_endings(fixture.jobs.read(), jobs, now_ms + 600_000)
         .await
         .unwrap();
     assert!(later.is_empty(), "{later:?}");
@@ -173,13 +178,13 @@ async fn a_failure_that_a_later_attempt_took_over_is_told_apart_from_one_that_is
 
 #[tokio::test]
 async fn silent_runs_are_candidates_for_rescue_and_living_ones_are_not() {
-    let world = World::new().await;
-    let fence = world.run().await.fence;
-    let jobs = std::slice::from_ref(&world.job);
-    let silent = async |silence| abandoned(world.jobs.read(), jobs, silence).await.unwrap();
+    let fixture = Fixture::new().await;
+    let fence = fixture.run().await.fence;
+    let jobs = std::slice::from_ref(&fixture.job);
+    let silent = async |silence| abandoned(fixture.jobs.read(), jobs, silence).await.unwrap();
     assert!(silent(Duration::from_mins(1)).await.is_empty());
     sqlx::query("UPDATE eidos_jobs_executions SET heartbeat_at = heartbeat_at - 120000")
-        .execute(world.db.pool())
+        .execute(fixture.db.pool())
         .await
         .unwrap();
     let found = silent(Duration::from_mins(1)).await;
@@ -189,14 +194,14 @@ async fn silent_runs_are_candidates_for_rescue_and_living_ones_are_not() {
 
 #[tokio::test]
 async fn skipping_nothing_writes_nothing() {
-    let world = World::new().await;
+    let fixture = Fixture::new().await;
     let request = SkipRequest {
-        job: world.job.clone(),
+        job: fixture.job.clone(),
         slots: vec![],
         dropped: 0,
         reason: "none".to_owned(),
-        node: world.node(),
+        node: fixture.node(),
     };
-    let mut conn = world.control().acquire().await.unwrap();
-    assert_eq!(skip(&mut conn, &request, &world.clock).await.unwrap(), 0);
+    let mut conn = fixture.control().acquire().await.unwrap();
+    assert_eq!(skip(&mut conn, &request, &fixture.clock).await.unwrap(), 0);
 }

@@ -11,7 +11,7 @@ use eidos_testkit::{TestDb, eventually};
 use eidos_types::{Clock, ExecutionId};
 use sqlx::PgPool;
 
-use crate::world::{SOON, World};
+use crate::fixture::{Fixture, SOON};
 
 async fn note(step: &mut Step<'_>, text: &str) {
     sqlx::query("INSERT INTO effects (note) VALUES ($1)")
@@ -21,21 +21,21 @@ async fn note(step: &mut Step<'_>, text: &str) {
         .unwrap();
 }
 
-fn mint_request(world: &World, floor: u64) -> MintRequest {
+fn mint_request(fixture: &Fixture, floor: u64) -> MintRequest {
     MintRequest {
-        job: world.job.clone(),
+        job: fixture.job.clone(),
         floor,
-        node: world.node(),
-        execution: ExecutionId::new(&world.clock),
-        now_ms: world.clock.now_ms(),
+        node: fixture.node(),
+        execution: ExecutionId::new(&fixture.clock),
+        now_ms: fixture.clock.now_ms(),
     }
 }
 
-async fn waiting_for_a_lock(world: &World) -> Result<(), String> {
+async fn waiting_for_a_lock(fixture: &Fixture) -> Result<(), String> {
     let waiting: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
     )
-    .fetch_one(world.db.pool())
+    .fetch_one(fixture.db.pool())
     .await
     .unwrap();
     if waiting > 0 {
@@ -47,26 +47,26 @@ async fn waiting_for_a_lock(world: &World) -> Result<(), String> {
 
 #[tokio::test]
 async fn a_stale_epoch_gets_no_step() {
-    let world = World::new().await;
-    let old = world.run().await.fence;
-    old.step(&world.jobs).await.unwrap().commit().await.unwrap();
-    let new = world.run().await.fence;
+    let fixture = Fixture::new().await;
+    let old = fixture.run().await.fence;
+    old.step(&fixture.jobs).await.unwrap().commit().await.unwrap();
+    let new = fixture.run().await.fence;
     assert!(new.epoch() > old.epoch());
-    let refused = old.step(&world.jobs).await.err().unwrap();
+    let refused = old.step(&fixture.jobs).await.err().unwrap();
     assert!(matches!(refused, CoreError::Fenced { .. }), "{refused}");
     assert!(!refused.is_retryable() && refused.is_fenced());
-    new.step(&world.jobs).await.unwrap().commit().await.unwrap();
+    new.step(&fixture.jobs).await.unwrap().commit().await.unwrap();
 }
 
 #[tokio::test]
 async fn a_new_epoch_waits_for_the_step_that_is_open() {
-    let world = World::new().await;
-    world.effects_table().await;
-    let old = world.run().await.fence;
-    let mut step = old.step(&world.jobs).await.unwrap();
+    let fixture = Fixture::new().await;
+    fixture.effects_table().await;
+    let old = fixture.run().await.fence;
+    let mut step = old.step(&fixture.jobs).await.unwrap();
     note(&mut step, "old").await;
-    let control = world.control().clone();
-    let request = mint_request(&world, 0);
+    let control = fixture.control().clone();
+    let request = mint_request(&fixture, 0);
     let minting = tokio::spawn(async move { mint(&control, &request).await });
     eventually("the mint waits for the step", SOON, async || {
         // A mint that went through while the step was open is what must not happen.
@@ -74,72 +74,72 @@ async fn a_new_epoch_waits_for_the_step_that_is_open() {
             !minting.is_finished(),
             "the epoch rose between a step's check and its commit"
         );
-        waiting_for_a_lock(&world).await
+        waiting_for_a_lock(&fixture).await
     })
     .await;
     step.commit().await.unwrap();
     let minted = minting.await.unwrap().unwrap();
     assert!(minted.fence.epoch() > old.epoch());
-    assert_eq!(world.effects().await, ["old"]);
-    assert!(old.step(&world.jobs).await.is_err());
+    assert_eq!(fixture.effects().await, ["old"]);
+    assert!(old.step(&fixture.jobs).await.is_err());
 }
 
 #[tokio::test]
 async fn steps_of_one_run_do_not_wait_for_each_other() {
-    let world = World::new().await;
-    world.effects_table().await;
-    let fence = world.run().await.fence;
-    let mut one = fence.step(&world.jobs).await.unwrap();
-    let mut two = fence.step(&world.jobs).await.unwrap();
+    let fixture = Fixture::new().await;
+    fixture.effects_table().await;
+    let fence = fixture.run().await.fence;
+    let mut one = fence.step(&fixture.jobs).await.unwrap();
+    let mut two = fence.step(&fixture.jobs).await.unwrap();
     note(&mut one, "one").await;
     note(&mut two, "two").await;
     two.progress(2, None).await.unwrap();
     two.commit().await.unwrap();
     one.commit().await.unwrap();
-    assert_eq!(world.effects().await, ["one", "two"]);
+    assert_eq!(fixture.effects().await, ["one", "two"]);
 }
 
 #[tokio::test]
 async fn the_server_ends_a_frozen_step_and_the_new_epoch_goes_through() {
-    let world = World::with(|settings| {
+    let fixture = Fixture::with(|settings| {
         settings.idle_in_transaction_timeout = Duration::from_millis(500);
     })
     .await;
-    world.effects_table().await;
-    let old = world.run().await.fence;
-    let mut frozen = old.step(&world.jobs).await.unwrap();
+    fixture.effects_table().await;
+    let old = fixture.run().await.fence;
+    let mut frozen = old.step(&fixture.jobs).await.unwrap();
     note(&mut frozen, "frozen").await;
     // The frozen node does nothing more; the mint waits no longer than the server's patience.
-    let minted = mint(world.control(), &mint_request(&world, 0)).await.unwrap();
+    let minted = mint(fixture.control(), &mint_request(&fixture, 0)).await.unwrap();
     assert!(minted.fence.epoch() > old.epoch());
     assert!(
         frozen.commit().await.is_err(),
         "a step the server ended must not commit"
     );
-    assert!(world.effects().await.is_empty());
+    assert!(fixture.effects().await.is_empty());
 }
 
 #[tokio::test]
 async fn effects_checkpoint_and_progress_are_durable_together_or_not_at_all() {
-    let world = World::new().await;
-    world.effects_table().await;
-    let fence = world.run().await.fence;
+    let fixture = Fixture::new().await;
+    fixture.effects_table().await;
+    let fence = fixture.run().await.fence;
     let load = async || {
-        checkpoint::load::<u64>(world.jobs.read(), &world.job, "shard-0")
+        checkpoint::load::<u64>(fixture.jobs.read(), &fixture.job, "shard-0")
             .await
             .unwrap()
     };
 
-    let mut crashed = fence.step(&world.jobs).await.unwrap();
+    let mut crashed = fence.step(&fixture.jobs).await.unwrap();
     note(&mut crashed, "crashed").await;
     crashed.save_checkpoint("shard-0", &1_u64).await.unwrap();
     crashed.progress(1, Some(2)).await.unwrap();
     drop(crashed);
     assert_eq!(load().await, None);
-    assert!(world.effects().await.is_empty());
-    assert_eq!(world.row(&fence).await.progress, None);
+    assert!(fixture.effects().await.is_empty());
+    assert_eq!(fixture.row(&fence).await.progress, None);
 
-    let mut step = fence.step(&world.jobs).await.unwrap();
+    let mut step = fence.step(&fixture.jobs).await.unwrap();
     note(&mut step, "kept").await;
     step.save_checkpoint("shard-0", &7_u64).await.unwrap();
     step.save_checkpoint("shard-1", &8_u64).await.unwrap();
@@ -147,17 +147,17 @@ async fn effects_checkpoint_and_progress_are_durable_together_or_not_at_all() {
     step.progress(2, Some(2)).await.unwrap();
     step.commit().await.unwrap();
     assert_eq!(load().await, Some(7));
-    assert_eq!(world.effects().await, ["kept"]);
-    let row = world.row(&fence).await;
+    assert_eq!(fixture.effects().await, ["kept"]);
+    let row = fixture.row(&fence).await;
     assert_eq!(row.progress, Some(serde_json::json!({"done": 2, "total": 2})));
 
-    let listed = checkpoint::list(world.jobs.read(), &world.job, "shard-")
+    let listed = checkpoint::list(fixture.jobs.read(), &fixture.job, "shard-")
         .await
         .unwrap();
     let keys: Vec<_> = listed.iter().map(|entry| entry.key.as_str()).collect();
     assert_eq!(keys, ["shard-0", "shard-1"]);
     assert!(listed.iter().all(|entry| entry.epoch == fence.epoch()));
-    let mut step = fence.step(&world.jobs).await.unwrap();
+    let mut step = fence.step(&fixture.jobs).await.unwrap();
     assert!(step.delete_checkpoint("other").await.unwrap());
     assert_eq!(step.delete_checkpoints("shard-").await.unwrap(), 2);
     step.commit().await.unwrap();
@@ -166,12 +166,12 @@ async fn effects_checkpoint_and_progress_are_durable_together_or_not_at_all() {
 
 #[tokio::test]
 async fn a_checkpoint_of_another_shape_is_an_error_that_names_it() {
-    let world = World::new().await;
-    let fence = world.run().await.fence;
-    let mut step = fence.step(&world.jobs).await.unwrap();
+    let fixture = Fixture::new().await;
+    let fence = fixture.run().await.fence;
+    let mut step = fence.step(&fixture.jobs).await.unwrap();
     step.save_checkpoint("page", &"text").await.unwrap();
     step.commit().await.unwrap();
-    let error = checkpoint::load::<u64>(world.jobs.read(), &world.job, "page")
+    let error = checkpoint::load::<u64>(fixture.jobs.read(), &fixture.job, "page")
         .await
         .unwrap_err()
         .to_string();
@@ -183,20 +183,22 @@ async fn a_checkpoint_of_another_shape_is_an_error_that_names_it() {
 
 #[tokio::test]
 async fn the_epoch_is_never_below_the_leases_token_and_always_rises() {
-    let world = World::new().await;
+    let fixture = Fixture::new().await;
     let epochs = [(5, 5), (2, 6), (6, 7), (100, 100), (0, 101)];
     for (token, expected) in epochs {
-        let minted = mint(world.control(), &mint_request(&world, token)).await.unwrap();
+        let minted = mint(fixture.control(), &mint_request(&fixture, token))
+            .await
+            .unwrap();
         assert_eq!(minted.fence.epoch().get(), expected);
     }
 }
 
 #[tokio::test]
 async fn a_new_epoch_closes_the_dead_run_and_says_what_it_was() {
-    let world = World::new().await;
-    let dead = world.run().await.fence;
-    let run = world.run().await;
-    let row = world.row(&dead).await;
+    let fixture = Fixture::new().await;
+    let dead = fixture.run().await.fence;
+    let run = fixture.run().await;
+    let row = fixture.row(&dead).await;
     assert_eq!(
         (row.status, row.failure_kind),
         (Status::Failed, Some(FailureKind::Orphaned))
@@ -207,9 +209,9 @@ async fn a_new_epoch_closes_the_dead_run_and_says_what_it_was() {
         (run.orphans[0].execution, run.orphans[0].attempt),
         (dead.execution(), 1)
     );
-    assert_eq!(world.row(&run.fence).await.status, Status::Running);
+    assert_eq!(fixture.row(&run.fence).await.status, Status::Running);
     assert!(
-        world
+        fixture
             .run()
             .await
             .orphans
@@ -220,45 +222,48 @@ async fn a_new_epoch_closes_the_dead_run_and_says_what_it_was() {
 
 #[tokio::test]
 async fn a_stale_process_cannot_finish_or_revive_its_row() {
-    let world = World::new().await;
-    let stale = world.run().await.fence;
-    let current = world.run().await.fence;
+    let fixture = Fixture::new().await;
+    let stale = fixture.run().await.fence;
+    let current = fixture.run().await.fence;
     let success = Outcome::Success {
         report: serde_json::json!({"checked": 1}),
     };
-    let now_ms = world.clock.now_ms();
+    let now_ms = fixture.clock.now_ms();
     assert_eq!(
-        finish(world.control(), &stale, &success, None, now_ms)
+        finish(fixture.control(), &stale, &success, None, now_ms)
             .await
             .unwrap(),
         Finished::Replaced
     );
     assert_eq!(
-        heartbeat(world.control(), &stale, None).await.unwrap(),
+        heartbeat(fixture.control(), &stale, None).await.unwrap(),
         Heartbeat::Replaced
     );
-    assert_eq!(world.row(&stale).await.failure_kind, Some(FailureKind::Orphaned));
-    // Nor can it settle the row of its successor under its own epoch.
-    let forged = Fence::from_parts(world.job.clone(), stale.epoch(), current.execution());
     assert_eq!(
-        finish(world.control(), &forged, &success, None, now_ms)
+        fixture.row(&stale).await.failure_kind,
+        Some(FailureKind::Orphaned)
+    );
+    // Nor can it settle the row of its successor under its own epoch.
+    let forged = Fence::from_parts(fixture.job.clone(), stale.epoch(), current.execution());
+    assert_eq!(
+        finish(fixture.control(), &forged, &success, None, now_ms)
             .await
             .unwrap(),
         Finished::Replaced
     );
-    assert_eq!(world.row(&current).await.status, Status::Running);
+    assert_eq!(fixture.row(&current).await.status, Status::Running);
     assert!(matches!(
-        finish(world.control(), &current, &success, None, now_ms)
+        finish(fixture.control(), &current, &success, None, now_ms)
             .await
             .unwrap(),
         Finished::Done { .. }
     ));
-    assert_eq!(world.row(&current).await.status, Status::Success);
+    assert_eq!(fixture.row(&current).await.status, Status::Success);
 }
 
 #[tokio::test]
 async fn another_services_database_refuses_a_stale_node_too() {
-    let (world, foreign) = (World::new().await, TestDb::empty().await);
+    let (fixture, foreign) = (Fixture::new().await, TestDb::empty().await);
     install_foreign_fence(foreign.pool()).await.unwrap();
     install_foreign_fence(foreign.pool()).await.unwrap();
     sqlx::query("CREATE TABLE effects (note TEXT NOT NULL)")
@@ -277,9 +282,9 @@ async fn another_services_database_refuses_a_stale_node_too() {
             .unwrap();
         step.commit().await
     };
-    let old = world.run().await.fence;
+    let old = fixture.run().await.fence;
     write(&old).await.unwrap();
-    let new = world.run().await.fence;
+    let new = fixture.run().await.fence;
     new.raise_in(&pool).await.unwrap();
     assert!(write(&old).await.unwrap_err().is_fenced());
     write(&new).await.unwrap();
@@ -321,7 +326,7 @@ async fn a_connection_that_is_in_a_transaction_does_not_come_out_of_a_pool() {
 
 #[tokio::test]
 async fn a_step_on_a_connection_of_its_own_is_fenced_and_leaves_no_unread_answer_behind() {
-    let (world, foreign) = (World::new().await, TestDb::empty().await);
+    let (fixture, foreign) = (Fixture::new().await, TestDb::empty().await);
     install_foreign_fence(foreign.pool()).await.unwrap();
     sqlx::query("CREATE TABLE effects (note TEXT NOT NULL)")
         .execute(foreign.pool())
@@ -331,7 +336,7 @@ async fn a_step_on_a_connection_of_its_own_is_fenced_and_leaves_no_unread_answer
     let pool = eidos_core::db::connect_foreign(settings, "core-test", "market")
         .await
         .unwrap();
-    let old = world.run().await.fence.raised_in(&pool).await.unwrap();
+    let old = fixture.run().await.fence.raised_in(&pool).await.unwrap();
     let insert = "INSERT INTO effects VALUES ('x')";
     for commits in [false, true] {
         let mut step = old.step_alone().await.unwrap();
@@ -353,7 +358,7 @@ async fn a_step_on_a_connection_of_its_own_is_fenced_and_leaves_no_unread_answer
             .unwrap();
         assert_eq!(answer, n);
     }
-    let new = world.run().await.fence.raised_in(&pool).await.unwrap();
+    let new = fixture.run().await.fence.raised_in(&pool).await.unwrap();
     assert!(old.step_alone().await.err().unwrap().is_fenced());
     let mut step = new.step_alone().await.unwrap();
     let left: i64 = sqlx::query_scalar("SELECT count(*) FROM effects")
@@ -365,10 +370,10 @@ async fn a_step_on_a_connection_of_its_own_is_fenced_and_leaves_no_unread_answer
 
 #[tokio::test]
 async fn only_a_step_can_write() {
-    let world = World::new().await;
-    world.effects_table().await;
+    let fixture = Fixture::new().await;
+    fixture.effects_table().await;
     let error = sqlx::query("INSERT INTO effects VALUES ('x')")
-        .execute(world.jobs.read())
+        .execute(fixture.jobs.read())
         .await
         .unwrap_err()
         .to_string();

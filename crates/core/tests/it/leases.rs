@@ -9,7 +9,7 @@ use eidos_core::lease::{
 use eidos_testkit::{Redis, RedisOptions, TestRedis, eventually};
 use eidos_types::{ExecutionId, JobName, NodeId, SystemClock};
 
-use crate::world::SOON;
+use crate::fixture::SOON;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use eidos_core::lease::{LeaseClient, LeaseError};
 use eidos_testkit::{PortLease, Redis, RedisOptions, eventually};
 
+use crate::fixture::SOON;
 use crate::leases::{SECOND, held, request, settings};
-use crate::world::SOON;
 
 /// Two primaries with half of the slots each.
 struct Cluster {

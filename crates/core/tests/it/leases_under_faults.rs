@@ -6,8 +6,8 @@ use eidos_core::fence::Epoch;
 use eidos_core::lease::{LeaseClient, LeaseError, LeaseRequest, LostReason};
 use eidos_testkit::{ProxyMode, Redis, RedisOptions, TcpProxy, eventually};
 
+use crate::fixture::SOON;
 use crate::leases::{Keys, SECOND, held, lost, request, settings};
-use crate::world::SOON;
 
 const PREFIX: &str = "faults";
 

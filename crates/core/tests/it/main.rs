@@ -9,6 +9,7 @@
 mod claims;
 mod executions;
 mod fences;
+mod fixture;
 mod leases;
 mod leases_in_a_cluster;
 mod leases_under_faults;
@@ -18,4 +19,3 @@ mod redis_tls;
 mod roles;
 mod schema;
 mod triggers;
-mod world;

@@ -13,7 +13,7 @@ use futures::future::BoxFuture;
 use serde_json::json;
 use sqlx::PgPool;
 
-use crate::world::{World, at};
+use crate::fixture::{Fixture, at};
 
 const SOURCE: &str = "recon-svc";
 
@@ -120,31 +120,33 @@ impl Destination for Acting {
     }
 }
 
-fn event(world: &World, kind: &str, key: &str) -> OutboxEvent {
+fn event(fixture: &Fixture, kind: &str, key: &str) -> OutboxEvent {
     OutboxEvent {
-        event_id: BreakId::new(&world.clock).as_uuid(),
+        event_id: BreakId::new(&fixture.clock).as_uuid(),
         source: SOURCE.to_owned(),
         topic: "breaks".to_owned(),
         kind: kind.to_owned(),
         key: key.to_owned(),
-        occurred_at: world.clock.now(),
+        occurred_at: fixture.clock.now(),
         payload: json!({ "kind": kind }),
     }
 }
 
-async fn record(world: &World, events: &[(&str, &str)]) {
-    let mut conn = world.control().acquire().await.unwrap();
+async fn record(fixture: &Fixture, events: &[(&str, &str)]) {
+    let mut conn = fixture.control().acquire().await.unwrap();
     for (kind, key) in events {
-        outbox::record(&mut conn, &event(world, kind, key)).await.unwrap();
+        outbox::record(&mut conn, &event(fixture, kind, key))
+            .await
+            .unwrap();
     }
 }
 
-fn outbox_of(world: &World, destinations: &[&Arc<Remembering>]) -> Outbox {
+fn outbox_of(fixture: &Fixture, destinations: &[&Arc<Remembering>]) -> Outbox {
     let destinations = destinations
         .iter()
         .map(|one| Arc::clone(*one) as Arc<dyn Destination>)
         .collect();
-    Outbox::new(world.jobs.clone(), SOURCE, destinations)
+    Outbox::new(fixture.jobs.clone(), SOURCE, destinations)
 }
 
 /// Makes every wait and claim pass.
@@ -171,23 +173,23 @@ async fn ages(pool: &PgPool, by: Duration) {
 
 #[tokio::test]
 async fn an_event_exists_exactly_if_its_step_was_committed() {
-    let world = World::new().await;
-    let (kept, dropped) = (event(&world, "kept", "k"), event(&world, "dropped", "k"));
-    let fence = world.run().await.fence;
+    let fixture = Fixture::new().await;
+    let (kept, dropped) = (event(&fixture, "kept", "k"), event(&fixture, "dropped", "k"));
+    let fence = fixture.run().await.fence;
     for (event, commits) in [(&kept, true), (&dropped, false)] {
-        let mut step = fence.step(&world.jobs).await.unwrap();
+        let mut step = fence.step(&fixture.jobs).await.unwrap();
         outbox::record(step.conn(), event).await.unwrap();
         if commits {
             step.commit().await.unwrap();
         }
     }
     // The same step again after a crash whose commit had arrived.
-    let mut step = fence.step(&world.jobs).await.unwrap();
+    let mut step = fence.step(&fixture.jobs).await.unwrap();
     outbox::record(step.conn(), &kept).await.unwrap();
     step.commit().await.unwrap();
 
     let sink = Remembering::new("sink");
-    let outbox = outbox_of(&world, &[&sink]);
+    let outbox = outbox_of(&fixture, &[&sink]);
     outbox.route().await.unwrap();
     while outbox.deliver(&*sink).await.unwrap() > 0 {}
     let sent = sink.state.lock().unwrap().1.clone();
@@ -202,27 +204,27 @@ async fn an_event_exists_exactly_if_its_step_was_committed() {
 
 #[tokio::test]
 async fn events_of_a_key_keep_their_order_and_a_failing_one_holds_back_only_its_own() {
-    let world = World::new().await;
-    record(&world, &[("1", "a"), ("2", "a"), ("3", "b"), ("4", "a")]).await;
+    let fixture = Fixture::new().await;
+    record(&fixture, &[("1", "a"), ("2", "a"), ("3", "b"), ("4", "a")]).await;
     let sink = Remembering::new("sink");
-    let outbox = outbox_of(&world, &[&sink]);
+    let outbox = outbox_of(&fixture, &[&sink]);
     outbox.route().await.unwrap();
     sink.works(false);
     assert_eq!(outbox.deliver(&*sink).await.unwrap(), 2, "the first of each key");
     assert_eq!(outbox.deliver(&*sink).await.unwrap(), 0, "both wait");
     sink.works(true);
-    time_passes(world.db.pool()).await;
+    time_passes(fixture.db.pool()).await;
     while outbox.deliver(&*sink).await.unwrap() > 0 {}
     assert_eq!(sink.kinds(), ["1", "3", "1", "3", "2", "4"]);
 }
 
 #[tokio::test]
 async fn a_destination_that_fails_delays_no_other_and_takes_only_its_topic() {
-    let world = World::new().await;
-    record(&world, &[("1", "a"), ("2", "a")]).await;
+    let fixture = Fixture::new().await;
+    record(&fixture, &[("1", "a"), ("2", "a")]).await;
     let (works, fails) = (Remembering::new("works"), Remembering::new("fails"));
     let other = Remembering::of_topic("other", Some("pauses"));
-    let outbox = outbox_of(&world, &[&works, &fails, &other]);
+    let outbox = outbox_of(&fixture, &[&works, &fails, &other]);
     outbox.route().await.unwrap();
     fails.works(false);
     for _round in 0..5 {
@@ -243,12 +245,12 @@ async fn a_destination_that_fails_delays_no_other_and_takes_only_its_topic() {
 
 #[tokio::test]
 async fn replicas_share_the_work_and_a_claim_that_lapsed_is_taken_over() {
-    let world = World::new().await;
+    let fixture = Fixture::new().await;
     let keys: Vec<String> = (0..40).map(|key| key.to_string()).collect();
     let events: Vec<(&str, &str)> = keys.iter().map(|key| (key.as_str(), key.as_str())).collect();
-    record(&world, &events).await;
+    record(&fixture, &events).await;
     let sink = Remembering::new("sink");
-    let (one, two) = (outbox_of(&world, &[&sink]), outbox_of(&world, &[&sink]));
+    let (one, two) = (outbox_of(&fixture, &[&sink]), outbox_of(&fixture, &[&sink]));
     let (routed_one, routed_two) = tokio::join!(one.route(), two.route());
     routed_one.unwrap();
     routed_two.unwrap();
@@ -263,7 +265,7 @@ async fn replicas_share_the_work_and_a_claim_that_lapsed_is_taken_over() {
         }
     }
     assert_eq!(sink.kinds().len(), 24, "16 are claimed by the replica that died");
-    time_passes(world.db.pool()).await;
+    time_passes(fixture.db.pool()).await;
     while one.deliver(&*sink).await.unwrap() > 0 {}
     let mut kinds = sink.kinds();
     kinds.sort_by_key(|kind| kind.parse::<u32>().unwrap());
@@ -272,13 +274,13 @@ async fn replicas_share_the_work_and_a_claim_that_lapsed_is_taken_over() {
 
 #[tokio::test]
 async fn a_claim_that_lapsed_records_nothing() {
-    let world = World::new().await;
-    record(&world, &[("1", "a")]).await;
+    let fixture = Fixture::new().await;
+    record(&fixture, &[("1", "a")]).await;
     let sink = Remembering::new("sink");
-    let outbox = outbox_of(&world, &[&sink]);
+    let outbox = outbox_of(&fixture, &[&sink]);
     outbox.route().await.unwrap();
     // While it sends, the claim lapses and another replica makes the next attempt.
-    let pool = world.db.pool().clone();
+    let pool = fixture.db.pool().clone();
     let slow = Acting::new("sink", Duration::from_secs(5), move || {
         let pool = pool.clone();
         async move {
@@ -294,24 +296,24 @@ async fn a_claim_that_lapsed_records_nothing() {
 
 #[tokio::test]
 async fn what_cannot_be_delivered_for_a_week_is_given_up_visibly_and_holds_back_nothing() {
-    let world = World::new().await;
-    record(&world, &[("1", "a")]).await;
+    let fixture = Fixture::new().await;
+    record(&fixture, &[("1", "a")]).await;
     let (sink, gone) = (Remembering::new("sink"), Remembering::new("gone"));
-    outbox_of(&world, &[&sink, &gone]).route().await.unwrap();
+    outbox_of(&fixture, &[&sink, &gone]).route().await.unwrap();
     // The next version has no "gone" in its settings.
-    let outbox = outbox_of(&world, &[&sink]);
+    let outbox = outbox_of(&fixture, &[&sink]);
     sink.works(false);
     outbox.deliver(&*sink).await.unwrap();
     outbox.upkeep().await.unwrap();
-    ages(world.db.pool(), GIVE_UP_AFTER).await;
-    record(&world, &[("2", "a")]).await;
+    ages(fixture.db.pool(), GIVE_UP_AFTER).await;
+    record(&fixture, &[("2", "a")]).await;
     outbox.route().await.unwrap();
     outbox.deliver(&*sink).await.unwrap();
     outbox.upkeep().await.unwrap();
     sink.works(true);
     outbox.deliver(&*sink).await.unwrap();
     assert_eq!(sink.kinds(), ["1", "1", "2"]);
-    ages(world.db.pool(), KEEP_DELIVERED).await;
+    ages(fixture.db.pool(), KEEP_DELIVERED).await;
     outbox.upkeep().await.unwrap();
     let backlog = outbox.backlog().await.unwrap();
     let dead: Vec<(&str, u64, u64)> = backlog
@@ -325,7 +327,7 @@ async fn what_cannot_be_delivered_for_a_week_is_given_up_visibly_and_holds_back_
     );
     let errors: Vec<String> =
         sqlx::query_scalar("SELECT last_error FROM eidos_jobs_outbox_deliveries ORDER BY destination")
-            .fetch_all(world.db.pool())
+            .fetch_all(fixture.db.pool())
             .await
             .unwrap();
     assert_eq!(errors, ["no replica is configured to deliver to it", "refused"]);
@@ -333,47 +335,47 @@ async fn what_cannot_be_delivered_for_a_week_is_given_up_visibly_and_holds_back_
 
 #[tokio::test]
 async fn delivered_events_are_deleted_after_their_time() {
-    let world = World::new().await;
-    record(&world, &[("1", "a"), ("2", "b")]).await;
+    let fixture = Fixture::new().await;
+    record(&fixture, &[("1", "a"), ("2", "b")]).await;
     let sink = Remembering::new("sink");
-    let outbox = outbox_of(&world, &[&sink]);
+    let outbox = outbox_of(&fixture, &[&sink]);
     outbox.route().await.unwrap();
     outbox.deliver(&*sink).await.unwrap();
     let stored = async || -> i64 {
         sqlx::query_scalar("SELECT count(*) FROM eidos_jobs_outbox")
-            .fetch_one(world.db.pool())
+            .fetch_one(fixture.db.pool())
             .await
             .unwrap()
     };
     outbox.upkeep().await.unwrap();
     assert_eq!(stored().await, 2);
-    record(&world, &[("3", "c")]).await;
+    record(&fixture, &[("3", "c")]).await;
     outbox.route().await.unwrap();
-    ages(world.db.pool(), KEEP_DELIVERED).await;
+    ages(fixture.db.pool(), KEEP_DELIVERED).await;
     outbox.upkeep().await.unwrap();
     assert_eq!(stored().await, 1, "one was not delivered");
     outbox.deliver(&*sink).await.unwrap();
-    ages(world.db.pool(), KEEP_DELIVERED).await;
+    ages(fixture.db.pool(), KEEP_DELIVERED).await;
     outbox.upkeep().await.unwrap();
     assert_eq!(stored().await, 0);
 }
 
 #[tokio::test]
 async fn an_attempt_that_takes_too_long_is_cut_off() {
-    let world = World::new().await;
-    record(&world, &[("1", "a")]).await;
+    let fixture = Fixture::new().await;
+    record(&fixture, &[("1", "a")]).await;
     let never = Arc::new(Acting::new("never", Duration::from_millis(50), || {
         std::future::pending().boxed()
     }));
     let outbox = Outbox::new(
-        world.jobs.clone(),
+        fixture.jobs.clone(),
         SOURCE,
         vec![Arc::clone(&never) as Arc<dyn Destination>],
     );
     outbox.route().await.unwrap();
     assert_eq!(outbox.deliver(&*never).await.unwrap(), 1);
     let error: String = sqlx::query_scalar("SELECT last_error FROM eidos_jobs_outbox_deliveries")
-        .fetch_one(world.db.pool())
+        .fetch_one(fixture.db.pool())
         .await
         .unwrap();
     assert_eq!(error, "not acknowledged within 50ms");
@@ -383,10 +385,10 @@ async fn an_attempt_that_takes_too_long_is_cut_off() {
 #[tokio::test]
 async fn pending_announcements_of_the_version_before_become_events_under_their_ids() -> Result<(), CoreError>
 {
-    let world = World::new().await;
+    let fixture = Fixture::new().await;
     let statements = include_str!("../../../../migrations/0012_outbox.sql");
     let carry_over = &statements[statements.find("INSERT INTO eidos_jobs_outbox").unwrap()..];
-    let ids = [BreakId::new(&world.clock), BreakId::new(&world.clock)];
+    let ids = [BreakId::new(&fixture.clock), BreakId::new(&fixture.clock)];
     for (id, at) in ids.iter().zip(["2026-01-02T00:00:00.5Z", "2026-01-01T00:00:00Z"]) {
         let value = json!({
             "event_id": id, "kind": "break.opened", "topic": "eidos-jobs-breaks", "key": "0x1", "occurred_at": at,
@@ -395,18 +397,21 @@ async fn pending_announcements_of_the_version_before_become_events_under_their_i
         sqlx::query("INSERT INTO eidos_jobs_checkpoints (job_name, checkpoint_key, value, epoch) VALUES ('reconciliation', $1, $2, 1)")
             .bind(format!("announce/{id}"))
             .bind(value)
-            .execute(world.db.pool())
+            .execute(fixture.db.pool())
             .await
             .unwrap();
     }
-    sqlx::raw_sql(carry_over).execute(world.db.pool()).await.unwrap();
+    sqlx::raw_sql(carry_over)
+        .execute(fixture.db.pool())
+        .await
+        .unwrap();
     let left: i64 = sqlx::query_scalar("SELECT count(*) FROM eidos_jobs_checkpoints")
-        .fetch_one(world.db.pool())
+        .fetch_one(fixture.db.pool())
         .await
         .unwrap();
     assert_eq!(left, 0);
     let sink = Remembering::new("sink");
-    let outbox = outbox_of(&world, &[&sink]);
+    let outbox = outbox_of(&fixture, &[&sink]);
     outbox.route().await?;
     while outbox.deliver(&*sink).await? > 0 {}
     let sent = sink.state.lock().unwrap().1.clone();

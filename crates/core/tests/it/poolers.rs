@@ -10,7 +10,7 @@ use eidos_testkit::{PoolMode, Pooler, PoolerBrand, PoolerOptions, TestDb, eventu
 use eidos_types::{Clock, SystemClock};
 use sqlx::{Connection, PgConnection, PgPool};
 
-use crate::world::World;
+use crate::fixture::Fixture;
 
 const GUARDS: [(&str, &str); 4] = [
     ("statement_timeout", "30s"),
@@ -20,7 +20,7 @@ const GUARDS: [(&str, &str); 4] = [
 ];
 
 struct Behind {
-    world: World,
+    fixture: Fixture,
     pooler: Pooler,
 }
 
@@ -31,9 +31,9 @@ impl Behind {
             // The lines are PgBouncer's own; Odyssey takes and drops start-up options as it is.
             options.config_lines.clear();
         }
-        let world = World::new().await;
+        let fixture = Fixture::new().await;
         let pooler = Pooler::start(shared_postgres().await, options).await.unwrap();
-        Self { world, pooler }
+        Self { fixture, pooler }
     }
 
     async fn in_mode(mode: PoolMode, lines: &[&str]) -> Self {
@@ -46,7 +46,7 @@ impl Behind {
     }
 
     fn url(&self) -> String {
-        self.world.db.url_via(self.pooler.port())
+        self.fixture.db.url_via(self.pooler.port())
     }
 
     async fn connect(&self) -> Result<JobsDb, CoreError> {
@@ -81,7 +81,7 @@ async fn assert_all_guarded(behind: &Behind, jobs: &JobsDb) {
     assert_guarded(&mut read, "read").await;
     assert_eq!(setting(&mut read, "transaction_read_only").await, "on");
     drop(read);
-    let fence = behind.world.run().await.fence;
+    let fence = behind.fixture.run().await.fence;
     let mut step = fence.step(jobs).await.unwrap();
     assert_guarded(step.conn(), "step").await;
     step.commit().await.unwrap();
@@ -118,14 +118,14 @@ async fn the_server_ends_a_step_that_stands_still_behind_a_pooler() {
     let mut settings = DatabaseSettings::new(behind.url().into());
     settings.idle_in_transaction_timeout = Duration::from_millis(300);
     let jobs = connect_jobs(settings, "core-test").await.unwrap();
-    behind.world.effects_table().await;
-    let fence = behind.world.run().await.fence;
+    behind.fixture.effects_table().await;
+    let fence = behind.fixture.run().await.fence;
     let mut frozen = fence.step(&jobs).await.unwrap();
     sqlx::raw_sql("LOCK TABLE effects IN EXCLUSIVE MODE")
         .execute(frozen.conn())
         .await
         .unwrap();
-    let url = behind.world.db.url();
+    let url = behind.fixture.db.url();
     eventually(
         "the lock of a stopped process is gone",
         Duration::from_secs(10),
@@ -259,7 +259,7 @@ async fn no_step_runs_without_its_limits_when_a_pooler_changes_to_transaction_mo
     let mut settings = DatabaseSettings::new(behind.url().into());
     settings.acquire_timeout = Duration::from_millis(700);
     let jobs = connect_jobs(settings, "core-test").await.unwrap();
-    let fence = behind.world.run().await.fence;
+    let fence = behind.fixture.run().await.fence;
     let step = fence.step(&jobs).await.unwrap();
     step.commit().await.unwrap();
     behind.pooler.change_mode(PoolMode::Transaction).await.unwrap();
@@ -285,12 +285,12 @@ async fn no_step_runs_without_its_limits_when_a_pooler_changes_to_transaction_mo
 
 #[tokio::test]
 async fn a_step_brings_its_own_limits_whatever_became_of_the_sessions() {
-    let (world, foreign) = (World::new().await, TestDb::empty().await);
+    let (fixture, foreign) = (Fixture::new().await, TestDb::empty().await);
     install_foreign_fence(foreign.pool()).await.unwrap();
     let mut settings = DatabaseSettings::new(foreign.url().into());
     settings.max_connections = 1;
     let pool = connect_foreign(settings, "core-test", "market").await.unwrap();
-    let fence = world.run().await.fence.raised_in(&pool).await.unwrap();
+    let fence = fixture.run().await.fence.raised_in(&pool).await.unwrap();
     run(
         &pool,
         "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0",
@@ -306,9 +306,9 @@ async fn a_step_brings_its_own_limits_whatever_became_of_the_sessions() {
 
 #[tokio::test]
 async fn a_session_without_our_limits_begins_no_step() {
-    let (world, foreign) = (World::new().await, TestDb::empty().await);
+    let (fixture, foreign) = (Fixture::new().await, TestDb::empty().await);
     install_foreign_fence(foreign.pool()).await.unwrap();
-    let fence = world.run().await.fence;
+    let fence = fixture.run().await.fence;
     // A pool that is none of ours stands for a session that a pooler has put in our way.
     let error = fence.raise_in(foreign.pool()).await.unwrap_err();
     assert!(matches!(error, CoreError::LimitsMissing { .. }), "{error}");

@@ -25,7 +25,7 @@ async fn a_service_can_do_its_work_but_not_change_the_schema_or_the_past() {
     let server = Postgres::start(PostgresOptions::default()).await.unwrap();
     server.create_database("jobs").await.unwrap();
     let owner = server.url("jobs");
-    let now = crate::world::at("2026-11-20T00:00:00Z");
+    let now = crate::fixture::at("2026-11-20T00:00:00Z");
     eidos_core::migrations::migrate_url(&owner.clone().into(), now)
         .await
         .unwrap();

@@ -13,7 +13,7 @@ use eidos_testkit::{TestDb, assert_prepares};
 use eidos_types::{Clock, ManualClock, Month};
 use sqlx::PgPool;
 
-use crate::world::{World, at};
+use crate::fixture::{Fixture, at};
 
 async fn execute(pool: &PgPool, statement: &'static str) -> Result<(), sqlx::Error> {
     sqlx::raw_sql(statement).execute(pool).await.map(drop)
@@ -172,7 +172,7 @@ async fn rows_in_default(pool: &PgPool) -> i64 {
 
 #[tokio::test]
 async fn rows_in_the_default_partition_move_into_their_month() {
-    let world = World::new().await;
+    let fixture = Fixture::new().await;
     // A node whose clock is years ahead, or a partition job that did not run for years.
     let late = ManualClock::at(at("2031-05-17T12:00:00Z"));
     let attempt = Attempt {
@@ -183,20 +183,20 @@ async fn rows_in_the_default_partition_move_into_their_month() {
         params: None,
         dry_run: false,
     };
-    let run = start::attempt(world.control(), &world.starter(0), &attempt, &late)
+    let run = start::attempt(fixture.control(), &fixture.starter(0), &attempt, &late)
         .await
         .unwrap();
-    assert_eq!(rows_in_default(world.db.pool()).await, 1);
-    let created = ensure_history_partitions(world.db.pool(), late.now(), 1)
+    assert_eq!(rows_in_default(fixture.db.pool()).await, 1);
+    let created = ensure_history_partitions(fixture.db.pool(), late.now(), 1)
         .await
         .unwrap();
     assert_eq!(created.len(), 2);
-    assert_eq!(rows_in_default(world.db.pool()).await, 0);
-    assert_eq!(world.row(&run.fence).await.execution_id, run.fence.execution());
-    start::attempt(world.control(), &world.starter(0), &attempt, &late)
+    assert_eq!(rows_in_default(fixture.db.pool()).await, 0);
+    assert_eq!(fixture.row(&run.fence).await.execution_id, run.fence.execution());
+    start::attempt(fixture.control(), &fixture.starter(0), &attempt, &late)
         .await
         .unwrap();
-    assert_eq!(rows_in_default(world.db.pool()).await, 0);
+    assert_eq!(rows_in_default(fixture.db.pool()).await, 0);
 }
 
 #[tokio::test]
@@ -289,8 +289,8 @@ async fn a_refused_connection_names_source_and_host_and_hides_the_password() {
 
 #[tokio::test]
 async fn sessions_carry_their_limits_and_utc() {
-    let world = World::new().await;
-    for pool in [world.jobs.control(), world.jobs.read()] {
+    let fixture = Fixture::new().await;
+    for pool in [fixture.jobs.control(), fixture.jobs.read()] {
         for (name, expected) in [
             ("statement_timeout", "30s"),
             ("lock_timeout", "5s"),

@@ -11,33 +11,33 @@ use eidos_types::{Clock, ExecutionId};
 use futures::future::join_all;
 use sqlx::postgres::PgListener;
 
-use crate::world::{SOON, World};
+use crate::fixture::{Fixture, SOON};
 
-fn request(world: &World, key: &str) -> TriggerRequest {
+fn request(fixture: &Fixture, key: &str) -> TriggerRequest {
     TriggerRequest {
-        job: world.job.clone(),
+        job: fixture.job.clone(),
         idempotency_key: key.to_owned(),
-        execution: ExecutionId::new(&world.clock),
+        execution: ExecutionId::new(&fixture.clock),
         trigger: Trigger::Manual,
         requested_by: "ann".to_owned(),
         slot: None,
         params: Some(serde_json::json!({"full": true})),
         dry_run: false,
-        now_ms: world.clock.now_ms(),
+        now_ms: fixture.clock.now_ms(),
     }
 }
 
-async fn waiting(world: &World) -> Vec<PendingTrigger> {
-    pending(world.jobs.read(), std::slice::from_ref(&world.job), 10)
+async fn waiting(fixture: &Fixture) -> Vec<PendingTrigger> {
+    pending(fixture.jobs.read(), std::slice::from_ref(&fixture.job), 10)
         .await
         .unwrap()
 }
 
 #[tokio::test]
 async fn the_same_key_is_the_same_execution_also_for_eight_at_once() {
-    let world = World::new().await;
-    let requests: Vec<_> = (0..8).map(|_caller| request(&world, "key-1")).collect();
-    let answers = join_all(requests.iter().map(|request| insert(world.control(), request))).await;
+    let fixture = Fixture::new().await;
+    let requests: Vec<_> = (0..8).map(|_caller| request(&fixture, "key-1")).collect();
+    let answers = join_all(requests.iter().map(|request| insert(fixture.control(), request))).await;
     let answers: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
     assert_eq!(answers.iter().filter(|answer| answer.created).count(), 1);
     assert!(
@@ -45,73 +45,82 @@ async fn the_same_key_is_the_same_execution_also_for_eight_at_once() {
             .iter()
             .all(|answer| answer.execution == answers[0].execution && !answer.differs)
     );
-    assert_eq!(waiting(&world).await.len(), 1);
-    let row = get(world.jobs.read(), answers[0].execution)
+    assert_eq!(waiting(&fixture).await.len(), 1);
+    let row = get(fixture.jobs.read(), answers[0].execution)
         .await
         .unwrap()
         .unwrap();
     assert_eq!((row.status, row.trigger), (Status::Pending, Trigger::Manual));
 
-    let other_key = insert(world.control(), &request(&world, "key-2")).await.unwrap();
+    let other_key = insert(fixture.control(), &request(&fixture, "key-2"))
+        .await
+        .unwrap();
     assert!(other_key.created && other_key.execution != answers[0].execution);
-    let mut other_job = request(&world, "key-1");
+    let mut other_job = request(&fixture, "key-1");
     other_job.job = "archive-data".parse().unwrap();
-    assert!(insert(world.control(), &other_job).await.unwrap().created);
+    assert!(insert(fixture.control(), &other_job).await.unwrap().created);
 }
 
 #[tokio::test]
 async fn a_key_used_for_another_request_is_told() {
-    let world = World::new().await;
-    let first = request(&world, "key");
-    insert(world.control(), &first).await.unwrap();
+    let fixture = Fixture::new().await;
+    let first = request(&fixture, "key");
+    insert(fixture.control(), &first).await.unwrap();
     let changed = TriggerRequest {
         dry_run: true,
-        execution: ExecutionId::new(&world.clock),
+        execution: ExecutionId::new(&fixture.clock),
         ..first.clone()
     };
-    let answer = insert(world.control(), &changed).await.unwrap();
+    let answer = insert(fixture.control(), &changed).await.unwrap();
     assert!(answer.differs && !answer.created && answer.execution == first.execution);
 }
 
 #[tokio::test]
 async fn of_eight_replicas_one_starts_a_trigger_and_the_cursor_stays() {
-    let world = World::new().await;
-    state::register(world.control(), &world.job, world.slot(60))
+    let fixture = Fixture::new().await;
+    state::register(fixture.control(), &fixture.job, fixture.slot(60))
         .await
         .unwrap();
     let cursor = async || {
-        state::get(world.jobs.read(), &world.job)
+        state::get(fixture.jobs.read(), &fixture.job)
             .await
             .unwrap()
             .unwrap()
             .last_slot
     };
     let before = cursor().await;
-    insert(world.control(), &request(&world, "key")).await.unwrap();
-    let found = waiting(&world).await.remove(0);
+    insert(fixture.control(), &request(&fixture, "key"))
+        .await
+        .unwrap();
+    let found = waiting(&fixture).await.remove(0);
     assert_eq!(found.requested_by, "ann");
-    let starts =
-        join_all((0..8).map(|_replica| triggered(world.control(), &found, world.node(), 3, &world.clock)))
-            .await;
+    let starts = join_all(
+        (0..8).map(|_replica| triggered(fixture.control(), &found, fixture.node(), 3, &fixture.clock)),
+    )
+    .await;
     let mut runs: Vec<_> = starts.into_iter().filter_map(Result::unwrap).collect();
     assert_eq!(runs.len(), 1);
     let fence = runs.remove(0).fence;
-    let row = world.row(&fence).await;
+    let row = fixture.row(&fence).await;
     assert_eq!((row.status, row.epoch), (Status::Running, fence.epoch()));
     assert_eq!(row.params, Some(serde_json::json!({"full": true})));
-    assert!(waiting(&world).await.is_empty());
+    assert!(waiting(&fixture).await.is_empty());
     assert_eq!(cursor().await, before);
     // The same key still names this execution, now that it runs.
-    let again = insert(world.control(), &request(&world, "key")).await.unwrap();
+    let again = insert(fixture.control(), &request(&fixture, "key"))
+        .await
+        .unwrap();
     assert_eq!((again.execution, again.created), (fence.execution(), false));
 }
 
 #[tokio::test]
 async fn a_replica_that_listens_hears_of_a_trigger() {
-    let world = World::new().await;
-    let mut listener = PgListener::connect(&world.db.url()).await.unwrap();
+    let fixture = Fixture::new().await;
+    let mut listener = PgListener::connect(&fixture.db.url()).await.unwrap();
     listener.listen(CHANNEL).await.unwrap();
-    insert(world.control(), &request(&world, "key")).await.unwrap();
+    insert(fixture.control(), &request(&fixture, "key"))
+        .await
+        .unwrap();
     let heard = tokio::time::timeout(SOON, listener.recv())
         .await
         .unwrap()
@@ -121,24 +130,24 @@ async fn a_replica_that_listens_hears_of_a_trigger() {
 
 #[tokio::test]
 async fn a_pending_run_is_withdrawn_and_a_running_one_hears_of_it() {
-    let world = World::new().await;
-    let now_ms = world.clock.now_ms();
-    let pending_id = insert(world.control(), &request(&world, "a"))
+    let fixture = Fixture::new().await;
+    let now_ms = fixture.clock.now_ms();
+    let pending_id = insert(fixture.control(), &request(&fixture, "a"))
         .await
         .unwrap()
         .execution;
-    let cancel = async |execution| request_cancel(world.control(), execution, "bob", now_ms).await;
+    let cancel = async |execution| request_cancel(fixture.control(), execution, "bob", now_ms).await;
     assert_eq!(cancel(pending_id).await.unwrap(), CancelOutcome::Withdrawn);
-    let row = get(world.jobs.read(), pending_id).await.unwrap().unwrap();
+    let row = get(fixture.jobs.read(), pending_id).await.unwrap().unwrap();
     assert_eq!(
         (row.status, row.failure_kind),
         (Status::Skipped, Some(FailureKind::Cancelled))
     );
-    assert!(waiting(&world).await.is_empty());
+    assert!(waiting(&fixture).await.is_empty());
     assert_eq!(cancel(pending_id).await.unwrap(), CancelOutcome::AlreadyEnded);
 
-    let fence = world.run().await.fence;
-    let alive = async || heartbeat(world.control(), &fence, None).await.unwrap();
+    let fence = fixture.run().await.fence;
+    let alive = async || heartbeat(fixture.control(), &fence, None).await.unwrap();
     assert_eq!(
         alive().await,
         Heartbeat::Alive {
@@ -157,13 +166,13 @@ async fn a_pending_run_is_withdrawn_and_a_running_one_hears_of_it() {
         message: "cancelled by bob".to_owned(),
         report: None,
     };
-    finish(world.control(), &fence, &ended, None, now_ms)
+    finish(fixture.control(), &fence, &ended, None, now_ms)
         .await
         .unwrap();
     assert_eq!(
         cancel(fence.execution()).await.unwrap(),
         CancelOutcome::AlreadyEnded
     );
-    let unknown = ExecutionId::new(&world.clock);
+    let unknown = ExecutionId::new(&fixture.clock);
     assert!(matches!(cancel(unknown).await, Err(CoreError::NoSuchExecution(id)) if id == unknown));
 }

@@ -7,7 +7,7 @@ use eidos_proto::jobs::v1::{
 use eidos_testkit::eventually;
 use tonic::{Code, Request};
 
-use crate::harness::{OPERATOR, SOON, VIEWER, World};
+use crate::harness::{Fixture, OPERATOR, SOON, VIEWER};
 
 fn with<T>(token: &str, message: T) -> Request<T> {
     let mut request = Request::new(message);
@@ -30,8 +30,8 @@ fn trigger(job: &str, key: &str, params_json: &str) -> TriggerJobRequest {
 
 #[tokio::test]
 async fn refusals_have_their_codes() {
-    let world = World::new().await;
-    let node = world.start(&[]).await;
+    let fixture = Fixture::new().await;
+    let node = fixture.start(&[]).await;
     let mut client = node.grpc().await;
     let refused = [
         (with("", trigger("fine", "", "")), Code::Unauthenticated),
@@ -74,7 +74,7 @@ async fn refusals_have_their_codes() {
             .code(),
         Code::NotFound
     );
-    assert_eq!(world.count("SELECT count(*) FROM eidos_jobs_triggers").await, 0);
+    assert_eq!(fixture.count("SELECT count(*) FROM eidos_jobs_triggers").await, 0);
 
     client
         .trigger_job(with(OPERATOR, trigger("waits", "k", "")))
@@ -90,8 +90,8 @@ async fn refusals_have_their_codes() {
 
 #[tokio::test]
 async fn an_execution_is_triggered_followed_and_cancelled() {
-    let world = World::new().await;
-    let node = world.start(&[]).await;
+    let fixture = Fixture::new().await;
+    let node = fixture.start(&[]).await;
     let mut client = node.grpc().await;
     let first = client
         .trigger_job(with(OPERATOR, trigger("waits", "key", "")))
@@ -177,8 +177,8 @@ async fn an_execution_is_triggered_followed_and_cancelled() {
 
 #[tokio::test]
 async fn pause_and_resume_show_in_the_status() {
-    let world = World::new().await;
-    let node = world.start(&[]).await;
+    let fixture = Fixture::new().await;
+    let node = fixture.start(&[]).await;
     let mut client = node.grpc().await;
     let pause = PauseJobRequest {
         job_name: "fine".to_owned(),
@@ -218,8 +218,8 @@ async fn pause_and_resume_show_in_the_status() {
 
 #[tokio::test]
 async fn a_service_without_reports_says_so() {
-    let world = World::new().await;
-    let node = world.start(&[]).await;
+    let fixture = Fixture::new().await;
+    let node = fixture.start(&[]).await;
     let mut client = node.grpc().await;
     let refused = client
         .get_statistics(with(VIEWER, GetStatisticsRequest::default()))

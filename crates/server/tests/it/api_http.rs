@@ -3,7 +3,7 @@
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::harness::{OPERATOR, SOON, VIEWER, World, answer};
+use crate::harness::{Fixture, OPERATOR, SOON, VIEWER, answer};
 
 fn assert_problem(status: StatusCode, problem: &Value) {
     assert_eq!(problem["status"], status.as_u16(), "{problem}");
@@ -40,8 +40,8 @@ fn assert_documented(document: &Value, method: &Method, path: &str, status: Stat
 
 #[tokio::test]
 async fn every_refusal_is_a_problem_with_its_status() {
-    let world = World::new().await;
-    let node = world.start(&[]).await;
+    let fixture = Fixture::new().await;
+    let node = fixture.start(&[]).await;
     let post = |path: &str, token: &str, body: &'static str| {
         node.request(Method::POST, path, token)
             .header("content-type", "application/json")
@@ -172,10 +172,13 @@ async fn every_refusal_is_a_problem_with_its_status() {
         assert_problem(status, &problem);
     }
     // A refused request changes nothing.
-    assert_eq!(world.count("SELECT count(*) FROM eidos_jobs_triggers").await, 0);
-    assert_eq!(world.count("SELECT count(*) FROM eidos_jobs_executions").await, 0);
+    assert_eq!(fixture.count("SELECT count(*) FROM eidos_jobs_triggers").await, 0);
     assert_eq!(
-        world
+        fixture.count("SELECT count(*) FROM eidos_jobs_executions").await,
+        0
+    );
+    assert_eq!(
+        fixture
             .count("SELECT count(*) FROM eidos_jobs_state WHERE paused")
             .await,
         0
@@ -185,8 +188,8 @@ async fn every_refusal_is_a_problem_with_its_status() {
 
 #[tokio::test]
 async fn the_same_key_is_the_same_execution_and_another_request_under_it_is_refused() {
-    let world = World::new().await;
-    let node = world.start(&[]).await;
+    let fixture = Fixture::new().await;
+    let node = fixture.start(&[]).await;
     let trigger = |body: Value| {
         node.request(Method::POST, "/v1/jobs/fine/trigger", OPERATOR)
             .header("Idempotency-Key", "k-1")
@@ -204,7 +207,7 @@ async fn the_same_key_is_the_same_execution_and_another_request_under_it_is_refu
     );
     let (status, problem) = answer(trigger(json!({ "params": { "note": "b" } }))).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
-    assert_eq!(world.history("fine").await.len(), 1);
+    assert_eq!(fixture.history("fine").await.len(), 1);
 
     let (_, report) = node.get("/v1/jobs/fine/report").await;
     assert_eq!(
@@ -216,8 +219,8 @@ async fn the_same_key_is_the_same_execution_and_another_request_under_it_is_refu
 
 #[tokio::test]
 async fn a_busy_job_answers_409_except_for_the_key_that_keeps_it_busy() {
-    let world = World::new().await;
-    let node = world.start(&[]).await;
+    let fixture = Fixture::new().await;
+    let node = fixture.start(&[]).await;
     let with_key = |key: &str| {
         node.request(Method::POST, "/v1/jobs/waits/trigger", OPERATOR)
             .header("Idempotency-Key", key.to_owned())
@@ -252,8 +255,8 @@ async fn a_busy_job_answers_409_except_for_the_key_that_keeps_it_busy() {
 
 #[tokio::test]
 async fn lists_are_paged_and_filtered() {
-    let world = World::new().await;
-    let node = world.start(&[]).await;
+    let fixture = Fixture::new().await;
+    let node = fixture.start(&[]).await;
     for _ in 0..3 {
         let id = node.trigger("fine", json!({})).await;
         node.execution_in(&id, &["success"]).await;
@@ -275,8 +278,8 @@ async fn lists_are_paged_and_filtered() {
 
 #[tokio::test]
 async fn probes_need_no_token_and_details_and_metrics_do() {
-    let world = World::new().await;
-    let node = world.start(&[]).await;
+    let fixture = Fixture::new().await;
+    let node = fixture.start(&[]).await;
     for path in ["/live", "/ready"] {
         assert_eq!(
             answer(node.request(Method::GET, path, "")).await.0,
@@ -316,7 +319,9 @@ async fn probes_need_no_token_and_details_and_metrics_do() {
     );
     node.serving.shut_down().await;
 
-    let closed = world.start(&[("EIDOS__SERVICE__EXPOSE_API_DOCS", "false")]).await;
+    let closed = fixture
+        .start(&[("EIDOS__SERVICE__EXPOSE_API_DOCS", "false")])
+        .await;
     assert_eq!(closed.get("/v1/openapi.json").await.0, StatusCode::NOT_FOUND);
     closed.serving.shut_down().await;
 }

@@ -19,7 +19,7 @@ pub(crate) const OPERATOR: &str = "operator-token-0123456789";
 pub(crate) const SOON: Duration = Duration::from_secs(15);
 
 /// The servers of one test.
-pub(crate) struct World {
+pub(crate) struct Fixture {
     pub(crate) db: TestDb,
     pub(crate) redis: TestRedis,
 }
@@ -30,7 +30,7 @@ pub(crate) struct Node {
     http: reqwest::Client,
 }
 
-impl World {
+impl Fixture {
     pub(crate) async fn new() -> Self {
         Self {
             db: TestDb::migrated().await,

@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::harness::{Node, OPERATOR, SOON, VIEWER, World, answer};
+use crate::harness::{Fixture, Node, OPERATOR, SOON, VIEWER, answer};
 
 const ONE_REQUEST: &[u8] = b"GET /live HTTP/1.1\r\nhost: eidos\r\n\r\n";
 
@@ -30,8 +30,8 @@ async fn until_closed(node: &Node, bytes: &[u8]) -> String {
 
 #[tokio::test]
 async fn connections_that_send_nothing_or_half_a_request_are_closed() {
-    let world = World::new().await;
-    let node = world
+    let fixture = Fixture::new().await;
+    let node = fixture
         .start(&[("EIDOS__SERVICE__HTTP_IDLE_TIMEOUT", "300ms")])
         .await;
     assert!(!until_closed(&node, b"").await.contains(" 200 "));
@@ -55,8 +55,8 @@ async fn connections_that_send_nothing_or_half_a_request_are_closed() {
 
 #[tokio::test]
 async fn probes_are_answered_while_every_connection_is_taken() {
-    let world = World::new().await;
-    let node = world
+    let fixture = Fixture::new().await;
+    let node = fixture
         .start(&[
             ("EIDOS__SERVICE__HTTP_MAX_CONNECTIONS", "4"),
             ("EIDOS__SERVICE__HTTP_IDLE_TIMEOUT", "10m"),
@@ -112,8 +112,8 @@ async fn probes_are_answered_while_every_connection_is_taken() {
 
 #[tokio::test]
 async fn quiet_connections_make_room_for_those_that_ask() {
-    let world = World::new().await;
-    let node = world
+    let fixture = Fixture::new().await;
+    let node = fixture
         .start(&[
             ("EIDOS__SERVICE__HTTP_MAX_CONNECTIONS", "4"),
             ("EIDOS__SERVICE__HTTP_IDLE_TIMEOUT", "10m"),
@@ -134,8 +134,8 @@ async fn quiet_connections_make_room_for_those_that_ask() {
 /// It was answered with "the service could not reach its database".
 #[tokio::test]
 async fn nul_in_a_text_is_a_400_that_changes_nothing() {
-    let world = World::new().await;
-    let node = world.start(&[]).await;
+    let fixture = Fixture::new().await;
+    let node = fixture.start(&[]).await;
     let nul = json!("a\u{0}b");
     let with_key = node
         .request(Method::POST, "/v1/jobs/fine/trigger", OPERATOR)
@@ -152,9 +152,9 @@ async fn nul_in_a_text_is_a_400_that_changes_nothing() {
             "{problem}"
         );
     }
-    assert_eq!(world.count("SELECT count(*) FROM eidos_jobs_triggers").await, 0);
+    assert_eq!(fixture.count("SELECT count(*) FROM eidos_jobs_triggers").await, 0);
     assert_eq!(
-        world
+        fixture
             .count("SELECT count(*) FROM eidos_jobs_state WHERE paused")
             .await,
         0
@@ -164,8 +164,8 @@ async fn nul_in_a_text_is_a_400_that_changes_nothing() {
 
 #[tokio::test]
 async fn a_stored_report_is_shown_as_the_job_printed_it() {
-    let world = World::new().await;
-    let node = world.start(&[]).await;
+    let fixture = Fixture::new().await;
+    let node = fixture.start(&[]).await;
     let id = node.trigger("fine", json!({ "params": { "note": "a" } })).await;
     let execution = node.execution_in(&id, &["success"]).await;
     let slot = execution["result"]["slot"].as_str().unwrap();
@@ -192,8 +192,8 @@ async fn a_stored_report_is_shown_as_the_job_printed_it() {
 
 #[tokio::test]
 async fn an_instant_in_another_unit_is_refused_with_its_reading() {
-    let world = World::new().await;
-    let node = world.start(&[]).await;
+    let fixture = Fixture::new().await;
+    let node = fixture.start(&[]).await;
     for (path, body, expected) in [
         (
             "/v1/jobs/fine/executions?from=1767225600",

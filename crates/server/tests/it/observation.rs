@@ -3,7 +3,7 @@
 use eidos_testkit::eventually;
 use serde_json::json;
 
-use crate::harness::{Node, SOON, World};
+use crate::harness::{Fixture, Node, SOON};
 use crate::small_service::SEEN;
 
 async fn run(replica: &Node, note: &str, more: serde_json::Value) {
@@ -15,9 +15,9 @@ async fn run(replica: &Node, note: &str, more: serde_json::Value) {
     replica.execution_in(&id, &["success", "failed"]).await;
 }
 
-/// What the looks of all nodes of this world have found since `from`.
-fn seen(world: &World, from: usize) -> Vec<Option<String>> {
-    let database = world
+/// What the looks of all nodes of this fixture have found since `from`.
+fn seen(fixture: &Fixture, from: usize) -> Vec<Option<String>> {
+    let database = fixture
         .db
         .pool()
         .connect_options()
@@ -29,9 +29,9 @@ fn seen(world: &World, from: usize) -> Vec<Option<String>> {
     seen.skip(from).cloned().collect()
 }
 
-async fn until_seen(world: &World, from: usize, note: &str) {
+async fn until_seen(fixture: &Fixture, from: usize, note: &str) {
     eventually("the note is seen", SOON, async || {
-        let seen = seen(world, from);
+        let seen = seen(fixture, from);
         if seen.contains(&Some(note.to_owned())) {
             Ok(())
         } else {
@@ -43,12 +43,12 @@ async fn until_seen(world: &World, from: usize, note: &str) {
 
 #[tokio::test]
 async fn a_replica_that_never_ran_a_job_sees_what_its_last_run_left() {
-    let world = World::new().await;
+    let fixture = Fixture::new().await;
     let often = ("EIDOS__SCHEDULER__OBSERVE_INTERVAL", "100ms");
     let rarely = ("EIDOS__SCHEDULER__OBSERVE_INTERVAL", "1h");
-    let runs = world.start(&[rarely]).await;
+    let runs = fixture.start(&[rarely]).await;
     eventually("a look at the start", SOON, async || {
-        let seen = seen(&world, 0);
+        let seen = seen(&fixture, 0);
         if seen == [None] {
             Ok(())
         } else {
@@ -57,20 +57,20 @@ async fn a_replica_that_never_ran_a_job_sees_what_its_last_run_left() {
     })
     .await;
     run(&runs, "first", json!({})).await;
-    let watches = world.start(&[often]).await;
-    until_seen(&world, 1, "first").await;
+    let watches = fixture.start(&[often]).await;
+    until_seen(&fixture, 1, "first").await;
     run(&runs, "second", json!({})).await;
-    until_seen(&world, 1, "second").await;
+    until_seen(&fixture, 1, "second").await;
     // It says what was done before it failed.
     run(&runs, "fails", json!({})).await;
-    until_seen(&world, 1, "fails").await;
+    until_seen(&fixture, 1, "fails").await;
     run(&runs, "not real", json!({ "dry_run": true })).await;
-    let from = seen(&world, 0).len();
-    until_seen(&world, from + 2, "fails").await;
-    assert!(!seen(&world, 0).contains(&Some("not real".to_owned())));
+    let from = seen(&fixture, 0).len();
+    until_seen(&fixture, from + 2, "fails").await;
+    assert!(!seen(&fixture, 0).contains(&Some("not real".to_owned())));
     watches.serving.shut_down().await;
-    let stopped = seen(&world, 0).len();
+    let stopped = seen(&fixture, 0).len();
     run(&runs, "unseen", json!({})).await;
-    assert_eq!(seen(&world, stopped), []);
+    assert_eq!(seen(&fixture, stopped), []);
     runs.serving.shut_down().await;
 }

@@ -4,7 +4,7 @@ use eidos_runtime::{BadRunRequest, Foreground, RunRequest};
 use eidos_types::Slot;
 use serde_json::json;
 
-use crate::harness::World;
+use crate::harness::Fixture;
 
 fn row(status: &str, kind: Option<&str>, attempt: i32) -> (String, Option<String>, i32) {
     (status.to_owned(), kind.map(str::to_owned), attempt)
@@ -19,8 +19,8 @@ fn run(job: &str) -> RunRequest {
 
 #[tokio::test]
 async fn a_failing_job_is_tried_again_until_it_succeeds() {
-    let world = World::new().await;
-    let service = world.service(&[]).await;
+    let fixture = Fixture::new().await;
+    let service = fixture.service(&[]).await;
     let ended = service.run_job(run("flaky")).await.unwrap();
     let Foreground::Success { report, rendered, .. } = ended else {
         panic!("{ended:?}")
@@ -29,26 +29,26 @@ async fn a_failing_job_is_tried_again_until_it_succeeds() {
     assert!(rendered.starts_with("slot "), "{rendered}");
     let failed = |attempt| row("failed", Some("error"), attempt);
     assert_eq!(
-        world.history("flaky").await,
+        fixture.history("flaky").await,
         [failed(1), failed(2), row("success", None, 3)]
     );
 }
 
 #[tokio::test]
 async fn retries_end() {
-    let world = World::new().await;
-    let ended = world.service(&[]).await.run_job(run("hopeless")).await.unwrap();
+    let fixture = Fixture::new().await;
+    let ended = fixture.service(&[]).await.run_job(run("hopeless")).await.unwrap();
     assert!(
         matches!(ended, Foreground::Failed { kind: "error", .. }),
         "{ended:?}"
     );
-    assert_eq!(world.history("hopeless").await.len(), 3);
+    assert_eq!(fixture.history("hopeless").await.len(), 3);
 }
 
 #[tokio::test]
 async fn a_panic_is_a_recorded_failure_and_the_next_run_works() {
-    let world = World::new().await;
-    let service = world.service(&[]).await;
+    let fixture = Fixture::new().await;
+    let service = fixture.service(&[]).await;
     let ended = service.run_job(run("panics")).await.unwrap();
     let Foreground::Failed {
         kind: "panic",
@@ -68,15 +68,15 @@ async fn a_panic_is_a_recorded_failure_and_the_next_run_works() {
         Foreground::Success { .. }
     ));
     assert_eq!(
-        world.history("panics").await,
+        fixture.history("panics").await,
         [row("failed", Some("panic"), 1), row("success", None, 1)]
     );
 }
 
 #[tokio::test]
 async fn a_job_that_ignores_its_timeout_is_dropped_and_keeps_its_lease_until_it_lapses() {
-    let world = World::new().await;
-    let service = world.service(&[]).await;
+    let fixture = Fixture::new().await;
+    let service = fixture.service(&[]).await;
     let ended = service.run_job(run("deaf")).await.unwrap();
     assert!(
         matches!(ended, Foreground::Failed { kind: "timeout", .. }),
@@ -91,14 +91,14 @@ async fn a_job_that_ignores_its_timeout_is_dropped_and_keeps_its_lease_until_it_
 
 #[tokio::test]
 async fn two_runs_of_one_job_do_not_meet() {
-    let world = World::new().await;
-    let node = world.start(&[]).await;
+    let fixture = Fixture::new().await;
+    let node = fixture.start(&[]).await;
     let id = node.trigger("waits", json!({})).await;
     node.execution_in(&id, &["running"]).await;
-    let busy = world.service(&[]).await.run_job(run("waits")).await.unwrap();
+    let busy = fixture.service(&[]).await.run_job(run("waits")).await.unwrap();
     assert!(matches!(busy, Foreground::Busy { .. }), "{busy:?}");
     assert_eq!(
-        world.history("waits").await.len(),
+        fixture.history("waits").await.len(),
         1,
         "a refused run leaves no row"
     );
@@ -107,8 +107,8 @@ async fn two_runs_of_one_job_do_not_meet() {
 
 #[tokio::test]
 async fn unknown_jobs_and_parameters_are_refused_before_anything_is_written() {
-    let world = World::new().await;
-    let service = world.service(&[]).await;
+    let fixture = Fixture::new().await;
+    let service = fixture.service(&[]).await;
     for request in [
         run("none"),
         RunRequest {
@@ -119,13 +119,16 @@ async fn unknown_jobs_and_parameters_are_refused_before_anything_is_written() {
         let error = service.run_job(request).await.unwrap_err();
         assert!(error.is::<BadRunRequest>(), "{error}");
     }
-    assert_eq!(world.count("SELECT count(*) FROM eidos_jobs_executions").await, 0);
+    assert_eq!(
+        fixture.count("SELECT count(*) FROM eidos_jobs_executions").await,
+        0
+    );
 }
 
 #[tokio::test]
 async fn a_dry_run_cannot_write() {
-    let world = World::new().await;
-    let service = world.service(&[]).await;
+    let fixture = Fixture::new().await;
+    let service = fixture.service(&[]).await;
     let dry = RunRequest {
         dry_run: true,
         ..run("writes")
@@ -149,15 +152,15 @@ async fn a_dry_run_cannot_write() {
     };
     assert!(message.contains("dry run"), "{message}");
     assert_eq!(
-        world.count("SELECT count(*) FROM eidos_jobs_checkpoints").await,
+        fixture.count("SELECT count(*) FROM eidos_jobs_checkpoints").await,
         0
     );
 }
 
 #[tokio::test]
 async fn a_run_works_for_its_slot_and_continues_from_its_checkpoint() {
-    let world = World::new().await;
-    let service = world.service(&[]).await;
+    let fixture = Fixture::new().await;
+    let service = fixture.service(&[]).await;
     let slot = Slot::at("2026-01-01T10:00:00Z".parse().unwrap());
     for expected in 1..=2_i64 {
         let ended = service
@@ -172,7 +175,7 @@ async fn a_run_works_for_its_slot_and_continues_from_its_checkpoint() {
         };
         assert_eq!(report["slot"], "2026-01-01T10:00:00Z");
         assert_eq!(
-            world
+            fixture
                 .count("SELECT value::text::bigint FROM eidos_jobs_checkpoints")
                 .await,
             expected

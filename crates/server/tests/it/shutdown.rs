@@ -4,19 +4,19 @@ use eidos_runtime::{Drained, Foreground, RunRequest};
 use reqwest::StatusCode;
 use serde_json::json;
 
-use crate::harness::{World, answer};
+use crate::harness::{Fixture, answer};
 
 #[tokio::test]
 async fn a_shutdown_cancels_what_runs_and_releases_its_lease() {
-    let world = World::new().await;
-    let node = world.start(&[]).await;
+    let fixture = Fixture::new().await;
+    let node = fixture.start(&[]).await;
     let id = node.trigger("waits", json!({})).await;
     node.execution_in(&id, &["running"]).await;
     assert_eq!(node.serving.shut_down().await, Drained::Clean);
     let expected = vec![("failed".to_owned(), Some("shutdown".to_owned()), 1)];
-    assert_eq!(world.history("waits").await, expected);
+    assert_eq!(fixture.history("waits").await, expected);
     // The lease is free at once: a run that would have to wait for it to lapse answers busy.
-    let service = world.service(&[("EIDOS__JOBS__WAITS__TIMEOUT", "1s")]).await;
+    let service = fixture.service(&[("EIDOS__JOBS__WAITS__TIMEOUT", "1s")]).await;
     let next = service
         .run_job(RunRequest {
             job: "waits".to_owned(),
@@ -32,8 +32,8 @@ async fn a_shutdown_cancels_what_runs_and_releases_its_lease() {
 
 #[tokio::test]
 async fn a_node_that_shuts_down_is_not_ready_and_starts_nothing() {
-    let world = World::new().await;
-    let node = world.start(&[]).await;
+    let fixture = Fixture::new().await;
+    let node = fixture.start(&[]).await;
     let (ready, live) = (
         node.request(reqwest::Method::GET, "/ready", ""),
         node.request(reqwest::Method::GET, "/live", ""),
@@ -62,11 +62,11 @@ async fn a_node_that_shuts_down_is_not_ready_and_starts_nothing() {
 #[tokio::test]
 async fn a_database_without_our_schema_is_refused_with_the_command_that_helps() {
     let _installed_before = rustls::crypto::ring::default_provider().install_default();
-    let world = World {
+    let fixture = Fixture {
         db: eidos_testkit::TestDb::empty().await,
         redis: eidos_testkit::TestRedis::shared().await,
     };
-    let settings = world.settings(&[]);
+    let settings = fixture.settings(&[]);
     let clock = std::sync::Arc::new(eidos_types::SystemClock::default());
     let refused = eidos_server::Service::connect(&crate::small_service::definition(), settings, clock).await;
     let message = refused.err().unwrap().to_string();

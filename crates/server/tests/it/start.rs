@@ -12,7 +12,7 @@ use eidos_types::{SharedClock, SystemClock};
 use futures::FutureExt;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::harness::{SOON, World};
+use crate::harness::{Fixture, SOON};
 use crate::small_service::{SmallSettings, definition};
 
 /// How often each build of this file began.
@@ -37,10 +37,10 @@ async fn reads_the_catalogue(deps: ServiceDeps<SmallSettings>) -> anyhow::Result
 
 #[tokio::test]
 async fn a_start_waits_for_a_database_that_is_restarted_while_it_reads() {
-    let world = World::new().await;
+    let fixture = Fixture::new().await;
     let proxy = TcpProxy::start(shared_postgres().await.port()).await;
-    let url = world.db.url_via(proxy.port());
-    let settings = world.settings(&[("EIDOS__DATABASES__JOBS__URL", url.as_str())]);
+    let url = fixture.db.url_via(proxy.port());
+    let settings = fixture.settings(&[("EIDOS__DATABASES__JOBS__URL", url.as_str())]);
     let definition = ServiceDefinition {
         build: |deps| reads_the_catalogue(deps).boxed(),
         ..definition()
@@ -56,7 +56,7 @@ async fn a_start_waits_for_a_database_that_is_restarted_while_it_reads() {
         // What a server says that stops, and then the port of one that is down.
         let stopped = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
             WHERE datname = current_database() AND pid <> pg_backend_pid()";
-        sqlx::query(stopped).execute(world.db.pool()).await.unwrap();
+        sqlx::query(stopped).execute(fixture.db.pool()).await.unwrap();
         proxy.set(ProxyMode::Refuse).await;
         sleep(Duration::from_secs(1)).await;
         proxy.set(ProxyMode::Pass).await;
@@ -68,10 +68,10 @@ async fn a_start_waits_for_a_database_that_is_restarted_while_it_reads() {
 
 #[tokio::test]
 async fn a_start_gives_up_on_a_database_that_stays_away() {
-    let world = World::new().await;
+    let fixture = Fixture::new().await;
     let proxy = TcpProxy::start(shared_postgres().await.port()).await;
     proxy.set(ProxyMode::Refuse).await;
-    let url = world.db.url_via(proxy.port());
+    let url = fixture.db.url_via(proxy.port());
     let limit = [
         ("EIDOS__DATABASES__JOBS__URL", url.as_str()),
         ("EIDOS__SERVICE__START_TIMEOUT", "2s"),
@@ -83,7 +83,7 @@ async fn a_start_gives_up_on_a_database_that_stays_away() {
         },
         ..definition()
     };
-    let starting = Service::connect(&definition, world.settings(&limit), clock());
+    let starting = Service::connect(&definition, fixture.settings(&limit), clock());
     let error = timeout(SOON, starting).await.unwrap().err().unwrap();
     assert!(
         format!("{error:#}").contains("cannot connect to the jobs database"),
@@ -94,7 +94,7 @@ async fn a_start_gives_up_on_a_database_that_stays_away() {
 
 #[tokio::test]
 async fn what_no_restart_cures_is_refused_at_once() {
-    let world = World::new().await;
+    let fixture = Fixture::new().await;
     let definition = ServiceDefinition {
         build: |_deps| {
             REFUSING.fetch_add(1, Ordering::SeqCst);
@@ -102,16 +102,16 @@ async fn what_no_restart_cures_is_refused_at_once() {
         },
         ..definition()
     };
-    let error = Service::connect(&definition, world.settings(&[]), clock()).await;
+    let error = Service::connect(&definition, fixture.settings(&[]), clock()).await;
     assert_eq!(
         error.err().unwrap().to_string(),
         "the table t does not exist; grant it"
     );
     assert_eq!(REFUSING.load(Ordering::SeqCst), 1);
 
-    let wrong = world.db.url().replace(world.db.name(), "no_such_database");
+    let wrong = fixture.db.url().replace(fixture.db.name(), "no_such_database");
     let began = Instant::now();
-    let settings = world.settings(&[("EIDOS__DATABASES__JOBS__URL", wrong.as_str())]);
+    let settings = fixture.settings(&[("EIDOS__DATABASES__JOBS__URL", wrong.as_str())]);
     let error = Service::connect(&definition, settings, clock()).await;
     let error = format!("{:#}", error.err().unwrap());
     assert!(error.contains("no_such_database"), "{error}");

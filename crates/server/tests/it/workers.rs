@@ -13,7 +13,7 @@ use futures::FutureExt;
 use reqwest::StatusCode;
 use sqlx::PgPool;
 
-use crate::harness::{SOON, World};
+use crate::harness::{Fixture, SOON};
 use crate::small_service::SmallSettings;
 
 /// Set in a process that hosts the leased worker; without it that "test" has nothing to do.
@@ -119,25 +119,33 @@ fn parts(deps: &ServiceDeps<SmallSettings>, toys: &[(&'static str, Does, Option<
     }
 }
 
-async fn world() -> World {
+async fn fixture() -> Fixture {
     let _installed_before = rustls::crypto::ring::default_provider().install_default();
-    let world = World::new().await;
+    let fixture = Fixture::new().await;
     sqlx::query("CREATE TABLE turns (id BIGSERIAL PRIMARY KEY, worker TEXT NOT NULL, pid BIGINT NOT NULL)")
-        .execute(world.db.pool())
+        .execute(fixture.db.pool())
         .await
         .unwrap();
-    world
+    fixture
 }
 
-async fn connect(world: &World, definition: &ServiceDefinition<SmallSettings>) -> anyhow::Result<Service> {
-    Service::connect(definition, world.settings(&[]), Arc::new(SystemClock::default())).await
+async fn connect(
+    fixture: &Fixture,
+    definition: &ServiceDefinition<SmallSettings>,
+) -> anyhow::Result<Service> {
+    Service::connect(
+        definition,
+        fixture.settings(&[]),
+        Arc::new(SystemClock::default()),
+    )
+    .await
 }
 
-async fn started(world: &World, worker: &str, times: i64) {
+async fn started(fixture: &Fixture, worker: &str, times: i64) {
     eventually(&format!("{worker} was started {times} times"), SOON, async || {
         let seen: i64 = sqlx::query_scalar("SELECT count(*) FROM turns WHERE worker = $1")
             .bind(worker)
-            .fetch_one(world.db.pool())
+            .fetch_one(fixture.db.pool())
             .await
             .unwrap();
         if seen >= times { Ok(()) } else { Err(seen) }
@@ -153,7 +161,7 @@ async fn get(serving: &Serving, path: &str) -> (StatusCode, String) {
 
 #[tokio::test]
 async fn a_worker_that_stalls_makes_the_service_unready_and_not_unlive() {
-    let world = world().await;
+    let fixture = fixture().await;
     let definition = service_of(|deps| {
         async move {
             Ok(parts(
@@ -167,8 +175,13 @@ async fn a_worker_that_stalls_makes_the_service_unready_and_not_unlive() {
         }
         .boxed()
     });
-    let serving = connect(&world, &definition).await.unwrap().serve().await.unwrap();
-    started(&world, "stalls", 1).await;
+    let serving = connect(&fixture, &definition)
+        .await
+        .unwrap()
+        .serve()
+        .await
+        .unwrap();
+    started(&fixture, "stalls", 1).await;
     assert_eq!(get(&serving, "/ready").await.0, StatusCode::OK);
     eventually("only the workers that stall are reported", SOON, async || {
         let (status, text) = get(&serving, "/ready").await;
@@ -187,7 +200,7 @@ async fn a_worker_that_stalls_makes_the_service_unready_and_not_unlive() {
 
 #[tokio::test]
 async fn a_worker_that_returns_or_panics_is_started_again_and_all_end_with_the_service() {
-    let world = world().await;
+    let fixture = fixture().await;
     let definition = service_of(|deps| {
         let toys = [
             ("turns", Does::Turns, None),
@@ -196,14 +209,19 @@ async fn a_worker_that_returns_or_panics_is_started_again_and_all_end_with_the_s
         ];
         async move { Ok(parts(&deps, &toys)) }.boxed()
     });
-    let serving = connect(&world, &definition).await.unwrap().serve().await.unwrap();
-    started(&world, "returns", 3).await;
-    started(&world, "panics", 3).await;
+    let serving = connect(&fixture, &definition)
+        .await
+        .unwrap()
+        .serve()
+        .await
+        .unwrap();
+    started(&fixture, "returns", 3).await;
+    started(&fixture, "panics", 3).await;
     assert_eq!(serving.shut_down().await, Drained::Clean);
-    let ended = world.count("SELECT count(*) FROM turns").await;
+    let ended = fixture.count("SELECT count(*) FROM turns").await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(
-        world.count("SELECT count(*) FROM turns").await,
+        fixture.count("SELECT count(*) FROM turns").await,
         ended,
         "nothing works after the end"
     );
@@ -211,7 +229,7 @@ async fn a_worker_that_returns_or_panics_is_started_again_and_all_end_with_the_s
 
 #[tokio::test]
 async fn two_workers_of_one_name_and_a_lease_that_is_too_short_are_refused() {
-    let world = world().await;
+    let fixture = fixture().await;
     let twice = service_of(|deps| {
         async move {
             Ok(parts(
@@ -238,7 +256,7 @@ async fn two_workers_of_one_name_and_a_lease_that_is_too_short_are_refused() {
         (short, "lasts 1s"),
         (named, "'Two Words'"),
     ] {
-        let error = format!("{:#}", connect(&world, &definition).await.err().unwrap());
+        let error = format!("{:#}", connect(&fixture, &definition).await.err().unwrap());
         assert!(error.contains(says), "{error}");
     }
 }
@@ -264,7 +282,7 @@ async fn a_process_with_a_leased_worker() {
     panic!("{:#}", serving.failed().await);
 }
 
-fn process(world: &World) -> ChildProcess {
+fn process(fixture: &Fixture) -> ChildProcess {
     Command::new(std::env::current_exe().unwrap())
         .args([
             "--exact",
@@ -272,9 +290,9 @@ fn process(world: &World) -> ChildProcess {
             "--nocapture",
         ])
         .env(ROLE, "host")
-        .env("EIDOS__DATABASES__JOBS__URL", world.db.url())
-        .env("EIDOS__REDIS__URL", world.redis.url())
-        .env("EIDOS__REDIS__LOCK_PREFIX", world.redis.prefix())
+        .env("EIDOS__DATABASES__JOBS__URL", fixture.db.url())
+        .env("EIDOS__REDIS__URL", fixture.redis.url())
+        .env("EIDOS__REDIS__LOCK_PREFIX", fixture.redis.prefix())
         .env("EIDOS__SCHEDULER__CANCEL_GRACE", "500ms")
         .env("EIDOS__SERVICE__ENV", "dev")
         .env("EIDOS__SERVICE__HTTP_HOST", "127.0.0.1")
@@ -284,23 +302,23 @@ fn process(world: &World) -> ChildProcess {
         .spawn()
 }
 
-async fn pids(world: &World) -> Vec<i64> {
+async fn pids(fixture: &Fixture) -> Vec<i64> {
     // Runs of turns by one process, in order.
     sqlx::query_scalar(
         "SELECT pid FROM (SELECT id, pid, lag(pid) OVER (ORDER BY id) AS before FROM turns) AS turn \
          WHERE before IS DISTINCT FROM pid ORDER BY id",
     )
-    .fetch_all(world.db.pool())
+    .fetch_all(fixture.db.pool())
     .await
     .unwrap()
 }
 
 #[tokio::test]
 async fn a_leased_worker_runs_in_one_of_two_processes_and_moves_when_that_one_is_killed() {
-    let world = world().await;
-    let (one, two) = (process(&world), process(&world));
-    started(&world, "leased", 20).await;
-    let working = pids(&world).await;
+    let fixture = fixture().await;
+    let (one, two) = (process(&fixture), process(&fixture));
+    started(&fixture, "leased", 20).await;
+    let working = pids(&fixture).await;
     assert_eq!(working.len(), 1, "one process at a time: {working:?}");
     let (dies, lives) = if working[0] == i64::from(one.pid()) {
         (one, two)
@@ -310,7 +328,7 @@ async fn a_leased_worker_runs_in_one_of_two_processes_and_moves_when_that_one_is
     dies.kill();
     let survivor = i64::from(lives.pid());
     eventually("the other process works", SOON, async || {
-        let working = pids(&world).await;
+        let working = pids(&fixture).await;
         if working.len() == 2 && working[1] == survivor {
             Ok(())
         } else {

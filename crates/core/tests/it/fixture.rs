@@ -14,14 +14,14 @@ use sqlx::PgPool;
 
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 
-pub(crate) struct World {
+pub(crate) struct Fixture {
     pub(crate) db: TestDb,
     pub(crate) jobs: JobsDb,
     pub(crate) job: JobName,
     pub(crate) clock: SystemClock,
 }
 
-impl World {
+impl Fixture {
     pub(crate) async fn new() -> Self {
         Self::with(|_settings| {}).await
     }
