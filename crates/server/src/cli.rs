@@ -114,11 +114,12 @@ fn job_command(command: &JobCommand) -> Command {
         .value_name("JOB")
         .default_value(command.job)
         .help("Name of the job; `jobs` lists them");
-    let needs: String = command
+    let needs: Vec<String> = command
         .required
         .iter()
         .map(|key| format!(" --{key} VALUE"))
         .collect();
+    let needs = needs.concat();
     let written = if command.dry_run { " --dry-run" } else { "" };
     let mut parser = run_options(Command::new(command.name).about(command.about).arg(job))
         .before_help(format!("The same as: run {}{written}{needs}", command.job));
