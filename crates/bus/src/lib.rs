@@ -19,6 +19,6 @@ mod topic;
 pub use consumer::{Consumer, Received};
 pub use error::BusError;
 pub use event::{Event, EventId, EventKind};
-pub use producer::{Delivered, Message, Producer};
+pub use producer::{Delivered, Message};
 pub use publisher::Publisher;
 pub use topic::{BREAKS, OPERATION_PAUSES, Topic, TopicError};

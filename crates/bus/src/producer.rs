@@ -45,7 +45,7 @@ pub struct Delivered {
 
 /// A connection to the brokers that writes events. Cheap to clone; all clones share one queue.
 #[derive(Clone)]
-pub struct Producer {
+pub(crate) struct Producer {
     client: FutureProducer,
     brokers: Arc<[String]>,
     delivery_timeout: Duration,
@@ -62,7 +62,7 @@ impl std::fmt::Debug for Producer {
 impl Producer {
     /// Returns a producer for `kafka.brokers`. Connections are made in the background and made again when they break, so an
     /// absent broker is not an error here; ask [`Producer::check`].
-    pub fn connect(settings: &KafkaSection) -> Result<Self, BusError> {
+    pub(crate) fn connect(settings: &KafkaSection) -> Result<Self, BusError> {
         let delivery_timeout = settings.delivery_timeout;
         let client = ClientConfig::new()
             .set("bootstrap.servers", settings.brokers.join(","))
@@ -96,10 +96,8 @@ impl Producer {
         })
     }
 
-    /// Writes one event and waits until all in-sync replicas have it: at most twice the delivery timeout (once for
-    /// room in the queue, once for the acknowledgement), and five seconds for the reason of a time-out. After
-    /// [`BusError::Timeout`] the event may have arrived; send the same event again.
-    pub async fn publish<T: Serialize + Sync>(
+    /// Writes one event, as [`Publisher::publish`](crate::Publisher::publish) describes, and counts the outcome.
+    pub(crate) async fn publish<T: Serialize + Sync>(
         &self,
         topic: &Topic,
         message: Message<'_, T>,
@@ -159,7 +157,7 @@ impl Producer {
     }
 
     /// Asks the brokers for their cluster's metadata: the readiness check.
-    pub async fn check(&self, timeout: Duration) -> Result<(), BusError> {
+    pub(crate) async fn check(&self, timeout: Duration) -> Result<(), BusError> {
         let client = self.client.clone();
         let answer = tokio::task::spawn_blocking(move || client.client().fetch_metadata(None, timeout)).await;
         match answer {
@@ -174,7 +172,7 @@ impl Producer {
     }
 
     /// Waits until everything queued is acknowledged, at most `timeout`. Called once, at the end of the process.
-    pub async fn flush(&self, timeout: Duration) -> Result<(), BusError> {
+    pub(crate) async fn flush(&self, timeout: Duration) -> Result<(), BusError> {
         let client = self.client.clone();
         let flushed = tokio::task::spawn_blocking(move || client.flush(timeout)).await;
         match flushed {

@@ -5,7 +5,8 @@ use std::time::Duration;
 use eidos_settings::KafkaSection;
 use serde::Serialize;
 
-use crate::{BusError, Delivered, Message, Producer, Topic};
+use crate::producer::Producer;
+use crate::{BusError, Delivered, Message, Topic};
 
 /// What a job holds. With no brokers configured it is off: publishing succeeds and does nothing, and the start says
 /// so. With brokers configured it is never silently off.
@@ -35,7 +36,9 @@ impl Publisher {
         self.0.is_some()
     }
 
-    /// Writes one event and waits for its acknowledgement. `None`: it is switched off. See [`Producer::publish`].
+    /// Writes one event and waits until all in-sync replicas have it: at most twice the delivery timeout (once for
+    /// room in the queue, once for the acknowledgement), and five seconds for the reason of a time-out. After
+    /// [`BusError::Timeout`] the event may have arrived; send the same event again. `None`: it is switched off.
     pub async fn publish<T: Serialize + Sync>(
         &self,
         topic: &Topic,

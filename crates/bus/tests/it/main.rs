@@ -63,6 +63,15 @@ fn event(wallet: &str, number: u32) -> Event<Opened> {
     Event::of(EventId::new(&clock), clock.now(), "bus-test", payload)
 }
 
+/// The event with its wallet as key and no trace.
+fn keyed(event: &Event<Opened>) -> Message<'_, Opened> {
+    Message {
+        key: &event.payload.wallet,
+        event,
+        traceparent: None,
+    }
+}
+
 /// Reads `count` messages, each committed, and fails if they do not come in time.
 async fn read(consumer: &Consumer, count: usize) -> Vec<(Option<String>, Event<Opened>)> {
     let deadline = Instant::now() + PATIENCE;
@@ -137,11 +146,7 @@ async fn events_with_one_key_keep_their_order() {
         .flat_map(|number| WALLETS.map(|wallet| event(wallet, number)))
         .collect();
     let sends = events.iter().map(|event| {
-        let message = Message {
-            key: event.payload.wallet.as_str(),
-            event,
-            traceparent: None,
-        };
+        let message = keyed(event);
         publisher.publish(&topic, message)
     });
     let delivered = futures::future::try_join_all(sends).await.unwrap();
@@ -175,17 +180,7 @@ async fn what_was_not_committed_is_read_again() {
     let publisher = Publisher::connect(&kafka).unwrap();
     for number in 0..3 {
         let event = event("0xa", number);
-        publisher
-            .publish(
-                &topic,
-                Message {
-                    key: "0xa",
-                    event: &event,
-                    traceparent: None,
-                },
-            )
-            .await
-            .unwrap();
+        publisher.publish(&topic, keyed(&event)).await.unwrap();
     }
     let group = format!("group-{topic}");
     let first = Consumer::subscribe(&kafka, &group, std::slice::from_ref(&topic)).unwrap();
@@ -218,11 +213,7 @@ async fn an_unreachable_broker_is_an_error_in_bounded_time() {
     let publisher = Publisher::connect(&settings(&format!("127.0.0.1:{port}"), timeout)).unwrap();
 
     let event = event("0xa", 1);
-    let message = Message {
-        key: "0xa",
-        event: &event,
-        traceparent: None,
-    };
+    let message = keyed(&event);
     let topic = Topic::new("nowhere").unwrap();
     let publishing = publisher.publish(&topic, message);
     let error = in_time(publishing).await.unwrap_err();
@@ -244,11 +235,7 @@ async fn a_topic_that_does_not_exist_is_refused_by_its_name_although_the_deliver
     let kafka = settings(broker.bootstrap_servers(), Duration::from_secs(2));
     let publisher = Publisher::connect(&kafka).unwrap();
     let event = event("0xa", 1);
-    let message = || Message {
-        key: "0xa",
-        event: &event,
-        traceparent: None,
-    };
+    let message = || keyed(&event);
     let error = in_time(publisher.publish(&missing, message())).await.unwrap_err();
     assert!(matches!(error, BusError::Refused { .. }), "{error}");
     assert!(error.to_string().contains("eidos-not-created"), "{error}");
@@ -268,28 +255,11 @@ async fn a_broker_that_comes_back_gets_the_same_event_once() {
     let kafka = settings(broker.bootstrap_servers(), PATIENCE);
     let publisher = Publisher::connect(&kafka).unwrap();
     let first = event("0xa", 0);
-    publisher
-        .publish(
-            &topic,
-            Message {
-                key: "0xa",
-                event: &first,
-                traceparent: None,
-            },
-        )
-        .await
-        .unwrap();
+    publisher.publish(&topic, keyed(&first)).await.unwrap();
 
     broker.take_down().await.unwrap();
     let second = event("0xa", 1);
-    let sending = publisher.publish(
-        &topic,
-        Message {
-            key: "0xa",
-            event: &second,
-            traceparent: None,
-        },
-    );
+    let sending = publisher.publish(&topic, keyed(&second));
     let restart = async {
         tokio::time::sleep(Duration::from_millis(500)).await;
         broker.bring_up().await.unwrap();
@@ -323,16 +293,7 @@ async fn a_full_queue_is_an_error_in_bounded_time() {
     let topic = Topic::new("nowhere").unwrap();
     let event = event("0xa", 1);
     // More than the queue holds: some never get in, and every one of them ends.
-    let sends = (0..1_500).map(|_| {
-        publisher.publish(
-            &topic,
-            Message {
-                key: "0xa",
-                event: &event,
-                traceparent: None,
-            },
-        )
-    });
+    let sends = (0..1_500).map(|_| publisher.publish(&topic, keyed(&event)));
     let outcomes = in_time(futures::future::join_all(sends)).await;
     assert!(
         outcomes
@@ -346,11 +307,7 @@ async fn no_brokers_means_off_and_never_an_error() {
     let publisher = Publisher::connect(&settings("", PATIENCE)).unwrap();
     assert!(!publisher.is_on());
     let event = event("0xa", 1);
-    let message = Message {
-        key: "0xa",
-        event: &event,
-        traceparent: None,
-    };
+    let message = keyed(&event);
     assert_eq!(
         publisher.publish(&eidos_bus::BREAKS, message).await.unwrap(),
         None
@@ -360,23 +317,13 @@ async fn no_brokers_means_off_and_never_an_error() {
 }
 
 #[tokio::test]
-async fn a_foreign_message_is_named_and_not_retried() {
+async fn a_message_of_another_type_is_named_and_not_retried() {
     let broker = KafkaBroker::start().unwrap();
     let topic = topic(&broker, 1).await;
     let kafka = settings(broker.bootstrap_servers(), PATIENCE);
     let publisher = Publisher::connect(&kafka).unwrap();
     let sent = event("0xa", 1);
-    publisher
-        .publish(
-            &topic,
-            Message {
-                key: "0xa",
-                event: &sent,
-                traceparent: None,
-            },
-        )
-        .await
-        .unwrap();
+    publisher.publish(&topic, keyed(&sent)).await.unwrap();
     let consumer =
         Consumer::subscribe(&kafka, &format!("group-{topic}"), std::slice::from_ref(&topic)).unwrap();
     let deadline = Instant::now() + PATIENCE;
