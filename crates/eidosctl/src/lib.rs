@@ -22,6 +22,7 @@ mod client;
 mod commands;
 mod failure;
 mod output;
+mod session;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -1,13 +1,11 @@
 //! `breaks`: what the reconciliation found.
 
-use std::io::Write;
-
 use anyhow::Result;
 use eidos_types::BreakId;
 
-use crate::cli::{Breaks, Format};
-use crate::client::Client;
+use crate::cli::Breaks;
 use crate::output::{self, Column, Show};
+use crate::session::Session;
 
 const COLUMNS: &[Column] = &[
     ("BREAK", "break_id", Show::Text),
@@ -27,16 +25,12 @@ const COLUMNS: &[Column] = &[
     ("LAST SEEN", "last_seen", Show::Instant),
 ];
 
-pub(super) async fn run(
-    client: &Client,
-    options: &Breaks,
-    format: Format,
-    out: &mut dyn Write,
-) -> Result<()> {
+pub(super) async fn run(session: &mut Session<'_>, options: &Breaks) -> Result<()> {
     if let Some(id) = options.id {
-        return show(client, id, format, out).await;
+        return show(session, id).await;
     }
-    let answer = client
+    let answer = session
+        .client
         .get(&["breaks"])
         .query("status", options.status.as_ref())
         .query("severity", options.severity.as_ref())
@@ -46,21 +40,19 @@ pub(super) async fn run(
         .query("limit", Some(options.limit))
         .send()
         .await?;
-    output::print(out, format, &answer, |out, answer| {
+    session.print(&answer, |out, answer| {
         output::list(out, answer, COLUMNS, "no breaks")?;
         match answer["next"].as_str() {
             Some(next) => writeln!(out, "... there are more; go on with --after {next}"),
             None => Ok(()),
         }
-    })?;
-    Ok(())
+    })
 }
 
-async fn show(client: &Client, id: BreakId, format: Format, out: &mut dyn Write) -> Result<()> {
-    let row = client.get(&["breaks", &id.to_string()]).send().await?;
-    output::print(out, format, &row, |out, row| {
+async fn show(session: &mut Session<'_>, id: BreakId) -> Result<()> {
+    let row = session.client.get(&["breaks", &id.to_string()]).send().await?;
+    session.print(&row, |out, row| {
         output::record(out, row, COLUMNS)?;
         output::block(out, "evidence", row.get("evidence"))
-    })?;
-    Ok(())
+    })
 }

@@ -6,9 +6,10 @@ use anyhow::Result;
 use eidos_types::ExecutionId;
 use serde_json::{Value, json};
 
-use crate::cli::{Executions, Format, Status};
+use crate::cli::{Executions, Status};
 use crate::client::Client;
 use crate::output::{self, Column, Show};
+use crate::session::Session;
 
 const COLUMNS: &[Column] = &[
     ("EXECUTION", "execution_id", Show::Text),
@@ -39,53 +40,37 @@ pub(super) const SUMMARY: &[Column] = &[
     ("error", "error_message", Show::Text),
 ];
 
-pub(super) async fn list(
-    client: &Client,
-    options: &Executions,
-    format: Format,
-    out: &mut dyn Write,
-) -> Result<()> {
-    let answer = client
+pub(super) async fn list(session: &mut Session<'_>, options: &Executions) -> Result<()> {
+    let answer = session
+        .client
         .get(&["jobs", options.job.as_str(), "executions"])
         .query("status", options.status.map(Status::as_str))
         .query("page_size", Some(options.limit))
         .send()
         .await?;
-    output::print(out, format, &answer, |out, answer| {
+    session.print(&answer, |out, answer| {
         output::list(out, answer, COLUMNS, "no executions")
-    })?;
-    Ok(())
+    })
 }
 
-pub(super) async fn show(
-    client: &Client,
-    id: ExecutionId,
-    format: Format,
-    out: &mut dyn Write,
-) -> Result<()> {
-    let answer = fetch(client, &id.to_string()).await?;
-    output::print(out, format, &answer, print)?;
-    Ok(())
+pub(super) async fn show(session: &mut Session<'_>, id: ExecutionId) -> Result<()> {
+    let answer = fetch(&session.client, &id.to_string()).await?;
+    session.print(&answer, print)
 }
 
-pub(super) async fn cancel(
-    client: &Client,
-    id: ExecutionId,
-    format: Format,
-    out: &mut dyn Write,
-) -> Result<()> {
-    let answer = client
+pub(super) async fn cancel(session: &mut Session<'_>, id: ExecutionId) -> Result<()> {
+    let answer = session
+        .client
         .post(&["executions", &id.to_string(), "cancel"])
         .json(json!({}))
         .send()
         .await?;
-    output::print(out, format, &answer, |out, _| {
+    session.print(&answer, |out, _| {
         writeln!(
             out,
             "{id}: asked to stop; it ends at its next step (eidosctl execution {id})"
         )
-    })?;
-    Ok(())
+    })
 }
 
 /// Returns the execution as the service stores it.

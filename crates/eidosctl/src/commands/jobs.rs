@@ -1,14 +1,12 @@
 //! `jobs`, `pause`, `resume`, `report`.
 
-use std::io::Write;
-
 use anyhow::Result;
 use eidos_types::JobName;
 use serde_json::json;
 
-use crate::cli::{Format, Pause};
-use crate::client::Client;
+use crate::cli::Pause;
 use crate::output::{self, Column, Show};
+use crate::session::Session;
 
 const COLUMNS: &[Column] = &[
     ("JOB", "job", Show::Text),
@@ -22,44 +20,33 @@ const COLUMNS: &[Column] = &[
     ("NEXT SLOT", "next_run_at", Show::Instant),
 ];
 
-pub(super) async fn list(client: &Client, format: Format, out: &mut dyn Write) -> Result<()> {
-    let answer = client.get(&["jobs"]).send().await?;
-    output::print(out, format, &answer, |out, answer| {
+pub(super) async fn list(session: &mut Session<'_>) -> Result<()> {
+    let answer = session.client.get(&["jobs"]).send().await?;
+    session.print(&answer, |out, answer| {
         output::list(out, answer, COLUMNS, "the service has no jobs")
-    })?;
-    Ok(())
+    })
 }
 
-pub(super) async fn set_paused(
-    client: &Client,
-    options: &Pause,
-    paused: bool,
-    format: Format,
-    out: &mut dyn Write,
-) -> Result<()> {
+pub(super) async fn set_paused(session: &mut Session<'_>, options: &Pause, paused: bool) -> Result<()> {
     let verb = if paused { "pause" } else { "resume" };
-    let answer = client
+    let answer = session
+        .client
         .post(&["jobs", options.job.as_str(), verb])
         .json(json!({ "reason": options.reason }))
         .send()
         .await?;
-    output::print(out, format, &answer, |out, _| {
-        writeln!(out, "{}: {verb}d", options.job)
-    })?;
-    Ok(())
+    session.print(&answer, |out, _| writeln!(out, "{}: {verb}d", options.job))
 }
 
-pub(super) async fn report(
-    client: &Client,
-    job: &JobName,
-    format: Format,
-    out: &mut dyn Write,
-) -> Result<()> {
-    let answer = client.get(&["jobs", job.as_str(), "report"]).send().await?;
-    output::print(out, format, &answer, |out, answer| {
+pub(super) async fn report(session: &mut Session<'_>, job: &JobName) -> Result<()> {
+    let answer = session
+        .client
+        .get(&["jobs", job.as_str(), "report"])
+        .send()
+        .await?;
+    session.print(&answer, |out, answer| {
         let execution = answer.get("execution").unwrap_or(&serde_json::Value::Null);
         output::record(out, execution, super::executions::SUMMARY)?;
         super::executions::report(out, execution, answer.get("report"))
-    })?;
-    Ok(())
+    })
 }

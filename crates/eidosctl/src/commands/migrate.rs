@@ -42,10 +42,7 @@ pub(super) async fn run(options: &Migrate, format: Format, out: &mut dyn Write) 
         print(out, format, &before)?;
         return verdict(&before);
     }
-    let pending = FILES
-        .iter()
-        .filter(|file| !before.contains_key(&file.version))
-        .count();
+    let pending = pending(&before);
     migrations::migrate_url(&url, SystemClock::default().now())
         .await
         .map_err(failure)?;
@@ -147,12 +144,14 @@ fn print(out: &mut dyn Write, format: Format, applied: &BTreeMap<i64, i64>) -> R
     Ok(())
 }
 
+fn pending(applied: &BTreeMap<i64, i64>) -> usize {
+    let is_pending = |file: &&sqlx::migrate::Migration| !applied.contains_key(&file.version);
+    FILES.iter().filter(is_pending).count()
+}
+
 fn verdict(applied: &BTreeMap<i64, i64>) -> Result<()> {
     let expected = migrations::expected_version();
-    let pending = FILES
-        .iter()
-        .filter(|file| !applied.contains_key(&file.version))
-        .count();
+    let pending = pending(applied);
     if pending > 0 {
         return Err(Failure::Schema(format!(
             "{pending} migrations are pending; apply them with: eidosctl migrate"

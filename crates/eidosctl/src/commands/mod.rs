@@ -15,6 +15,7 @@ use clap::CommandFactory as _;
 
 use crate::cli::{Cli, Command};
 use crate::client::Client;
+use crate::session::Session;
 
 /// Runs the command and prints its answer to `out`.
 pub(crate) async fn run(cli: Cli, out: &mut dyn Write) -> Result<()> {
@@ -30,18 +31,20 @@ pub(crate) async fn run(cli: Cli, out: &mut dyn Write) -> Result<()> {
         return Ok(());
     }
     let client = Client::new(&cli.common)?;
+    let mut session = Session { client, format, out };
+    let session = &mut session;
     match cli.command {
         // Answered above: they need no API.
         Command::Migrate(_) | Command::CheckConfig(_) | Command::Completions { .. } => Ok(()),
-        Command::Jobs => jobs::list(&client, format, out).await,
-        Command::Pause(options) => jobs::set_paused(&client, &options, true, format, out).await,
-        Command::Resume(options) => jobs::set_paused(&client, &options, false, format, out).await,
-        Command::Report { job } => jobs::report(&client, &job, format, out).await,
-        Command::Trigger(options) => trigger::run(&client, &options, format, out).await,
-        Command::Executions(options) => executions::list(&client, &options, format, out).await,
-        Command::Execution { id } => executions::show(&client, id, format, out).await,
-        Command::Cancel { id } => executions::cancel(&client, id, format, out).await,
-        Command::Breaks(options) => breaks::run(&client, &options, format, out).await,
-        Command::Pauses(options) => pauses::run(&client, &options, format, out).await,
+        Command::Jobs => jobs::list(session).await,
+        Command::Pause(options) => jobs::set_paused(session, &options, true).await,
+        Command::Resume(options) => jobs::set_paused(session, &options, false).await,
+        Command::Report { job } => jobs::report(session, &job).await,
+        Command::Trigger(options) => trigger::run(session, &options).await,
+        Command::Executions(options) => executions::list(session, &options).await,
+        Command::Execution { id } => executions::show(session, id).await,
+        Command::Cancel { id } => executions::cancel(session, id).await,
+        Command::Breaks(options) => breaks::run(session, &options).await,
+        Command::Pauses(options) => pauses::run(session, &options).await,
     }
 }

@@ -1,13 +1,11 @@
 //! `pauses`: which operations may not move money, and letting one move again.
 
-use std::io::Write;
-
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use crate::cli::{Format, PauseCommand, Pauses};
-use crate::client::Client;
+use crate::cli::{PauseCommand, Pauses};
 use crate::output::{self, Column, Show};
+use crate::session::Session;
 
 const COLUMNS: &[Column] = &[
     ("OPERATION", "operation", Show::Text),
@@ -32,29 +30,25 @@ const HISTORY: &[Column] = &[
     ("LIFT REASON", "lift_reason", Show::Brief),
 ];
 
-pub(super) async fn run(
-    client: &Client,
-    options: &Pauses,
-    format: Format,
-    out: &mut dyn Write,
-) -> Result<()> {
+pub(super) async fn run(session: &mut Session<'_>, options: &Pauses) -> Result<()> {
     match options
         .command
         .as_ref()
         .unwrap_or(&PauseCommand::List { all: false })
     {
-        PauseCommand::List { all } => list(client, *all, format, out).await,
+        PauseCommand::List { all } => list(session, *all).await,
         PauseCommand::Lift {
             operation,
             token,
             reason,
         } => {
-            let answer = client
+            let answer = session
+                .client
                 .post(&["pauses", operation, token, "lift"])
                 .json(json!({ "reason": reason }))
                 .send()
                 .await?;
-            output::print(out, format, &answer, |out, answer| {
+            session.print(&answer, |out, answer| {
                 writeln!(out, "{operation} {token}: lifted")?;
                 if answer.get("announced") == Some(&Value::Bool(false)) {
                     writeln!(
@@ -63,17 +57,17 @@ pub(super) async fn run(
                     )?;
                 }
                 Ok(())
-            })?;
-            Ok(())
+            })
         }
     }
 }
 
 /// Reads every page, so that what is printed is all there is.
-async fn list(client: &Client, all: bool, format: Format, out: &mut dyn Write) -> Result<()> {
+async fn list(session: &mut Session<'_>, all: bool) -> Result<()> {
     let (mut pauses, mut after) = (Vec::new(), None);
     loop {
-        let answer = client
+        let answer = session
+            .client
             .get(&["pauses"])
             .query("active", Some(!all))
             .query("limit", Some(PAGE))
@@ -95,8 +89,5 @@ async fn list(client: &Client, all: bool, format: Format, out: &mut dyn Write) -
     } else {
         (COLUMNS, "no operation is paused")
     };
-    output::print(out, format, &answer, |out, answer| {
-        output::list(out, answer, columns, nothing)
-    })?;
-    Ok(())
+    session.print(&answer, |out, answer| output::list(out, answer, columns, nothing))
 }

@@ -1,6 +1,5 @@
 //! `trigger`: request a run, and wait for it if asked.
 
-use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -9,9 +8,10 @@ use tokio::time::Instant;
 
 use super::executions;
 use crate::Failure;
-use crate::cli::{Format, Trigger};
+use crate::cli::Trigger;
 use crate::client::Client;
 use crate::output::{self, Show};
+use crate::session::Session;
 
 /// How often a run that is waited for is polled.
 const POLL: Duration = Duration::from_secs(1);
@@ -22,12 +22,7 @@ const RECENT: u32 = 20;
 /// How many polls in a row may fail before waiting is given up: a service that restarts answers again by then.
 const TOLERATED_FAILURES: u32 = 30;
 
-pub(super) async fn run(
-    client: &Client,
-    options: &Trigger,
-    format: Format,
-    out: &mut dyn Write,
-) -> Result<()> {
+pub(super) async fn run(session: &mut Session<'_>, options: &Trigger) -> Result<()> {
     let key = options
         .idempotency_key
         .clone()
@@ -36,14 +31,15 @@ pub(super) async fn run(
     if !options.params.is_empty() {
         body["params"] = params(options)?.into();
     }
-    let answer = client
+    let answer = session
+        .client
         .post(&["jobs", options.job.as_str(), "trigger"])
         .idempotency_key(&key)
         .json(body)
         .send()
         .await?;
     if !options.wait {
-        output::print(out, format, &answer, |out, answer| {
+        return session.print(&answer, |out, answer| {
             let created = answer.get("created").and_then(Value::as_bool).unwrap_or(true);
             let what = if created {
                 "requested"
@@ -55,22 +51,21 @@ pub(super) async fn run(
                 "{}: {what}",
                 output::field_text(answer, "execution_id", Show::Text)
             )
-        })?;
-        return Ok(());
+        });
     }
     let id = answer
         .get("execution_id")
         .and_then(Value::as_str)
         .context("the service did not say which execution it requested")?;
     let waiting = Waiting {
-        client,
+        client: &session.client,
         job: options.job.as_str(),
         key: &key,
         timeout: options.wait_timeout,
         deadline: Instant::now() + options.wait_timeout,
     };
     let execution = waiting.for_the_last_attempt(id).await?;
-    output::print(out, format, &execution, executions::print)?;
+    session.print(&execution, executions::print)?;
     let id = output::field_text(&execution, "execution_id", Show::Text);
     verdict(&id, options, &execution)
 }
