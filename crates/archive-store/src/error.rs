@@ -162,8 +162,10 @@ impl StoreError {
             Self::Missing { .. } | Self::Corrupt { .. } | Self::ManifestChanged { .. }
         )
     }
+}
 
-    pub(crate) fn task(error: &tokio::task::JoinError) -> Self {
+impl From<tokio::task::JoinError> for StoreError {
+    fn from(error: tokio::task::JoinError) -> Self {
         Self::Task(error.to_string())
     }
 }

@@ -77,10 +77,7 @@ impl UnitFolder {
     }
 
     /// Returns the folder a manifest belongs into.
-    ///
-    /// # Errors
-    /// As [`Self::new`].
-    pub fn of_manifest(manifest: &Manifest) -> Result<Self, StoreError> {
+    pub(crate) fn of_manifest(manifest: &Manifest) -> Result<Self, StoreError> {
         let table = TableFolder::new(&manifest.source, &manifest.schema, &manifest.table)?;
         Self::new(table, &manifest.unit_name, manifest.unit_id)
     }

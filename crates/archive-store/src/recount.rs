@@ -10,9 +10,8 @@ use crate::codec_error::CodecError;
 use crate::digest::ContentDigest;
 use crate::manifest::{Manifest, Part};
 use crate::part_reader::PartReader;
-use crate::segment::{RawKey, SegmentCutter};
+use crate::segment::{SegmentCutter, Unprintable};
 use crate::stats::StatsCollector;
-use crate::text;
 
 /// Rows of one batch of statistics.
 const BATCH_ROWS: usize = 8192;
@@ -28,8 +27,6 @@ pub(crate) struct Recount {
 
 #[derive(Debug)]
 struct RowsSeen {
-    columns: Vec<crate::column::Column>,
-    key: Vec<usize>,
     rows: u64,
     digest: ContentDigest,
     segments: SegmentCutter,
@@ -41,21 +38,20 @@ struct RowsSeen {
 
 impl Recount {
     pub(crate) fn new(manifest: &Manifest) -> Result<Self, CodecError> {
-        let columns = manifest.columns.clone();
+        let columns = &manifest.columns;
+        let key = manifest.key_columns().positions(columns)?;
         let mut scanner = CopyScanner::new(columns.len());
         scanner.feed(&COPY_HEADER, CodecError::from, |_| Ok(()))?;
         Ok(Self {
             scanner,
             rows: RowsSeen {
-                key: manifest.key_columns().positions(&columns)?,
                 rows: 0,
                 digest: ContentDigest::ZERO,
-                segments: SegmentCutter::new(manifest.segment_rows),
-                stats: StatsCollector::new(&columns),
-                builder: BatchBuilder::new(&columns, &[], manifest.format == ArchiveFormat::Csv),
+                segments: SegmentCutter::new(manifest.segment_rows, columns, &key),
+                stats: StatsCollector::new(columns),
+                builder: BatchBuilder::new(columns, &[], manifest.format == ArchiveFormat::Csv),
                 batch_rows: 0,
                 batch_bytes: 0,
-                columns,
             },
         })
     }
@@ -95,28 +91,20 @@ impl Recount {
     pub(crate) fn finish(self, manifest: &Manifest) -> Result<(u64, ContentDigest), String> {
         let mut seen = self.rows;
         seen.close_batch().map_err(|error| error.to_string())?;
-        let RowsSeen {
-            columns,
-            key,
-            rows,
-            digest,
-            segments,
-            stats,
-            ..
-        } = seen;
+        let (rows, digest) = (seen.rows, seen.digest);
         if (rows, digest) != (manifest.rows, manifest.content_digest) {
             return Err(format!(
                 "its parts decode to {rows} rows with digest {digest} instead of {} with {}",
                 manifest.rows, manifest.content_digest
             ));
         }
-        let segments = segments
-            .finish(|raw| print_key(&columns, &key, raw))
-            .map_err(|error| error.to_string())?;
+        let segments = seen.segments.finish();
+        let segments = segments.map_err(|error| unprintable(error).to_string())?;
         if segments != manifest.segments {
             return Err("its segments are not those of the rows in its parts".to_owned());
         }
-        let differs = stats
+        let differs = seen
+            .stats
             .finish()
             .into_iter()
             .zip(&manifest.column_stats)
@@ -136,13 +124,7 @@ impl RowsSeen {
         self.rows += 1;
         if !self.segments.is_off() {
             let digest = ContentDigest::of_row(tuple.bytes());
-            let fields = self
-                .key
-                .iter()
-                .map(|column| tuple.field(*column).unwrap_or_default());
-            let (columns, key) = (&self.columns, &self.key);
-            self.segments
-                .take(&digest, fields, |raw| print_key(columns, key, raw))?;
+            self.segments.take(tuple, &digest).map_err(unprintable)?;
         }
         self.builder.append(tuple).map_err(|refused| {
             CodecError::Part(format!(
@@ -168,19 +150,6 @@ impl RowsSeen {
     }
 }
 
-fn print_key(
-    columns: &[crate::column::Column],
-    key: &[usize],
-    raw: &RawKey,
-) -> Result<Vec<String>, CodecError> {
-    let print = |(position, raw): (&usize, &Vec<u8>)| {
-        let mut printed = String::new();
-        if let Some(column) = columns.get(*position) {
-            text::format(column.pg_type, raw, &mut printed).map_err(|error| {
-                CodecError::Part(format!("a key of it cannot be printed: {}", error.what))
-            })?;
-        }
-        Ok(printed)
-    };
-    key.iter().zip(raw).map(print).collect()
+fn unprintable(Unprintable { column: _, what }: Unprintable) -> CodecError {
+    CodecError::Part(format!("a key of it cannot be printed: {what}"))
 }

@@ -1,8 +1,11 @@
 //! [`Segment`]: a run of rows in the order of an export, which a deletion repeats and compares.
 
+use eidos_types::copy_binary::Tuple;
 use serde::{Deserialize, Serialize};
 
+use crate::column::Column;
 use crate::digest::ContentDigest;
+use crate::text;
 
 /// `segment_rows` consecutive rows of an export (the last one may have fewer).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +27,8 @@ pub struct Segment {
 pub(crate) struct SegmentCutter {
     /// 0 cuts none.
     segment_rows: u64,
+    /// The key's columns and their positions.
+    key: Vec<(usize, Column)>,
     open: Option<Open>,
     done: Vec<Segment>,
 }
@@ -33,84 +38,93 @@ struct Open {
     rows: u64,
     digest: ContentDigest,
     first: Vec<String>,
-    last: RawKey,
+    /// The key's fields as bytes, to be printed only when the row is the last one of its segment.
+    last: Vec<Vec<u8>>,
 }
 
-/// The key of a row as its fields' bytes, to be printed only when it is the last one of a segment.
-pub(crate) type RawKey = Vec<Vec<u8>>;
+/// A value of a key that cannot be printed.
+#[derive(Debug)]
+pub(crate) struct Unprintable {
+    pub(crate) column: String,
+    pub(crate) what: String,
+}
 
 impl SegmentCutter {
-    pub(crate) fn new(segment_rows: Option<u32>) -> Self {
+    /// `key` has the positions of the key's columns.
+    pub(crate) fn new(segment_rows: Option<u32>, columns: &[Column], key: &[usize]) -> Self {
+        let column = |position: &usize| Some((*position, columns.get(*position)?.clone()));
         Self {
             segment_rows: segment_rows.map_or(0, u64::from),
+            key: key.iter().filter_map(column).collect(),
             open: None,
             done: Vec::new(),
         }
     }
 
-    /// Whether no segments were asked for.
+    /// Returns whether no segments were asked for.
     pub(crate) const fn is_off(&self) -> bool {
         self.segment_rows == 0
     }
 
-    /// Takes one row: its digest and the bytes of its key's fields (NULL is refused by `print`).
-    pub(crate) fn take<'a, E>(
-        &mut self,
-        digest: &ContentDigest,
-        key: impl Iterator<Item = &'a [u8]>,
-        print: impl Fn(&RawKey) -> Result<Vec<String>, E>,
-    ) -> Result<(), E> {
+    /// Takes one row with its digest. A NULL in its key counts as no bytes.
+    pub(crate) fn take(&mut self, tuple: &Tuple<'_>, digest: &ContentDigest) -> Result<(), Unprintable> {
         if self.is_off() {
             return Ok(());
         }
+        let fields = self
+            .key
+            .iter()
+            .map(|(position, _)| tuple.field(*position).unwrap_or_default());
         let open = if let Some(open) = &mut self.open {
-            let mut key = key;
-            for place in &mut open.last {
-                key.next().unwrap_or_default().clone_into(place);
+            for (last, field) in open.last.iter_mut().zip(fields) {
+                field.clone_into(last);
             }
             open
         } else {
-            let last: RawKey = key.map(<[u8]>::to_vec).collect();
+            let last: Vec<Vec<u8>> = fields.map(<[u8]>::to_vec).collect();
             self.open.insert(Open {
                 rows: 0,
                 digest: ContentDigest::ZERO,
-                first: print(&last)?,
+                first: print(&self.key, &last)?,
                 last,
             })
         };
         open.rows += 1;
         open.digest.merge(digest);
         if open.rows == self.segment_rows {
-            self.close(print)
+            self.close()
         } else {
             Ok(())
         }
     }
 
-    /// All segments; the last one ends here.
-    pub(crate) fn finish<E>(
-        mut self,
-        print: impl Fn(&RawKey) -> Result<Vec<String>, E>,
-    ) -> Result<Vec<Segment>, E> {
-        self.close(print)?;
+    /// Returns all segments; the last one ends here.
+    pub(crate) fn finish(mut self) -> Result<Vec<Segment>, Unprintable> {
+        self.close()?;
         Ok(self.done)
     }
 
-    fn close<E>(&mut self, print: impl Fn(&RawKey) -> Result<Vec<String>, E>) -> Result<(), E> {
-        if let Some(Open {
-            rows,
-            digest,
-            first,
-            last,
-        }) = self.open.take()
-        {
+    fn close(&mut self) -> Result<(), Unprintable> {
+        if let Some(open) = self.open.take() {
             self.done.push(Segment {
-                rows,
-                digest,
-                first,
-                last: print(&last)?,
+                rows: open.rows,
+                digest: open.digest,
+                first: open.first,
+                last: print(&self.key, &open.last)?,
             });
         }
         Ok(())
     }
+}
+
+fn print(key: &[(usize, Column)], raw: &[Vec<u8>]) -> Result<Vec<String>, Unprintable> {
+    let print = |((_, column), raw): (&(usize, Column), &Vec<u8>)| {
+        let mut printed = String::new();
+        text::format(column.pg_type, raw, &mut printed).map_err(|error| Unprintable {
+            column: column.name.clone(),
+            what: error.what,
+        })?;
+        Ok(printed)
+    };
+    key.iter().zip(raw).map(print).collect()
 }

@@ -166,8 +166,7 @@ impl ArchiveStoreSettings {
     }
 
     /// Returns what does not fit the encryption that `security.archive_storage` demands, if it is in force.
-    #[must_use]
-    pub fn encryption_problems(&self, security: &SecuritySection) -> Vec<StoreProblem> {
+    pub(crate) fn encryption_problems(&self, security: &SecuritySection) -> Vec<StoreProblem> {
         let mut problems = Vec::new();
         if !demands_encryption(security) {
             return problems;

@@ -9,7 +9,7 @@ use crate::digest::ContentDigest;
 use crate::part_writer::order::OrderCheck;
 use crate::part_writer::worker::Batch;
 use crate::part_writer::{ExportTotals, PartFacts, PartOptions};
-use crate::segment::{RawKey, SegmentCutter};
+use crate::segment::{SegmentCutter, Unprintable};
 use crate::stats::StatsCollector;
 use crate::text;
 
@@ -44,8 +44,8 @@ impl RowCollector {
         facts: &PartFacts,
     ) -> Result<Self, CodecError> {
         let canonical_nan = options.format == crate::ArchiveFormat::Csv;
+        let key = key.positions(&columns)?;
         Ok(Self {
-            key: key.positions(&columns)?,
             builder: BatchBuilder::new(&columns, &facts.column_numbers, canonical_nan),
             max_rows: MAX_BATCH_ROWS.min(options.row_group_rows),
             max_bytes: (options.part_bytes / 8).clamp(MIN_BATCH_BYTES, MAX_BATCH_BYTES),
@@ -54,9 +54,10 @@ impl RowCollector {
             batch_digest: ContentDigest::ZERO,
             rows: 0,
             digest: ContentDigest::ZERO,
-            segments: SegmentCutter::new(options.segment_rows),
+            segments: SegmentCutter::new(options.segment_rows, &columns, &key),
             stats: StatsCollector::new(&columns),
             order: OrderCheck::new(&columns, &facts.ordered_by)?,
+            key,
             columns,
         })
     }
@@ -101,43 +102,27 @@ impl RowCollector {
 
     /// After the last [`Self::cut`].
     pub(super) fn totals(self) -> Result<ExportTotals, CodecError> {
-        let Self {
-            columns,
-            key,
-            rows,
-            digest,
-            segments,
-            stats,
-            ..
-        } = self;
-        let segments = segments.finish(|raw| print_key(&columns, &key, raw))?;
         Ok(ExportTotals {
-            rows,
-            digest,
-            column_stats: stats.finish(),
-            segments,
+            rows: self.rows,
+            digest: self.digest,
+            column_stats: self.stats.finish(),
+            segments: self.segments.finish().map_err(unprintable)?,
         })
     }
 
     fn segment(&mut self, tuple: &Tuple<'_>, digest: &ContentDigest) -> Result<(), CodecError> {
-        let Self {
-            columns,
-            key,
-            segments,
-            ..
-        } = self;
-        if segments.is_off() {
+        if self.segments.is_off() {
             return Ok(());
         }
-        if let Some(column) = key.iter().copied().find(|column| tuple.field(*column).is_none()) {
+        let is_null = |column: &usize| tuple.field(*column).is_none();
+        if let Some(column) = self.key.iter().copied().find(is_null) {
             let error = ValueError::new(
                 "the value is NULL, but it is part of the row's key",
                 "choose a time column and a primary key without NULLs, or set the value",
             );
             return Err(self.refusal(tuple, Refused { column, error }));
         }
-        let fields = key.iter().map(|column| tuple.field(*column).unwrap_or_default());
-        segments.take(digest, fields, |raw| print_key(columns, key, raw))
+        self.segments.take(tuple, digest).map_err(unprintable)
     }
 
     fn refusal(&self, tuple: &Tuple<'_>, Refused { column, error }: Refused) -> CodecError {
@@ -169,16 +154,6 @@ impl RowCollector {
     }
 }
 
-fn print_key(columns: &[Column], key: &[usize], raw: &RawKey) -> Result<Vec<String>, CodecError> {
-    let print = |(position, raw): (&usize, &Vec<u8>)| {
-        let mut printed = String::new();
-        if let Some(column) = columns.get(*position) {
-            text::format(column.pg_type, raw, &mut printed).map_err(|error| {
-                let setup = format!("the key column {} cannot be printed: {}", column.name, error.what);
-                CodecError::Setup(setup)
-            })?;
-        }
-        Ok(printed)
-    };
-    key.iter().zip(raw).map(print).collect()
+fn unprintable(Unprintable { column, what }: Unprintable) -> CodecError {
+    CodecError::Setup(format!("the key column {column} cannot be printed: {what}"))
 }

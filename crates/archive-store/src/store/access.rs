@@ -75,12 +75,6 @@ impl fmt::Display for Encryption {
     }
 }
 
-/// What is known to be below a key.
-pub(super) struct Listed {
-    /// Relative to the place.
-    pub(super) key: Path,
-}
-
 impl Access {
     pub(super) fn new(place: Place, objects: Arc<dyn ObjectStore>, settings: &ArchiveStoreSettings) -> Self {
         Self {
@@ -140,6 +134,23 @@ impl Access {
     /// The whole location of a key, for people.
     pub(super) fn location(&self, key: &str) -> String {
         self.place.location(key)
+    }
+
+    /// Returns the error of an object that is there and not what it must be.
+    pub(super) fn corrupt(&self, key: &str, what: impl Into<String>) -> StoreError {
+        StoreError::Corrupt {
+            object: self.location(key),
+            what: what.into(),
+        }
+    }
+
+    /// Returns the error of a store that cannot do, or does not do, what an archive needs.
+    pub(super) fn incapable(&self, key: &str, what: impl Into<String>, fix: impl Into<String>) -> StoreError {
+        StoreError::Incapable {
+            object: self.location(key),
+            what: what.into(),
+            fix: fix.into(),
+        }
     }
 
     /// Returns a key as the bucket knows it, for the beginning of keys.
@@ -237,9 +248,7 @@ impl Access {
             let mut paths = file.ancestors().take_while(|path| path.starts_with(&root));
             paths.try_for_each(|path| fs::File::open(path)?.sync_all())
         });
-        let synced = synced
-            .await
-            .map_err(|error| Failed::Final(StoreError::task(&error)))?;
+        let synced = synced.await.map_err(|error| Failed::Final(error.into()))?;
         synced.map_err(|error| Failed::Again(format!("it is there and does not reach the disk: {error}")))
     }
 
@@ -310,21 +319,19 @@ impl Access {
         .await
     }
 
-    /// Lists everything below a key.
+    /// Lists the keys of everything below a key.
     pub(super) async fn list(
         &self,
         below: &Path,
         cancel: &CancellationToken,
-    ) -> Result<Vec<Listed>, StoreError> {
+    ) -> Result<Vec<Path>, StoreError> {
         let full = self.full(below.as_ref())?;
         self.repeat("list", below.as_ref(), cancel, |_| async {
             let mut listed = Vec::new();
             let mut objects = self.objects.list(Some(&full));
             while let Some(object) = objects.try_next().await? {
                 let relative = object.location.prefix_match(&self.place.prefix);
-                if let Some(parts) = relative {
-                    listed.push(Listed { key: parts.collect() });
-                }
+                listed.extend(relative.map(Iterator::collect::<Path>));
             }
             Ok(listed)
         })

@@ -123,20 +123,16 @@ impl Reader {
 
     /// Checks that the decoder came to its end, and without a window that all rows of the part have come.
     async fn check(&self, index: usize, decoding: Decoding) -> Result<(), StoreError> {
-        decoding.thread.await.map_err(|error| StoreError::task(&error))?;
+        decoding.thread.await?;
         let Some(part) = self.manifest.parts.get(index).filter(|_| self.window.is_none()) else {
             return Ok(());
         };
         if (decoding.rows, decoding.digest) == (part.rows, part.digest) {
             return Ok(());
         }
-        Err(StoreError::Corrupt {
-            object: self.access.location(&part.key),
-            what: format!(
-                "it decodes to {} rows instead of {}, or to others",
-                decoding.rows, part.rows
-            ),
-        })
+        let (found, rows) = (decoding.rows, part.rows);
+        let what = format!("it decodes to {found} rows instead of {rows}, or to others");
+        Err(self.access.corrupt(&part.key, what))
     }
 
     fn undecodable(&self, index: usize, error: CodecError) -> StoreError {

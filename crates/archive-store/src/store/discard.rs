@@ -23,7 +23,7 @@ pub(super) async fn discard(
         .list(&folder.path(), cancel)
         .await?
         .into_iter()
-        .map(|listed| listed.key.to_string())
+        .map(|key| key.to_string())
         .collect();
     keys.sort_by_key(|key| *key != manifest);
     let mut deleted = 0;
@@ -56,9 +56,7 @@ async fn sweep_local(access: &Access, folder: &UnitFolder) -> Result<u64, StoreE
     let root = access.place.folder.clone();
     let below = root.join(folder.path().as_ref());
     let shown = access.location(folder.path().as_ref());
-    let swept = tokio::task::spawn_blocking(move || sweep(&root, &below))
-        .await
-        .map_err(|error| StoreError::task(&error))?;
+    let swept = tokio::task::spawn_blocking(move || sweep(&root, &below)).await?;
     swept.map_err(|(path, error)| StoreError::Denied {
         operation: "delete",
         object: shown,
@@ -101,7 +99,7 @@ pub(super) async fn folders(access: &Access, table: &TableFolder) -> Result<Vec<
     let listed = access.list(&table.path(), &CancellationToken::new()).await?;
     let mut units: BTreeSet<UnitFolder> = listed
         .iter()
-        .filter_map(|object| UnitFolder::of_key(table, &object.key))
+        .filter_map(|key| UnitFolder::of_key(table, key))
         .collect();
     if access.place.scheme == Scheme::File {
         units.extend(local_units(access, table).await?);
@@ -114,9 +112,7 @@ async fn local_units(access: &Access, table: &TableFolder) -> Result<Vec<UnitFol
     let root = access.place.folder.join(table.path().as_ref());
     let shown = access.location(table.path().as_ref());
     let table = table.clone();
-    let found = tokio::task::spawn_blocking(move || walk_units(&root, &table))
-        .await
-        .map_err(|error| StoreError::task(&error))?;
+    let found = tokio::task::spawn_blocking(move || walk_units(&root, &table)).await?;
     found.map_err(|error| StoreError::Denied {
         operation: "list",
         object: shown,

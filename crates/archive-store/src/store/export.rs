@@ -63,10 +63,10 @@ where
 {
     let folder = UnitFolder::of(request)?;
     let access = &*store.access;
-    if let Some(object) = access.list(&folder.path(), cancel).await?.first() {
+    if let Some(key) = access.list(&folder.path(), cancel).await?.first() {
         return Err(StoreError::FolderInUse {
             folder: access.location(folder.path().as_ref()),
-            object: object.key.filename().unwrap_or_default().to_owned(),
+            object: key.filename().unwrap_or_default().to_owned(),
         });
     }
     let course = Course {
@@ -114,7 +114,7 @@ impl Course<'_> {
         let (ready, ready_in) = mpsc::channel(1);
         let thread = tokio::task::spawn_blocking(move || encode(encoder, chunks_in, &ready));
         let (fed, uploaded) = tokio::join!(self.feed(rows, chunks), self.upload(ready_in));
-        let ended = thread.await.map_err(|error| StoreError::task(&error))?;
+        let ended = thread.await?;
         // Whatever else went wrong: it decides that the folder is another process's.
         if let Err(conflict @ StoreError::Conflict { .. }) = uploaded {
             return Err(conflict);

@@ -44,10 +44,7 @@ pub(super) fn judge(
 ) -> Result<String, StoreError> {
     match failed {
         Failed::Again(cause) => Ok(cause),
-        Failed::Differs(what) => Err(StoreError::Corrupt {
-            object: access.location(key),
-            what,
-        }),
+        Failed::Differs(what) => Err(access.corrupt(key, what)),
         Failed::Final(error) => Err(error),
         Failed::Store(error) => judge_store(access, operation, key, &error),
     }
@@ -61,13 +58,7 @@ fn judge_store(
 ) -> Result<String, StoreError> {
     let answer = Answer::of(error);
     let cause = answer.cause.clone();
-    let incapable = |what: &str, fix: &str| {
-        Err(StoreError::Incapable {
-            object: access.location(key),
-            what: what.to_owned(),
-            fix: fix.to_owned(),
-        })
-    };
+    let incapable = |what: &str, fix: &str| Err(access.incapable(key, what, fix));
     if let Some(io) = io_error(error) {
         return judge_io(access, operation, key, io, cause);
     }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::error::StoreError;
 use crate::manifest::sha256_hex;
-use crate::store::access::{Access, Listed};
+use crate::store::access::Access;
 use crate::store::witness::FOLDER;
 use crate::versions::Versions;
 
@@ -114,14 +114,6 @@ fn fresh_id(owner: &str) -> String {
     format!("{owner}-{}", Uuid::now_v7().hyphenated())
 }
 
-fn incapable(access: &Access, key: &str, what: &str, fix: &str) -> Result<(), StoreError> {
-    Err(StoreError::Incapable {
-        object: access.location(key),
-        what: what.to_owned(),
-        fix: fix.to_owned(),
-    })
-}
-
 async fn check(
     access: &Access,
     key: &str,
@@ -131,12 +123,8 @@ async fn check(
 ) -> Result<(), StoreError> {
     let read = access.read(key, None, cancel).await?;
     if read != *content {
-        return incapable(
-            access,
-            key,
-            "gave back other bytes than it was given",
-            "do not archive there",
-        );
+        let what = "gave back other bytes than it was given";
+        return Err(access.incapable(key, what, "do not archive there"));
     }
     encrypted(access, key, id, cancel).await?;
     let other = Bytes::from_static(b"a second object of the same name\n");
@@ -144,24 +132,22 @@ async fn check(
         Err(StoreError::Conflict { .. }) => {}
         Err(error) => return Err(error),
         Ok(()) => {
-            return incapable(
-                access,
+            return Err(access.incapable(
                 key,
                 "overwrote an object that must be created only once",
                 "an archive needs If-None-Match: * on put; use a store or a version that has it",
-            );
+            ));
         }
     }
     let listed = access.list(&Path::from(FOLDER), cancel).await?;
-    if listed.iter().any(|object| object.key.filename() == Some(id)) {
+    if listed.iter().any(|key| key.filename() == Some(id)) {
         remove_earlier(access, &listed, id, cancel).await
     } else {
-        incapable(
-            access,
+        Err(access.incapable(
             key,
             "does not list an object right after it was put",
             "leftovers of interrupted exports could not be found there; use a store with consistent listings",
-        )
+        ))
     }
 }
 
@@ -186,7 +172,7 @@ async fn encrypted(
             );
             let fix = "use a store that encrypts as security.archive_storage demands, or encrypt below it and set \
                        security.archive_storage.enabled: false";
-            return incapable(access, key, &what, fix);
+            return Err(access.incapable(key, what, fix));
         }
     }
     Ok(())
@@ -206,13 +192,9 @@ async fn race(access: &Access, owner: &str, cancel: &CancellationToken) -> Resul
     let deleted = access.delete(&key, cancel).await;
     if won > 1 {
         let what = format!("let {won} of {RACERS} creators of one object succeed at once");
-        return incapable(
-            access,
-            &key,
-            &what,
-            "an archive needs If-None-Match: * on put to hold for requests that come together; use a store or a version \
-             on which it does",
-        );
+        let fix = "an archive needs If-None-Match: * on put to hold for requests that come together; use a store or a \
+                   version on which it does";
+        return Err(access.incapable(&key, what, fix));
     }
     let failed = ends
         .into_iter()
@@ -225,12 +207,12 @@ async fn race(access: &Access, owner: &str, cancel: &CancellationToken) -> Resul
 /// holds its job's lease.
 async fn remove_earlier(
     access: &Access,
-    listed: &[Listed],
+    listed: &[Path],
     id: &str,
     cancel: &CancellationToken,
 ) -> Result<(), StoreError> {
     let of_owner = &id[..id.len() - Uuid::nil().hyphenated().to_string().len()];
-    for name in listed.iter().filter_map(|object| object.key.filename()) {
+    for name in listed.iter().filter_map(Path::filename) {
         if name != id && name.len() == id.len() && name.starts_with(of_owner) {
             access.delete(&format!("{FOLDER}/{name}"), cancel).await?;
         }

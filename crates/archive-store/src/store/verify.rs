@@ -41,19 +41,14 @@ pub(super) async fn verify(
             }
         };
         let (counted, fetched) = tokio::join!(counting, fetching);
-        recount = counted
-            .map_err(|error| StoreError::task(&error))?
-            .map_err(|error| decoding(access, part, error))?;
+        recount = counted?.map_err(|error| decoding(access, part, error))?;
         if cancel.is_cancelled() {
             return Err(StoreError::Cancelled);
         }
         arrived = fetched?;
     }
-    let whole = |what| StoreError::Corrupt {
-        object: access.location(&reference.key),
-        what,
-    };
-    let (rows, digest) = recount.finish(&manifest).map_err(whole)?;
+    let corrupt = |what: String| access.corrupt(&reference.key, what);
+    let (rows, digest) = recount.finish(&manifest).map_err(corrupt)?;
     Ok(Verified {
         rows,
         digest,
@@ -76,10 +71,7 @@ pub(super) async fn manifest(
             found,
         });
     }
-    let corrupt = |what| StoreError::Corrupt {
-        object: access.location(&reference.key),
-        what,
-    };
+    let corrupt = |what: String| access.corrupt(&reference.key, what);
     let manifest = Manifest::from_bytes(&bytes).map_err(corrupt)?;
     let folder = UnitFolder::of_manifest(&manifest)?;
     let in_place = folder.manifest_key() == reference.key
@@ -109,10 +101,8 @@ pub(super) async fn part_bytes(
             return Ok(bytes);
         }
     }
-    Err(StoreError::Corrupt {
-        object: access.location(&part.key),
-        what: format!("its SHA-256 is {found} instead of {}", part.sha256),
-    })
+    let what = format!("its SHA-256 is {found} instead of {}", part.sha256);
+    Err(access.corrupt(&part.key, what))
 }
 
 /// Returns what a codec's error means when the bytes are exactly those that were written.
@@ -124,9 +114,6 @@ pub(super) fn decoding(access: &Access, part: &Part, error: CodecError) -> Store
         | CodecError::Column { .. }
         | CodecError::Part(_)
         | CodecError::Parquet(_)
-        | CodecError::Arrow(_) => StoreError::Corrupt {
-            object: access.location(&part.key),
-            what: error.to_string(),
-        },
+        | CodecError::Arrow(_) => access.corrupt(&part.key, error.to_string()),
     }
 }
