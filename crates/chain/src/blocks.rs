@@ -7,7 +7,7 @@ use eidos_types::Hash32;
 use serde_json::{Value, json};
 
 use crate::block::Header;
-use crate::rpc::{Answer, NodeError, NodeErrorKind, Question, RpcError};
+use crate::rpc::{Answer, NodeError, NodeErrorKind, Question};
 use crate::{BlockRef, ChainError, ChainReader, Finality};
 
 impl ChainReader {
@@ -28,14 +28,8 @@ impl ChainReader {
     ) -> Result<Result<Option<Header>, NodeError>, ChainError> {
         let method = "eth_getBlockByNumber";
         let questions = [
-            Question {
-                method: "eth_syncing",
-                params: json!([]),
-            },
-            Question {
-                method,
-                params: json!([tag, false]),
-            },
+            Question::new("eth_syncing", json!([])),
+            Question::new(method, json!([tag, false])),
         ];
         let answers = self
             .ask_together(&questions)
@@ -79,11 +73,10 @@ impl ChainReader {
                 });
             }
         };
-        let unknown = || ChainError::Refused {
-            setting: "finality".to_owned(),
-            value: tag.to_owned(),
-            reason: format!("the node at {} has no {tag} block", self.rpc.endpoint()),
-            fix: "use finality: {depth: N} for a chain without finality".to_owned(),
+        let unknown = || {
+            let reason = format!("the node at {} has no {tag} block", self.rpc.endpoint());
+            let fix = "use finality: {depth: N} for a chain without finality";
+            ChainError::refused("finality", tag, reason, fix)
         };
         let block = match self.synced_header(tag).await? {
             Ok(header) => header.and_then(|header| header.block()),
@@ -118,8 +111,7 @@ impl ChainReader {
     /// As any read.
     pub async fn head(&self) -> Result<BlockRef, ChainError> {
         self.header(json!("latest"))
-            .await
-            .map_err(|error| self.rpc.error("eth_getBlockByNumber", error))?
+            .await?
             .and_then(|header| header.block())
             .ok_or_else(|| self.malformed("eth_getBlockByNumber", "no latest block".to_owned()))
     }
@@ -141,11 +133,7 @@ impl ChainReader {
     /// As any read; an answer with another hash is [`ChainError::Malformed`].
     pub async fn header_by_hash(&self, hash: Hash32) -> Result<Option<BlockRef>, ChainError> {
         let method = "eth_getBlockByHash";
-        let header: Option<Header> = self
-            .rpc
-            .call(method, (hash, false))
-            .await
-            .map_err(|error| self.rpc.error(method, error))?;
+        let header: Option<Header> = self.query(method, (hash, false)).await?;
         let Some(block) = header.and_then(|header| header.block()) else {
             return Ok(None);
         };
@@ -156,21 +144,18 @@ impl ChainReader {
     }
 
     pub(crate) async fn header_by_number(&self, number: u64) -> Result<Option<Header>, ChainError> {
-        let method = "eth_getBlockByNumber";
-        let header = self
-            .header(json!(U64::from(number)))
-            .await
-            .map_err(|error| self.rpc.error(method, error))?;
+        let header = self.header(json!(U64::from(number))).await?;
         match header.as_ref().and_then(Header::block) {
             Some(block) if block.number != number => {
-                Err(self.malformed(method, format!("asked for block {number}, got block {block}")))
+                let detail = format!("asked for block {number}, got block {block}");
+                Err(self.malformed("eth_getBlockByNumber", detail))
             }
             _ => Ok(header),
         }
     }
 
-    async fn header(&self, which: serde_json::Value) -> Result<Option<Header>, RpcError> {
-        self.rpc.call("eth_getBlockByNumber", (which, false)).await
+    async fn header(&self, which: Value) -> Result<Option<Header>, ChainError> {
+        self.query("eth_getBlockByNumber", (which, false)).await
     }
 
     /// Checks that `at` is on the chain this node calls canonical.

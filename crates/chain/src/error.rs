@@ -1,5 +1,7 @@
 //! [`ChainError`]: what went wrong, and what the caller should do about it.
 
+use std::fmt;
+
 use eidos_types::{Address, BaseUnits, Hash32};
 
 use crate::Rung;
@@ -147,6 +149,27 @@ pub enum ChainError {
 }
 
 impl ChainError {
+    /// Refuses the start, or a read, for a setting: its key, its value, what is wrong with it and what to do.
+    pub(crate) fn refused(
+        setting: impl Into<String>,
+        value: impl fmt::Display,
+        reason: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
+        Self::Refused {
+            setting: setting.into(),
+            value: value.to_string(),
+            reason: reason.into(),
+            fix: fix.into(),
+        }
+    }
+
+    /// Refuses what needs the Settlement contract, where none is configured.
+    pub(crate) fn no_settlement(reason: &str) -> Self {
+        let fix = "set the Settlement contract's address";
+        Self::refused("settlement", "(not set)", reason, fix)
+    }
+
     /// True if the same read may succeed later without a change of anything.
     pub const fn is_retryable(&self) -> bool {
         matches!(

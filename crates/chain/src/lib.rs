@@ -23,6 +23,7 @@ pub mod contracts;
 mod deadline;
 mod error;
 mod layout;
+mod lock;
 mod logs;
 mod observe;
 mod plain;

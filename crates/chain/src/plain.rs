@@ -1,5 +1,6 @@
 //! Plain questions, batched where the node allows it: what the named reads and the cross-check are made of.
 
+use alloy_json_rpc::RpcSend;
 use alloy_primitives::{Address as EvmAddress, Bytes};
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -9,7 +10,17 @@ use crate::rpc::{NodeError, NodeErrorKind, Patience, Question, RpcError};
 use crate::{BlockRef, ChainError, ChainReader};
 
 impl ChainReader {
-    /// One view call at `at`.
+    /// Makes one call; its error names the method.
+    pub(crate) async fn query<T: DeserializeOwned>(
+        &self,
+        method: &'static str,
+        params: impl RpcSend,
+    ) -> Result<T, ChainError> {
+        let answer = self.rpc.call(method, params).await;
+        answer.map_err(|error| self.rpc.error(method, error))
+    }
+
+    /// Makes one view call at `at`.
     pub(crate) async fn read(&self, at: &BlockRef, to: EvmAddress, data: Bytes) -> Result<Bytes, ChainError> {
         let mut answers = self.plain_reads(at, vec![(to, data)]).await?;
         answers
@@ -41,11 +52,7 @@ impl ChainReader {
         at: &BlockRef,
         calls: Vec<(EvmAddress, Bytes)>,
     ) -> Result<Vec<Bytes>, ChainError> {
-        let questions: Vec<Question> = calls
-            .into_iter()
-            .map(|(to, data)| self.call_question(at, to, data))
-            .collect();
-        self.ask_all_at(at, &questions).await
+        self.ask_all_at(at, &self.call_questions(at, calls)).await
     }
 
     /// Plain view calls in one batch, or one request each. For the ladder, which wants to know what fails.
@@ -55,10 +62,7 @@ impl ChainReader {
         calls: Vec<(EvmAddress, Bytes)>,
         batched: bool,
     ) -> Result<Vec<Bytes>, RpcError> {
-        let questions: Vec<Question> = calls
-            .into_iter()
-            .map(|(to, data)| self.call_question(at, to, data))
-            .collect();
+        let questions = self.call_questions(at, calls);
         if batched {
             if self.rpc.batch_calls() == 1 {
                 return Err(RpcError::Malformed("the node takes no batches".to_owned()));
@@ -72,12 +76,14 @@ impl ChainReader {
         self.one_by_one(&questions).await
     }
 
+    fn call_questions(&self, at: &BlockRef, calls: Vec<(EvmAddress, Bytes)>) -> Vec<Question> {
+        let question = |(to, data)| self.call_question(at, to, data);
+        calls.into_iter().map(question).collect()
+    }
+
     pub(crate) fn call_question(&self, at: &BlockRef, to: EvmAddress, data: Bytes) -> Question {
         let request = CallRequest { to, data, gas: None };
-        Question {
-            method: "eth_call",
-            params: json!((request, self.addressing.of(at))),
-        }
+        Question::new("eth_call", json!((request, self.addressing.of(at))))
     }
 
     pub(crate) async fn ask_all_at<T: DeserializeOwned>(

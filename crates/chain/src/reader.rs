@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::balances::{Ladder, RungReport};
 use crate::block::CurrentAddressing;
+use crate::lock::locked;
 use crate::logs::range::RangeSize;
 use crate::rpc::{LearnedLimits, RequestCounts, RpcClient};
 use crate::settings::ChainSettings;
@@ -141,10 +142,7 @@ impl ChainReader {
     pub(crate) async fn probe_again(&self, at: &BlockRef) {
         let now = Instant::now();
         {
-            let mut probed = self
-                .probed
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut probed = locked(&self.probed);
             if now.duration_since(*probed) < self.probe_every() {
                 return;
             }
@@ -209,13 +207,9 @@ impl ChainReader {
 
     /// Returns the limits that the node's refusals taught, to be given to the next process.
     pub fn learned_limits(&self) -> LearnedLimits {
-        let range_size = self
-            .range_size
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
         LearnedLimits {
             batch_calls: self.rpc.batch_limit().learned(),
-            log_blocks: range_size.learned(),
+            log_blocks: locked(&self.range_size).learned(),
             call_gas: self.ladder.learned_call_gas(),
         }
     }
@@ -230,10 +224,7 @@ impl ChainReader {
             self.ladder.lower_call_gas(gas);
         }
         if let Some(blocks) = limits.log_blocks {
-            self.range_size
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner)
-                .recall(blocks);
+            locked(&self.range_size).recall(blocks);
         }
     }
 
@@ -248,11 +239,9 @@ impl ChainReader {
 
 impl ReaderCodes {
     fn load() -> Result<Self, ChainError> {
-        let broken = |error: serde_json::Error| ChainError::Refused {
-            setting: "crates/chain/contracts/out".to_owned(),
-            value: "(embedded)".to_owned(),
-            reason: error.to_string(),
-            fix: "run scripts/compile-contracts and build again".to_owned(),
+        let broken = |error: serde_json::Error| {
+            let fix = "run scripts/compile-contracts and build again";
+            ChainError::refused("crates/chain/contracts/out", "(embedded)", error.to_string(), fix)
         };
         Ok(Self {
             storage_reader: contracts::storage_reader_artifact()

@@ -73,21 +73,21 @@ impl ChainReader {
             },
         };
         match self.state_kept(back).await {
-            Ok(kept) if kept.is_limit => ChainError::Refused {
-                setting: "finality".to_owned(),
-                value: self.settings.finality.to_string(),
-                reason: format!(
+            Ok(kept) if kept.is_limit => ChainError::refused(
+                "finality",
+                self.settings.finality,
+                format!(
                     "block {number} is {back} blocks behind the head, and the node at {} keeps the state of the last {} \
                      only ({detail})",
                     self.rpc.endpoint(),
                     kept.blocks
                 ),
-                fix: format!(
+                format!(
                     "use a node that keeps more state (geth: --history.state or --gcmode archive), or a final block at \
                      most {} behind the head",
                     kept.blocks
                 ),
-            },
+            ),
             _ => error,
         }
     }

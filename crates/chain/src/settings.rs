@@ -267,12 +267,13 @@ impl ChainSettings {
 
     pub(crate) fn check(&self) -> Result<(), ChainError> {
         self.problems().into_iter().next().map_or(Ok(()), |problem| {
-            Err(ChainError::Refused {
-                setting: problem.key,
-                value: problem.value,
-                reason: problem.reason,
-                fix: problem.fix,
-            })
+            let SettingsProblem {
+                key,
+                value,
+                reason,
+                fix,
+            } = problem;
+            Err(ChainError::refused(key, value, reason, fix))
         })
     }
 }

@@ -8,7 +8,7 @@
 //! 2. where that is not offered: the nonces of the block's senders, which cannot be lower than in their transactions.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use alloy_primitives::{Address as EvmAddress, B256, Bytes, KECCAK256_EMPTY, U64, U256, keccak256};
@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::contracts::evm;
+use crate::lock::locked;
 use crate::rpc::{NodeErrorKind, Question, RpcError};
 use crate::{BlockRef, ChainError, ChainReader};
 
@@ -60,7 +61,7 @@ struct Memory {
 
 impl StateMemory {
     fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 
     pub(crate) fn check(&self) -> StateCheck {
@@ -229,20 +230,14 @@ impl ChainReader {
                 at.number
             )));
         }
+        let method = "eth_getTransactionCount";
         let questions: Vec<Question> = sent
             .keys()
-            .map(|sender| Question {
-                method: "eth_getTransactionCount",
-                params: json!((sender, self.addressing.of(at))),
-            })
+            .map(|sender| Question::new(method, json!((sender, self.addressing.of(at)))))
             .collect();
         let counts: Vec<U64> = match self.ask_all(&questions).await {
             Ok(counts) => counts,
-            Err(error) => {
-                return Err(self
-                    .explain(at, self.rpc.error("eth_getTransactionCount", error))
-                    .await);
-            }
+            Err(error) => return Err(self.explain(at, self.rpc.error(method, error)).await),
         };
         // One that fits is enough: chains have senders of their own, whose nonces mean other things.
         if sent.values().zip(&counts).any(|(nonce, count)| count > nonce) {
@@ -260,14 +255,11 @@ impl ChainReader {
 
     /// The newest nonces of a few senders, in `at` or one of the blocks before it.
     async fn senders(&self, at: &BlockRef) -> Result<BTreeMap<EvmAddress, U64>, ChainError> {
-        let method = "eth_getBlockByNumber";
         let mut sent = BTreeMap::new();
         for number in (at.number.saturating_sub(NONCE_BLOCKS - 1)..=at.number).rev() {
             let block: Option<FullBlock> = self
-                .rpc
-                .call(method, (U64::from(number), true))
-                .await
-                .map_err(|error| self.rpc.error(method, error))?;
+                .query("eth_getBlockByNumber", (U64::from(number), true))
+                .await?;
             let Some(block) =
                 block.filter(|block| number != at.number || block.hash.0 == *at.hash.as_bytes())
             else {

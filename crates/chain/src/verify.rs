@@ -15,27 +15,13 @@ use crate::settings::AbiProfile;
 use crate::start::Start;
 use crate::{Addressing, BlockRef, ChainError, ChainReader, Rung};
 
-fn refused(setting: &str, value: impl std::fmt::Display, reason: impl Into<String>, fix: &str) -> ChainError {
-    ChainError::Refused {
-        setting: setting.to_owned(),
-        value: value.to_string(),
-        reason: reason.into(),
-        fix: fix.to_owned(),
-    }
-}
-
 impl ChainReader {
     pub(crate) async fn verify_chain_id(&self) -> Result<(), ChainError> {
-        let found: U64 = self
-            .rpc
-            .call("eth_chainId", ())
-            .await
-            .map_err(|error| self.rpc.error("eth_chainId", error))?;
-        let found: u64 = found.to();
+        let found: u64 = self.query::<U64>("eth_chainId", ()).await?.to();
         if found == self.settings.chain_id {
             return Ok(());
         }
-        Err(refused(
+        Err(ChainError::refused(
             "chain_id",
             self.settings.chain_id,
             format!("the node at {} is on chain {found}", self.rpc.endpoint()),
@@ -120,7 +106,7 @@ impl ChainReader {
         let vault = self.settings.vault;
         let head = start.ask(|| self.head()).await?;
         if head.number <= at.number || start.ask(|| self.code(&head, &vault)).await?.is_empty() {
-            return Ok(refused(
+            return Ok(ChainError::refused(
                 "vault",
                 vault,
                 "there is no contract at this address",
@@ -131,7 +117,7 @@ impl ChainReader {
             "the newest final block is {}, and the Vault was deployed after it (it is there at the head, {})",
             at.number, head.number
         );
-        Ok(refused(
+        Ok(ChainError::refused(
             "finality",
             self.settings.finality,
             reason,
@@ -145,7 +131,7 @@ impl ChainReader {
         let (name, views) = profile_views(self.settings.profile);
         for (view, data) in views {
             if !self.answers_one_word(start, at, vault, data).await? {
-                return Err(refused(
+                return Err(ChainError::refused(
                     "profile",
                     name,
                     format!("the contract at vault {} has no view {view}", self.settings.vault),
@@ -169,7 +155,7 @@ impl ChainReader {
             .await?
         {
             let reason = "the contract there has no view isBatchSettled";
-            return Err(refused(
+            return Err(ChainError::refused(
                 "settlement",
                 settlement,
                 reason,
@@ -184,7 +170,7 @@ impl ChainReader {
             .map_err(|error| self.malformed("eth_call", format!("feeRecipient: {error}")))?;
         let found = Address::new(found.into_array());
         match self.settings.fee_recipient {
-            Some(expected) if expected != found => Err(refused(
+            Some(expected) if expected != found => Err(ChainError::refused(
                 "fee_recipient",
                 expected,
                 format!("the Settlement contract pays fees to {found}"),
@@ -208,8 +194,8 @@ impl ChainReader {
             if token.address != Address::ZERO {
                 let found = self.decimals_on_chain(start, at, index, token).await?;
                 if found != token.decimals {
-                    return Err(refused(
-                        &format!("tokens.{index}.decimals"),
+                    return Err(ChainError::refused(
+                        format!("tokens.{index}.decimals"),
                         token.decimals,
                         format!(
                             "the contract of {} at {} has {found}",
@@ -233,8 +219,8 @@ impl ChainReader {
     ) -> Result<u8, ChainError> {
         let not_a_token = |reason: &str| {
             let fix = "set the token contract's address";
-            refused(
-                &format!("tokens.{index}.address"),
+            ChainError::refused(
+                format!("tokens.{index}.address"),
                 token.address,
                 format!("{}: {reason}", token.symbol),
                 fix,
@@ -269,7 +255,7 @@ impl ChainReader {
             return Ok(());
         }
         match start.ask(|| self.try_rungs(at)).await {
-            Err(ChainError::LadderExhausted { reasons }) => Err(refused(
+            Err(ChainError::LadderExhausted { reasons }) => Err(ChainError::refused(
                 "bulk.rungs",
                 rungs
                     .iter()

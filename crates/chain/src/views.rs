@@ -75,10 +75,7 @@ impl ChainReader {
         let vault = evm(&self.settings.vault);
         let question = |token: &Address| {
             if *token == Address::ZERO {
-                return Question {
-                    method: "eth_getBalance",
-                    params: json!((vault, self.addressing.of(at))),
-                };
+                return Question::new("eth_getBalance", json!((vault, self.addressing.of(at))));
             }
             let data = IToken::balanceOfCall { owner: vault }.abi_encode().into();
             self.call_question(at, evm(token), data)
@@ -189,12 +186,10 @@ impl ChainReader {
     }
 
     fn settlement(&self) -> Result<Address, ChainError> {
-        self.settings.settlement.ok_or_else(|| ChainError::Refused {
-            setting: "settlement".to_owned(),
-            value: "(not set)".to_owned(),
-            reason: "batches, trades and fees are read from the Settlement contract".to_owned(),
-            fix: "set the Settlement contract's address".to_owned(),
-        })
+        let reason = "batches, trades and fees are read from the Settlement contract";
+        self.settings
+            .settlement
+            .ok_or_else(|| ChainError::no_settlement(reason))
     }
 
     /// Returns the receipt of each transaction, in the order asked, with the head of the node that answered: an absent
@@ -211,14 +206,8 @@ impl ChainReader {
         };
         let per_batch = self.settings.rpc.batch_calls.saturating_sub(1).max(1);
         for part in tx_hashes.chunks(per_batch) {
-            let mut questions = vec![Question {
-                method: "eth_blockNumber",
-                params: json!([]),
-            }];
-            questions.extend(part.iter().map(|hash| Question {
-                method,
-                params: json!([hash]),
-            }));
+            let mut questions = vec![Question::new("eth_blockNumber", json!([]))];
+            questions.extend(part.iter().map(|hash| Question::new(method, json!([hash]))));
             let answers: Vec<serde_json::Value> = self
                 .ask_all(&questions)
                 .await

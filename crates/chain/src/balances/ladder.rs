@@ -1,10 +1,11 @@
 //! [`Ladder`]: which rung is used next and for how many wallets, and what is remembered about each.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
 
 use serde::Serialize;
 
+use crate::lock::locked;
 use crate::observe;
 use crate::rpc::{Less, Limit, hints};
 use crate::rung::Rung;
@@ -110,7 +111,7 @@ impl Ladder {
     }
 
     fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.entries)
     }
 
     fn with<T: Default>(&self, rung: Rung, change: impl FnOnce(&mut Entry) -> T) -> T {

@@ -5,6 +5,7 @@ use rand::seq::index;
 
 use super::{Rung, total_view, word};
 use crate::contracts::evm;
+use crate::lock::locked;
 use crate::{BlockRef, ChainError, ChainReader};
 
 /// What the sample said.
@@ -66,7 +67,7 @@ impl ChainReader {
         let held: Vec<usize> = (0..values.len())
             .filter(|&position| !values[position].is_zero())
             .collect();
-        let mut rng = self.rng.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut rng = locked(&self.rng);
         let from_held = held.len().min(size.div_ceil(2));
         let mut chosen: Vec<usize> = index::sample(&mut *rng, held.len(), from_held)
             .into_iter()

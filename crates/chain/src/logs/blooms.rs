@@ -35,10 +35,7 @@ impl ChainReader {
     ) -> Result<HashMap<u64, Hash32>, ChainError> {
         let method = "eth_getBlockByNumber";
         let questions: Vec<Question> = (from..=to)
-            .map(|number| Question {
-                method,
-                params: json!((U64::from(number), false)),
-            })
+            .map(|number| Question::new(method, json!((U64::from(number), false))))
             .collect();
         let headers: Vec<Option<Header>> = self
             .ask_all(&questions)
@@ -98,16 +95,8 @@ impl ChainReader {
             }
             Err(error) => return Err(self.rpc.error(method, error)),
         };
-        let (addresses, topics) = (asked.addresses(), asked.topics());
-        let withheld = receipts.iter().flat_map(|receipt| &receipt.logs).any(|log| {
-            addresses
-                .iter()
-                .any(|address| address.as_bytes() == log.address().0.as_slice())
-                && log
-                    .topic0()
-                    .is_some_and(|topic| topics.iter().any(|ours| ours.as_bytes() == &topic.0))
-        });
-        if withheld {
+        let mut logs = receipts.iter().flat_map(|receipt| &receipt.logs);
+        if logs.any(|log| asked.matches(log)) {
             return Err(incomplete(
                 number,
                 number,
@@ -119,13 +108,8 @@ impl ChainReader {
 
     /// Asks for the block's logs by its hash, where there are no receipts: most nodes answer that from another index.
     async fn ask_by_hash(&self, asked: &Asked, number: u64, hash: Hash32) -> Result<(), ChainError> {
-        let method = "eth_getLogs";
         let filter = json!({"blockHash": hash, "address": asked.addresses(), "topics": [asked.topics()]});
-        let logs: Vec<Log> = self
-            .rpc
-            .call(method, [filter])
-            .await
-            .map_err(|error| self.rpc.error(method, error))?;
+        let logs: Vec<Log> = self.query("eth_getLogs", [filter]).await?;
         if logs.is_empty() {
             return Ok(());
         }

@@ -21,6 +21,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::block::Header;
+use crate::lock::locked;
 use crate::rpc::{Answer, NodeErrorKind, Patience, Question, RpcError};
 use crate::{Addressing, BlockRef, ChainError, ChainReader};
 pub use event::{EventBody, EventKind, LogPosition, VaultEvent};
@@ -110,12 +111,7 @@ impl ChainReader {
     }
 
     fn with_range_size<T>(&self, change: impl FnOnce(&mut RangeSize) -> T) -> T {
-        change(
-            &mut self
-                .range_size
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner),
-        )
+        change(&mut locked(&self.range_size))
     }
 
     fn asked(&self, filter: &LogFilter) -> Result<Asked, ChainError> {
@@ -128,12 +124,8 @@ impl ChainReader {
                 .collect(),
         };
         if settlement.is_none() && kinds.iter().any(|kind| kind.is_of_settlement()) {
-            return Err(ChainError::Refused {
-                setting: "settlement".to_owned(),
-                value: "(not set)".to_owned(),
-                reason: "events of the Settlement contract were asked for".to_owned(),
-                fix: "set the Settlement contract's address".to_owned(),
-            });
+            let reason = "events of the Settlement contract were asked for";
+            return Err(ChainError::no_settlement(reason));
         }
         Ok(Asked {
             vault,
@@ -182,16 +174,10 @@ impl ChainReader {
     /// Headers and logs in one batch, so that one node answers for all of them (behind a balancer that splits
     /// batches, the header hashes still have to agree).
     async fn segment(&self, from: u64, to: u64, filter: Value) -> Result<Segment, Trouble> {
-        let header = |number| Question {
-            method: "eth_getBlockByNumber",
-            params: json!((U64::from(number), false)),
-        };
+        let header = |number| Question::new("eth_getBlockByNumber", json!((U64::from(number), false)));
         let questions = [
             header(from),
-            Question {
-                method: "eth_getLogs",
-                params: json!([filter]),
-            },
+            Question::new("eth_getLogs", json!([filter])),
             header(to),
         ];
         let answers = self

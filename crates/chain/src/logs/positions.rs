@@ -48,10 +48,7 @@ impl ChainReader {
         let method = "eth_getTransactionReceipt";
         let questions: Vec<Question> = transactions
             .iter()
-            .map(|hash| Question {
-                method,
-                params: json!([hash]),
-            })
+            .map(|hash| Question::new(method, json!([hash])))
             .collect();
         let receipts: Vec<Option<ReceiptLogs>> = self
             .ask_all(&questions)
@@ -91,20 +88,12 @@ fn positions(
         .filter(|receipt| receipt.transaction_hash == hash)
         .ok_or_else(|| format!("two logs with one index, and no receipt of {hash} that tells them apart"))?;
     let of_answer = answered.first().ok_or("no log")?;
-    let is_asked = |log: &Log| {
-        asked
-            .addresses()
-            .iter()
-            .any(|ours| ours.as_bytes() == log.address().0.as_slice())
-            && log
-                .topic0()
-                .is_some_and(|topic| asked.topics().iter().any(|ours| ours.as_bytes() == &topic.0))
-    };
+
     let found: Vec<Log> = receipt
         .logs
         .into_iter()
         .zip(0..)
-        .filter(|(log, _position)| is_asked(log))
+        .filter(|(log, _position)| asked.matches(log))
         .map(|(mut log, position)| {
             log.log_index = Some(position);
             log.transaction_hash = Some(hash);

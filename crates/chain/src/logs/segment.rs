@@ -38,6 +38,15 @@ impl Asked {
     pub(super) fn topics(&self) -> Vec<Hash32> {
         self.kinds.iter().map(|kind| kind.topic()).collect()
     }
+
+    /// Checks whether a log is of a contract and a topic that were asked for.
+    pub(super) fn matches(&self, log: &Log) -> bool {
+        let is_ours = |ours: &Address| ours.as_bytes() == log.address().0.as_slice();
+        self.addresses().iter().any(is_ours)
+            && log
+                .topic0()
+                .is_some_and(|topic| self.topics().iter().any(|ours| ours.as_bytes() == &topic.0))
+    }
 }
 
 /// Turns the logs of blocks `from..=to` into events in chain order.

@@ -50,6 +50,12 @@ pub(crate) struct Question {
     pub(crate) params: serde_json::Value,
 }
 
+impl Question {
+    pub(crate) const fn new(method: &'static str, params: serde_json::Value) -> Self {
+        Self { method, params }
+    }
+}
+
 /// How much the node was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct RequestCounts {
@@ -232,16 +238,15 @@ impl RpcClient {
                 status,
                 ref words,
                 retry_after: _,
-            } if status < 500 && !matches!(status, 408 | 429) => ChainError::Refused {
-                setting: "rpc_url".to_owned(),
-                value: endpoint,
-                reason: if words.is_empty() {
-                    format!("{method} was answered with HTTP status {status}")
-                } else {
-                    format!("{method} was answered with HTTP status {status}: {words}")
-                },
-                fix: "check path, credentials, plan and allowed methods of the endpoint".to_owned(),
-            },
+            } if status < 500 && !matches!(status, 408 | 429) => {
+                let colon = if words.is_empty() { "" } else { ": " };
+                ChainError::refused(
+                    "rpc_url",
+                    endpoint,
+                    format!("{method} was answered with HTTP status {status}{colon}{words}"),
+                    "check path, credentials, plan and allowed methods of the endpoint",
+                )
+            }
             other => ChainError::Transport {
                 endpoint,
                 method,

@@ -4,7 +4,7 @@
 //! all of them wait for the pause it asked for. A refused question is asked again until the budget of the read is
 //! used up (`rpc.rate_limit_budget`, or the deadline of the run around it), an outage `rpc.max_attempts` times.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{NodeErrorKind, Patience, RpcError};
 use crate::deadline;
+use crate::lock::locked;
 use crate::settings::RpcSettings;
 
 /// The places in the queue, and when the node wants to be asked again.
@@ -68,7 +69,7 @@ impl Pace {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
     }
 
     fn take_surplus(&self) -> bool {

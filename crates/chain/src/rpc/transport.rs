@@ -48,11 +48,9 @@ impl std::fmt::Debug for Transport {
 
 impl Transport {
     pub(crate) fn new(settings: &ChainSettings) -> Result<Self, ChainError> {
-        let refuse = |reason: String| ChainError::Refused {
-            setting: "rpc_url".to_owned(),
-            value: "(hidden)".to_owned(),
-            reason,
-            fix: "use http://host:port/path or https://host/path".to_owned(),
+        let refuse = |reason: String| {
+            let fix = "use http://host:port/path or https://host/path";
+            ChainError::refused("rpc_url", "(hidden)", reason, fix)
         };
         let endpoint = endpoint_of(settings.rpc_url.expose_secret())
             .ok_or_else(|| refuse("is not an http or https URL".to_owned()))?;
