@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 
-use crate::devnet::{Devnet, hash_text, now_ms};
+use crate::devnet::{Devnet, now_ms};
 use crate::movements::{Batch, Withdrawal};
 use crate::traffic::Mined;
 
@@ -18,10 +18,7 @@ impl Devnet {
     }
 
     /// Completes every open withdrawal: mines what is not mined, and confirms in the books.
-    ///
-    /// # Errors
-    /// If a server refuses.
-    pub async fn confirm_withdrawals(&mut self) -> anyhow::Result<()> {
+    async fn confirm_withdrawals(&mut self) -> anyhow::Result<()> {
         for withdrawal in std::mem::take(&mut self.open_withdrawals) {
             let key = (withdrawal.wallet, withdrawal.token);
             let mut mined = None;
@@ -38,7 +35,7 @@ impl Devnet {
     }
 
     async fn confirm_withdrawal(&self, withdrawal: &Withdrawal, mined: Option<&Mined>) -> anyhow::Result<()> {
-        let tx_hash = mined.map(|mined| hash_text(mined.tx_hash));
+        let tx_hash = mined.map(|mined| mined.tx_hash.to_string());
         let block = mined.map(|mined| i64::try_from(mined.block)).transpose()?;
         sqlx::query(
             "UPDATE eidos_trading_withdrawals SET status = 3, tx_hash = coalesce($2, tx_hash), confirmed_at = $3,
@@ -63,10 +60,7 @@ impl Devnet {
     }
 
     /// Completes every open batch: settles what is not settled, and books it.
-    ///
-    /// # Errors
-    /// If a server refuses.
-    pub async fn confirm_batches(&mut self) -> anyhow::Result<()> {
+    async fn confirm_batches(&mut self) -> anyhow::Result<()> {
         for mut batch in std::mem::take(&mut self.open_batches) {
             let late = batch.settled.is_none();
             if late {
@@ -94,7 +88,7 @@ impl Devnet {
             .settled
             .as_ref()
             .context("a batch without its transaction")?;
-        let (tx_hash, block) = (hash_text(mined.tx_hash), i64::try_from(mined.block)?);
+        let (tx_hash, block) = (mined.tx_hash.to_string(), i64::try_from(mined.block)?);
         let mut transaction = self.pool.begin().await?;
         for statement in [
             "UPDATE eidos_trading_trades SET settlement_status = 3, tx_hash = $2, settled_at = $3, updated_at = $3
@@ -124,10 +118,7 @@ impl Devnet {
     }
 
     /// Credits the deposits that were waiting ([`crate::Trap::DepositNotCredited`]).
-    ///
-    /// # Errors
-    /// If the database refuses.
-    pub async fn credit_waiting_deposits(&mut self) -> anyhow::Result<()> {
+    async fn credit_waiting_deposits(&mut self) -> anyhow::Result<()> {
         for deposit in std::mem::take(&mut self.waiting_deposits) {
             let (key, at) = ((deposit.wallet, deposit.token), now_ms());
             self.credit(&deposit, key, deposit.amount, at)?;

@@ -66,10 +66,7 @@ impl Devnet {
     }
 
     /// Fails unless oracle, books and chain agree about everything.
-    ///
-    /// # Errors
-    /// Names the first account they disagree about.
-    pub async fn ensure_consistent(&self) -> anyhow::Result<()> {
+    pub(crate) async fn ensure_consistent(&self) -> anyhow::Result<()> {
         let audit = self.audit().await?;
         let oracle = self.ledger.differences(self.addresses.fee_recipient)?;
         ensure!(

@@ -12,6 +12,7 @@ use anyhow::{Context, ensure};
 use eidos_chain::contracts::{settlement_artifact, test_token_artifact, vault_artifact};
 use eidos_chain::nested_slot;
 use eidos_sandbox::{Anvil, AnvilOptions};
+use eidos_types::copy_binary::{COPY_HEADER, COPY_TRAILER};
 use eidos_types::{Address, Amount};
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -154,7 +155,7 @@ fn addresses() -> Addresses {
 }
 
 /// Writes the genesis file as a stream: the Vault first, then the tokens, whose supply is known only then.
-pub fn write_genesis(path: &PathBuf, plan: &Plan, addresses: &Addresses) -> anyhow::Result<()> {
+fn write_genesis(path: &PathBuf, plan: &Plan, addresses: &Addresses) -> anyhow::Result<()> {
     let vault = vault_artifact()?;
     let totals = vault.slot_of("_totals").context("the Vault has no _totals")?;
     let mut out = BufWriter::with_capacity(1 << 20, std::fs::File::create(path)?);
@@ -271,7 +272,7 @@ async fn fill_books(pool: &PgPool, plan: &Plan) -> anyhow::Result<()> {
              FROM STDIN (FORMAT binary)",
         )
         .await?;
-    let mut chunk: Vec<u8> = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0".to_vec();
+    let mut chunk = COPY_HEADER.to_vec();
     let at = now_ms().to_be_bytes();
     for (index, account) in plan.accounts().enumerate() {
         let token = plan.tokens.get(account.token).context("no such token")?;
@@ -296,7 +297,7 @@ async fn fill_books(pool: &PgPool, plan: &Plan) -> anyhow::Result<()> {
             copy.send(std::mem::take(&mut chunk)).await?;
         }
     }
-    chunk.extend_from_slice(&(-1_i16).to_be_bytes());
+    chunk.extend_from_slice(&COPY_TRAILER);
     copy.send(chunk).await?;
     copy.finish().await?;
     sqlx::query("ANALYZE eidos_trading_balances")

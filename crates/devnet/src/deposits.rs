@@ -7,7 +7,7 @@ use eidos_chain::contracts::{IVault, encode, evm};
 use eidos_types::{Address, Amount};
 use serde_json::json;
 
-use crate::devnet::{Devnet, hash_text};
+use crate::devnet::Devnet;
 use crate::genesis::{approve_call, call, mint_call};
 use crate::ledger::Key;
 use crate::movements::{Deposit, DepositStage};
@@ -54,26 +54,23 @@ impl Devnet {
     }
 
     /// The life of a deposit as it should be: on chain, recorded, credited.
-    ///
-    /// # Errors
-    /// If the node refuses.
-    pub async fn deposit(
+    pub(crate) async fn deposit(
         &mut self,
         wanted: &[(Address, &'static str, Amount)],
     ) -> anyhow::Result<Vec<Deposit>> {
         let deposits = self.deposit_on_chain(wanted).await?;
-        for deposit in &deposits {
-            let at = self.tick();
-            self.record_deposit(
-                deposit,
-                deposit.wallet,
-                deposit.amount,
-                DepositStage::Credited,
-                at,
-            );
-            self.credit(deposit, (deposit.wallet, deposit.token), deposit.amount, at)?;
-        }
+        self.book_deposits(&deposits)?;
         Ok(deposits)
+    }
+
+    /// Records and credits what the chain has.
+    fn book_deposits(&mut self, deposits: &[Deposit]) -> anyhow::Result<()> {
+        for deposit in deposits {
+            let (wallet, amount, at) = (deposit.wallet, deposit.amount, self.tick());
+            self.record_deposit(deposit, wallet, amount, DepositStage::Credited, at);
+            self.credit(deposit, (wallet, deposit.token), amount, at)?;
+        }
+        Ok(())
     }
 
     /// Writes the chain service's record and the trading service's row, the latter for `booked_for` and `booked`.
@@ -91,7 +88,7 @@ impl Devnet {
             "eidos_trading_deposits",
             json!({
                 "deposit_id": deposit.id, "wallet": self.wallet_text(booked_for), "token": deposit.token,
-                "amount": booked, "tx_hash": hash_text(deposit.tx_hash), "log_index": deposit.log_index,
+                "amount": booked, "tx_hash": deposit.tx_hash, "log_index": deposit.log_index,
                 "block_num": deposit.block, "status": status(stage), "detected_at": at, "confirmed_at": at,
                 "credited_at": credited_at, "created_at": at, "updated_at": at,
             }),
@@ -110,8 +107,8 @@ impl Devnet {
             json!({
                 "deposit_id": deposit.id, "wallet_address": deposit.wallet, "token": deposit.token,
                 "token_address": token_address, "amount": deposit.amount, "chain_id": self.addresses.chain_id,
-                "tx_hash": hash_text(deposit.tx_hash), "block_number": deposit.block,
-                "block_hash": hash_text(deposit.block_hash), "log_index": deposit.log_index, "confirmations": 12,
+                "tx_hash": deposit.tx_hash, "block_number": deposit.block,
+                "block_hash": deposit.block_hash, "log_index": deposit.log_index, "confirmations": 12,
                 "required_confirmations": 12, "status": status(stage), "credited_at": credited_at,
                 "created_at": at, "updated_at": at,
             }),
@@ -129,31 +126,19 @@ impl Devnet {
         let before = self.ledger.booked(key).available;
         self.ledger.book(key, amount)?;
         let after = self.ledger.booked(key).available;
-        self.row(
-            "eidos_trading_balance_logs",
-            json!({
-                "wallet": self.wallet_text(key.0), "token": key.1, "type": 1, "amount": amount,
-                "balance_before": before, "balance_after": after, "order_id": null, "trade_id": null,
-                "tx_hash": hash_text(deposit.tx_hash), "remark": null, "created_at": at,
-            }),
-        );
+        let details = [
+            ("balance_before", json!(before)),
+            ("balance_after", json!(after)),
+            ("tx_hash", json!(deposit.tx_hash)),
+        ];
+        self.log_balance(key, 1, amount, at, &details);
         Ok(())
     }
 
     /// Books the deposits the indexer had not reached, now that it does.
     pub(crate) fn credit_unindexed(&mut self) -> anyhow::Result<()> {
-        for deposit in std::mem::take(&mut self.unindexed) {
-            let at = self.tick();
-            self.record_deposit(
-                &deposit,
-                deposit.wallet,
-                deposit.amount,
-                DepositStage::Credited,
-                at,
-            );
-            self.credit(&deposit, (deposit.wallet, deposit.token), deposit.amount, at)?;
-        }
-        Ok(())
+        let deposits = std::mem::take(&mut self.unindexed);
+        self.book_deposits(&deposits)
     }
 
     fn deposit_txs(
@@ -177,7 +162,7 @@ impl Devnet {
     ) -> Vec<Tx> {
         let vault = self.addresses.vault;
         if contract == Address::ZERO {
-            let deposit = call(wallet, vault, encode(&IVault::depositETHCall {}).to_vec());
+            let deposit = call(wallet, vault, encode(&IVault::depositETHCall {}));
             return vec![Tx {
                 value: units,
                 ..deposit
@@ -191,7 +176,7 @@ impl Devnet {
             token: evm(&contract),
             amount: units,
         };
-        txs.push(call(wallet, vault, encode(&deposit).to_vec()));
+        txs.push(call(wallet, vault, encode(&deposit)));
         txs
     }
 }

@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, ensure};
-use eidos_types::{Address, Amount, Clock, Hash32, SystemClock};
+use eidos_types::{Address, Amount, Clock, SystemClock};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use crate::ledger::{Key, Ledger};
@@ -195,7 +195,7 @@ impl Devnet {
     }
 
     /// True if some wallet of the books is written with capital letters.
-    pub fn has_mixed_case(&self) -> bool {
+    pub(crate) fn has_mixed_case(&self) -> bool {
         !self.mixed_case.is_empty()
     }
 
@@ -215,10 +215,7 @@ impl Devnet {
     }
 
     /// The block of the indexer's checkpoint: where both sides are compared.
-    ///
-    /// # Errors
-    /// Before the first [`Self::cut`].
-    pub fn cut_block(&self) -> anyhow::Result<Block> {
+    pub(crate) fn cut_block(&self) -> anyhow::Result<Block> {
         self.cut.context("there is no cut yet")
     }
 
@@ -236,10 +233,7 @@ impl Devnet {
     }
 
     /// Writes the pending rows and the changed balances, in one transaction.
-    ///
-    /// # Errors
-    /// If the database refuses.
-    pub async fn flush(&mut self) -> anyhow::Result<()> {
+    pub(crate) async fn flush(&mut self) -> anyhow::Result<()> {
         let mut by_table: BTreeMap<&'static str, Vec<Value>> = BTreeMap::new();
         for (table, row) in std::mem::take(&mut self.rows) {
             by_table.entry(table).or_default().push(row);
@@ -259,6 +253,26 @@ impl Devnet {
     /// Queues a row for the next [`Self::flush`].
     pub(crate) fn row(&mut self, table: &'static str, row: Value) {
         self.rows.push((table, row));
+    }
+
+    /// Queues a row of the balance's log; `details` are its other columns.
+    pub(crate) fn log_balance(
+        &mut self,
+        key: Key,
+        kind: i16,
+        amount: Amount,
+        at: i64,
+        details: &[(&str, Value)],
+    ) {
+        let mut row = json!({
+            "wallet": self.wallet_text(key.0), "token": key.1, "type": kind, "amount": amount,
+            "balance_before": "0", "balance_after": "0", "order_id": null, "trade_id": null, "tx_hash": null,
+            "remark": null, "created_at": at,
+        });
+        for (column, value) in details {
+            row[*column] = value.clone();
+        }
+        self.row("eidos_trading_balance_logs", row);
     }
 
     /// The instant of the next event of the past, in milliseconds.
@@ -328,9 +342,4 @@ pub(crate) fn now_ms() -> i64 {
 /// The instant of something that is still in flight, in milliseconds.
 pub(crate) fn recent_ms() -> i64 {
     now_ms() - RECENT_MS
-}
-
-/// A hash in the books' notation.
-pub(crate) fn hash_text(hash: Hash32) -> String {
-    hash.to_string()
 }

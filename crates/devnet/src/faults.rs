@@ -122,14 +122,8 @@ impl Devnet {
             Amount::from_scaled(i128::from(self.rng.random_range(1_000..9_000_u32)) * 10_i128.pow(12))?;
         self.ledger.book(key, amount)?;
         let at = self.tick();
-        self.row(
-            "eidos_trading_balance_logs",
-            json!({
-                "wallet": self.wallet_text(key.0), "token": key.1, "type": 6, "amount": amount,
-                "balance_before": "0", "balance_after": "0", "order_id": null, "trade_id": null, "tx_hash": null,
-                "remark": "fee rounded the wrong way", "created_at": at,
-            }),
-        );
+        let remark = json!("fee rounded the wrong way");
+        self.log_balance(key, 6, amount, at, &[("remark", remark)]);
         self.entry(Fault::Dust, key, amount.negated())
     }
 
@@ -161,8 +155,7 @@ impl Devnet {
             to: evm(&self.addresses.owner),
         };
         let (owner, vault) = (self.addresses.owner, self.addresses.vault);
-        self.mine(&[call(owner, vault, encode(&withdraw).to_vec())])
-            .await?;
+        self.mine(&[call(owner, vault, encode(&withdraw))]).await?;
         Ok(vec![Planted {
             class: Fault::EmergencyWithdrawal,
             wallet: None,

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use alloy_primitives::U256;
+use alloy_primitives::{Bytes, U256};
 use alloy_sol_types::SolEvent;
 use anyhow::Context;
 use eidos_chain::contracts::{
-    self, ISettlement, IVault, encode, evm, settlement_deployment, test_token_deployment, vault_deployment,
+    ISettlement, IToken, IVault, encode, evm, settlement_deployment, test_token_deployment, vault_deployment,
 };
 use eidos_types::{Address, Hash32};
 use serde_json::json;
@@ -36,10 +36,7 @@ pub(crate) async fn deploy(
         creations.push(test_token_deployment(spec.name, spec.symbol, spec.decimals)?);
     }
     creations.push(vault_deployment(&owner, &operator)?);
-    let creations: Vec<Tx> = creations
-        .into_iter()
-        .map(|code| create(owner, code.to_vec()))
-        .collect();
+    let creations: Vec<Tx> = creations.into_iter().map(|code| create(owner, code)).collect();
     let deployed = traffic
         .mine(&creations)
         .await
@@ -51,7 +48,7 @@ pub(crate) async fn deploy(
     let vault = *created.last().context("nothing was deployed")?;
     let code = settlement_deployment(&owner, &operator, &vault, &fee_recipient)?;
     let mined = traffic
-        .mine(&[create(owner, code.to_vec())])
+        .mine(&[create(owner, code)])
         .await
         .context("deploying Settlement")?;
     let settlement = mined
@@ -61,9 +58,7 @@ pub(crate) async fn deploy(
     let introduce = IVault::setSettlementContractCall {
         newContract: evm(&settlement),
     };
-    traffic
-        .mine(&[call(owner, vault, encode(&introduce).to_vec())])
-        .await?;
+    traffic.mine(&[call(owner, vault, encode(&introduce))]).await?;
 
     let mut tokens: BTreeMap<_, _> = SPECS
         .iter()
@@ -92,7 +87,7 @@ pub(crate) async fn deploy(
 }
 
 /// A call without native coin.
-pub(crate) fn call(from: Address, to: Address, data: Vec<u8>) -> Tx {
+pub(crate) fn call(from: Address, to: Address, data: Bytes) -> Tx {
     Tx {
         from,
         to: Some(to),
@@ -150,7 +145,7 @@ impl Devnet {
     }
 }
 
-fn create(from: Address, data: Vec<u8>) -> Tx {
+fn create(from: Address, data: Bytes) -> Tx {
     Tx {
         from,
         to: None,
@@ -163,20 +158,18 @@ fn contract_of(mined: &Mined) -> anyhow::Result<Address> {
     mined.contract.context("the transaction created no contract")
 }
 
-/// Calldata of `mint` and, once per wallet and token, `approve`.
-pub(crate) fn mint_call(to: Address, units: U256) -> Vec<u8> {
-    let mint = contracts::IToken::mintCall {
+/// Calldata of a mint.
+pub(crate) fn mint_call(to: Address, units: U256) -> Bytes {
+    encode(&IToken::mintCall {
         to: evm(&to),
         amount: units,
-    };
-    encode(&mint).to_vec()
+    })
 }
 
 /// Calldata of an approval without limit.
-pub(crate) fn approve_call(spender: Address) -> Vec<u8> {
-    let approve = contracts::IToken::approveCall {
+pub(crate) fn approve_call(spender: Address) -> Bytes {
+    encode(&IToken::approveCall {
         spender: evm(&spender),
         amount: U256::MAX,
-    };
-    encode(&approve).to_vec()
+    })
 }

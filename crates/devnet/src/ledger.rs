@@ -12,22 +12,22 @@ pub type Key = (Address, &'static str);
 
 /// What the trading service's books say about one wallet and token, its sub-accounts apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Booked {
+pub(crate) struct Booked {
     /// Free and settled.
-    pub available: Amount,
+    pub(crate) available: Amount,
     /// In open orders, settled.
-    pub frozen: Amount,
+    pub(crate) frozen: Amount,
     /// Bought but not settled on chain yet; no part of the comparison.
-    pub pending: Amount,
+    pub(crate) pending: Amount,
 }
 
 /// One sub-account's balance of one token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct SubBooked {
+pub(crate) struct SubBooked {
     /// Free.
-    pub available: Amount,
+    pub(crate) available: Amount,
     /// In open orders.
-    pub frozen: Amount,
+    pub(crate) frozen: Amount,
 }
 
 /// The oracle.
@@ -47,18 +47,18 @@ pub struct Ledger {
 
 /// The books' rows that changed since the last call of [`Ledger::take_changes`].
 #[derive(Debug, Default)]
-pub struct Changes {
+pub(crate) struct Changes {
     /// Rows of the balances.
-    pub books: Vec<(Key, Booked)>,
+    pub(crate) books: Vec<(Key, Booked)>,
     /// Rows of the sub-account balances: wallet, sub-account, token.
-    pub subs: Vec<((Address, String, &'static str), SubBooked)>,
+    pub(crate) subs: Vec<((Address, String, &'static str), SubBooked)>,
     /// Rows of the fee accounts: bucket, token.
-    pub fees: Vec<((u8, &'static str), Amount)>,
+    pub(crate) fees: Vec<((u8, &'static str), Amount)>,
 }
 
 impl Ledger {
     /// What the books hold; nothing for a wallet without a row.
-    pub fn booked(&self, key: Key) -> Booked {
+    pub(crate) fn booked(&self, key: Key) -> Booked {
         self.books.get(&key).copied().unwrap_or_default()
     }
 
@@ -68,10 +68,7 @@ impl Ledger {
     }
 
     /// Changes a row of the books; it exists from now on.
-    ///
-    /// # Errors
-    /// What `change` refuses.
-    pub fn change_books(
+    pub(crate) fn change_books(
         &mut self,
         key: Key,
         change: impl FnOnce(&mut Booked) -> anyhow::Result<()>,
@@ -82,10 +79,7 @@ impl Ledger {
     }
 
     /// Adds to what is free and settled; negative takes away.
-    ///
-    /// # Errors
-    /// Overflow.
-    pub fn book(&mut self, key: Key, amount: Amount) -> anyhow::Result<()> {
+    pub(crate) fn book(&mut self, key: Key, amount: Amount) -> anyhow::Result<()> {
         self.change_books(key, |row| {
             row.available = row.available.checked_add(amount)?;
             Ok(())
@@ -93,10 +87,7 @@ impl Ledger {
     }
 
     /// Changes a sub-account's row.
-    ///
-    /// # Errors
-    /// What `change` refuses.
-    pub fn change_sub(
+    pub(crate) fn change_sub(
         &mut self,
         key: Key,
         sub_account: &str,
@@ -109,10 +100,7 @@ impl Ledger {
     }
 
     /// Adds to a bucket of the platform's fee accounts.
-    ///
-    /// # Errors
-    /// Overflow.
-    pub fn book_fee(&mut self, bucket: u8, token: &'static str, amount: Amount) -> anyhow::Result<()> {
+    pub(crate) fn book_fee(&mut self, bucket: u8, token: &'static str, amount: Amount) -> anyhow::Result<()> {
         let balance = self.fees.entry((bucket, token)).or_default();
         *balance = balance.checked_add(amount)?;
         self.dirty_fees.insert((bucket, token));
@@ -120,58 +108,40 @@ impl Ledger {
     }
 
     /// Moves the Vault's balance; negative takes away.
-    ///
-    /// # Errors
-    /// Overflow.
-    pub fn move_chain(&mut self, key: Key, amount: Amount) -> anyhow::Result<()> {
+    pub(crate) fn move_chain(&mut self, key: Key, amount: Amount) -> anyhow::Result<()> {
         add(&mut self.chain, key, amount)
     }
 
     /// Notes that `amount` of the chain's balance came above the cut.
-    ///
-    /// # Errors
-    /// Overflow.
-    pub fn move_above_cut(&mut self, key: Key, amount: Amount) -> anyhow::Result<()> {
+    pub(crate) fn move_above_cut(&mut self, key: Key, amount: Amount) -> anyhow::Result<()> {
         add(&mut self.above_cut, key, amount)
     }
 
     /// The cut has moved to the head: nothing is above it.
-    pub fn cut_moved(&mut self) {
+    pub(crate) fn cut_moved(&mut self) {
         self.above_cut.clear();
         self.until_cut.clear();
     }
 
     /// Notes an explicit in-flight line: the chain at the cut holds `amount` more than the books.
-    ///
-    /// # Errors
-    /// Overflow.
-    pub fn fly(&mut self, key: Key, amount: Amount) -> anyhow::Result<()> {
+    pub(crate) fn fly(&mut self, key: Key, amount: Amount) -> anyhow::Result<()> {
         add(&mut self.in_flight, key, amount)
     }
 
     /// As [`Self::fly`], for a line that ends when the cut moves past its block.
-    ///
-    /// # Errors
-    /// Overflow.
-    pub fn fly_until_cut(&mut self, key: Key, amount: Amount) -> anyhow::Result<()> {
+    pub(crate) fn fly_until_cut(&mut self, key: Key, amount: Amount) -> anyhow::Result<()> {
         add(&mut self.until_cut, key, amount)
     }
 
     /// As [`Self::book`], without a trace for the next [`Self::take_changes`]: the caller writes the row.
-    ///
-    /// # Errors
-    /// Overflow.
-    pub fn book_elsewhere(&mut self, key: Key, amount: Amount) -> anyhow::Result<()> {
+    pub(crate) fn book_elsewhere(&mut self, key: Key, amount: Amount) -> anyhow::Result<()> {
         let row = self.books.entry(key).or_default();
         row.available = row.available.checked_add(amount)?;
         Ok(())
     }
 
     /// Everything a user has in the books, sub-accounts included.
-    ///
-    /// # Errors
-    /// Overflow.
-    pub fn settled(&self, key: Key) -> anyhow::Result<Amount> {
+    pub(crate) fn settled(&self, key: Key) -> anyhow::Result<Amount> {
         let row = self.booked(key);
         let mut sum = row.available.checked_add(row.frozen)?;
         for ((wallet, _, token), sub) in &self.subs {
@@ -210,7 +180,7 @@ impl Ledger {
     }
 
     /// The rows to write, once.
-    pub fn take_changes(&mut self) -> Changes {
+    pub(crate) fn take_changes(&mut self) -> Changes {
         Changes {
             books: std::mem::take(&mut self.dirty_books)
                 .into_iter()
@@ -228,7 +198,7 @@ impl Ledger {
     }
 
     /// Every wallet and token either side knows; what a complete reconciliation checks.
-    pub fn pairs(&self) -> BTreeSet<Key> {
+    pub(crate) fn pairs(&self) -> BTreeSet<Key> {
         self.books
             .keys()
             .copied()

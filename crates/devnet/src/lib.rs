@@ -2,8 +2,8 @@
 //!
 //! [`Devnet::build`] makes a small exchange out of real servers: tokens, Vault and Settlement on an EVM node, the
 //! neighbours' tables in PostgreSQL. Wallets deposit, trade, withdraw and use sub-accounts through real transactions. An
-//! exact ledger (the oracle, [`ledger`]) records every event once; before anything is planted, the oracle, the tables and
-//! the node are proved to agree ([`Devnet::ensure_consistent`]). Then faults are planted and traps set, and each is
+//! exact ledger (the oracle, [`Devnet::ledger`]) records every event once; before anything is planted, the oracle, the tables and
+//! the node are proved to agree. Then faults are planted and traps set, and each is
 //! written into the [`Manifest`]: what a reconciler must find to the last digit, and what it must not report.
 //!
 //! ```no_run
@@ -25,7 +25,7 @@
 //! mint its tokens.
 
 mod arrivals;
-pub mod audit;
+mod audit;
 mod books;
 pub mod bulk;
 mod deposits;
@@ -35,7 +35,7 @@ mod faults;
 mod genesis;
 pub mod history;
 mod indexer;
-pub mod ledger;
+mod ledger;
 mod life;
 mod manifest;
 mod movements;
@@ -44,13 +44,13 @@ pub mod node;
 pub mod quickstart;
 mod signer;
 mod tokens;
-pub mod trades;
-pub mod traffic;
+mod trades;
+mod traffic;
 mod traps;
 mod withdrawals;
 
-pub use audit::Audit;
+pub use audit::{Audit, AuditKey};
 pub use devnet::{Addresses, Devnet, DevnetOptions};
+pub use ledger::{Key, Ledger};
 pub use manifest::{Fault, Manifest, Planted, Severity, Trap, Trapped};
-pub use movements::{Deposit, LateCommit, Withdrawal};
-pub use tokens::{ETH, HUGE, MARKETS, Market, Token, USDC, WBTC, WETH};
+pub use tokens::Token;

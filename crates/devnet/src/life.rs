@@ -93,14 +93,7 @@ impl Devnet {
                 "updated_at": at,
             }),
         );
-        self.row(
-            "eidos_trading_balance_logs",
-            json!({
-                "wallet": self.wallet_text(key.0), "token": key.1, "type": 3, "amount": frozen.negated(),
-                "balance_before": "0", "balance_after": "0", "order_id": id, "trade_id": null, "tx_hash": null,
-                "remark": null, "created_at": at,
-            }),
-        );
+        self.log_balance(key, 3, frozen.negated(), at, &[("order_id", json!(id))]);
         Ok(())
     }
 

@@ -3,139 +3,93 @@
 use eidos_types::{Address, Amount};
 use serde::{Deserialize, Serialize};
 
-/// A class of faults.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Fault {
-    /// A deposit on chain that the books lost.
-    MissingCredit,
-    /// One deposit, credited twice.
-    DoubleCredit,
-    /// A deposit credited with other digits.
-    WrongAmount,
-    /// A deposit credited with the decimals of another token: off by a power of ten.
-    DecimalsSlip,
-    /// A deposit credited to another wallet: two entries.
-    WrongWallet,
-    /// A withdrawal that left the Vault and not the books.
-    MissingWithdrawalDebit,
-    /// A wallet with a Vault balance that the books do not know.
-    MissingInBooks,
-    /// A row of the books that the chain never saw.
-    MissingOnChain,
-    /// A difference too small to report, which must be added up all the same.
-    Dust,
-    /// A Vault balance that DECIMAL(36,18) cannot hold.
-    BeyondDecimal,
-    /// Tokens taken out of the Vault without touching any wallet's balance.
-    EmergencyWithdrawal,
-    /// A balance edited by hand: no log, no movement.
-    ManualEdit,
+/// An enum whose variants have one name each, in the manifest as in reports.
+macro_rules! named {
+    ($(#[$doc:meta])* pub enum $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum $name {
+            $($(#[$variant_doc])* #[serde(rename = $text)] $variant,)+
+        }
+
+        impl $name {
+            /// All of them, in their order.
+            pub const ALL: [Self; [$($text),+].len()] = [$(Self::$variant),+];
+
+            /// Returns its name in the manifest and in reports.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)+
+                }
+            }
+        }
+    };
 }
 
-impl Fault {
-    /// Every class.
-    pub const ALL: [Self; 12] = [
-        Self::MissingCredit,
-        Self::DoubleCredit,
-        Self::WrongAmount,
-        Self::DecimalsSlip,
-        Self::WrongWallet,
-        Self::MissingWithdrawalDebit,
-        Self::MissingInBooks,
-        Self::MissingOnChain,
-        Self::Dust,
-        Self::BeyondDecimal,
-        Self::EmergencyWithdrawal,
-        Self::ManualEdit,
-    ];
-
-    /// Its name in the manifest and in reports.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::MissingCredit => "missing_credit",
-            Self::DoubleCredit => "double_credit",
-            Self::WrongAmount => "wrong_amount",
-            Self::DecimalsSlip => "decimals_slip",
-            Self::WrongWallet => "wrong_wallet",
-            Self::MissingWithdrawalDebit => "missing_withdrawal_debit",
-            Self::MissingInBooks => "missing_in_books",
-            Self::MissingOnChain => "missing_on_chain",
-            Self::Dust => "dust",
-            Self::BeyondDecimal => "beyond_decimal",
-            Self::EmergencyWithdrawal => "emergency_withdrawal",
-            Self::ManualEdit => "manual_edit",
-        }
+named! {
+    /// A class of faults.
+    pub enum Fault {
+        /// A deposit on chain that the books lost.
+        MissingCredit = "missing_credit",
+        /// One deposit, credited twice.
+        DoubleCredit = "double_credit",
+        /// A deposit credited with other digits.
+        WrongAmount = "wrong_amount",
+        /// A deposit credited with the decimals of another token: off by a power of ten.
+        DecimalsSlip = "decimals_slip",
+        /// A deposit credited to another wallet: two entries.
+        WrongWallet = "wrong_wallet",
+        /// A withdrawal that left the Vault and not the books.
+        MissingWithdrawalDebit = "missing_withdrawal_debit",
+        /// A wallet with a Vault balance that the books do not know.
+        MissingInBooks = "missing_in_books",
+        /// A row of the books that the chain never saw.
+        MissingOnChain = "missing_on_chain",
+        /// A difference too small to report, which must be added up all the same.
+        Dust = "dust",
+        /// A Vault balance that DECIMAL(36,18) cannot hold.
+        BeyondDecimal = "beyond_decimal",
+        /// Tokens taken out of the Vault without touching any wallet's balance.
+        EmergencyWithdrawal = "emergency_withdrawal",
+        /// A balance edited by hand: no log, no movement.
+        ManualEdit = "manual_edit",
     }
 }
 
-/// A situation that looks like a fault and is not one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Trap {
-    /// Debited in the books, its transaction not mined.
-    InFlightWithdrawal,
-    /// Mined, and the books have not noticed yet.
-    WithdrawalNotConfirmed,
-    /// A batch settled on chain whose confirmation the books have not booked.
-    BatchNotBooked,
-    /// A batch submitted and not settled.
-    BatchNotSettled,
-    /// Funds moved to a sub-account: gone from the wallet's row, still owed to it.
-    SubAccountTransfer,
-    /// Equal values of different display scale (1.5 and 1.500).
-    DisplayScale,
-    /// A wallet the books write with capital letters.
-    MixedCaseWallet,
-    /// A deposit the books have seen and not credited.
-    DepositNotCredited,
-    /// A withdrawal that failed and was given back.
-    RefundedWithdrawal,
-    /// A deposit the books credited from a block above the indexer's checkpoint.
-    CreditAboveCut,
-    /// Deposits above the indexer's checkpoint that the books cannot know.
-    LaggingIndexer,
-    /// Rows written before the run and committed after it.
-    LateCommit,
+named! {
+    /// A situation that looks like a fault and is not one. The last three belong above the cut or after it, so their
+    /// order matters.
+    pub enum Trap {
+        /// Debited in the books, its transaction not mined.
+        InFlightWithdrawal = "in_flight_withdrawal",
+        /// Mined, and the books have not noticed yet.
+        WithdrawalNotConfirmed = "withdrawal_not_confirmed",
+        /// A batch settled on chain whose confirmation the books have not booked.
+        BatchNotBooked = "batch_not_booked",
+        /// A batch submitted and not settled.
+        BatchNotSettled = "batch_not_settled",
+        /// Funds moved to a sub-account: gone from the wallet's row, still owed to it.
+        SubAccountTransfer = "sub_account_transfer",
+        /// Equal values of different display scale (1.5 and 1.500).
+        DisplayScale = "display_scale",
+        /// A wallet the books write with capital letters.
+        MixedCaseWallet = "mixed_case_wallet",
+        /// A deposit the books have seen and not credited.
+        DepositNotCredited = "deposit_not_credited",
+        /// A withdrawal that failed and was given back.
+        RefundedWithdrawal = "refunded_withdrawal",
+        /// A deposit the books credited from a block above the indexer's checkpoint.
+        CreditAboveCut = "credit_above_cut",
+        /// Deposits above the indexer's checkpoint that the books cannot know.
+        LaggingIndexer = "lagging_indexer",
+        /// Rows written before the run and committed after it.
+        LateCommit = "late_commit",
+    }
 }
 
 impl Trap {
-    /// Every trap; the last three belong above the cut or after it, so their order matters.
-    pub const ALL: [Self; 12] = [
-        Self::InFlightWithdrawal,
-        Self::WithdrawalNotConfirmed,
-        Self::BatchNotBooked,
-        Self::BatchNotSettled,
-        Self::SubAccountTransfer,
-        Self::DisplayScale,
-        Self::MixedCaseWallet,
-        Self::DepositNotCredited,
-        Self::RefundedWithdrawal,
-        Self::CreditAboveCut,
-        Self::LaggingIndexer,
-        Self::LateCommit,
-    ];
-
-    /// Its name in the manifest and in reports.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::InFlightWithdrawal => "in_flight_withdrawal",
-            Self::WithdrawalNotConfirmed => "withdrawal_not_confirmed",
-            Self::BatchNotBooked => "batch_not_booked",
-            Self::BatchNotSettled => "batch_not_settled",
-            Self::SubAccountTransfer => "sub_account_transfer",
-            Self::DisplayScale => "display_scale",
-            Self::MixedCaseWallet => "mixed_case_wallet",
-            Self::DepositNotCredited => "deposit_not_credited",
-            Self::RefundedWithdrawal => "refunded_withdrawal",
-            Self::CreditAboveCut => "credit_above_cut",
-            Self::LaggingIndexer => "lagging_indexer",
-            Self::LateCommit => "late_commit",
-        }
-    }
-
-    /// Why it is not a fault.
-    pub const fn reason(self) -> &'static str {
+    /// Returns why it is not a fault.
+    pub(crate) const fn reason(self) -> &'static str {
         match self {
             Self::InFlightWithdrawal => "debited and submitted, not mined: the Vault still holds it",
             Self::WithdrawalNotConfirmed => "debited and mined; only the status in the books lags",
@@ -159,16 +113,16 @@ impl Trap {
     }
 }
 
-/// How bad, after ruling 25.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Severity {
-    /// Below 0.01 USDC: only added up.
-    Ignored,
-    /// Up to and including 100 USDC, or without a price.
-    Warning,
-    /// Above 100 USDC, or of unknown size.
-    Critical,
+named! {
+    /// How bad, after ruling 25.
+    pub enum Severity {
+        /// Below 0.01 USDC: only added up.
+        Ignored = "ignored",
+        /// Up to and including 100 USDC, or without a price.
+        Warning = "warning",
+        /// Above 100 USDC, or of unknown size.
+        Critical = "critical",
+    }
 }
 
 /// What a reconciler must find.
@@ -214,7 +168,7 @@ pub struct Manifest {
     pub traps: Vec<Trapped>,
 }
 
-/// Severity of a difference (ruling 25: both boundaries are warnings; without a price a shortfall is critical, a surplus a
+/// Returns the severity of a difference (ruling 25: both boundaries are warnings; without a price a shortfall is critical, a surplus a
 /// warning).
 pub(crate) fn severity_of(difference: Amount, price_usdc: Option<u32>) -> Severity {
     const CENT: i128 = 10_i128.pow(16);

@@ -9,23 +9,23 @@ use crate::traffic::Mined;
 
 /// A deposit that the chain has.
 #[derive(Debug, Clone)]
-pub struct Deposit {
+pub(crate) struct Deposit {
     /// Whose.
-    pub wallet: Address,
+    pub(crate) wallet: Address,
     /// Symbol of the token.
-    pub token: &'static str,
+    pub(crate) token: &'static str,
     /// How much.
-    pub amount: Amount,
+    pub(crate) amount: Amount,
     /// Its transaction.
-    pub tx_hash: Hash32,
+    pub(crate) tx_hash: Hash32,
     /// Its log's index in the block.
-    pub log_index: u64,
+    pub(crate) log_index: u64,
     /// Its block.
-    pub block: u64,
+    pub(crate) block: u64,
     /// Its block's hash.
-    pub block_hash: Hash32,
+    pub(crate) block_hash: Hash32,
     /// Its id in both services' tables.
-    pub id: String,
+    pub(crate) id: String,
 }
 
 /// How far the books are with a deposit.
@@ -39,36 +39,36 @@ pub(crate) enum DepositStage {
 
 /// A matched trade. The fees are in USDC and go to the fee recipient.
 #[derive(Debug, Clone)]
-pub struct Trade {
+pub(crate) struct Trade {
     /// Its id in the books.
-    pub id: String,
+    pub(crate) id: String,
     /// Its market.
-    pub market: Market,
+    pub(crate) market: Market,
     /// Whose order rested.
-    pub maker: Address,
+    pub(crate) maker: Address,
     /// Whose order came in.
-    pub taker: Address,
+    pub(crate) taker: Address,
     /// True if the maker buys.
-    pub maker_buys: bool,
+    pub(crate) maker_buys: bool,
     /// In USDC for one base token.
-    pub price: Amount,
+    pub(crate) price: Amount,
     /// In base tokens.
-    pub amount: Amount,
+    pub(crate) amount: Amount,
     /// In USDC.
-    pub quote: Amount,
+    pub(crate) quote: Amount,
     /// What each side pays, in USDC.
-    pub fee: Amount,
+    pub(crate) fee: Amount,
 }
 
 /// Trades that settle together.
 #[derive(Debug, Clone)]
-pub struct Batch {
+pub(crate) struct Batch {
     /// Its id in the books.
-    pub id: String,
+    pub(crate) id: String,
     /// Its trades.
-    pub trades: Vec<Trade>,
+    pub(crate) trades: Vec<Trade>,
     /// The transaction that settled it, once there is one.
-    pub settled: Option<Mined>,
+    pub(crate) settled: Option<Mined>,
 }
 
 /// The database's integers of a settlement's status.
@@ -76,6 +76,16 @@ pub struct Batch {
 pub(crate) enum SettlementStatus {
     Submitted = 2,
     Settled = 3,
+}
+
+impl Batch {
+    /// Returns the hash of the transaction that settled it, empty before.
+    pub(crate) fn tx_hash(&self) -> String {
+        self.settled
+            .as_ref()
+            .map(|mined| mined.tx_hash.to_string())
+            .unwrap_or_default()
+    }
 }
 
 impl Trade {
@@ -103,17 +113,17 @@ impl Trade {
 
 /// A withdrawal the books know.
 #[derive(Debug, Clone)]
-pub struct Withdrawal {
+pub(crate) struct Withdrawal {
     /// Its id in both services' tables.
-    pub id: String,
+    pub(crate) id: String,
     /// Whose.
-    pub wallet: Address,
+    pub(crate) wallet: Address,
     /// Symbol of the token.
-    pub token: &'static str,
+    pub(crate) token: &'static str,
     /// How much.
-    pub amount: Amount,
+    pub(crate) amount: Amount,
     /// True once the Vault has paid.
-    pub mined: bool,
+    pub(crate) mined: bool,
 }
 
 /// The database's integers of a withdrawal's status.
@@ -126,7 +136,7 @@ pub(crate) enum WithdrawalStatus {
 
 /// An open transaction with a withdrawal in it ([`crate::Trap::LateCommit`]).
 #[derive(Debug)]
-pub struct LateCommit {
+pub(crate) struct LateCommit {
     pub(crate) transaction: Transaction<'static, Postgres>,
     pub(crate) key: Key,
     pub(crate) amount: Amount,

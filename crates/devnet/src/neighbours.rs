@@ -81,11 +81,8 @@ pub async fn install_disposal(exchange: &PgPool, jobs: &PgPool) -> anyhow::Resul
 
 /// Inserts rows given as JSON objects that all have the same keys. `table` is one of our own constants.
 ///
-/// JSON keeps this to one statement for eighteen tables; amounts travel as strings and stay exact.
-///
-/// # Errors
-/// If the database refuses a row.
-pub async fn insert(
+/// JSON keeps this to one statement for eighteen tables; amounts are strings and stay exact.
+pub(crate) async fn insert(
     connection: &mut PgConnection,
     table: &'static str,
     rows: &[Value],

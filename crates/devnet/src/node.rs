@@ -57,11 +57,6 @@ impl Node {
         })
     }
 
-    /// Where it listens.
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-
     /// One request.
     ///
     /// # Errors
@@ -72,10 +67,7 @@ impl Node {
     }
 
     /// Many requests, answers in the order asked.
-    ///
-    /// # Errors
-    /// As [`Self::call`]; the first failing request fails all of them.
-    pub async fn batch(&self, requests: Vec<(&'static str, Value)>) -> anyhow::Result<Vec<Value>> {
+    pub(crate) async fn batch(&self, requests: Vec<(&'static str, Value)>) -> anyhow::Result<Vec<Value>> {
         let mut answers = Vec::with_capacity(requests.len());
         for chunk in requests.chunks(BATCH) {
             answers.extend(self.send(chunk).await?);
@@ -122,10 +114,7 @@ impl Node {
     }
 
     /// The chain id.
-    ///
-    /// # Errors
-    /// As [`Self::call`].
-    pub async fn chain_id(&self) -> anyhow::Result<u64> {
+    pub(crate) async fn chain_id(&self) -> anyhow::Result<u64> {
         quantity(&self.call("eth_chainId", json!([])).await?)
     }
 
@@ -145,10 +134,7 @@ impl Node {
     }
 
     /// The number of the newest finalized block.
-    ///
-    /// # Errors
-    /// As [`Self::call`].
-    pub async fn finalized(&self) -> anyhow::Result<u64> {
+    pub(crate) async fn finalized(&self) -> anyhow::Result<u64> {
         let block = self
             .call("eth_getBlockByNumber", json!(["finalized", false]))
             .await?;
@@ -156,18 +142,12 @@ impl Node {
     }
 
     /// Mines `blocks` blocks, one second apart where the node lets us.
-    ///
-    /// # Errors
-    /// As [`Self::call`].
-    pub async fn mine(&self, blocks: u64) -> anyhow::Result<()> {
+    pub(crate) async fn mine(&self, blocks: u64) -> anyhow::Result<()> {
         self.dialect().await?.mine(self, blocks).await
     }
 
     /// What `web3_clientVersion` says.
-    ///
-    /// # Errors
-    /// As [`Self::call`].
-    pub async fn client_version(&self) -> anyhow::Result<String> {
+    pub(crate) async fn client_version(&self) -> anyhow::Result<String> {
         Ok(dialect::ask(self).await?.1)
     }
 
@@ -195,10 +175,7 @@ impl Node {
     }
 
     /// The native coin `owner` holds at the state after `block`.
-    ///
-    /// # Errors
-    /// As [`Self::call`].
-    pub async fn native_balance(&self, block: Hash32, owner: Address) -> anyhow::Result<U256> {
+    pub(crate) async fn native_balance(&self, block: Hash32, owner: Address) -> anyhow::Result<U256> {
         let at = self.at(block).await?;
         number(&self.call("eth_getBalance", json!([owner, at])).await?)
     }

@@ -26,15 +26,15 @@ pub(crate) struct TokenSpec {
 }
 
 /// The symbol of the quote token and of every fee.
-pub const USDC: &str = "USDC";
+pub(crate) const USDC: &str = "USDC";
 /// Base token of `ETH-USDC`.
-pub const WETH: &str = "WETH";
+pub(crate) const WETH: &str = "WETH";
 /// Base token of `BTC-USDC`.
-pub const WBTC: &str = "WBTC";
+pub(crate) const WBTC: &str = "WBTC";
 /// The native coin.
-pub const ETH: &str = "ETH";
+pub(crate) const ETH: &str = "ETH";
 /// A token without a price that any account can mint without end: how a value beyond DECIMAL(36,18) comes about.
-pub const HUGE: &str = "HUGE";
+pub(crate) const HUGE: &str = "HUGE";
 
 /// Those with a contract, in the order they are deployed.
 pub(crate) const SPECS: [TokenSpec; 4] = [
@@ -74,17 +74,17 @@ pub(crate) const NATIVE: Token = Token {
 
 /// A market of the devnet. Its symbol says BTC or ETH while the vault holds the wrapped tokens, as in the real one.
 #[derive(Debug, Clone, Copy)]
-pub struct Market {
+pub(crate) struct Market {
     /// Its symbol.
-    pub symbol: &'static str,
+    pub(crate) symbol: &'static str,
     /// Symbol of the base token.
-    pub base: &'static str,
+    pub(crate) base: &'static str,
     /// Whole USDC for one base token, around which trades happen.
-    pub price_usdc: u32,
+    pub(crate) price_usdc: u32,
 }
 
 /// The markets.
-pub const MARKETS: [Market; 2] = [
+pub(crate) const MARKETS: [Market; 2] = [
     Market {
         symbol: "ETH-USDC",
         base: WETH,
@@ -99,10 +99,7 @@ pub const MARKETS: [Market; 2] = [
 
 impl Token {
     /// The amount in the token's smallest units.
-    ///
-    /// # Errors
-    /// If it is negative or finer than one unit.
-    pub fn units(&self, amount: Amount) -> anyhow::Result<U256> {
+    pub(crate) fn units(&self, amount: Amount) -> anyhow::Result<U256> {
         Ok(U256::from_be_bytes(
             BaseUnits::from_amount(amount, self.decimals)?.to_be_bytes(),
         ))

@@ -6,11 +6,10 @@ use eidos_types::{Address, Amount};
 use rand::RngExt;
 use serde_json::json;
 
-use crate::devnet::{Devnet, hash_text};
+use crate::devnet::Devnet;
 use crate::genesis::call;
 use crate::ledger::Key;
-use crate::movements::SettlementStatus;
-pub use crate::movements::{Batch, Trade};
+use crate::movements::{Batch, SettlementStatus, Trade};
 use crate::tokens::{Market, USDC};
 use crate::traffic::Tx;
 
@@ -105,7 +104,7 @@ impl Devnet {
                     }
                     Ok(())
                 })?;
-                self.log_settlement(key, delta, &trade.id, at);
+                self.log_balance(key, 7, delta, at, &[("trade_id", json!(trade.id))]);
             }
             let bucket = self.rng.random_range(0..FEE_BUCKETS);
             self.ledger
@@ -160,12 +159,7 @@ impl Devnet {
         self.settle_on_chain(&mut batch).await?;
         let at = self.tick();
         self.book_batch(&batch, at)?;
-        let tx_hash = batch
-            .settled
-            .as_ref()
-            .map(|mined| hash_text(mined.tx_hash))
-            .unwrap_or_default();
-        self.record_batch(&batch, SettlementStatus::Settled, &tx_hash, at)
+        self.record_batch(&batch, SettlementStatus::Settled, &batch.tx_hash(), at)
     }
 
     fn user_deltas(&self, trade: &Trade) -> anyhow::Result<Vec<(Key, Amount)>> {
@@ -188,11 +182,7 @@ impl Devnet {
                     amount: token.units(delta.abs())?,
                     orderId: bytes32(&trade.id).into(),
                 };
-                txs.push(call(
-                    self.addresses.operator,
-                    self.addresses.vault,
-                    encode(&lock).to_vec(),
-                ));
+                txs.push(call(self.addresses.operator, self.addresses.vault, encode(&lock)));
             }
         }
         Ok(txs)
@@ -226,7 +216,7 @@ impl Devnet {
         Ok(call(
             self.addresses.operator,
             self.addresses.settlement,
-            encode(&settle).to_vec(),
+            encode(&settle),
         ))
     }
 
@@ -257,17 +247,6 @@ impl Devnet {
             json!({
                 "trade_id": trade.id, "market": trade.market.symbol, "price": trade.price, "amount": trade.amount,
                 "quote_amount": trade.quote, "side": i16::from(trade.maker_buys), "timestamp": at, "created_at": at,
-            }),
-        );
-    }
-
-    fn log_settlement(&mut self, key: Key, amount: Amount, trade_id: &str, at: i64) {
-        self.row(
-            "eidos_trading_balance_logs",
-            json!({
-                "wallet": self.wallet_text(key.0), "token": key.1, "type": 7, "amount": amount,
-                "balance_before": "0", "balance_after": "0", "order_id": null, "trade_id": trade_id, "tx_hash": null,
-                "remark": null, "created_at": at,
             }),
         );
     }

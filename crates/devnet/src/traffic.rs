@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use alloy_primitives::U256;
+use alloy_primitives::{Bytes, U256};
 use anyhow::{Context, ensure};
 use eidos_types::{Address, Hash32};
 use k256::ecdsa::SigningKey;
@@ -29,54 +29,52 @@ const NONCE_GAP: u64 = 1_000_000;
 
 /// A transaction to send.
 #[derive(Debug, Clone)]
-pub struct Tx {
+pub(crate) struct Tx {
     /// The sender; no key is needed where the node impersonates accounts.
-    pub from: Address,
+    pub(crate) from: Address,
     /// The contract called; `None` creates one.
-    pub to: Option<Address>,
+    pub(crate) to: Option<Address>,
     /// Calldata, or creation code.
-    pub data: Vec<u8>,
+    pub(crate) data: Bytes,
     /// Native coin sent along, in wei.
-    pub value: U256,
+    pub(crate) value: U256,
 }
 
 /// A log of a mined transaction.
 #[derive(Debug, Clone)]
-pub struct Log {
-    /// The contract that emitted it.
-    pub address: Address,
+pub(crate) struct Log {
     /// Its topics.
-    pub topics: Vec<Hash32>,
+    pub(crate) topics: Vec<Hash32>,
     /// Its data, hex with `0x`.
-    pub data: String,
+    pub(crate) data: String,
     /// Its index in the block.
-    pub index: u64,
+    pub(crate) index: u64,
     /// Its block.
-    pub block: u64,
+    pub(crate) block: u64,
     /// Its transaction.
-    pub tx_hash: Hash32,
+    pub(crate) tx_hash: Hash32,
 }
 
 /// A mined, successful transaction.
 #[derive(Debug, Clone)]
-pub struct Mined {
+pub(crate) struct Mined {
     /// Its hash.
-    pub tx_hash: Hash32,
+    pub(crate) tx_hash: Hash32,
     /// Its block.
-    pub block: u64,
+    pub(crate) block: u64,
     /// Its block's hash.
-    pub block_hash: Hash32,
+    pub(crate) block_hash: Hash32,
     /// Gas it took.
-    pub gas_used: u64,
+    pub(crate) gas_used: u64,
     /// The contract it created, if it did.
-    pub contract: Option<Address>,
+    pub(crate) contract: Option<Address>,
     /// What it emitted.
-    pub logs: Vec<Log>,
+    pub(crate) logs: Vec<Log>,
 }
 
 /// Sends and mines. Nonces are counted here, so that a block's worth of transactions is one request.
 #[derive(Debug)]
-pub struct Traffic {
+pub(crate) struct Traffic {
     node: Node,
     dialect: Dialect,
     chain_id: u64,
@@ -86,10 +84,7 @@ pub struct Traffic {
 
 impl Traffic {
     /// Takes over mining on `node`.
-    ///
-    /// # Errors
-    /// If the node is not a development node.
-    pub async fn take_over(node: Node) -> anyhow::Result<Self> {
+    pub(crate) async fn take_over(node: Node) -> anyhow::Result<Self> {
         let dialect = node.dialect().await?;
         node.batch(dialect.take_over(BLOCK_GAS))
             .await
@@ -111,15 +106,12 @@ impl Traffic {
     }
 
     /// The node behind it.
-    pub const fn node(&self) -> &Node {
+    pub(crate) const fn node(&self) -> &Node {
         &self.node
     }
 
     /// Sends the transactions in order, mines them and returns their receipts in that order.
-    ///
-    /// # Errors
-    /// If one is refused, is not mined or reverts; the text has its place in the list.
-    pub async fn mine(&mut self, txs: &[Tx]) -> anyhow::Result<Vec<Mined>> {
+    pub(crate) async fn mine(&mut self, txs: &[Tx]) -> anyhow::Result<Vec<Mined>> {
         let mut mined = Vec::with_capacity(txs.len());
         for block in txs.chunks(PER_BLOCK) {
             mined.extend(self.mine_block(block).await?);
@@ -128,10 +120,7 @@ impl Traffic {
     }
 
     /// Sends a transaction whose nonce is far too high: the node knows it and never mines it.
-    ///
-    /// # Errors
-    /// If it is refused.
-    pub async fn submit_stuck(&mut self, tx: &Tx) -> anyhow::Result<Hash32> {
+    pub(crate) async fn submit_stuck(&mut self, tx: &Tx) -> anyhow::Result<Hash32> {
         self.admit(tx.from).await?;
         let nonce = self.nonces.get(&tx.from).copied().unwrap_or_default() + NONCE_GAP;
         let (method, params) = self.sending(tx, nonce)?;
@@ -139,10 +128,7 @@ impl Traffic {
     }
 
     /// Every log of `address` in the blocks `from..=to`.
-    ///
-    /// # Errors
-    /// If the node refuses.
-    pub async fn logs(&self, address: Address, from: u64, to: u64) -> anyhow::Result<Vec<Log>> {
+    pub(crate) async fn logs(&self, address: Address, from: u64, to: u64) -> anyhow::Result<Vec<Log>> {
         let filter =
             json!([{"address": address, "fromBlock": format!("{from:#x}"), "toBlock": format!("{to:#x}")}]);
         let logs = self.node.call("eth_getLogs", filter).await?;
@@ -154,10 +140,7 @@ impl Traffic {
     }
 
     /// Makes the next block's time `seconds`, unless the chain is already there.
-    ///
-    /// # Errors
-    /// If the node refuses.
-    pub async fn advance_time_to(&self, seconds: u64) -> anyhow::Result<()> {
+    pub(crate) async fn advance_time_to(&self, seconds: u64) -> anyhow::Result<()> {
         let head: Block = self.node.block(None).await?;
         if seconds > head.timestamp_s + 1 {
             self.dialect.set_time(&self.node, seconds).await?;
@@ -212,7 +195,7 @@ impl Traffic {
             gas: GAS,
             to: tx.to,
             value: tx.value,
-            data: tx.data.clone(),
+            data: tx.data.to_vec(),
             chain_id: self.chain_id,
         };
         Ok(("eth_sendRawTransaction", json!([legacy.sign(key)?])))
@@ -222,7 +205,7 @@ impl Traffic {
 fn request(tx: &Tx, nonce: u64) -> Value {
     let mut request = json!({
         "from": tx.from,
-        "data": format!("0x{}", hex::encode(&tx.data)),
+        "data": tx.data,
         "value": format!("{:#x}", tx.value),
         "nonce": format!("{nonce:#x}"),
         "gas": format!("{GAS:#x}"),
@@ -254,10 +237,6 @@ fn mined(receipt: &Value) -> anyhow::Result<Mined> {
 
 fn log(value: &Value) -> anyhow::Result<Log> {
     Ok(Log {
-        address: value["address"]
-            .as_str()
-            .context("a log without address")?
-            .parse()?,
         topics: value["topics"]
             .as_array()
             .into_iter()

@@ -3,7 +3,7 @@
 use anyhow::{Context, ensure};
 use eidos_types::Amount;
 
-use crate::devnet::{Devnet, hash_text, now_ms, recent_ms};
+use crate::devnet::{Devnet, now_ms, recent_ms};
 use crate::ledger::Key;
 use crate::manifest::{Trap, Trapped};
 use crate::movements::{Batch, DepositStage, LateCommit, SettlementStatus, Withdrawal, WithdrawalStatus};
@@ -15,7 +15,7 @@ const LATE_MS: i64 = 5 * 60_000;
 impl Trap {
     /// True for situations that exist above the indexer's checkpoint or outside committed data: the next
     /// [`Devnet::cut`] ends them, so they are set last.
-    pub const fn is_above_cut(self) -> bool {
+    pub(crate) const fn is_above_cut(self) -> bool {
         matches!(
             self,
             Self::CreditAboveCut | Self::LaggingIndexer | Self::LateCommit
@@ -79,7 +79,7 @@ impl Devnet {
         let at = recent_ms();
         let withdrawal = self.request_withdrawal(key, amount, at)?;
         let tx = self.withdraw_tx(key, amount)?;
-        let tx_hash = hash_text(self.traffic.submit_stuck(&tx).await?);
+        let tx_hash = self.traffic.submit_stuck(&tx).await?.to_string();
         self.record_withdrawal(&withdrawal, WithdrawalStatus::Submitted, Some(&tx_hash), None, at);
         self.ledger.fly(key, amount)?;
         self.open_withdrawals.push(withdrawal);
@@ -97,7 +97,7 @@ impl Devnet {
             .await?
             .pop()
             .context("a withdrawal without receipt")?;
-        let tx_hash = hash_text(mined.tx_hash);
+        let tx_hash = mined.tx_hash.to_string();
         self.record_withdrawal(
             &withdrawal,
             WithdrawalStatus::Submitted,
@@ -120,12 +120,7 @@ impl Devnet {
                 self.ledger.fly(key, delta)?;
             }
         }
-        let tx_hash = batch
-            .settled
-            .as_ref()
-            .map(|mined| hash_text(mined.tx_hash))
-            .unwrap_or_default();
-        self.record_batch(&batch, SettlementStatus::Submitted, &tx_hash, recent_ms())?;
+        self.record_batch(&batch, SettlementStatus::Submitted, &batch.tx_hash(), recent_ms())?;
         self.open_batches.push(batch);
         Ok(keys)
     }
@@ -133,7 +128,7 @@ impl Devnet {
     async fn batch_not_settled(&mut self) -> anyhow::Result<Vec<Key>> {
         let (batch, keys) = self.match_pair().await?;
         let tx = self.settle_tx(&batch)?;
-        let tx_hash = hash_text(self.traffic.submit_stuck(&tx).await?);
+        let tx_hash = self.traffic.submit_stuck(&tx).await?.to_string();
         self.record_batch(&batch, SettlementStatus::Submitted, &tx_hash, recent_ms())?;
         self.open_batches.push(batch);
         Ok(keys)

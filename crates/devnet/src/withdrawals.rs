@@ -5,7 +5,7 @@ use eidos_chain::contracts::{IVault, encode, evm};
 use eidos_types::{Address, Amount};
 use serde_json::json;
 
-use crate::devnet::{Devnet, hash_text};
+use crate::devnet::Devnet;
 use crate::genesis::call;
 use crate::ledger::Key;
 use crate::movements::{Withdrawal, WithdrawalStatus};
@@ -21,7 +21,7 @@ impl Devnet {
     ) -> anyhow::Result<Withdrawal> {
         let id = self.new_id();
         self.ledger.book(key, amount.negated())?;
-        self.log_withdrawal(key, amount.negated(), 2, at);
+        self.log_balance(key, 2, amount.negated(), at, &[]);
         Ok(Withdrawal {
             id,
             wallet: key.0,
@@ -35,7 +35,7 @@ impl Devnet {
     pub(crate) fn refund_withdrawal(&mut self, withdrawal: &Withdrawal, at: i64) -> anyhow::Result<()> {
         let key = (withdrawal.wallet, withdrawal.token);
         self.ledger.book(key, withdrawal.amount)?;
-        self.log_withdrawal(key, withdrawal.amount, 9, at);
+        self.log_balance(key, 9, withdrawal.amount, at, &[]);
         Ok(())
     }
 
@@ -64,7 +64,7 @@ impl Devnet {
                 amount: units,
             })
         };
-        Ok(call(key.0, self.addresses.vault, data.to_vec()))
+        Ok(call(key.0, self.addresses.vault, data))
     }
 
     /// Writes the rows of both services.
@@ -126,7 +126,7 @@ impl Devnet {
         }
         let mined = self.withdraw_on_chain(wanted).await?;
         for ((withdrawal, at), mined) in requested.iter().zip(&mined) {
-            let tx_hash = hash_text(mined.tx_hash);
+            let tx_hash = mined.tx_hash.to_string();
             self.record_withdrawal(
                 withdrawal,
                 WithdrawalStatus::Confirmed,
@@ -136,16 +136,5 @@ impl Devnet {
             );
         }
         Ok(())
-    }
-
-    fn log_withdrawal(&mut self, key: Key, amount: Amount, kind: i16, at: i64) {
-        self.row(
-            "eidos_trading_balance_logs",
-            json!({
-                "wallet": self.wallet_text(key.0), "token": key.1, "type": kind, "amount": amount,
-                "balance_before": "0", "balance_after": "0", "order_id": null, "trade_id": null, "tx_hash": null,
-                "remark": null, "created_at": at,
-            }),
-        );
     }
 }

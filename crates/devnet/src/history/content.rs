@@ -15,10 +15,7 @@ pub struct Content {
 }
 
 /// The columns of a table as a list for statements, in its own order.
-///
-/// # Errors
-/// If there is no such table.
-pub async fn columns(executor: impl PgExecutor<'_>, table: &str) -> anyhow::Result<String> {
+pub(crate) async fn columns(executor: impl PgExecutor<'_>, table: &str) -> anyhow::Result<String> {
     let columns: Option<String> = sqlx::query_scalar(
         "SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute
          WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped",
@@ -31,10 +28,7 @@ pub async fn columns(executor: impl PgExecutor<'_>, table: &str) -> anyhow::Resu
 
 /// The content of `places` together: tables, or subqueries in parentheses, that have `columns`; of them the rows that
 /// fulfil `predicate`.
-///
-/// # Errors
-/// If the database refuses.
-pub async fn content(
+pub(crate) async fn content(
     executor: impl PgExecutor<'_>,
     places: &[String],
     columns: &str,
@@ -61,10 +55,7 @@ pub async fn content(
 }
 
 /// Where the rows of a table are in its own database: the table, and what its interrupted detaches hid from it.
-///
-/// # Errors
-/// If the database refuses.
-pub async fn places(conn: &mut PgConnection, table: &str) -> anyhow::Result<Vec<String>> {
+pub(crate) async fn places(conn: &mut PgConnection, table: &str) -> anyhow::Result<Vec<String>> {
     let pending: Vec<String> = sqlx::query_scalar(
         "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = to_regclass($1) AND inhdetachpending",
     )

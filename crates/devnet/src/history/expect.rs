@@ -1,8 +1,6 @@
 //! What a correct service leaves where it is: one predicate per table, from the requirement's retention table, written
 //! independently of the services.
 
-use chrono::DateTime;
-
 use super::HistoryManifest;
 
 const DAY_MS: i64 = 86_400_000;
@@ -126,8 +124,7 @@ pub const TABLES: [Kept; 14] = [
 
 impl Kept {
     /// Whether it is a table of the jobs database.
-    #[must_use]
-    pub fn is_ours(&self) -> bool {
+    pub(crate) fn is_ours(&self) -> bool {
         self.source == "jobs"
     }
 
@@ -208,11 +205,4 @@ fn candles(manifest: &HistoryManifest, slot_ms: i64) -> String {
         ));
     }
     format!("(({}))", keeps.join(") OR ("))
-}
-
-/// An instant for people.
-#[must_use]
-pub fn instant(ms: i64) -> String {
-    DateTime::from_timestamp_millis(ms)
-        .map_or_else(|| ms.to_string(), |at| at.format("%Y-%m-%dT%H:%MZ").to_string())
 }

@@ -6,15 +6,15 @@ use super::config::push_api_tokens;
 
 /// Where both find everything.
 #[derive(Debug, Clone)]
-pub struct DisposalEndpoints {
+pub(super) struct DisposalEndpoints {
     /// Our own database, as the service's role.
-    pub jobs_database: String,
+    pub(super) jobs_database: String,
     /// The neighbours' database, as the service's role.
-    pub exchange_database: String,
+    pub(super) exchange_database: String,
     /// Redis.
-    pub redis: String,
+    pub(super) redis: String,
     /// Where exports go, as `file:///somewhere`.
-    pub archive_url: String,
+    pub(super) archive_url: String,
 }
 
 /// Neighbours' tables that are kept on purpose. What is in neither this list nor the requirement's is a finding.
@@ -39,7 +39,7 @@ const KEPT_FOR_EVER: [&str; 16] = [
 
 /// The YAML with which a retention-manager looks after the devnet: the requirement's retention table, which is the
 /// default, with two tables that leave quarantine at once so that a drop can be seen.
-pub fn retention_config(endpoints: &DisposalEndpoints) -> String {
+pub(super) fn retention_config(endpoints: &DisposalEndpoints) -> String {
     let mut yaml = common("retention-manager", endpoints);
     yaml.push_str(
         "disposal: { quarantine_days: 7 }\n\
@@ -65,7 +65,7 @@ pub fn retention_config(endpoints: &DisposalEndpoints) -> String {
 }
 
 /// The YAML with which an archiver works in the devnet. Expired months of the archive leave without a rest.
-pub fn archiver_config(endpoints: &DisposalEndpoints) -> String {
+pub(super) fn archiver_config(endpoints: &DisposalEndpoints) -> String {
     let mut yaml = common("archiver", endpoints);
     yaml.push_str("disposal: { quarantine_days: 0 }\njobs:\n  archive-data: { sleep_ms: 5 }\n");
     yaml

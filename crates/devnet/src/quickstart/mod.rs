@@ -25,7 +25,7 @@ use crate::devnet::{Devnet, DevnetOptions};
 use crate::manifest::Trap;
 
 pub use config::{Endpoints, Target, recon_config};
-pub use disposal_config::{DisposalEndpoints, archiver_config, retention_config};
+
 pub use findings::{DustFound, Finding, Findings, read as read_findings};
 pub use verdict::{ClassCount, Missed, Report, compare};
 

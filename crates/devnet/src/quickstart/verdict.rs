@@ -9,7 +9,7 @@ use eidos_types::Amount;
 use serde::{Deserialize, Serialize};
 
 use super::findings::{Finding, Findings};
-use crate::manifest::{Fault, Manifest, Planted, Severity, Trapped};
+use crate::manifest::{Fault, Manifest, Planted, Trapped};
 
 /// A planted fault that was not found as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,11 +120,7 @@ fn claim(planted: &Planted, unclaimed: &mut BTreeSet<Finding>) -> Result<(), Str
             planted.difference.as_str(),
             finding.difference.as_str(),
         ),
-        (
-            "severity",
-            severity_name(planted.severity),
-            finding.severity.as_str(),
-        ),
+        ("severity", planted.severity.as_str(), finding.severity.as_str()),
     ] {
         if expected != got {
             return Err(format!("reported with {what} {got} instead of {expected}"));
@@ -162,17 +158,9 @@ fn dust_verdict(
     ))
 }
 
-const fn severity_name(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Ignored => "ignored",
-        Severity::Warning => "warning",
-        Severity::Critical => "critical",
-    }
-}
-
 impl Report {
     /// Adds what a later run over the same devnet left: what it lost is missed, what it invented is false.
-    pub fn add_later(&mut self, later: Self) {
+    pub(crate) fn add_later(&mut self, later: Self) {
         for mut missed in later.missed {
             if self.missed.iter().all(|known| known.planted != missed.planted) {
                 missed.because = format!("found, then lost by the hourly run: {}", missed.because);
@@ -196,7 +184,7 @@ impl Report {
     }
 
     /// What a person reads at a glance, verdict last.
-    pub fn table(&self, took: Duration) -> String {
+    pub(crate) fn table(&self, took: Duration) -> String {
         let mut faults = Table::new();
         faults.load_style(presets::UTF8_FULL_CONDENSED);
         faults.set_header(["PLANTED FAULT", "TOKEN", "ON CHAIN − BOOKS", "SEVERITY", "FOUND"]);
@@ -206,7 +194,7 @@ impl Report {
                 planted.class.as_str().to_owned(),
                 planted.token.clone(),
                 planted.difference.clone(),
-                severity_name(planted.severity).to_owned(),
+                planted.severity.as_str().to_owned(),
                 verdict.map_or_else(|| "yes".to_owned(), |missed| format!("NO: {}", missed.because)),
             ]);
         }
@@ -260,6 +248,7 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manifest::Severity;
     use crate::quickstart::findings::DustFound;
 
     fn planted(class: Fault, kind: &str, difference: &str, severity: Severity) -> Planted {
