@@ -11,18 +11,16 @@
 //! reads the neighbours' tables and never writes them.
 //!
 //! Invariants: both sides are read at one cut; nothing is rounded; a difference is a break only when it was seen
-//! twice and stood still; tokens are never added together; a checkpoint moves only with the results it stands for.
+//! twice and did not change; tokens are never added together; a checkpoint moves only with the results it stands for.
 //!
-//! Read in this order: [`domain`] (the decisions), [`jobs::reconciliation`] (the sentence), [`sources`] (the two
-//! sides), [`store`] (what remains), [`workers`] (who is told).
+//! Read in this order: [`dimensions::balance`] (the decisions and the two sides), [`jobs::reconciliation`] (the sentence),
+//! `eidos_recon` (the engine), [`store`] (what the API reads), [`workers`] (who is notified).
 
-pub mod domain;
+pub mod dimensions;
 pub mod jobs;
 pub mod reports;
 mod routes;
-pub mod schema;
 pub mod settings;
-pub mod sources;
 mod start;
 pub mod store;
 pub mod workers;

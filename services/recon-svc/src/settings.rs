@@ -10,9 +10,9 @@ use eidos_types::{Address, Amount, Clock as _, SystemClock};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::severity::Thresholds;
-use crate::schema::{Schema, SchemaProfileSection};
-use crate::sources::price_check;
+use crate::dimensions::balance::schema::{Schema, SchemaProfileSection};
+use crate::dimensions::balance::sources::price_check;
+use eidos_recon::severity::Thresholds;
 
 /// The sections of recon-svc.
 #[derive(Debug, Clone, Serialize, Deserialize)]

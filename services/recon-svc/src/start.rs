@@ -13,17 +13,17 @@ use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 
-use crate::domain::account::{Token, TokenList};
+use crate::dimensions::balance::account::{Token, TokenList};
+use crate::dimensions::balance::schema::{Home, Schema, check};
+use crate::dimensions::balance::sources::books::{Books, wallet_order};
+use crate::dimensions::balance::sources::prices::Prices;
+use crate::dimensions::balance::sources::snapshot::Databases;
+use crate::dimensions::balance::sources::{price_check, tokens};
 use crate::jobs::reconciliation::Reconciliation;
 use crate::jobs::reconciliation::lag;
 use crate::jobs::reconciliation::limits::StoredLimits;
 use crate::jobs::reconciliation::pause_keys::PauseKeys;
-use crate::schema::{Home, Schema, check};
 use crate::settings::{ReconSettings, Unpriced};
-use crate::sources::books::{Books, wallet_order};
-use crate::sources::prices::Prices;
-use crate::sources::snapshot::Databases;
-use crate::sources::{price_check, tokens};
 use crate::workers::outbox;
 
 /// How long the brokers may take to answer a health check, below the check's own limit of two seconds.
@@ -61,7 +61,7 @@ async fn reconciliation(
     verify_snapshots(&trading).await?;
     let mut chain_settings = settings.chain.clone();
     let in_books = tokens::from_books(&admin, &schema, chain_settings.chain_id).await?;
-    let table = schema.name(crate::schema::TableId::TokenConfigs);
+    let table = schema.name(crate::dimensions::balance::schema::TableId::TokenConfigs);
     chain_settings.tokens = tokens::agree(&chain_settings.tokens, &in_books, table, chain_settings.chain_id)
         .map_err(|problems| refusal(&problems))?;
     let chain = ChainReader::connect(&chain_settings).await;
@@ -194,10 +194,7 @@ async fn verify_tables(schema: &Schema, homes: &[(Home, &PgPool)]) -> anyhow::Re
 
 /// Shards read in one exported snapshot, which a hot standby cannot export; three sessions are the least.
 async fn verify_snapshots(trading: &PgPool) -> anyhow::Result<()> {
-    let standby: bool = sqlx::query_scalar("SELECT pg_is_in_recovery()")
-        .fetch_one(trading)
-        .await?;
-    if standby {
+    if check::is_standby(trading).await? {
         bail!(
             "databases.trading points at a hot standby, which cannot export a snapshot; leave replica_url out for \
              recon-svc, or point it at a primary or a logical replica"
@@ -224,10 +221,14 @@ fn same_database(suite: &SuiteSettings, one: SourceName, other: SourceName) -> b
     url(one) == url(other)
 }
 
-/// What a resumed run must share with the one that began: tables, tokens, contracts, thresholds, shards.
+/// The form of what a run stores for its continuation. A run that another version began in another form starts again.
+const RUN_FORMAT: u32 = 2;
+
+/// What a resumed run must share with the one that began: its stored form, tables, tokens, contracts, thresholds, shards.
 fn digest(settings: &ReconSettings, tokens: &TokenList) -> anyhow::Result<String> {
     let rules = &settings.reconciliation;
     let what = serde_json::to_vec(&(
+        RUN_FORMAT,
         &settings.schema_profile,
         tokens,
         (

@@ -24,7 +24,7 @@ const FLOORS: &[(u8, &[&str])] = &[
     (3, &["eidos-core"]),
     (4, &["eidos-runtime", "eidos-testkit"]),
     (5, &["eidos-server"]),
-    (6, &["eidos-disposal"]),
+    (6, &["eidos-disposal", "eidos-recon"]),
     (7, &["eidosctl", "eidos-devnet"]),
     (8, &["eidos-suite"]),
 ];
@@ -52,6 +52,10 @@ const NEVER: &[(&str, &[&str])] = &[
     ("eidos-proto", &["sqlx", "redis", "rdkafka", "alloy-*", "parquet"]),
     ("eidos-runtime", &["rdkafka", "alloy-*", "parquet", "clap"]),
     ("eidos-server", &["rdkafka", "alloy-*", "parquet"]),
+    (
+        "eidos-recon",
+        &["rdkafka", "alloy-*", "parquet", "reqwest", "eidos-chain"],
+    ),
     ("eidosctl", &["rdkafka", "alloy-*", "parquet"]),
 ];
 
@@ -63,6 +67,7 @@ const NEVER_DIRECTLY: &[(&str, &[&str])] = &[
     ("eidos-chain", &["axum", "tonic"]),
     // OTLP export brings tonic, and tonic brings axum.
     ("eidos-runtime", &["axum", "tonic"]),
+    ("eidos-recon", &["axum", "tonic"]),
     ("eidosctl", &["axum", "tonic"]),
 ];
 

@@ -9,13 +9,13 @@ use eidos_settings::Input;
 use eidos_testkit::{cpu_seconds, ended_children_cpu_seconds};
 use eidos_types::BaseUnits;
 use recon_svc::ReconSettings;
-use recon_svc::domain::account::{Token, TokenList};
-use recon_svc::domain::merge::{LinesByAccount, merge_page};
-use recon_svc::domain::shard::shards;
-use recon_svc::domain::verdict::{Reading, Verdict, judge};
-use recon_svc::schema::Schema;
-use recon_svc::sources::books::{BalanceTable, Books, wallet_order};
-use recon_svc::sources::snapshot::{BooksSnapshot, Databases};
+use recon_svc::dimensions::balance::account::{Token, TokenList};
+use recon_svc::dimensions::balance::merge::{LinesByAccount, merge_page};
+use recon_svc::dimensions::balance::schema::Schema;
+use recon_svc::dimensions::balance::shard::shards;
+use recon_svc::dimensions::balance::sources::books::{BalanceTable, Books, wallet_order};
+use recon_svc::dimensions::balance::sources::snapshot::{BooksSnapshot, Databases};
+use recon_svc::dimensions::balance::verdict::{Reading, Verdict, judge};
 use serde_json::{Value, json};
 
 use crate::stage::Stage;
@@ -98,7 +98,7 @@ async fn compare(stage: &Stage) -> anyhow::Result<u64> {
             .fill(PAGE)
             .await?
             .unwrap_or(eidos_types::Address::new([0xff; 20]));
-        let rows = stream.feed.take_upto(upto);
+        let rows = stream.feed.take_upto(&upto);
         let accounts = merge_page(after, rows, Vec::new(), Vec::new(), &LinesByAccount::new(), upto)?;
         after = Some(upto);
         for account in accounts {

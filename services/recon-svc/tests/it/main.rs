@@ -22,5 +22,6 @@ mod repin;
 mod reports;
 mod second_reading;
 mod stand;
+mod statements;
 mod thresholds;
 mod world;

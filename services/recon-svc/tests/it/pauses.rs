@@ -59,10 +59,18 @@ async fn ruling_26_a_lift_does_not_take_the_key_of_a_pause_that_was_set_meanwhil
     let mut conn = db.pool().acquire().await.unwrap();
 
     assert!(
-        pauses::set(&mut conn, OPERATION, TOKEN, cause, "a break", now)
-            .await
-            .unwrap()
-            .is_some()
+        pauses::set(
+            &mut conn,
+            OPERATION,
+            TOKEN,
+            cause,
+            "a break",
+            "reconciliation",
+            now
+        )
+        .await
+        .unwrap()
+        .is_some()
     );
     keys.settle(db.pool(), &[]).await.unwrap();
     assert!(client.exists::<_, bool>(&key).await.unwrap());
@@ -73,10 +81,18 @@ async fn ruling_26_a_lift_does_not_take_the_key_of_a_pause_that_was_set_meanwhil
         .unwrap();
     // Between the lift and its announcement a run pauses the operation again.
     assert!(
-        pauses::set(&mut conn, OPERATION, TOKEN, cause, "another break", now)
-            .await
-            .unwrap()
-            .is_some()
+        pauses::set(
+            &mut conn,
+            OPERATION,
+            TOKEN,
+            cause,
+            "another break",
+            "reconciliation",
+            now
+        )
+        .await
+        .unwrap()
+        .is_some()
     );
     keys.settle(db.pool(), std::slice::from_ref(&lifted))
         .await
@@ -107,7 +123,16 @@ async fn the_event_of_a_pause_carries_the_id_that_the_table_and_the_lift_know() 
     let mut conn = db.pool().acquire().await.unwrap();
     // Another one before: the first id of a table proves little.
     for token in ["WETH", TOKEN] {
-        let set = pauses::set(&mut conn, OPERATION, token, cause, "a break", clock.now()).await;
+        let set = pauses::set(
+            &mut conn,
+            OPERATION,
+            token,
+            cause,
+            "a break",
+            "reconciliation",
+            clock.now(),
+        )
+        .await;
         let row = set.unwrap().unwrap();
         let told = serde_json::to_value(events::pause(&row, false, &clock)).unwrap();
         let stored: i64 = sqlx::query_scalar(
@@ -131,7 +156,16 @@ async fn a_lift_and_its_event_are_stored_together_or_not_at_all() {
     let pool = stand.jobs.pool();
     let (now, cause) = (SystemClock::default().now(), broken(pool).await);
     let mut conn = pool.acquire().await.unwrap();
-    let set = pauses::set(&mut conn, OPERATION, TOKEN, cause, "a break", now).await;
+    let set = pauses::set(
+        &mut conn,
+        OPERATION,
+        TOKEN,
+        cause,
+        "a break",
+        "reconciliation",
+        now,
+    )
+    .await;
     let pause = set.unwrap().unwrap();
     let service = stand.serve();
     let line = service.wait_for_line("serving", WITHIN).await;

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeSet;
 
+use eidos_recon::run::{DEBTS, Done};
+use eidos_recon::store::breaks;
 use eidos_runtime::JobContext;
 use eidos_types::Address;
 
-use super::finish::DEBTS_KEY;
 use super::job::Reconciliation;
-use super::left_behind::{CURSOR_KEY, Done, SampleCursor};
+use super::left_behind::{CURSOR_KEY, SampleCursor};
 use super::params::Params;
-use super::run::{Fault, View};
-use crate::sources::changes;
-use crate::store::breaks;
+use super::run::{DIMENSION, Fault, View};
+use crate::dimensions::balance::sources::changes;
 
 /// The wallets, and why.
 pub(super) struct Choice {
@@ -46,11 +46,11 @@ impl Reconciliation {
             texts.iter().filter_map(|text| text.parse().ok()).collect()
         };
         let open = parse(
-            breaks::open_wallets(ctx.jobs_db().control())
+            breaks::open_groups(ctx.jobs_db().control(), DIMENSION)
                 .await
                 .map_err(Fault::own)?,
         );
-        let debts = parse(ctx.load_checkpoint(DEBTS_KEY).await?.unwrap_or_default());
+        let debts = parse(ctx.load_checkpoint(DEBTS).await?.unwrap_or_default());
         let cursor: Option<SampleCursor> = ctx.load_checkpoint(CURSOR_KEY).await?;
         let limit = self.rules().sample_wallets;
         let sample =

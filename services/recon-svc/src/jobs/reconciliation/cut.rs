@@ -8,10 +8,10 @@ use chrono::{DateTime, Utc};
 use eidos_chain::{BlockRef, ChainError, ChainReader};
 
 use super::report::Finding;
-use crate::domain::verdict::BreakKind;
-use crate::schema::Schema;
-use crate::sources::SourceError;
-use crate::sources::snapshot::{BooksSnapshot, Databases};
+use crate::dimensions::balance::kind::BreakKind;
+use crate::dimensions::balance::schema::Schema;
+use crate::dimensions::balance::sources::SourceError;
+use crate::dimensions::balance::sources::snapshot::{BooksSnapshot, Databases};
 
 /// Both sides, pinned.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use eidos_core::CoreError;
 use eidos_runtime::JobError;
 
-use crate::sources::SourceError;
+use crate::dimensions::balance::sources::SourceError;
 
 /// Why a run cannot go on.
 #[derive(Debug)]

@@ -1,25 +1,27 @@
 //! The end of a run: totals, dust, what is closed, what is paused, and the checkpoint the next run starts from.
 
-use eidos_chain::BlockRef;
 use eidos_core::outbox;
+use eidos_recon::run::{Closing, Decided, Done};
+use eidos_recon::severity::Severity;
+use eidos_recon::store::{pauses, records};
+use eidos_recon::sum::SignedSum;
+use eidos_recon::tally::Tally as _;
 use eidos_telemetry::metric;
 use eidos_types::{Address, Amount, Total};
+use serde_json::{Value, json};
 
-use super::confirm::Decided;
 use super::events;
 use super::job::Reconciliation;
-use super::left_behind::{CURSOR_KEY, Done, SampleCursor};
+use super::left_behind::{CURSOR_KEY, SampleCursor};
 use super::params::Mode;
 use super::report::{BreakReport, Finding, TokenReport};
-use super::run::{DIMENSION, Fault, HEAD_KEY, Run, View};
+use super::run::{Balance, DIMENSION, Fault, Run, View};
 use super::solvency::Solvency;
-use crate::domain::severity::Severity;
-use crate::domain::tally::Tally;
-use crate::domain::verdict::BreakKind;
-use crate::store::{breaks, pauses, records, shards as shard_store};
-
-/// Wallets the next run has to look at: a skip is a debt.
-pub const DEBTS_KEY: &str = "debts";
+use crate::dimensions::balance::account::AccountKey;
+use crate::dimensions::balance::kind::BreakKind;
+use crate::dimensions::balance::point::point_of;
+use crate::dimensions::balance::tally::{Tally, TokenTally};
+use crate::store::breaks;
 
 impl Run<'_> {
     /// Pauses operations for critical breaks with enough confirmations. Returns what is new.
@@ -55,6 +57,7 @@ impl Run<'_> {
                     &report.token,
                     break_id,
                     &reason,
+                    self.ctx.job().as_str(),
                     at,
                 )
                 .await
@@ -75,58 +78,40 @@ impl Run<'_> {
         &self,
         view: &View,
         tally: &Tally,
-        decided: &Decided,
+        decided: &Decided<AccountKey>,
         wallets: Option<&[Address]>,
         cursor: Option<SampleCursor>,
     ) -> Result<u64, Fault> {
         if self.ctx.dry_run() {
             return Ok(0);
         }
-        let block = view.cut.block;
+        let point = point_of(&view.cut.block);
         let mut step = self.ctx.step().await?;
         for (index, token) in self.job.tokens.iter() {
             let counted = tally.token(index);
-            let usdc = counted.dust.gross.to_amount().ok().and_then(|gross| {
-                gross
-                    .valued_at(view.prices.of(&token.symbol)?.usdc)
-                    .ok()
-                    .map(|value| value.to_string())
+            let dust = &counted.counts.dust;
+            let usdc = dust.gross.to_amount().ok().and_then(|gross| {
+                let price = view.prices.of(&token.symbol)?;
+                gross.valued_at(price.usdc).ok()
             });
-            let of = self.record_of();
-            records::totals(step.conn(), of, token, &counted, block)
+            let (of, unit) = (self.engine.record_of(), self.job.tokens.token_identity(index));
+            records::totals(step.conn(), of, &unit, totals_of(&counted), &point)
                 .await
                 .map_err(Fault::own)?;
-            records::dust(step.conn(), of, token, &counted.dust, usdc, block)
+            records::dust(step.conn(), of, &unit, dust, usdc, &point)
                 .await
                 .map_err(Fault::own)?;
         }
-        let undecided: Vec<String> = decided
-            .undecided
-            .iter()
-            .map(|suspect| suspect.wallet.to_string())
-            .collect();
-        let compared: Option<Vec<String>> =
-            wallets.map(|wallets| wallets.iter().map(Address::to_string).collect());
-        let clean = self.clean(DIMENSION, block, compared.as_deref(), &undecided);
-        let resolved = breaks::resolve(step.conn(), clean).await.map_err(Fault::own)?;
-        step.save_checkpoint(DEBTS_KEY, &undecided).await?;
         if let Some(cursor) = cursor {
             step.save_checkpoint(CURSOR_KEY, &cursor).await?;
         }
-        let done = Done {
-            at: view.cut.taken_at(),
-            block,
-            run_id: self.run_id,
+        let closing = Closing {
+            point,
+            read_at: view.cut.taken_at(),
+            groups: wallets.map(|wallets| wallets.iter().map(Address::to_string).collect()),
+            undecided: &decided.undecided,
         };
-        step.save_checkpoint(&done_key(self.mode), &done).await?;
-        let epoch = step.epoch();
-        shard_store::finish(step.conn(), DIMENSION, self.mode.as_str(), epoch)
-            .await
-            .map_err(Fault::own)?;
-        step.delete_checkpoint(HEAD_KEY).await?;
-        step.delete_checkpoints(&self.suspects_prefix()).await?;
-        step.commit().await?;
-        Ok(resolved)
+        self.engine.close(&self.balance, step, closing).await
     }
 
     /// Dust beyond its limit, and tokens of the books that nobody knows.
@@ -134,7 +119,7 @@ impl Run<'_> {
         let mut findings = Vec::new();
         let limit = self.job.rules().dust_limit_usdc;
         for (index, token) in self.job.tokens.iter() {
-            let dust = tally.token(index).dust;
+            let dust = tally.token(index).counts.dust;
             if let Some(value) = dust.beyond(view.prices.of(&token.symbol), limit) {
                 findings.push(Finding {
                     kind: BreakKind::DustLimit,
@@ -169,12 +154,12 @@ impl Run<'_> {
                 let held = solvency.held.get(usize::from(index.0));
                 TokenReport {
                     token: token.symbol.clone(),
-                    checked: counted.checked,
-                    matched: counted.matched,
+                    checked: counted.counts.checked,
+                    matched: counted.counts.matched,
                     in_flight_lines: counted.in_flight_lines,
                     in_flight: counted.in_flight.to_string(),
-                    dust_count: counted.dust.count,
-                    dust_gross: counted.dust.gross.to_string(),
+                    dust_count: counted.counts.dust.count,
+                    dust_gross: counted.counts.dust.gross.to_string(),
                     expected: counted.expected.to_string(),
                     owed: counted
                         .owed
@@ -224,12 +209,12 @@ impl Reconciliation {
         self.gauges_of_breaks(db).await?;
         for (index, token) in self.tokens.iter() {
             let counted = tally.token(index);
-            let total = |sum: crate::domain::sum::SignedSum| {
+            let total = |sum: SignedSum| {
                 sum.to_amount()
                     .map_or(Total::ZERO, |amount| Total::from(amount.abs()))
             };
             metric::reconciliation_in_flight_amount(DIMENSION, &token.symbol, total(counted.in_flight));
-            metric::reconciliation_dust_amount(DIMENSION, &token.symbol, total(counted.dust.gross));
+            metric::reconciliation_dust_amount(DIMENSION, &token.symbol, total(counted.counts.dust.gross));
         }
         metric::reconciliation_checked(DIMENSION, tally.checked());
         let at = view.cut.taken_at();
@@ -244,10 +229,19 @@ impl Reconciliation {
     }
 }
 
-/// Where the last finished run of a mode is remembered.
+/// The figures of a token that are stored with a run.
+fn totals_of(counted: &TokenTally) -> Value {
+    json!({
+        "checked": counted.counts.checked, "matched": counted.counts.matched,
+        "in_flight_lines": counted.in_flight_lines, "in_flight": counted.in_flight.to_string(),
+        "expected": counted.expected.to_string(), "owed": counted.owed,
+    })
+}
+
+/// The checkpoint of the last finished run of a mode.
 #[must_use]
 pub fn done_key(mode: Mode) -> String {
-    format!("done/{}", mode.as_str())
+    eidos_recon::Run::<Balance<'_>>::done_key(mode.as_str())
 }
 
 /// The newest of the finished runs, whichever mode.
@@ -262,6 +256,5 @@ pub fn newest(full: Option<Done>, incremental: Option<Done>) -> Option<Done> {
 /// The block after which an incremental run looks for events.
 #[must_use]
 pub const fn next_block(done: &Done) -> u64 {
-    let BlockRef { number, .. } = done.block;
-    number + 1
+    done.block.number + 1
 }

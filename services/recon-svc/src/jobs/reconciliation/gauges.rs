@@ -2,6 +2,7 @@
 //! makes "verified an hour ago" look like "never verified".
 
 use eidos_core::checkpoint;
+use eidos_recon::run::Done;
 use eidos_runtime::{Job, JobError, Observation};
 use eidos_telemetry::metric;
 use eidos_types::{Amount, JobName, Total};
@@ -9,7 +10,6 @@ use serde::Deserialize;
 
 use super::finish::done_key;
 use super::job::Reconciliation;
-use super::left_behind::Done;
 use super::params::Mode;
 use super::pause_keys::LISTED_PAUSES;
 use super::run::DIMENSION;

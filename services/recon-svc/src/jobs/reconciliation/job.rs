@@ -9,13 +9,13 @@ use sqlx::PgPool;
 
 use super::limits::StoredLimits;
 use super::pause_keys::PauseKeys;
-use crate::domain::account::TokenList;
-use crate::schema::Schema;
+use crate::dimensions::balance::account::TokenList;
+use crate::dimensions::balance::schema::Schema;
+use crate::dimensions::balance::sources::SourceError;
+use crate::dimensions::balance::sources::books::Books;
+use crate::dimensions::balance::sources::prices::Prices;
+use crate::dimensions::balance::sources::snapshot::Databases;
 use crate::settings::{ReconSettings, ReconciliationSection};
-use crate::sources::SourceError;
-use crate::sources::books::Books;
-use crate::sources::prices::Prices;
-use crate::sources::snapshot::Databases;
 
 /// The job with everything it reads through, verified at start.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use eidos_chain::{BlockRef, ChainError, ChainReader};
 use eidos_telemetry::metric;
 
-use crate::sources::SourceError;
+use crate::dimensions::balance::sources::SourceError;
 
 /// How far the indexer may be behind the finalized block before that is a finding: `wanted` blocks, or fewer where the
 /// node forgets state sooner. Half of what is readable, so that the finding is reported while runs still succeed.

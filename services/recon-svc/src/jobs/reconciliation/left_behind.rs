@@ -1,21 +1,7 @@
-//! What a finished run leaves for the next one.
+//! What a finished run leaves for the next one, beside the engine's [`eidos_recon::run::Done`].
 
-use chrono::{DateTime, Utc};
-use eidos_chain::BlockRef;
 use eidos_types::Address;
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
-
-/// What the last finished run of a mode left behind.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Done {
-    /// When its books were read.
-    pub at: DateTime<Utc>,
-    /// Where the chain was read.
-    pub block: BlockRef,
-    /// Which run.
-    pub run_id: Uuid,
-}
 
 /// Where the rotating sample is.
 pub const CURSOR_KEY: &str = "sample/cursor";

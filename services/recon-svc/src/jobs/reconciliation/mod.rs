@@ -8,9 +8,9 @@
 //! execution goes on at the same block (the books are rolled back to it by in-flight lines) unless settings or
 //! chain changed; then every shard starts again.
 
+mod balance;
 mod choose;
 pub mod compare;
-pub mod confirm;
 pub mod cut;
 pub mod events;
 pub mod fault;
@@ -28,25 +28,26 @@ pub mod run;
 pub mod solvency;
 
 use eidos_chain::BlockRef;
+use eidos_recon::run::{Decided, Done};
+use eidos_recon::severity::Severity;
+use eidos_recon::tally::Tally as _;
 use eidos_runtime::{Job, JobContext, JobError, Observation};
 use eidos_settings::CronLine;
 use eidos_telemetry::metric;
 use eidos_types::{Address, SlotRange};
 use tokio::time::Instant;
 
-use self::confirm::Decided;
 use self::finish::{done_key, newest, next_block};
 pub use self::job::Reconciliation;
-use self::left_behind::Done;
 pub use self::left_behind::{CURSOR_KEY, SampleCursor};
 use self::params::{MAX_PARAM_WALLETS, choose_mode, covers};
 pub use self::params::{Mode, Params};
 use self::report::{BreakReport, Coverage, CutReport, Report, RpcReport, render};
 use self::run::{Fault, Run, View};
 use self::solvency::{Solvency, as_findings};
-use crate::domain::severity::Severity;
-use crate::domain::tally::Tally;
-use crate::store::shards::ShardState;
+use crate::dimensions::balance::account::AccountKey;
+use crate::dimensions::balance::point::point_of;
+use crate::dimensions::balance::tally::Tally;
 
 impl Job for Reconciliation {
     const NAME: &'static str = "reconciliation";
@@ -106,7 +107,7 @@ struct Attempt {
     view: View,
     tally: Tally,
     solvency: Solvency,
-    decided: Decided,
+    decided: Decided<AccountKey>,
     wallets: Option<Vec<Address>>,
     chosen: Vec<(&'static str, u64)>,
     cursor: Option<SampleCursor>,
@@ -158,9 +159,12 @@ impl Reconciliation {
     async fn end(&self, run: &Run<'_>, attempt: &mut Attempt) -> Result<Ending, Fault> {
         let ctx = run.ctx;
         let mut breaks = run.record_solvency(&attempt.view, &attempt.solvency).await?;
-        let mut found = run.record(&mut attempt.view, &attempt.decided).await?;
-        run.confirm_critical(&attempt.decided, &mut found).await?;
-        breaks.extend(found);
+        let (engine, balance) = (&run.engine, &run.balance);
+        let mut found = engine
+            .record(balance, &mut attempt.view, &attempt.decided)
+            .await?;
+        engine.confirm_critical(balance, &mut found).await?;
+        breaks.extend(found.iter().map(|found| balance.report_of(found)));
         let mut paused = Vec::new();
         if !ctx.dry_run() {
             paused = run.pause(&breaks).await?;
@@ -200,7 +204,7 @@ impl Reconciliation {
         Report {
             mode: run.mode.as_str(),
             mode_reason: String::new(),
-            run_id: run.run_id,
+            run_id: run.engine.id,
             dry_run: run.ctx.dry_run(),
             cut: CutReport::of(attempt.view.cut.block, &attempt.view.cut),
             checked: attempt.tally.checked(),
@@ -212,7 +216,7 @@ impl Reconciliation {
             critical,
             resolved: ending.resolved,
             tokens: run.token_reports(&attempt.tally, &attempt.solvency),
-            ignored: run.ignored(),
+            ignored: run.balance.ignored(),
             findings,
             paused: ending.paused,
             coverage: Coverage {
@@ -221,7 +225,7 @@ impl Reconciliation {
                 oldest_verified: None,
             },
             rpc: RpcReport::between(ladder.requests, ladder.requests, Vec::new()),
-            resumed_from: run.resumed(),
+            resumed_from: run.engine.resumed(),
             repins: 0,
             duration_ms: 0,
             breaks,
@@ -237,24 +241,23 @@ impl Reconciliation {
         done: Option<&Done>,
     ) -> Result<Attempt, Fault> {
         let mut view = self.view(keep).await?;
-        run.save_head(view.cut.block).await?;
+        run.engine.save_head(&point_of(&view.cut.block)).await?;
         let since = (run.mode == Mode::Incremental).then(|| done.map_or(0, next_block));
-        let touched = run.update_register(view.cut.block, since).await?;
+        let touched = run.balance.update_register(view.cut.block, since).await?;
         let (mut wallets, mut chosen, mut cursor) = (None, vec![("all", 0)], None);
         if run.mode == Mode::Full {
             run.read_shards(&view.reading()).await?;
         } else {
             run.forget();
             let choice = self.choose(run.ctx, &mut view, params, done, touched).await?;
-            let mut state = ShardState::at_start(view.cut.block);
             let mut session = view.cut.snapshot.ticket().join().await?;
-            run.read_wallets(&view.reading(), &mut session, &choice.wallets, &mut state)
+            run.read_wallets(&view.reading(), &mut session, &choice.wallets)
                 .await?;
             (wallets, chosen, cursor) = (Some(choice.wallets), choice.chosen, choice.cursor);
         }
-        self.read_fees_once(run, &view).await?;
+        run.read_fees_once(&view.reading()).await?;
         let mut tally = Tally::default();
-        for state in run.states() {
+        for state in run.engine.states() {
             tally.merge(&state.tally);
         }
         let solvency = match run.mode {
@@ -262,7 +265,7 @@ impl Reconciliation {
             // Sums over some accounts decide nothing; the daily full run does.
             Mode::Incremental => Solvency::default(),
         };
-        let (decided, newest) = run.second_reading().await?;
+        let (decided, newest) = run.engine.second_reading(&run.balance).await?;
         let view = match newest {
             Some(newest) if run.mode == Mode::Incremental => View {
                 prices: newest.prices,
@@ -279,19 +282,6 @@ impl Reconciliation {
             chosen,
             cursor,
         })
-    }
-
-    async fn read_fees_once(&self, run: &Run<'_>, view: &View) -> Result<(), Fault> {
-        let shard = self.rules().shard_count.max(1);
-        let mut state = run.shard_state(shard, view.cut.block).await?;
-        if state.done {
-            return Ok(());
-        }
-        let mut session = view.cut.snapshot.ticket().join().await?;
-        let page = run.read_fees(&view.reading(), &mut session).await?;
-        state.tally.merge(&page.tally);
-        (state.pages, state.done) = (1, true);
-        run.commit_page(shard, &mut state, page, &view.reading()).await
     }
 
     /// Makes the pause keys equal to the table. It does not decide the run's result.

@@ -1,24 +1,22 @@
-//! The first reading: every account of a shard, or the chosen wallets, page by page; each page is durable together
-//! with its checkpoint.
+//! The first reading: every account of a shard, or the chosen wallets, page by page.
 
 use std::collections::BTreeMap;
 
-use eidos_runtime::JobContext;
+use eidos_recon::feed::Feed;
+use eidos_recon::store::checkpoints::ShardState;
+use eidos_recon::{Page, Pages};
 use eidos_types::Address;
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::compare::{Against, PageOutcome, Suspect};
-use super::run::{Fault, Run};
-use crate::domain::account::AccountKey;
-use crate::domain::merge::{Account, BooksRow, LinesByAccount, merge_page};
-use crate::domain::shard::{Shard, shards};
-use crate::sources::books::BalanceTable;
-use crate::sources::snapshot::SnapshotTicket;
-use crate::store::shards::ShardState;
-use crate::store::{records, shards as shard_store};
-
-/// Dust records per shard: the ledger has the sums, the records are examples.
-const DUST_RECORDS_PER_SHARD: u32 = 1_000;
+use super::compare::{Against, PageOutcome};
+use super::run::{Balance, Fault, Run};
+use crate::dimensions::balance::account::{AccountKey, BooksValue};
+use crate::dimensions::balance::merge::{Account, BooksRow, LinesByAccount, merge_page};
+use crate::dimensions::balance::point::point_of;
+use crate::dimensions::balance::shard::{Shard, shards};
+use crate::dimensions::balance::sources::SourceError;
+use crate::dimensions::balance::sources::books::{BalanceTable, BooksStream};
+use crate::dimensions::balance::sources::snapshot::SnapshotTicket;
 
 /// What all pages of one cut share.
 #[derive(Debug)]
@@ -31,6 +29,69 @@ pub struct Reading<'a> {
     pub lines: &'a LinesByAccount,
     /// Rows that the byte order puts elsewhere.
     pub strays: &'a [BooksRow],
+}
+
+/// A shard as a stream of pages.
+struct ShardPages<'r> {
+    balance: &'r Balance<'r>,
+    reading: &'r Reading<'r>,
+    shard: Shard,
+    open: Option<Streams>,
+}
+
+/// Balances, sub-accounts' balances and the accounts that the chain has shown.
+struct Streams(BooksStream, BooksStream, Feed<AccountKey, SourceError>);
+
+impl ShardPages<'_> {
+    fn open(&self, after: Option<Address>) -> Streams {
+        let (job, ticket) = (self.balance.job, &self.reading.ticket);
+        let open = |table| job.books.stream(ticket.clone(), table, self.shard, after);
+        Streams(
+            open(BalanceTable::Balances),
+            open(BalanceTable::Subaccounts),
+            self.balance.register().stream(&job.tokens, self.shard, after),
+        )
+    }
+}
+
+impl<'a> Pages<Balance<'a>> for ShardPages<'_> {
+    async fn page(&mut self, after: Option<&Address>) -> Result<Page<Balance<'a>>, Fault> {
+        let (balance, reading, shard, after) = (self.balance, self.reading, self.shard, after.copied());
+        let streams = match self.open.take() {
+            Some(streams) => streams,
+            None => self.open(after),
+        };
+        let Streams(balances, subaccounts, known) = self.open.insert(streams);
+        let rows = balance.job.rules().page_accounts;
+        let bounds = [
+            balances.feed.fill(rows).await?,
+            subaccounts.feed.fill(rows).await?,
+            known.fill(rows).await?,
+        ];
+        let upto = bounds.into_iter().flatten().min().unwrap_or(shard.last);
+        let mut others = subaccounts.feed.take_upto(&upto);
+        let low = after.unwrap_or(shard.first);
+        let inside = |row: &&BooksRow| {
+            row.key.wallet <= upto && row.key.wallet >= low && after != Some(row.key.wallet)
+        };
+        others.extend(reading.strays.iter().filter(inside).cloned());
+        others.sort_by_key(|row| row.key);
+        let accounts = merge_page(
+            after.or_else(|| before(shard.first)),
+            balances.feed.take_upto(&upto),
+            others,
+            known.take_upto(&upto),
+            reading.lines,
+            upto,
+        )
+        .map_err(SourceError::from)?;
+        let accounts = balance.without_fees(accounts);
+        Ok(Page {
+            outcome: balance.job.compare(reading.against, accounts).await?,
+            upto,
+            last: upto >= shard.last,
+        })
+    }
 }
 
 impl Run<'_> {
@@ -47,63 +108,56 @@ impl Run<'_> {
     }
 
     async fn read_shard(&self, reading: &Reading<'_>, shard: Shard) -> Result<(), Fault> {
-        let mut state = self.shard_state(shard.index, reading.against.block).await?;
-        if state.done {
-            return Ok(());
-        }
-        if state.block != reading.against.block {
-            state.mixed_blocks |= state.pages > 0;
-            state.block = reading.against.block;
-        }
-        let books = &self.job.books;
-        let open = |table| books.stream(reading.ticket.clone(), table, shard, state.after);
-        let (mut balances, mut subaccounts) = (open(BalanceTable::Balances), open(BalanceTable::Subaccounts));
-        let mut known = self.register().stream(&self.job.tokens, shard, state.after);
-        let rows = self.job.rules().page_accounts;
-        while !state.done {
+        let mut pages = ShardPages {
+            balance: &self.balance,
+            reading,
+            shard,
+            open: None,
+        };
+        let (point, read_at) = (point_of(&reading.against.block), reading.against.at);
+        self.engine
+            .read_shard(&self.balance, shard.index, &point, read_at, &mut pages)
+            .await
+    }
+
+    /// Compares the wallets of an incremental run.
+    pub(super) async fn read_wallets(
+        &self,
+        reading: &Reading<'_>,
+        conn: &mut sqlx::PgConnection,
+        wallets: &[Address],
+    ) -> Result<(), Fault> {
+        let mut state = ShardState::at_start(point_of(&reading.against.block));
+        for chunk in wallets.chunks(self.job.rules().page_accounts.max(1)) {
             self.ctx.check_cancelled()?;
-            let bounds = [
-                balances.feed.fill(rows).await?,
-                subaccounts.feed.fill(rows).await?,
-                known.fill(rows).await?,
-            ];
-            let upto = bounds.into_iter().flatten().min().unwrap_or(shard.last);
-            let mut others = subaccounts.feed.take_upto(upto);
-            let low = state.after.map_or(shard.first, |after| after);
-            let inside = |row: &&BooksRow| {
-                row.key.wallet <= upto && row.key.wallet >= low && state.after != Some(row.key.wallet)
-            };
-            others.extend(reading.strays.iter().filter(inside).cloned());
-            others.sort_by_key(|row| row.key);
-            let after = state.after.or_else(|| before(shard.first));
-            let accounts = merge_page(
-                after,
-                balances.feed.take_upto(upto),
-                others,
-                known.take_upto(upto),
-                reading.lines,
-                upto,
-            )
-            .map_err(crate::sources::SourceError::from)?;
-            let page = self
-                .job
-                .compare(reading.against, self.without_fees(accounts))
+            let accounts = self.balance.accounts_of(reading, conn, chunk).await?;
+            let accounts = self.balance.without_fees(accounts);
+            let page = self.job.compare(reading.against, accounts).await?;
+            self.engine
+                .commit_page(&self.balance, 0, &mut state, page, reading.against.at)
                 .await?;
-            self.advance(&mut state, shard, upto, &page);
-            self.commit_page(shard.index, &mut state, page, reading).await?;
         }
         Ok(())
     }
 
-    fn advance(&self, state: &mut ShardState, shard: Shard, upto: Address, page: &PageOutcome) {
-        state.tally.merge(&page.tally);
-        state.suspects += page.judged_suspects() as u64;
-        state.after = Some(upto);
-        state.pages += 1;
-        state.done = upto >= shard.last;
-        self.count(page.tally.checked());
+    /// Compares the fee recipient, in every run, as a shard of its own.
+    pub(super) async fn read_fees_once(&self, reading: &Reading<'_>) -> Result<(), Fault> {
+        let shard = self.job.rules().shard_count.max(1);
+        let point = point_of(&reading.against.block);
+        let mut state = self.engine.shard_state(shard, &point).await?;
+        if state.done {
+            return Ok(());
+        }
+        let mut session = reading.ticket.join().await?;
+        let page = self.balance.read_fees(reading, &mut session).await?;
+        state.done = true;
+        self.engine
+            .commit_page(&self.balance, shard, &mut state, page, reading.against.at)
+            .await
     }
+}
 
+impl Balance<'_> {
     /// The fee recipient is compared with the fee accounts, not as a user.
     fn without_fees(&self, accounts: Vec<Account>) -> Vec<Account> {
         let Some(recipient) = self.job.chain.fee_recipient() else {
@@ -113,30 +167,6 @@ impl Run<'_> {
             .into_iter()
             .filter(|account| account.key.wallet != recipient)
             .collect()
-    }
-
-    /// Compares the wallets of an incremental run, and in every run the fee recipient.
-    pub(super) async fn read_wallets(
-        &self,
-        reading: &Reading<'_>,
-        conn: &mut sqlx::PgConnection,
-        wallets: &[Address],
-        state: &mut ShardState,
-    ) -> Result<(), Fault> {
-        for chunk in wallets.chunks(self.job.rules().page_accounts.max(1)) {
-            self.ctx.check_cancelled()?;
-            let accounts = self.accounts_of(reading, conn, chunk).await?;
-            let page = self
-                .job
-                .compare(reading.against, self.without_fees(accounts))
-                .await?;
-            state.tally.merge(&page.tally);
-            state.suspects += page.judged_suspects() as u64;
-            state.pages += 1;
-            self.count(page.tally.checked());
-            self.commit_page(0, state, page, reading).await?;
-        }
-        Ok(())
     }
 
     /// Everything either side knows about some wallets.
@@ -186,7 +216,9 @@ impl Run<'_> {
             .into_iter()
             .map(|account| (account.key, account))
             .collect();
-        for (symbol, amount) in crate::sources::changes::fee_totals(conn, &self.job.schema).await? {
+        for (symbol, amount) in
+            crate::dimensions::balance::sources::changes::fee_totals(conn, &self.job.schema).await?
+        {
             let Some(token) = self.job.tokens.by_symbol(&symbol) else {
                 continue;
             };
@@ -196,7 +228,7 @@ impl Run<'_> {
             };
             let account = accounts.entry(key).or_insert_with(|| Account {
                 key,
-                books: crate::domain::account::BooksValue::Absent,
+                books: BooksValue::Absent,
                 seen_on_chain: false,
                 lines: Vec::new(),
             });
@@ -206,87 +238,6 @@ impl Run<'_> {
             .job
             .compare(reading.against, accounts.into_values().collect())
             .await?)
-    }
-
-    pub(super) async fn shard_state(
-        &self,
-        shard: u16,
-        block: eidos_chain::BlockRef,
-    ) -> Result<ShardState, Fault> {
-        if let Some(state) = self.held_state(shard) {
-            return Ok(state);
-        }
-        let loaded = if self.ctx.dry_run() {
-            None
-        } else {
-            shard_store::load(self.ctx.jobs_db().control(), self.shard_key(shard))
-                .await
-                .map_err(Fault::own)?
-        };
-        if let Some(state) = &loaded {
-            self.count(state.tally.checked());
-            self.note_resumed(state.tally.checked());
-            self.count_suspects(usize::try_from(state.suspects).unwrap_or(usize::MAX));
-            // A shard that is done is not read again, and its sums still belong to the run.
-            self.hold(shard, state.clone(), Vec::new());
-        }
-        Ok(loaded.unwrap_or_else(|| ShardState::at_start(block)))
-    }
-
-    /// Suspects, dust examples and the checkpoint of one page, in one step.
-    pub(super) async fn commit_page(
-        &self,
-        shard: u16,
-        state: &mut ShardState,
-        page: PageOutcome,
-        reading: &Reading<'_>,
-    ) -> Result<(), Fault> {
-        self.note_ignored(&page.dust);
-        let judged = page.judged_suspects();
-        if self.ctx.dry_run() {
-            self.hold(shard, state.clone(), page.suspects);
-            return self.check_suspects();
-        }
-        let mut step = self.ctx.step().await?;
-        if !page.suspects.is_empty() {
-            let key = format!("{}/{shard:03}/{:06}", self.suspects_prefix(), state.pages);
-            step.save_checkpoint(&key, &page.suspects).await?;
-        }
-        for (key, difference) in &page.dust {
-            if state.dust_records >= DUST_RECORDS_PER_SHARD {
-                break;
-            }
-            let Some(token) = self.job.tokens.get(key.token) else {
-                continue;
-            };
-            let block = reading.against.block;
-            records::difference(
-                step.conn(),
-                self.record_of(),
-                Some(key.wallet),
-                token,
-                difference,
-                block,
-                None,
-            )
-            .await
-            .map_err(Fault::own)?;
-            state.dust_records += 1;
-        }
-        let epoch = step.epoch();
-        shard_store::save(
-            step.conn(),
-            self.shard_key(shard),
-            state,
-            reading.against.at,
-            epoch,
-        )
-        .await
-        .map_err(Fault::own)?;
-        step.commit().await?;
-        self.hold(shard, state.clone(), Vec::new());
-        self.count_suspects(judged);
-        self.check_suspects()
     }
 }
 
@@ -301,16 +252,4 @@ fn before(first: Address) -> Option<Address> {
         *byte = 0xff;
     }
     None
-}
-
-/// All suspects of a run, from its checkpoints.
-pub async fn load_suspects(ctx: &JobContext, prefix: &str) -> Result<Vec<Suspect>, Fault> {
-    let entries = eidos_core::checkpoint::list(ctx.jobs_db().control(), ctx.job(), prefix).await?;
-    let mut suspects = Vec::new();
-    for entry in entries {
-        let page: Vec<Suspect> = serde_json::from_value(entry.value)
-            .map_err(|error| Fault::Job(eidos_runtime::JobError::fail(error)))?;
-        suspects.extend(page);
-    }
-    Ok(suspects)
 }

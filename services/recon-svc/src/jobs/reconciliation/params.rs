@@ -1,10 +1,9 @@
 //! What a run is asked to cover.
 
+use eidos_recon::run::Done;
 use eidos_settings::CronLine;
 use eidos_types::{Address, Slot, SlotRange};
 use serde::{Deserialize, Serialize};
-
-use super::left_behind::Done;
 
 /// What a run covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -63,7 +62,7 @@ pub(super) fn choose_mode(params: &Params, done: Option<&Done>) -> (Mode, String
 
 #[cfg(test)]
 mod tests {
-    use eidos_chain::BlockRef;
+    use eidos_recon::CutPoint;
 
     use super::*;
 
@@ -97,9 +96,9 @@ mod tests {
     fn the_first_run_is_full_unless_wallets_are_named() {
         let done = Done {
             at: "2026-01-01T00:00:00Z".parse().unwrap(),
-            block: BlockRef {
+            block: CutPoint {
                 number: 1,
-                hash: eidos_types::Hash32::ZERO,
+                hash: String::new(),
                 timestamp_s: 0,
             },
             run_id: uuid::Uuid::nil(),

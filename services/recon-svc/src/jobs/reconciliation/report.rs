@@ -9,9 +9,9 @@ use eidos_types::{Address, Amount, BreakId};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::domain::classify::Hint;
-use crate::domain::severity::Severity;
-use crate::domain::verdict::BreakKind;
+use crate::dimensions::balance::classify::Hint;
+use crate::dimensions::balance::kind::BreakKind;
+use eidos_recon::severity::Severity;
 
 /// The result of one run.
 #[derive(Debug, Clone, Serialize)]

@@ -1,43 +1,45 @@
 //! One logical run: what it is, what it holds, and the sentence it follows.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 
 use eidos_chain::BlockRef;
-use eidos_runtime::{JobContext, JobError};
+use eidos_recon::{CutPoint, Rules};
+use eidos_runtime::JobContext;
 use eidos_types::Address;
-use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
-use super::compare::{Against, Suspect};
+use super::compare::Against;
 use super::cut::{Cut, block_at};
 pub use super::fault::Fault;
 use super::job::Reconciliation;
 use super::pages::Reading;
 use super::params::Mode;
 use super::report::{Finding, IgnoredReport};
-use crate::domain::account::AccountKey;
-use crate::domain::in_flight::Line;
-use crate::domain::merge::{BooksRow, LinesByAccount};
-use crate::domain::verdict::{BreakKind, Difference};
-use crate::sources::in_flight::InFlight;
-use crate::sources::known::{self, Register};
-use crate::sources::prices::Prices;
-use crate::store::records::RecordOf;
-use crate::store::shards::{ShardKey, ShardState};
+use crate::dimensions::balance::in_flight::Line;
+use crate::dimensions::balance::kind::BreakKind;
+use crate::dimensions::balance::merge::{BooksRow, LinesByAccount};
+use crate::dimensions::balance::point::block_of;
+use crate::dimensions::balance::sources::in_flight::InFlight;
+use crate::dimensions::balance::sources::known::{self, Register};
+use crate::dimensions::balance::sources::prices::Prices;
 
 /// The dimension of this job.
 pub const DIMENSION: &str = "balance";
 
-/// An unfinished full run, stored so that the next execution goes on with it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RunHead {
-    /// Its identity.
-    pub run_id: Uuid,
-    /// Where it reads the chain.
-    pub block: BlockRef,
-    /// The settings it began with.
-    pub digest: String,
+/// Dust records per shard: the dust has the sums, the records are examples.
+const DUST_RECORDS_PER_SHARD: u32 = 1_000;
+
+/// The two sides of the balances, as one run reads them.
+#[derive(Debug)]
+pub struct Balance<'a> {
+    /// The job.
+    pub job: &'a Reconciliation,
+    /// The run's context.
+    pub ctx: &'a JobContext,
+    /// Accounts seen on chain.
+    register: Option<Register>,
+    /// Ignored differences for the report.
+    pub(super) ignored: Mutex<Vec<IgnoredReport>>,
 }
 
 /// A run in progress.
@@ -49,24 +51,10 @@ pub struct Run<'a> {
     pub ctx: &'a JobContext,
     /// What it covers.
     pub mode: Mode,
-    /// Its identity.
-    pub run_id: Uuid,
-    /// The settings.
-    pub digest: String,
-    /// Accounts seen on chain.
-    register: Option<Register>,
-    shared: Mutex<Shared>,
-}
-
-#[derive(Debug, Default)]
-struct Shared {
-    states: BTreeMap<u16, ShardState>,
-    /// Only in a dry run; otherwise they are in checkpoints.
-    suspects: Vec<Suspect>,
-    suspect_count: usize,
-    checked: u64,
-    resumed: Option<u64>,
-    ignored: Vec<IgnoredReport>,
+    /// Its two sides.
+    pub balance: Balance<'a>,
+    /// Its pages, breaks and checkpoints.
+    pub engine: eidos_recon::Run<'a, Balance<'a>>,
 }
 
 /// Both sides at one cut, with everything a page needs.
@@ -143,57 +131,78 @@ impl<'a> Run<'a> {
         ctx: &'a JobContext,
         mode: Mode,
     ) -> Result<(Self, Option<BlockRef>), Fault> {
-        let digest = job.digest.clone();
-        let mut run = Self {
+        let balance = Balance {
+            job,
+            ctx,
+            register: None,
+            ignored: Mutex::default(),
+        };
+        let (digest, is_resumable) = (job.digest.clone(), mode == Mode::Full);
+        let begun = eidos_recon::Run::begin(
+            ctx,
+            &balance,
+            mode.as_str(),
+            digest,
+            engine_rules(job),
+            is_resumable,
+        )
+        .await?;
+        let (engine, kept): (_, Option<CutPoint>) = begun;
+        let run = Self {
             job,
             ctx,
             mode,
-            run_id: ctx.execution_id().as_uuid(),
-            digest,
-            register: None,
-            shared: Mutex::default(),
+            balance,
+            engine,
         };
-        if mode == Mode::Full && !ctx.dry_run() {
-            let head: Option<RunHead> = ctx.load_checkpoint(HEAD_KEY).await?;
-            if let Some(head) = head {
-                let canonical = job.chain.verify_canonical(&head.block).await.is_ok();
-                if head.digest == run.digest && canonical {
-                    tracing::info!(run_id = %head.run_id, block = head.block.number, "an unfinished run is continued");
-                    run.run_id = head.run_id;
-                    return Ok((run, Some(head.block)));
-                }
-                tracing::warn!(
-                    same_settings = head.digest == run.digest,
-                    canonical,
-                    "an unfinished run cannot be continued: every shard starts again"
-                );
-            }
-        }
-        if !ctx.dry_run() {
-            let mut step = ctx.step().await?;
-            step.delete_checkpoints(&format!("suspects/{}/", run.mode.as_str()))
-                .await?;
-            step.delete_checkpoint(HEAD_KEY).await?;
-            step.commit().await?;
-        }
-        Ok((run, None))
+        Ok((run, kept.as_ref().and_then(block_of)))
     }
 
-    /// Remembers the block of a full run, so that it can be continued.
-    pub async fn save_head(&self, block: BlockRef) -> Result<(), Fault> {
-        if self.mode != Mode::Full || self.ctx.dry_run() {
-            return Ok(());
-        }
-        let head = RunHead {
-            run_id: self.run_id,
-            block,
-            digest: self.digest.clone(),
-        };
-        let mut step = self.ctx.step().await?;
-        step.save_checkpoint(HEAD_KEY, &head).await?;
-        Ok(step.commit().await?)
+    /// Forgets what was read: an incremental run whose cut is gone starts again.
+    pub(super) fn forget(&self) {
+        self.engine.forget();
+        self.balance
+            .ignored
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 
+    /// Findings about the cut itself.
+    pub(super) fn cut_findings(&self, view: &View) -> Vec<Finding> {
+        let cut = &view.cut;
+        let lag = cut.indexer_lag();
+        let limit = self.job.indexer_lag_limit;
+        let behind = (lag > limit).then(|| Finding {
+            kind: BreakKind::IndexerBehind,
+            token: None,
+            detail: format!(
+                "the books' indexer is at block {}, {lag} blocks behind the finalized {}; the comparison was made \
+                 at its block",
+                cut.snapshot.indexer.number, cut.finalized.number
+            ),
+        });
+        behind
+            .into_iter()
+            .chain(cut.node_behind(view.node_behind_accounts()))
+            .collect()
+    }
+}
+
+fn engine_rules(job: &Reconciliation) -> Rules {
+    let rules = job.rules();
+    Rules {
+        max_suspects: rules.max_suspects,
+        dust_records_per_shard: DUST_RECORDS_PER_SHARD,
+        recheck_attempts: rules.recheck_attempts,
+        recheck_delay: rules.recheck_delay,
+        critical_confirmations: rules.critical_confirmations,
+        confirm_wait: rules.confirm_wait,
+        confirm_poll: rules.confirm_poll,
+    }
+}
+
+impl Balance<'_> {
     /// Brings the register up to the cut. Returns the wallets touched by blocks from `since` on.
     pub async fn update_register(
         &mut self,
@@ -244,7 +253,7 @@ impl<'a> Run<'a> {
         Ok(touched)
     }
 
-    /// The register. Only called after [`Run::update_register`]; an empty one otherwise would hide accounts.
+    /// The register. Only called after [`Balance::update_register`]; an empty one otherwise would hide accounts.
     #[expect(
         clippy::expect_used,
         reason = "every attempt updates the register before it reads a page"
@@ -253,133 +262,11 @@ impl<'a> Run<'a> {
         self.register.as_ref().expect("the register is updated first")
     }
 
-    pub(super) fn shard_key(&self, shard: u16) -> ShardKey<'_> {
-        ShardKey {
-            dimension: DIMENSION,
-            mode: self.mode.as_str(),
-            shard,
-            run: self.run_id,
-            digest: &self.digest,
-        }
-    }
-
-    pub(super) fn record_of(&self) -> RecordOf<'static> {
-        RecordOf {
-            dimension: DIMENSION,
-            mode: self.mode.as_str(),
-            run: self.run_id,
-            execution: self.ctx.execution_id(),
-            now_ms: self.ctx.clock().now_ms(),
-        }
-    }
-
-    pub(super) fn suspects_prefix(&self) -> String {
-        format!("suspects/{}/{}", self.mode.as_str(), self.run_id)
-    }
-
-    fn shared(&self) -> MutexGuard<'_, Shared> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn held_state(&self, shard: u16) -> Option<ShardState> {
-        self.shared().states.get(&shard).cloned()
-    }
-
-    pub(super) fn states(&self) -> Vec<ShardState> {
-        self.shared().states.values().cloned().collect()
-    }
-
-    /// Forgets what was read: an incremental run whose cut is gone starts again.
-    pub(super) fn forget(&self) {
-        let resumed = self.shared().resumed;
-        *self.shared() = Shared {
-            resumed,
-            ..Shared::default()
-        };
-    }
-
-    pub(super) fn hold(&self, shard: u16, state: ShardState, suspects: Vec<Suspect>) {
-        let mut held = self.shared();
-        held.suspect_count += suspects.iter().filter(|suspect| suspect.is_judged()).count();
-        held.suspects.extend(suspects);
-        held.states.insert(shard, state);
-    }
-
-    pub(super) fn count_suspects(&self, more: usize) {
-        self.shared().suspect_count += more;
-    }
-
-    pub(super) fn held_suspects(&self) -> Vec<Suspect> {
-        self.shared().suspects.clone()
-    }
-
-    pub(super) fn check_suspects(&self) -> Result<(), Fault> {
-        let (count, limit) = (self.shared().suspect_count, self.job.rules().max_suspects);
-        if count <= limit {
-            return Ok(());
-        }
-        Err(Fault::Job(JobError::fail(format!(
-            "{count} accounts differ, more than reconciliation.max_suspects = {limit}: a difference almost \
-             everywhere is a wrong setting (vault, chain, profile, decimals) and not that many breaks; check the \
-             settings, or raise the limit"
-        ))))
-    }
-
-    pub(super) fn count(&self, checked: u64) {
-        let mut held = self.shared();
-        held.checked += checked;
-        self.ctx.progress(held.checked, None);
-    }
-
-    pub(super) fn note_resumed(&self, checked: u64) {
-        let mut held = self.shared();
-        held.resumed = Some(held.resumed.unwrap_or_default() + checked);
-    }
-
-    pub(super) fn resumed(&self) -> Option<u64> {
-        self.shared().resumed
-    }
-
-    pub(super) fn note_ignored(&self, dust: &[(AccountKey, Difference)]) {
-        let limit = self.job.rules().report_breaks;
-        let mut held = self.shared();
-        for (key, difference) in dust {
-            if held.ignored.len() >= limit {
-                return;
-            }
-            held.ignored.push(IgnoredReport {
-                wallet: key.wallet,
-                token: self.job.tokens.symbol(key.token).to_owned(),
-                kind: difference.kind,
-                diff: difference.diff,
-            });
-        }
-    }
-
+    /// Ignored differences, at most `reconciliation.report_breaks`.
     pub(super) fn ignored(&self) -> Vec<IgnoredReport> {
-        self.shared().ignored.clone()
-    }
-
-    /// Findings about the cut itself.
-    pub(super) fn cut_findings(&self, view: &View) -> Vec<Finding> {
-        let cut = &view.cut;
-        let lag = cut.indexer_lag();
-        let limit = self.job.indexer_lag_limit;
-        let behind = (lag > limit).then(|| Finding {
-            kind: BreakKind::IndexerBehind,
-            token: None,
-            detail: format!(
-                "the books' indexer is at block {}, {lag} blocks behind the finalized {}; the comparison was made \
-                 at its block",
-                cut.snapshot.indexer.number, cut.finalized.number
-            ),
-        });
-        behind
-            .into_iter()
-            .chain(cut.node_behind(view.node_behind_accounts()))
-            .collect()
+        self.ignored
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
-
-/// Where an unfinished full run is remembered.
-pub const HEAD_KEY: &str = "run/full";

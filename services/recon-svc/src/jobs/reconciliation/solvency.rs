@@ -1,20 +1,23 @@
 //! The vault's solvency (ruling 27): what the token contract holds for the vault against what the vault owes. An
 //! emergency withdrawal moves tokens without touching balances; only this sees it.
 
-use eidos_chain::BlockRef;
+use eidos_core::fence::Step;
 use eidos_core::outbox;
+use eidos_recon::Kind;
+use eidos_recon::severity::Weight;
+use eidos_recon::store::breaks::{self, Clean, Sighting, Stored};
 use eidos_types::{Address, BaseUnits, BreakId};
 use serde_json::json;
 
 use super::events;
 use super::report::{BreakReport, Finding};
 use super::run::{Fault, Run, View};
-use crate::domain::account::{Token, TokenIndex};
-use crate::domain::classify::{Movements, classify};
-use crate::domain::severity::Weight;
-use crate::domain::tally::Tally;
-use crate::domain::verdict::{BreakKind, Difference};
-use crate::store::breaks::{self, Clean, Sighting};
+use crate::dimensions::balance::account::{Token, TokenIndex};
+use crate::dimensions::balance::classify::{Movements, classify};
+use crate::dimensions::balance::kind::BreakKind;
+use crate::dimensions::balance::point::point_of;
+use crate::dimensions::balance::tally::Tally;
+use crate::dimensions::balance::verdict::Difference;
 
 /// The dimension of its breaks.
 pub const SOLVENCY: &str = "solvency";
@@ -36,11 +39,12 @@ impl Run<'_> {
     /// Compares at the cut's block, where the sums were made. A shortage is read a second time before it counts;
     /// that is enough for this invariant (reference 4.4).
     pub(super) async fn solvency(&self, view: &View, tally: &Tally) -> Result<Solvency, Fault> {
-        let block = view.cut.block;
+        let (block, point) = (view.cut.block, point_of(&view.cut.block));
         if self
+            .engine
             .states()
             .iter()
-            .any(|state| state.mixed_blocks || state.block != block)
+            .any(|state| state.mixed_cuts || state.point != point)
         {
             let finding = "solvency was not decided: the run's pages were read at different blocks";
             return Ok(Solvency {
@@ -107,8 +111,8 @@ impl Run<'_> {
                 token: symbol.to_owned(),
                 kind: BreakKind::Insolvent,
                 severity: weight.severity,
-                expected: difference.expected,
-                onchain: difference.onchain_exact.clone(),
+                expected: difference.left,
+                onchain: difference.right_exact.clone(),
                 diff: difference.diff,
                 usdc: weight.value_usdc,
                 hint,
@@ -118,11 +122,7 @@ impl Run<'_> {
                 because: weight.because.clone(),
             };
             if let Some(step) = &mut step {
-                let sighting = self.solvency_sighting(view, *index, difference, weight);
-                let fresh = BreakId::new(&**self.ctx.clock());
-                let stored = breaks::see(step.conn(), &sighting, fresh, view.cut.block)
-                    .await
-                    .map_err(Fault::own)?;
+                let stored = self.see_shortage(step, view, *index, difference, weight).await?;
                 (report.break_id, report.new) = (Some(stored.id), stored.opened);
                 if stored.opened {
                     let event = events::break_opened(&report, self.ctx.clock().now(), stored.id);
@@ -133,7 +133,13 @@ impl Run<'_> {
         }
         if let Some(mut step) = step {
             if found.decided {
-                let clean = self.clean(SOLVENCY, view.cut.block, None, &[]);
+                let clean = Clean {
+                    dimension: SOLVENCY,
+                    groups: None,
+                    undecided: &[],
+                    point: &point_of(&view.cut.block),
+                    actor: self.engine.actor(),
+                };
                 breaks::resolve(step.conn(), clean).await.map_err(Fault::own)?;
             }
             step.commit().await?;
@@ -141,60 +147,37 @@ impl Run<'_> {
         Ok(reports)
     }
 
-    fn solvency_sighting<'s>(
-        &'s self,
+    async fn see_shortage(
+        &self,
+        step: &mut Step<'_>,
         view: &View,
         index: TokenIndex,
-        difference: &'s Difference,
+        difference: &Difference,
         weight: &Weight,
-    ) -> Sighting<'s> {
-        Sighting {
+    ) -> Result<Stored, Fault> {
+        let exact = difference.right_exact.as_str();
+        let sighting = Sighting {
             dimension: SOLVENCY,
-            wallet: None,
-            token: self.job.tokens.symbol(index),
-            token_address: self
-                .job
-                .tokens
-                .get(index)
-                .map_or(Address::ZERO, |token| token.address),
-            kind: BreakKind::Insolvent,
+            subject: &self.job.tokens.token_identity(index),
+            kind: BreakKind::Insolvent.as_str(),
             severity: weight.severity.as_str(),
-            direction: "shortfall",
-            expected: difference.expected,
-            onchain: difference.onchain,
-            onchain_exact: difference
-                .onchain
-                .is_none()
-                .then_some(difference.onchain_exact.as_str()),
+            shortfall: true,
+            left: difference.left,
+            right: difference.right,
+            right_exact: difference.right.is_none().then_some(exact),
             diff: difference.diff,
             usdc: weight.value_usdc,
             evidence: json!({
-                "block": view.cut.block, "held": difference.onchain_exact, "owed": difference.note,
-                "because": weight.because, "settings_digest": self.digest,
+                "block": view.cut.block, "held": exact, "owed": difference.note,
+                "because": weight.because, "settings_digest": self.job.digest,
             }),
-            block: view.cut.block,
-            at: self.ctx.clock().now(),
-            run: self.run_id,
-            execution: self.ctx.execution_id(),
-        }
-    }
-
-    pub(super) fn clean<'s>(
-        &self,
-        dimension: &'s str,
-        block: BlockRef,
-        wallets: Option<&'s [String]>,
-        undecided: &'s [String],
-    ) -> Clean<'s> {
-        Clean {
-            dimension,
-            wallets,
-            undecided,
-            run: self.run_id,
-            execution: self.ctx.execution_id(),
-            block,
-            at: self.ctx.clock().now(),
-        }
+            point: &point_of(&view.cut.block),
+            actor: self.engine.actor(),
+        };
+        let fresh = BreakId::new(&**self.ctx.clock());
+        breaks::see(step.conn(), &sighting, fresh, view.cut.block.number)
+            .await
+            .map_err(Fault::own)
     }
 }
 
@@ -202,9 +185,9 @@ fn shortage(token: &Token, owed: Option<BaseUnits>, held: BaseUnits, short: Base
     let decimals = token.decimals;
     Difference {
         kind: BreakKind::Insolvent,
-        expected: owed.and_then(|owed| owed.to_amount(decimals).ok()),
-        onchain: held.to_amount(decimals).ok(),
-        onchain_exact: held.exact(decimals),
+        left: owed.and_then(|owed| owed.to_amount(decimals).ok()),
+        right: held.to_amount(decimals).ok(),
+        right_exact: held.exact(decimals),
         diff: short.to_amount(decimals).ok().map(eidos_types::Amount::negated),
         lines: Vec::new(),
         note: owed.map_or_else(

@@ -1,0 +1,13 @@
+//! Values as parameters.
+
+use eidos_types::Amount;
+
+/// A number as PostgreSQL's `bigint` has it.
+pub(super) fn bigint(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// An amount as the text of a `numeric` parameter.
+pub(super) fn numeric(amount: Option<Amount>) -> Option<String> {
+    amount.map(|amount| amount.to_string())
+}

@@ -1,0 +1,19 @@
+//! The statements on the engine's own tables. Writes take a step's connection, so that they are fenced.
+//!
+//! Breaks, records and dust are stored by dimension and subject. The columns that a subject of a wallet and a token had
+//! before (`wallet_address`, `token`, `token_address`, `reference`, `job_type`) stay for one release and are written as
+//! well: replicas of the release before read them.
+
+mod bind;
+pub mod breaks;
+pub mod checkpoints;
+pub mod pauses;
+pub mod records;
+
+/// Every statement, with its name.
+pub fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
+    [breaks::ALL, checkpoints::ALL, pauses::ALL, records::ALL]
+        .into_iter()
+        .flatten()
+        .copied()
+}

@@ -1,0 +1,3 @@
+//! What is compared, one module for each dimension. The engine that compares is the crate `eidos-recon`.
+
+pub mod balance;
