@@ -1,10 +1,9 @@
 //! [`DisposalError`]: what went wrong, and whether trying again can help.
 
-use std::fmt::Write;
-
 use eidos_archive_store::{CodecError, StoreError};
 use eidos_core::CoreError;
 use eidos_pg::{PgError, is_transient};
+use eidos_plan::{PlanError, server_words};
 use eidos_runtime::JobError;
 
 /// The label of the refusal of a store that has none of the earlier exports.
@@ -35,7 +34,7 @@ pub enum DisposalError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A statement failed.
-    #[error("could not {what}: {}", told(source))]
+    #[error("could not {what}: {}", server_words(source))]
     Sql {
         /// The intention, as a verb phrase.
         what: &'static str,
@@ -172,6 +171,15 @@ impl From<PgError> for DisposalError {
     }
 }
 
+impl From<PlanError> for DisposalError {
+    fn from(error: PlanError) -> Self {
+        match error {
+            PlanError::Sql { what, source } => Self::Sql { what, source },
+            PlanError::Refused { reason, what } => Self::Refused { reason, what },
+        }
+    }
+}
+
 impl From<DisposalError> for JobError {
     fn from(error: DisposalError) -> Self {
         match error {
@@ -181,25 +189,6 @@ impl From<DisposalError> for JobError {
             error => Self::fail(error),
         }
     }
-}
-
-/// What the server said, with the details that name objects and keys. Those that show a row's values are for nobody's
-/// log: class 22, and the rows that a NOT NULL or CHECK constraint refused.
-fn told(error: &sqlx::Error) -> String {
-    let server = error
-        .as_database_error()
-        .and_then(|error| error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>());
-    let Some(server) = server else {
-        return error.to_string();
-    };
-    let is_quiet = server.code().starts_with("22") || matches!(server.code(), "23502" | "23514");
-    let further = [server.detail(), server.hint()].into_iter().flatten();
-    // Not the driver's own words: they end with the line of the server's source.
-    let mut told = format!("error returned from database: {}", server.message());
-    for text in further.filter(|_text| !is_quiet) {
-        let _infallible = write!(told, " ({})", text.replace('\n', "; "));
-    }
-    told
 }
 
 /// The SQLSTATE, if the server said one.

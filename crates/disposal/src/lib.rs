@@ -1,8 +1,8 @@
-//! How rows leave a database: planned, exported, verified, quarantined, dropped, audited.
+//! How rows leave a database: exported, verified, quarantined, dropped, audited.
 //!
 //! A **unit** is what is disposed of at once: a monthly partition ([`partition`]) or the rows of one month of a plain
 //! table. It moves through states that are written down before the act they announce ([`mod@unit`]), every act on
-//! somebody's data leaves a row that is never changed ([`audit`]), and whatever a row claims, the catalogue of the
+//! somebody's data leaves a row that is never changed ([`eidos_plan::audit`]), and whatever a row claims, the catalogue of the
 //! source database and the object store are asked again before anything is destroyed.
 //!
 //! The invariants, and where they are kept:
@@ -13,19 +13,16 @@
 //! * a crash between any two statements leaves a state the next run continues from
 //!   (`docs/adr/0008-disposal-of-a-unit.md`).
 
-pub mod audit;
 pub mod catalogue;
 pub mod destination;
 mod error;
 pub mod export;
 pub mod gauges;
-pub mod hold;
 mod lasting;
 pub mod new_partition;
 pub mod pace;
 pub mod partition;
 mod person;
-pub mod plan;
 pub mod rows;
 pub mod settings;
 mod source;

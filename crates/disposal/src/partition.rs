@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use eidos_archive_store::{ArchiveFormat, ArchiveStore};
 use eidos_core::fence::ForeignFence;
+use eidos_plan::Approval;
 use eidos_runtime::JobContext;
 use eidos_settings::SourceName;
 use eidos_telemetry::metric;
@@ -30,7 +31,7 @@ use sqlx::PgPool;
 
 use crate::catalogue::{self, Relation, Whereabouts};
 use crate::settings::DisposalSettings;
-use crate::unit::{self, Change, Mandate, Unit, UnitState};
+use crate::unit::{self, Change, Unit, UnitState};
 use crate::{DisposalError, source_connection};
 
 mod attach;
@@ -138,11 +139,11 @@ impl PartitionDisposal<'_> {
     pub async fn advance(
         &self,
         identity: &PartitionIdentity,
-        mandate: &Mandate,
+        approval: &Approval,
     ) -> Result<UnitOutcome, DisposalError> {
         // Boxed: what awaits it stays small.
         let outcome = Box::pin(async {
-            let unit = self.unit_for(identity, mandate).await?;
+            let unit = self.unit_for(identity, approval).await?;
             self.drive(unit).await
         });
         self.counted(&identity.table.plain(), outcome.await)
@@ -230,7 +231,7 @@ impl PartitionDisposal<'_> {
         unit: &Unit,
         to: UnitState,
         change: &Change,
-        act: &crate::audit::Act,
+        act: &eidos_plan::audit::Act,
     ) -> Result<Unit, DisposalError> {
         let moved = unit::move_on_recorded(self.ctx, unit, to, change, act).await?;
         tracing::info!(

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use eidos_archive_store::{ArchiveFormat, ArchiveStore, TableFolder, UnitFolder};
 use eidos_core::fence::ForeignFence;
+use eidos_plan::{Approval, hold};
 use eidos_runtime::JobContext;
 use eidos_settings::SourceName;
 use eidos_telemetry::metric;
@@ -37,8 +38,8 @@ use crate::catalogue::{self, TableShape};
 use crate::export::stored;
 use crate::partition::server_is_ready;
 use crate::settings::{DisposalSettings, FinishedRule};
-use crate::unit::{self, Change, Mandate, Unit, UnitKind, UnitState};
-use crate::{DisposalError, hold, source_connection};
+use crate::unit::{self, Change, Unit, UnitKind, UnitState};
+use crate::{DisposalError, source_connection};
 
 /// What the settings say about a plain table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -109,7 +110,7 @@ impl RowDisposal<'_> {
     pub async fn advance(
         &self,
         identity: &RowIdentity,
-        mandate: &Mandate,
+        approval: &Approval,
     ) -> Result<RowOutcome, DisposalError> {
         let outcome = async {
             let shape = self.shape(identity.table_oid, &identity.table.plain()).await?;
@@ -117,9 +118,9 @@ impl RowDisposal<'_> {
             let unit = if let Some(open) = self.open_unit(identity).await? {
                 open
             } else {
-                self.not_failed_before(&shape, identity, &mandate.approved_by)
+                self.not_failed_before(&shape, identity, &approval.approved_by)
                     .await?;
-                self.begin(identity, mandate).await?
+                self.begin(identity, approval).await?
             };
             self.drive(unit, &shape).await
         };

@@ -13,6 +13,7 @@ use std::fmt;
 
 use eidos_archive_store::{ArchiveFormat, ContentDigest, ManifestRef};
 use eidos_core::fence::Step;
+use eidos_plan::{Approval, audit};
 use eidos_runtime::JobContext;
 use eidos_settings::SourceName;
 use serde::Serialize;
@@ -125,15 +126,6 @@ impl UnitKind {
     }
 }
 
-/// On whose word a unit goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mandate {
-    /// The plan that names it.
-    pub plan_digest: String,
-    /// `policy`, or the person who applied the plan.
-    pub approved_by: String,
-}
-
 /// What a unit is before it has a row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewUnit {
@@ -157,8 +149,8 @@ pub struct NewUnit {
     pub archive: Option<ArchiveFormat>,
     /// Of the partition's or table's columns.
     pub columns_fingerprint: String,
-    /// On whose word.
-    pub mandate: Mandate,
+    /// On whose approval it goes.
+    pub approval: Approval,
 }
 
 /// A unit's row.
@@ -202,7 +194,7 @@ pub struct Unit {
     pub columns_fingerprint: String,
     /// The plan that named it.
     pub plan_digest: String,
-    /// On whose word.
+    /// On whose approval it goes.
     pub approved_by: String,
     /// `schema.table` while it rests in quarantine.
     pub quarantine_table: Option<String>,
@@ -260,10 +252,10 @@ impl Unit {
         })
     }
 
-    /// On whose word it goes.
+    /// Returns on whose approval it goes.
     #[must_use]
-    pub fn mandate(&self) -> Mandate {
-        Mandate {
+    pub fn approval(&self) -> Approval {
+        Approval {
             plan_digest: self.plan_digest.clone(),
             approved_by: self.approved_by.clone(),
         }
@@ -271,8 +263,8 @@ impl Unit {
 
     /// An audit row about it, to be completed.
     #[must_use]
-    pub fn act(&self, action: &'static str, reason: impl Into<String>) -> crate::audit::Act {
-        crate::audit::Act {
+    pub fn act(&self, action: &'static str, reason: impl Into<String>) -> audit::Act {
+        audit::Act {
             unit_id: Some(self.unit_id),
             source: self.source,
             table: self.table.clone(),
@@ -298,16 +290,16 @@ pub async fn move_on_recorded(
     unit: &Unit,
     to: UnitState,
     change: &Change,
-    act: &crate::audit::Act,
+    act: &audit::Act,
 ) -> Result<Unit, DisposalError> {
     let mut step: Step<'_> = ctx.step().await?;
     let moved = move_on(&mut step, ctx, unit, to, change).await?;
-    let act = crate::audit::Act {
+    let act = audit::Act {
         rows: act.rows.or(moved.row_count),
         bytes: act.bytes.or(moved.stored_bytes),
         ..act.clone()
     };
-    crate::audit::record(&mut step, ctx, &act).await?;
+    audit::record(&mut step, ctx, &act).await?;
     step.commit().await?;
     Ok(moved)
 }

@@ -10,10 +10,10 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use eidos_core::db::JobsDb;
 use eidos_core::ident::SqlIdent;
-use eidos_disposal::DisposalError;
 use eidos_disposal::catalogue::Relation;
-use eidos_disposal::hold::{self, NewHold};
 use eidos_disposal::unit::UnitState;
+use eidos_plan::PlanError;
+use eidos_plan::hold::{self, NewHold};
 use eidos_runtime::ServiceDeps;
 use eidos_server::{ApiError, Caller};
 use eidos_settings::SourceName;
@@ -24,7 +24,7 @@ use uuid::{NoContext, Timestamp, Uuid};
 
 use crate::hold_target::HoldTarget;
 use crate::settings::RetentionSettings;
-use crate::store::{self, DisposalQuery, UnitQuery};
+use crate::store::history::{self, DisposalQuery, UnitQuery};
 
 /// Most rows of one answer.
 const MAX_LIMIT: i64 = 1_000;
@@ -149,7 +149,7 @@ async fn list_disposals(
 ) -> Answer {
     let Query(query) = query.map_err(|rejection| ApiError::Malformed(rejection.body_text()))?;
     let limit = limited(query.limit)?;
-    let page = store::disposals(api.db.read(), &query, limit)
+    let page = history::disposals(api.db.read(), &query, limit)
         .await
         .map_err(ApiError::sql("list disposals"))?;
     Ok(Json(json!({ "disposals": page.rows, "next": page.next })))
@@ -167,7 +167,7 @@ async fn list_units(State(api): State<Api>, query: Result<Query<UnitQuery>, Quer
             )));
         }
     }
-    let page = store::units(api.db.read(), &query, limit)
+    let page = history::units(api.db.read(), &query, limit)
         .await
         .map_err(ApiError::sql("list units"))?;
     Ok(Json(json!({ "units": page.rows, "next": page.next })))
@@ -209,11 +209,9 @@ fn unreadable(rejection: JsonRejection) -> ApiError {
     }
 }
 
-fn answered(error: DisposalError) -> ApiError {
+fn answered(error: PlanError) -> ApiError {
     match error {
-        DisposalError::Refused { what, .. } => ApiError::Invalid(what),
-        DisposalError::Core(error) => error.into(),
-        DisposalError::Sql { what, source } => ApiError::sql(what)(source),
-        other => ApiError::Conflict(other.to_string()),
+        PlanError::Refused { what, .. } => ApiError::Invalid(what),
+        PlanError::Sql { what, source } => ApiError::sql(what)(source),
     }
 }

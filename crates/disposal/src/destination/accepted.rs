@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use eidos_archive_store::ArchiveStore;
 use eidos_core::fence::Step;
+use eidos_plan::audit::{self, Act};
 use eidos_runtime::JobContext;
 use eidos_settings::SourceName;
 use serde::Serialize;
@@ -11,7 +12,6 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row};
 
 use crate::DisposalError;
-use crate::audit::{self, Act};
 use crate::catalogue::Relation;
 
 const TABLE: &str = "eidos_jobs_archive_stores";

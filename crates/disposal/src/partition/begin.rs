@@ -1,6 +1,7 @@
 //! Which unit an item of the plan is: one on its way, or a new one.
 
 use eidos_archive_store::{StoreError, TableFolder, UnitFolder};
+use eidos_plan::Approval;
 use eidos_types::ExecutionId;
 
 use super::checks::removed;
@@ -10,30 +11,30 @@ use crate::DisposalError;
 use crate::catalogue;
 use crate::destination;
 use crate::export::stored;
-use crate::unit::{self, Change, Mandate, NewUnit, Unit, UnitKind, UnitState};
+use crate::unit::{self, Change, NewUnit, Unit, UnitKind, UnitState};
 
 impl PartitionDisposal<'_> {
     /// The unit of this partition that is on its way, or a new one; never one whose export was interrupted.
     pub(super) async fn unit_for(
         &self,
         identity: &PartitionIdentity,
-        mandate: &Mandate,
+        approval: &Approval,
     ) -> Result<Unit, DisposalError> {
         let pool = self.ctx.jobs_db().read();
         let name = &identity.partition.name;
         let open = unit::open_of(pool, self.policy.source, &identity.table, name).await?;
         match open {
-            None => self.begin(identity, mandate).await,
+            None => self.begin(identity, approval).await,
             Some(unit) if unit.job_name != self.ctx.job().as_str() => Err(of_another_job(&unit)),
             Some(unit) if unit.table_oid != identity.partition_oid => {
                 // Only what has nothing to lose yields to a namesake.
                 self.abandon(&unit, "another table has its name now").await?;
-                self.begin(identity, mandate).await
+                self.begin(identity, approval).await
             }
             Some(unit) if !unit.archived && identity.archive.is_some() && unit.state <= UnitState::Frozen => {
                 self.abandon(&unit, "the table is archived before it is dropped by now")
                     .await?;
-                self.begin(identity, mandate).await
+                self.begin(identity, approval).await
             }
             Some(unit) if self.may_begin_anew(&unit).await? => {
                 let reason = "its columns changed since; it begins again with those it has now";
@@ -42,7 +43,7 @@ impl PartitionDisposal<'_> {
                 } else {
                     self.abandon(&unit, reason).await?;
                 }
-                self.begin(identity, mandate).await
+                self.begin(identity, approval).await
             }
             Some(unit) => self.restarted(unit).await,
         }
@@ -89,11 +90,11 @@ impl PartitionDisposal<'_> {
             upper_ms: unit.upper_ms,
             archive: self.policy.archive.or(unit.format),
             columns_fingerprint: shape.columns_fingerprint(),
-            mandate: unit.mandate(),
+            approval: unit.approval(),
         })
     }
 
-    async fn begin(&self, identity: &PartitionIdentity, mandate: &Mandate) -> Result<Unit, DisposalError> {
+    async fn begin(&self, identity: &PartitionIdentity, approval: &Approval) -> Result<Unit, DisposalError> {
         let mut conn = self.reader().await?;
         let parent = catalogue::read_by_oid(&mut conn, identity.table_oid).await?;
         let own = catalogue::read_by_oid(&mut conn, identity.partition_oid).await?;
@@ -107,7 +108,7 @@ impl PartitionDisposal<'_> {
         let found = dependencies_of(&mut conn, identity.partition_oid).await?;
         may_leave(&parent, partition, &found, identity.archive.is_some())?;
         room(&mut conn, &parent).await?;
-        self.not_failed_before(&mut conn, identity, &mandate.approved_by)
+        self.not_failed_before(&mut conn, identity, &approval.approved_by)
             .await?;
         drop(conn);
         if identity.archive.is_some()
@@ -126,7 +127,7 @@ impl PartitionDisposal<'_> {
             upper_ms: identity.upper_ms,
             archive: identity.archive,
             columns_fingerprint: own.columns_fingerprint(),
-            mandate: mandate.clone(),
+            approval: approval.clone(),
         })
         .await
     }

@@ -1,5 +1,6 @@
 //! What must be true before anything that cannot be undone.
 
+use eidos_plan::hold;
 use eidos_runtime::JobContext;
 use sqlx::PgConnection;
 
@@ -7,7 +8,6 @@ use super::PartitionDisposal;
 use super::fitness::{dependencies_of, may_leave};
 use crate::DisposalError;
 use crate::catalogue::{self, ForeignKey, Partition, TableShape};
-use crate::hold;
 use crate::settings::DisposalSettings;
 use crate::unit::Unit;
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use eidos_archive_store::TableFolder;
 use eidos_core::ident::SqlIdent;
+use eidos_plan::audit::{self, Act};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -11,7 +12,6 @@ use super::freeze::thaw_sql;
 use super::locks::{Attempts, Patience};
 use super::{PartitionDisposal, UnitOutcome};
 use crate::DisposalError;
-use crate::audit::{self, Act};
 use crate::catalogue::{self, TableShape};
 use crate::export::stored;
 use crate::unit::{self, Change, Unit, UnitKind, UnitState};
@@ -58,6 +58,14 @@ pub enum Recovered {
         /// Its name.
         unit_name: String,
     },
+}
+
+impl Recovered {
+    /// Checks whether other work may be due because of it.
+    #[must_use]
+    pub const fn changes_what_is_due(&self) -> bool {
+        !matches!(self, Self::Swept { .. } | Self::UnknownFolder { .. })
+    }
 }
 
 impl PartitionDisposal<'_> {

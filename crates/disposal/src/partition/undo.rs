@@ -13,6 +13,7 @@
 
 use std::fmt;
 
+use eidos_plan::hold::{self, NewHold};
 use eidos_runtime::JobContext;
 use eidos_types::ExecutionId;
 use serde::Serialize;
@@ -21,7 +22,6 @@ use uuid::Uuid;
 use super::{PartitionDisposal, checks};
 use crate::DisposalError;
 use crate::catalogue::Whereabouts;
-use crate::hold::{self, NewHold};
 use crate::unit::{self, Change, Unit, UnitKind, UnitState};
 
 /// What a person asks for.
@@ -295,7 +295,7 @@ impl PartitionDisposal<'_> {
             serde_json::json!({ "was": unit.state, "hold_id": undone.hold_id, "done": undone.done });
         if unit.state == UnitState::Abandoned {
             let mut step = self.ctx.step().await?;
-            crate::audit::record(&mut step, self.ctx, &act).await?;
+            eidos_plan::audit::record(&mut step, self.ctx, &act).await?;
             step.commit().await?;
         } else {
             let change = Change {

@@ -1,12 +1,13 @@
 //! A month is taken up: with the unit that is open for it, if that still fits, or with a new one.
 
+use eidos_plan::Approval;
 use eidos_types::ExecutionId;
 
 use super::tally::Tally;
 use super::{RowDisposal, RowIdentity, RowOutcome};
 use crate::catalogue;
 use crate::destination;
-use crate::unit::{self, Mandate, NewUnit, Unit, UnitKind, UnitState};
+use crate::unit::{self, NewUnit, Unit, UnitKind, UnitState};
 use crate::{DisposalError, source_connection};
 
 impl RowDisposal<'_> {
@@ -91,7 +92,7 @@ impl RowDisposal<'_> {
     pub(super) async fn begin(
         &self,
         identity: &RowIdentity,
-        mandate: &Mandate,
+        approval: &Approval,
     ) -> Result<Unit, DisposalError> {
         if let Some(store) = self.store.filter(|_store| self.rule.archive.is_some()) {
             destination::check(self.ctx, store).await?;
@@ -108,7 +109,7 @@ impl RowDisposal<'_> {
             upper_ms: identity.upper_ms,
             archive: self.rule.archive,
             columns_fingerprint: identity.columns_fingerprint.clone(),
-            mandate: mandate.clone(),
+            approval: approval.clone(),
         };
         let unit = unit::create(&mut step, self.ctx, &new).await?;
         step.commit().await?;

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use eidos_plan::audit;
 use serde_json::json;
 
 use super::RowDisposal;
 use crate::DisposalError;
-use crate::audit;
 use crate::unit::{self, Change, Unit, UnitState};
 
 /// How long deleted rows may be without an audit row: what a process that is killed takes with it.

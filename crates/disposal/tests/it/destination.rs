@@ -4,7 +4,7 @@ use eidos_disposal::destination::{self, StoreAct, StoreReport, StoreRequest};
 use eidos_disposal::{DisposalError, unit};
 
 use crate::run::Run;
-use crate::stand::{Stand, mandate, refusal};
+use crate::stand::{Stand, approval, refusal};
 
 const FEBRUARY: &str = "eidos_risk_audit_logs_2024_02";
 
@@ -73,7 +73,7 @@ async fn another_location_is_refused_again_also_for_a_unit_that_is_frozen_alread
     run.store = Some(stand.other_store("elsewhere").await);
     assert_eq!(refusal(stand.advance(&run).await), "store_not_accepted");
     let february = stand.identity(&run, FEBRUARY).await;
-    let refused = run.disposal().advance(&february, &mandate()).await;
+    let refused = run.disposal().advance(&february, &approval()).await;
     assert_eq!(refusal(refused), "store_not_accepted");
     assert_eq!(stand.states().await, ["frozen"]);
     let location = run.store.as_ref().unwrap().location();
@@ -91,7 +91,7 @@ async fn a_store_with_exports_from_before_counts_as_accepted_and_no_other_does()
     let mut run = stand.run().await;
     let february = stand.identity(&run, FEBRUARY).await;
     run.store = Some(stand.other_store("empty").await);
-    let refused = run.disposal().advance(&february, &mandate()).await;
+    let refused = run.disposal().advance(&february, &approval()).await;
     assert_eq!(refusal(refused), "store_not_accepted");
 
     run.store = Some(stand.store.clone());
@@ -106,7 +106,7 @@ async fn a_store_with_exports_from_before_counts_as_accepted_and_no_other_does()
             .await,
         "0"
     );
-    run.disposal().advance(&february, &mandate()).await.unwrap();
+    run.disposal().advance(&february, &approval()).await.unwrap();
     let recorded = "SELECT concat_ws('|', location, accepted_by, adopted_for) FROM eidos_jobs_archive_stores";
     let expected = format!("{}|upgrade|data-cleanup", stand.store.location());
     assert_eq!(stand.jobs_text(recorded).await, expected);

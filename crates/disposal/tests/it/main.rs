@@ -8,7 +8,6 @@
 
 mod catalogue;
 mod destination;
-mod holds;
 mod partition;
 mod partition_corrupt;
 mod partition_crash;
@@ -21,7 +20,6 @@ mod partition_locks;
 mod partition_refused;
 mod partition_servers;
 mod partition_undo;
-mod plans;
 mod rows;
 mod rows_failed;
 mod rows_keys;

@@ -4,7 +4,7 @@ use eidos_disposal::export::{LongRead, content_of};
 use eidos_disposal::partition::Waiting;
 use eidos_disposal::unit::UnitState;
 
-use crate::stand::{JANUARY, Stand, mandate};
+use crate::stand::{JANUARY, Stand, approval};
 
 #[tokio::test]
 async fn a_partition_is_frozen_exported_quarantined_and_dropped_days_later() {
@@ -16,7 +16,7 @@ async fn a_partition_is_frozen_exported_quarantined_and_dropped_days_later() {
     let before = content_of(&run.ctx, &mut read, &select, 6).await.unwrap();
     read.close().await;
 
-    let outcome = run.disposal().advance(&own, &mandate()).await.unwrap();
+    let outcome = run.disposal().advance(&own, &approval()).await.unwrap();
     assert_eq!(outcome.acts, ["freeze", "export", "quarantine"]);
     assert_eq!(outcome.unit.state, UnitState::Quarantined);
     let due = run.ctx.slot().ms() + 7 * 24 * 60 * 60 * 1000;
@@ -85,7 +85,7 @@ async fn no_run_drops_more_than_its_quota() {
     let run = stand.run().await.unarchived().with_quarantine_days(0);
     let february = stand.identity(&run, "eidos_risk_audit_logs_2024_02").await;
     assert_eq!(stand.advance(&run).await.unwrap().unit.state, UnitState::Dropped);
-    let second = run.disposal().advance(&february, &mandate()).await.unwrap();
+    let second = run.disposal().advance(&february, &approval()).await.unwrap();
     assert_eq!(
         (second.unit.state, second.waiting),
         (UnitState::Quarantined, Some(Waiting::Quota))
@@ -120,7 +120,7 @@ async fn csv_and_empty_partitions_go_the_same_way() {
         (UnitState::Dropped, Some(0))
     );
     let february = stand.identity(&run, "eidos_risk_audit_logs_2024_02").await;
-    let outcome = run.disposal().advance(&february, &mandate()).await.unwrap();
+    let outcome = run.disposal().advance(&february, &approval()).await.unwrap();
     assert_eq!(
         (outcome.unit.state, outcome.unit.row_count),
         (UnitState::Dropped, Some(400))

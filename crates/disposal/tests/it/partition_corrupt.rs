@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use eidos_disposal::export::{Content, verified};
 use eidos_disposal::unit::UnitState;
 
-use crate::stand::{JANUARY, MONTHS, Stand, TABLE, mandate, refusal};
+use crate::stand::{JANUARY, MONTHS, Stand, TABLE, approval, refusal};
 
 const FEBRUARY: &str = "eidos_risk_audit_logs_2024_02";
 
@@ -63,7 +63,7 @@ async fn nothing_is_dropped_whose_export_is_not_sound_to_the_last_byte() {
     let january = stand.quarantined().await;
     let run = stand.run().await;
     let february = stand.identity(&run, FEBRUARY).await;
-    let february = run.disposal().advance(&february, &mandate()).await.unwrap().unit;
+    let february = run.disposal().advance(&february, &approval()).await.unwrap().unit;
     let objects = stand.objects();
     let part = part_of(&objects, &january.unit_id.to_string());
     let files = Files {
@@ -196,14 +196,14 @@ async fn nothing_is_exported_to_a_store_that_has_none_of_the_earlier_exports() {
         .await;
     let run = stand.run().await;
     let february = stand.identity(&run, FEBRUARY).await;
-    run.disposal().advance(&february, &mandate()).await.unwrap();
+    run.disposal().advance(&february, &approval()).await.unwrap();
     let march = stand.identity(&run, "eidos_risk_audit_logs_2024_03").await;
     stand.frozen().await;
     let mount = stand.unmounted();
     let run = stand.run().await;
     for outcome in [
         stand.advance(&run).await,
-        run.disposal().advance(&march, &mandate()).await,
+        run.disposal().advance(&march, &approval()).await,
     ] {
         let error = outcome.unwrap_err();
         assert!(error.is_about_the_store(), "{error}");
@@ -220,6 +220,6 @@ async fn nothing_is_exported_to_a_store_that_has_none_of_the_earlier_exports() {
     stand.advance(&run).await.unwrap();
     // One of two that is lost is rot, not another store.
     std::fs::remove_file(stand.manifests().remove(0)).unwrap();
-    run.disposal().advance(&march, &mandate()).await.unwrap();
+    run.disposal().advance(&march, &approval()).await.unwrap();
     assert_eq!(stand.states().await, ["quarantined"; 3]);
 }

@@ -9,7 +9,7 @@ use eidos_disposal::unit::{self, UnitState};
 use eidos_settings::SourceName;
 
 use crate::run::Run;
-use crate::stand::{JANUARY, Stand, mandate, refusal};
+use crate::stand::{JANUARY, Stand, approval, refusal};
 
 /// Polls `act` so often and then drops it, as a process drops everything when it dies. `None`: it did not get there.
 async fn killed_after<T>(polls: u32, act: impl Future<Output = T>) -> Option<T> {
@@ -39,7 +39,7 @@ async fn go_on(stand: &Stand, run: &Run) -> Result<Option<UnitOutcome>, Disposal
         .find(|found| found.relation.name == JANUARY)
     {
         let identity = eidos_disposal::partition::PartitionIdentity::of(&shape, partition, &run.policy)?;
-        return run.disposal().advance(&identity, &mandate()).await.map(Some);
+        return run.disposal().advance(&identity, &approval()).await.map(Some);
     }
     match unit::open_of(stand.jobs.pool(), SourceName::Risk, table, JANUARY).await? {
         Some(open) => run.disposal().resume(open).await.map(Some),

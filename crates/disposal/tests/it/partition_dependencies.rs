@@ -6,7 +6,7 @@ use std::time::Duration;
 use eidos_disposal::unit::UnitState;
 
 use crate::partition_servers::server_version;
-use crate::stand::{JANUARY, MONTHS, Stand, TABLE, mandate, refusal};
+use crate::stand::{JANUARY, MONTHS, Stand, TABLE, approval, refusal};
 
 /// As after the usual conversion: the old `bigserial` table is the first partition, and owns the ids of all of them.
 async fn converted(stand: &Stand, named_by_a_default: bool) {
@@ -87,7 +87,7 @@ async fn the_sequence_stays_where_the_detach_is_concurrent_too() {
     let run = stand.run().await;
     let identity = stand.identity(&run, JANUARY).await;
     let disposal = run.disposal();
-    let word = mandate();
+    let word = approval();
     let leaving = disposal.advance(&identity, &word);
     let pending = async {
         eidos_testkit::eventually(

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use eidos_disposal::DisposalError;
 use eidos_disposal::partition::UnitOutcome;
-use eidos_disposal::unit::{Mandate, UnitState};
+use eidos_disposal::unit::UnitState;
+use eidos_plan::Approval;
 use eidos_testkit::eventually;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-use crate::stand::{JANUARY, Login, MONTHS, Stand, TABLE, mandate};
+use crate::stand::{JANUARY, Login, MONTHS, Stand, TABLE, approval};
 
 const WITHIN: Duration = Duration::from_secs(30);
 
@@ -17,9 +18,9 @@ const WITHIN: Duration = Duration::from_secs(30);
 async fn scheduled(stand: &Stand) -> Result<UnitOutcome, DisposalError> {
     let run = stand.run().await;
     let identity = stand.identity(&run, JANUARY).await;
-    let policy = Mandate {
+    let policy = Approval {
         approved_by: "policy".to_owned(),
-        ..mandate()
+        ..approval()
     };
     run.disposal().advance(&identity, &policy).await
 }

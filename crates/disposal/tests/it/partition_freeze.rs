@@ -7,7 +7,7 @@ use eidos_disposal::unit::UnitState;
 use eidos_testkit::eventually;
 use sqlx::Connection;
 
-use crate::stand::{JANUARY, MONTHS, Stand, TABLE, mandate, refusal};
+use crate::stand::{JANUARY, MONTHS, Stand, TABLE, approval, refusal};
 
 const WITHIN: Duration = Duration::from_secs(20);
 
@@ -73,8 +73,8 @@ async fn a_writer_is_waited_out_and_its_rows_are_exported() {
     .unwrap();
     let run = stand.run().await;
     let identity = stand.identity(&run, JANUARY).await;
-    let (mandate, disposal) = (mandate(), run.disposal());
-    let advancing = disposal.advance(&identity, &mandate);
+    let (approval, disposal) = (approval(), run.disposal());
+    let advancing = disposal.advance(&identity, &approval);
     let committing = async {
         eventually("the freeze waits for the writer", WITHIN, async || {
             let waiting = stand

@@ -9,7 +9,7 @@ use eidos_disposal::unit::{self, Change, NewUnit, Unit, UnitState};
 use eidos_types::SystemClock;
 use sqlx::AssertSqlSafe;
 
-use crate::stand::{JANUARY, MONTHS, Stand, TABLE, mandate, refusal};
+use crate::stand::{JANUARY, MONTHS, Stand, TABLE, approval, refusal};
 
 #[tokio::test]
 async fn a_run_that_was_replaced_can_neither_freeze_nor_quarantine_nor_drop() {
@@ -106,7 +106,7 @@ async fn a_column_that_appears_after_the_plan_after_the_export_or_in_quarantine_
         .sql(&format!("ALTER TABLE {TABLE} ADD COLUMN fresh TEXT"))
         .await;
     assert_eq!(
-        refusal(run.disposal().advance(&planned, &mandate()).await),
+        refusal(run.disposal().advance(&planned, &approval()).await),
         "changed"
     );
     stand.verified().await;
@@ -118,7 +118,7 @@ async fn a_column_that_appears_after_the_plan_after_the_export_or_in_quarantine_
         ))
         .await;
     assert_eq!(
-        refusal(run.disposal().advance(&planned, &mandate()).await),
+        refusal(run.disposal().advance(&planned, &approval()).await),
         "changed"
     );
     assert_eq!(stand.rows().await, 1200);
@@ -331,7 +331,7 @@ async fn another_table_of_the_same_name_is_another_table() {
     let planned = stand.identity(&run, JANUARY).await;
     stand.sql(&recreate).await;
     assert_eq!(
-        refusal(run.disposal().advance(&planned, &mandate()).await),
+        refusal(run.disposal().advance(&planned, &approval()).await),
         "changed"
     );
     // Frozen only: the namesake begins anew. Proved: its export may be the only copy, a person decides.
@@ -398,7 +398,7 @@ async fn the_newest_the_current_and_the_divided_partition_stay() {
     let run = stand.run().await;
     let march = stand.identity(&run, "eidos_risk_audit_logs_2024_03").await;
     assert_eq!(
-        refusal(run.disposal().advance(&march, &mandate()).await),
+        refusal(run.disposal().advance(&march, &approval()).await),
         "newest"
     );
     let young = stand.run_at("2024-01-31T23:59:59Z").await;
@@ -412,7 +412,7 @@ async fn the_newest_the_current_and_the_divided_partition_stay() {
     let run = stand.run().await;
     let divided = stand.identity(&run, "divided").await;
     assert_eq!(
-        refusal(run.disposal().advance(&divided, &mandate()).await),
+        refusal(run.disposal().advance(&divided, &approval()).await),
         "kind"
     );
     stand.sql("DROP FUNCTION eidos_jobs_refuse_write").await;
@@ -479,7 +479,7 @@ async fn a_unit_that_somebody_else_moved_on_is_not_moved_twice() {
         upper_ms: identity.upper_ms,
         archive: None,
         columns_fingerprint: String::new(),
-        mandate: mandate(),
+        approval: approval(),
     };
     assert_eq!(refusal(unit::create(&mut step, &run.ctx, &again).await), "open");
 }

@@ -15,7 +15,7 @@ use serde_json::json;
 use sqlx::AssertSqlSafe;
 
 use crate::run::Run;
-use crate::stand::{MONTHS, Stand, mandate, refusal};
+use crate::stand::{MONTHS, Stand, approval, refusal};
 
 pub(crate) const LOGS: &str = "eidos_admin_audit_logs";
 /// Rows of one segment, and of one batch.
@@ -90,7 +90,7 @@ pub(crate) async fn january(stand: &Stand, rule: &RowRule) -> RowIdentity {
 async fn advance(stand: &Stand, rule: &RowRule) -> Result<RowOutcome, DisposalError> {
     let identity = january(stand, rule).await;
     let run = stand.run().await;
-    disposal(stand, &run, rule).advance(&identity, &mandate()).await
+    disposal(stand, &run, rule).advance(&identity, &approval()).await
 }
 
 /// Finished rows of January that are there.
@@ -216,7 +216,7 @@ async fn proved_and_locked(stand: &Stand, rule: &RowRule) -> RowIdentity {
         .await
         .unwrap();
     let run = stand.run().await;
-    let outcome = disposal(stand, &run, rule).advance(&identity, &mandate()).await;
+    let outcome = disposal(stand, &run, rule).advance(&identity, &approval()).await;
     assert!(matches!(outcome, Err(DisposalError::Busy { .. })), "{outcome:?}");
     holder.rollback().await.unwrap();
     identity
@@ -234,7 +234,7 @@ async fn rows_that_somebody_holds_wait_for_the_next_run() {
     );
     let run = stand.run().await;
     let outcome = disposal(&stand, &run, &rule)
-        .advance(&identity, &mandate())
+        .advance(&identity, &approval())
         .await
         .unwrap();
     assert_eq!((outcome.unit.state, due(&stand).await), (UnitState::Deleted, 0));
@@ -251,7 +251,7 @@ async fn a_row_that_changed_since_the_export_is_not_deleted() {
     let before = due(&stand).await;
     let run = stand.run().await;
     let outcome = disposal(&stand, &run, &rule)
-        .advance(&identity, &mandate())
+        .advance(&identity, &approval())
         .await
         .unwrap();
     // Its segment stays whole, the others go; the unit says so.
@@ -279,7 +279,7 @@ async fn where_every_segment_changed_nothing_is_deleted_and_the_export_is_kept()
     let before = due(&stand).await;
     let run = stand.run().await;
     let outcome = disposal(&stand, &run, &rule)
-        .advance(&identity, &mandate())
+        .advance(&identity, &approval())
         .await
         .unwrap();
     assert_eq!((outcome.deleted, due(&stand).await), (0, before));
@@ -311,7 +311,7 @@ async fn an_export_whose_rows_are_gone_is_kept_whatever_came_in_their_place() {
         .await;
     let run = stand.run().await;
     disposal(&stand, &run, &rule)
-        .advance(&identity, &mandate())
+        .advance(&identity, &approval())
         .await
         .unwrap();
     assert_eq!(stand.manifests().len(), 1, "the only copy of what was deleted");
@@ -342,7 +342,7 @@ async fn a_row_that_came_after_the_export_stays() {
     stand.sql(&late(900, MONTHS[1] - 1)).await;
     let run = stand.run().await;
     disposal(&stand, &run, &rule)
-        .advance(&identity, &mandate())
+        .advance(&identity, &approval())
         .await
         .unwrap();
     assert_eq!(
@@ -366,7 +366,7 @@ async fn a_row_that_slipped_into_an_exported_segment_keeps_it_whole() {
     stand.sql(&late).await;
     let run = stand.run().await;
     let outcome = disposal(&stand, &run, &rule)
-        .advance(&identity, &mandate())
+        .advance(&identity, &approval())
         .await
         .unwrap();
     assert!(outcome.left.is_some());
@@ -385,9 +385,9 @@ async fn a_crash_between_segments_is_continued_where_rows_are_left() {
     };
     let run = stand.run().await;
     {
-        let (disposal, mandate) = (disposal(&stand, &run, &slow), mandate());
+        let (disposal, approval) = (disposal(&stand, &run, &slow), approval());
         tokio::select! {
-            outcome = disposal.advance(&identity, &mandate) => panic!("it was not stopped: {outcome:?}"),
+            outcome = disposal.advance(&identity, &approval) => panic!("it was not stopped: {outcome:?}"),
             () = async {
                 while due(&stand).await == before { tokio::task::yield_now().await; }
             } => {}
@@ -435,7 +435,7 @@ async fn a_run_that_was_replaced_deletes_nothing() {
         let stale = stand.run().await;
         let _newer = stand.run().await;
         let outcome = disposal(&stand, &stale, &rule)
-            .advance(&identity, &mandate())
+            .advance(&identity, &approval())
             .await;
         assert!(outcome.unwrap_err().ends_the_run());
         assert_eq!(due(&stand).await, before);
@@ -459,7 +459,9 @@ async fn a_hold_that_is_placed_in_the_middle_stops_what_is_left() {
     let before = due(&stand).await;
     hold(&stand).await;
     let run = stand.run().await;
-    let outcome = disposal(&stand, &run, &rule).advance(&identity, &mandate()).await;
+    let outcome = disposal(&stand, &run, &rule)
+        .advance(&identity, &approval())
+        .await;
     assert_eq!((refusal(outcome), due(&stand).await), ("hold", before));
 }
 
@@ -475,12 +477,14 @@ async fn without_an_archive_rows_go_in_counted_batches_and_locked_ones_stay() {
         .await
         .unwrap();
     let run = stand.run().await;
-    let outcome = disposal(&stand, &run, &rule).advance(&identity, &mandate()).await;
+    let outcome = disposal(&stand, &run, &rule)
+        .advance(&identity, &approval())
+        .await;
     assert!(matches!(outcome, Err(DisposalError::Busy { .. })), "{outcome:?}");
     assert_eq!(due(&stand).await, 1);
     holder.rollback().await.unwrap();
     let outcome = disposal(&stand, &run, &rule)
-        .advance(&identity, &mandate())
+        .advance(&identity, &approval())
         .await
         .unwrap();
     assert_eq!((outcome.unit.state, due(&stand).await), (UnitState::Deleted, 0));
@@ -578,7 +582,9 @@ async fn a_month_whose_columns_changed_before_anything_was_deleted_begins_again(
         .sql(&format!("ALTER TABLE {LOGS} ADD COLUMN extra TEXT DEFAULT 'x'"))
         .await;
     let run = stand.run().await;
-    let stale = disposal(&stand, &run, &rule).advance(&identity, &mandate()).await;
+    let stale = disposal(&stand, &run, &rule)
+        .advance(&identity, &approval())
+        .await;
     assert_eq!(refusal(stale), "changed");
     let outcome = advance(&stand, &rule).await.unwrap();
     assert_eq!((outcome.left, due(&stand).await), (None, 0));
@@ -673,8 +679,8 @@ async fn a_column_or_a_cascade_that_comes_between_two_batches_stops_the_deletion
                 .await
                 .unwrap();
             let disposal = disposal(&stand, &run, &rule);
-            let mandate = mandate();
-            let deleting = disposal.advance(&identity, &mandate);
+            let approval = approval();
+            let deleting = disposal.advance(&identity, &approval);
             let altering = async {
                 let begun = due(&stand).await;
                 eidos_testkit::eventually("the first batch is gone", Duration::from_secs(20), async || {
@@ -707,7 +713,9 @@ async fn a_plan_that_no_longer_fits_is_refused() {
         .sql(&format!("ALTER TABLE {LOGS} ADD COLUMN extra TEXT"))
         .await;
     let run = stand.run().await;
-    let outcome = disposal(&stand, &run, &rule).advance(&identity, &mandate()).await;
+    let outcome = disposal(&stand, &run, &rule)
+        .advance(&identity, &approval())
+        .await;
     assert_eq!(refusal(outcome), "changed");
     assert_eq!(stand.states().await, Vec::<String>::new());
 }

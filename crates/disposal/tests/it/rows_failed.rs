@@ -3,22 +3,23 @@
 
 use eidos_disposal::DisposalError;
 use eidos_disposal::rows::RowOutcome;
-use eidos_disposal::unit::{Mandate, UnitState};
+use eidos_disposal::unit::UnitState;
+use eidos_plan::Approval;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::rows::{LOGS, disposal, due, january, proved, stand};
-use crate::stand::{MONTHS, Stand, mandate};
+use crate::stand::{MONTHS, Stand, approval};
 
 /// Takes January as far as it goes, on the word of `approved_by`.
 async fn advance(stand: &Stand, approved_by: &str) -> Result<RowOutcome, DisposalError> {
     let rule = proved();
     let identity = january(stand, &rule).await;
     let run = stand.run().await;
-    let mandate = Mandate {
+    let approval = Approval {
         approved_by: approved_by.to_owned(),
-        ..mandate()
+        ..approval()
     };
-    disposal(stand, &run, &rule).advance(&identity, &mandate).await
+    disposal(stand, &run, &rule).advance(&identity, &approval).await
 }
 
 async fn is_not_tried_again(stand: &Stand, cause: &str) {

@@ -8,7 +8,7 @@ use eidos_disposal::{catalogue, rows};
 use sqlx::AssertSqlSafe;
 
 use crate::rows::{LOGS, disposal, due, january, proved, rule, stand};
-use crate::stand::{MONTHS, Stand, mandate, refusal};
+use crate::stand::{MONTHS, Stand, approval, refusal};
 
 /// 120 old rows under keys of this type, made of `n`.
 async fn keyed(declaration: &str, key: &str) -> Stand {
@@ -36,7 +36,7 @@ async fn leaves(stand: &Stand, rule: &RowRule) -> u64 {
     let identity = RowIdentity::of(&shape, rule, &found.months[0]);
     let run = stand.run().await;
     let outcome = disposal(stand, &run, rule)
-        .advance(&identity, &mandate())
+        .advance(&identity, &approval())
         .await
         .unwrap();
     assert_eq!((outcome.unit.state, outcome.left), (UnitState::Deleted, None));
@@ -101,7 +101,7 @@ async fn rows_that_were_deleted_before_an_error_are_on_record_and_counted_in_the
             .fetch_all(&mut *holder)
             .await
             .unwrap();
-        let word = mandate();
+        let word = approval();
         let means: RowDisposal<'_> = disposal(&stand, &run, &rule);
         let deleting = means.advance(&identity, &word);
         let cascade = format!(

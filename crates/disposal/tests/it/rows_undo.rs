@@ -8,7 +8,7 @@ use eidos_disposal::unit::UnitState;
 use eidos_types::SystemClock;
 
 use crate::rows::{disposal, due, january, proved, stand};
-use crate::stand::{Stand, mandate, refusal};
+use crate::stand::{Stand, approval, refusal};
 
 fn request() -> UndoRequest {
     UndoRequest {
@@ -23,7 +23,7 @@ async fn verified(stand: &Stand) {
     let identity = january(stand, &rule).await;
     let clock = Arc::new(SystemClock::skewed(TimeDelta::minutes(2)));
     let run = stand.run_with("2026-01-01T00:00:00Z", clock).await;
-    let outcome = disposal(stand, &run, &rule).advance(&identity, &mandate()).await;
+    let outcome = disposal(stand, &run, &rule).advance(&identity, &approval()).await;
     outcome.unwrap_err();
     assert_eq!(stand.states().await, ["verified"]);
 }
@@ -43,11 +43,15 @@ async fn a_month_whose_export_is_proved_is_undone_and_its_rows_stay_until_the_ho
 
     let rule = proved();
     let identity = january(&stand, &rule).await;
-    let next = disposal(&stand, &run, &rule).advance(&identity, &mandate()).await;
+    let next = disposal(&stand, &run, &rule)
+        .advance(&identity, &approval())
+        .await;
     assert_eq!(refusal(next), "hold");
     assert_eq!(due(&stand).await, rows);
     stand.lift().await;
-    let next = disposal(&stand, &run, &rule).advance(&identity, &mandate()).await;
+    let next = disposal(&stand, &run, &rule)
+        .advance(&identity, &approval())
+        .await;
     assert_eq!(next.unwrap().unit.state, UnitState::Deleted);
     assert_eq!(due(&stand).await, 0);
 }
@@ -58,7 +62,9 @@ async fn a_month_whose_rows_are_deleted_is_not_undone_and_the_way_back_is_named(
     let rule = proved();
     let identity = january(&stand, &rule).await;
     let run = stand.run().await;
-    let outcome = disposal(&stand, &run, &rule).advance(&identity, &mandate()).await;
+    let outcome = disposal(&stand, &run, &rule)
+        .advance(&identity, &approval())
+        .await;
     let unit = outcome.unwrap().unit;
     let refused = run.disposal().undo(unit.clone(), &request()).await.unwrap_err();
     assert_eq!(refused.refusal(), Some("gone"), "{refused}");

@@ -8,7 +8,7 @@ use eidos_disposal::unit::UnitState;
 use sqlx::AssertSqlSafe;
 
 use crate::rows::{LOGS, disposal, due, hold, january, proved, rule, stand};
-use crate::stand::{Stand, mandate, refusal};
+use crate::stand::{Stand, approval, refusal};
 
 /// The deletion waits for row 1, which `statement` holds; `meanwhile` happens before that is committed.
 async fn advance_past(
@@ -27,8 +27,8 @@ async fn advance_past(
     run.settings.lock_timeout = Duration::from_secs(20);
     let mut deletion = disposal(stand, &run, rule);
     deletion.settings = &run.settings;
-    let mandate = mandate();
-    let (outcome, ()) = tokio::join!(deletion.advance(&identity, &mandate), async {
+    let approval = approval();
+    let (outcome, ()) = tokio::join!(deletion.advance(&identity, &approval), async {
         eidos_testkit::eventually("the deletion waits", Duration::from_secs(20), async || {
             let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
             if stand.count(waiting).await > 0 { Ok(()) } else { Err("nobody waits") }

@@ -12,7 +12,8 @@ use eidos_disposal::DisposalError;
 use eidos_disposal::catalogue::{self, TableShape};
 use eidos_disposal::partition::{DropQuota, PartitionIdentity, PartitionPolicy, UnitOutcome};
 use eidos_disposal::settings::DisposalSettings;
-use eidos_disposal::unit::{Mandate, Unit, UnitState};
+use eidos_disposal::unit::{Unit, UnitState};
+use eidos_plan::Approval;
 use eidos_runtime::{JobContext, Standalone};
 use eidos_settings::{SecuritySection, SourceName};
 use eidos_testkit::{ScratchDir, TestDb, accept_archive_store};
@@ -277,7 +278,7 @@ impl Stand {
     /// Takes January as far as it goes.
     pub(crate) async fn advance(&self, run: &Run) -> Result<UnitOutcome, DisposalError> {
         let identity = self.identity(run, JANUARY).await;
-        run.disposal().advance(&identity, &mandate()).await
+        run.disposal().advance(&identity, &approval()).await
     }
 
     /// The only unit.
@@ -420,8 +421,8 @@ impl Unmounted {
     }
 }
 
-pub(crate) fn mandate() -> Mandate {
-    Mandate {
+pub(crate) fn approval() -> Approval {
+    Approval {
         plan_digest: "0123".to_owned(),
         approved_by: "ada".to_owned(),
     }

@@ -23,7 +23,7 @@ const FLOORS: &[(u8, &[&str])] = &[
     ),
     (3, &["eidos-core"]),
     (4, &["eidos-runtime", "eidos-testkit"]),
-    (5, &["eidos-server"]),
+    (5, &["eidos-server", "eidos-plan"]),
     (6, &["eidos-disposal", "eidos-recon"]),
     (7, &["eidosctl", "eidos-devnet"]),
     (8, &["eidos-suite"]),
@@ -52,6 +52,10 @@ const NEVER: &[(&str, &[&str])] = &[
     ("eidos-proto", &["sqlx", "redis", "rdkafka", "alloy-*", "parquet"]),
     ("eidos-runtime", &["rdkafka", "alloy-*", "parquet", "clap"]),
     ("eidos-server", &["rdkafka", "alloy-*", "parquet"]),
+    (
+        "eidos-plan",
+        &["rdkafka", "alloy-*", "parquet", "object_store", "clap"],
+    ),
     (
         "eidos-recon",
         &["rdkafka", "alloy-*", "parquet", "reqwest", "eidos-chain"],

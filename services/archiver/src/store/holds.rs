@@ -3,11 +3,11 @@
 
 use eidos_disposal::DisposalError;
 use eidos_disposal::catalogue::Relation;
-use eidos_disposal::hold;
+use eidos_plan::hold;
 use eidos_runtime::JobContext;
 use eidos_settings::SourceName;
 
-use crate::jobs::archive_data::survey::Surveyed;
+use crate::jobs::archive_data::survey::MovedTable;
 
 /// What holds on a table cover, [from, to) in epoch ms.
 ///
@@ -31,7 +31,7 @@ pub async fn ranges(
 /// What the database said.
 pub async fn covering(
     ctx: &JobContext,
-    table: &Surveyed,
+    table: &MovedTable,
     window: (i64, i64),
 ) -> Result<Option<String>, DisposalError> {
     let archive = table.archive.as_ref().map(|shape| &shape.relation);

@@ -9,7 +9,8 @@ use eidos_core::fence::ForeignFence;
 use eidos_disposal::catalogue;
 use eidos_disposal::partition::{DropQuota, PartitionDisposal, PartitionIdentity, PartitionPolicy};
 use eidos_disposal::settings::DisposalSettings;
-use eidos_disposal::unit::{Mandate, Unit};
+use eidos_disposal::unit::Unit;
+use eidos_plan::Approval;
 use eidos_runtime::JobContext;
 use eidos_settings::SourceName;
 use serde_json::{Value, json};
@@ -92,7 +93,7 @@ async fn dispose(stand: &Stand, format: ArchiveFormat) -> Unit {
     };
     let partition = &shape.partitioning.as_ref().unwrap().partitions[0];
     let identity = PartitionIdentity::of(&shape, partition, &policy(format)).unwrap();
-    let mandate = Mandate {
+    let approval = Approval {
         plan_digest: "test".to_owned(),
         approved_by: "ada".to_owned(),
     };
@@ -100,7 +101,7 @@ async fn dispose(stand: &Stand, format: ArchiveFormat) -> Unit {
     let fence = ctx.raised_in(&stand.foreign).await.unwrap();
     let resting = means
         .disposal(&ctx, &fence)
-        .advance(&identity, &mandate)
+        .advance(&identity, &approval)
         .await
         .unwrap()
         .unit;

@@ -2,7 +2,7 @@
 
 use eidos_disposal::DisposalError;
 use eidos_disposal::catalogue::Relation;
-use eidos_disposal::hold::{self, Hold};
+use eidos_plan::hold::{self, Hold};
 use eidos_runtime::JobContext;
 use eidos_settings::SourceName;
 
@@ -18,7 +18,7 @@ pub(super) async fn of_table(
     source: SourceName,
     table: &Relation,
 ) -> Result<Vec<Hold>, DisposalError> {
-    hold::active(ctx.jobs_db().control(), source, table, (i64::MIN, i64::MAX)).await
+    Ok(hold::active(ctx.jobs_db().control(), source, table, (i64::MIN, i64::MAX)).await?)
 }
 
 /// What they cover.

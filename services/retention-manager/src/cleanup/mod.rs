@@ -1,13 +1,12 @@
 //! What `data-cleanup` is made of.
 //!
-//! [`rules`] what the settings say · `survey` what has outlived its time, as a plan · `approval` whose word is needed ·
-//! `undo` one unit, back · `carry_out` the run in its order · `candles` (`candle_sql`, `hypertable`) proof and deletion of candles · [`report`]
+//! [`rules`] what the settings say · `survey` what has outlived its time, as a plan · `recover` what earlier runs left ·
+//! `undo` one unit, back · `apply` the run in its order · `candles` (`candle_sql`, `hypertable`) proof and deletion of candles · [`report`]
 //! what people read.
 
-mod approval;
+mod apply;
 mod candle_sql;
 pub mod candles;
-mod carry_out;
 pub(crate) mod gauges;
 mod holds;
 mod hypertable;
@@ -25,10 +24,9 @@ mod survey_plain;
 mod undo;
 pub mod without_rule;
 
-pub(crate) use approval::{approved_plan, verify};
-pub(crate) use carry_out::carry_out;
+pub(crate) use apply::apply;
 pub(crate) use recover::recover;
-pub(crate) use survey::survey;
+pub(crate) use survey::{Survey, survey};
 pub(crate) use undo::undo;
 
 pub use candle_sql::Verdict;

@@ -1,9 +1,11 @@
 //! What a run writes down about itself: audit rows of candles, and the progress people look at.
 
 use eidos_disposal::DisposalError;
-use eidos_disposal::audit::{self, Act};
 use eidos_disposal::catalogue::Relation;
-use eidos_disposal::unit::Mandate;
+use eidos_plan::{
+    Approval,
+    audit::{self, Act},
+};
 use eidos_runtime::JobContext;
 use eidos_settings::SourceName;
 use eidos_telemetry::metric;
@@ -11,10 +13,10 @@ use serde_json::json;
 
 use super::candle_sql::Pair;
 
-/// Records under one mandate.
+/// Records under one approval.
 pub(super) struct Recorder<'a> {
     pub(super) ctx: &'a JobContext,
-    pub(super) mandate: Mandate,
+    pub(super) approval: Approval,
 }
 
 impl Recorder<'_> {
@@ -95,8 +97,8 @@ impl Recorder<'_> {
             action,
             rows: i64::try_from(candles).ok(),
             bytes: None,
-            plan_digest: Some(self.mandate.plan_digest.clone()),
-            approved_by: self.mandate.approved_by.clone(),
+            plan_digest: Some(self.approval.plan_digest.clone()),
+            approved_by: self.approval.approved_by.clone(),
             reason,
             evidence,
         }

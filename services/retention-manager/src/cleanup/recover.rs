@@ -3,78 +3,73 @@
 
 use std::collections::BTreeSet;
 
-use eidos_disposal::partition::{DropQuota, PartitionDisposal};
+use eidos_core::ident::SqlIdent;
+use eidos_disposal::catalogue;
+use eidos_disposal::partition::{DropQuota, PartitionDisposal, Recovered};
 use eidos_disposal::rows::RowDisposal;
-use eidos_disposal::{DisposalError, catalogue};
 use eidos_runtime::{JobContext, JobError};
 use eidos_settings::SourceName;
+use eidos_types::Slot;
 
 use super::job::{DataCleanup, Fences};
-use super::report::{self, TableReport};
+use super::report::{self, Recovery};
 use super::rules::{PartitionRule, PlainRule};
+use super::survey::{Survey, survey};
 use super::survey_partitions::policy;
 
-/// Looks after the leftovers of every partitioned table. What is in the way of one table is in its report.
+/// Looks after the leftovers of every table, and surveys again if that changed what is due. What is in the way of one table
+/// is in its report.
 ///
 /// # Errors
 /// [`JobError`] once the run must end.
 pub(crate) async fn recover(
     job: &DataCleanup,
     ctx: &JobContext,
-    fences: &mut Fences,
+    slot: Slot,
     only: Option<&BTreeSet<String>>,
-) -> Result<(Vec<TableReport>, bool), JobError> {
-    let (mut reports, mut retryable) = (Vec::new(), false);
+    before: Survey,
+) -> Result<Survey, JobError> {
+    let is_wanted = |table: &SqlIdent| only.is_none_or(|only| only.contains(table.as_str()));
+    let mut fences = Fences::default();
     let quota = DropQuota::new(job.disposal.drops_per_run);
-    for rule in &job.rules.partitioned {
-        if only.is_some_and(|only| !only.contains(rule.table.as_str())) {
-            continue;
-        }
+    let mut tables = Vec::new();
+    for rule in job.rules.partitioned.iter().filter(|rule| is_wanted(&rule.table)) {
         ctx.check_cancelled()?;
-        let mut report = TableReport::new(rule.source, rule.table.as_str().to_owned());
-        match table(job, ctx, fences, rule, &quota).await {
-            Ok(recovered) => report.recovered = recovered,
-            Err(error) if error.ends_the_run() => return Err(error.into()),
-            Err(error) => {
-                tracing::warn!(source = %rule.source, table = rule.table.as_str(), %error, "could not recover a table");
-                retryable |= error.is_retryable();
-                report.problems.push(error.to_string());
-            }
-        }
-        reports.push(report);
+        let recovery = partitions(job, ctx, &mut fences, rule, &quota).await;
+        tables.push((rule.source, &rule.table, unless_over(recovery)?));
     }
-    for rule in &job.rules.plain {
-        if only.is_some_and(|only| !only.contains(rule.table.as_str())) {
-            continue;
-        }
+    for rule in job.rules.plain.iter().filter(|rule| is_wanted(&rule.table)) {
         ctx.check_cancelled()?;
-        let mut report = TableReport::new(rule.source, rule.table.as_str().to_owned());
-        match rows(job, ctx, fences, rule).await {
-            Ok(recovered) => report.recovered = recovered,
-            Err(error) if error.ends_the_run() => return Err(error.into()),
-            Err(error) => {
-                tracing::warn!(source = %rule.source, table = rule.table.as_str(), %error, "could not recover a table");
-                retryable |= error.is_retryable();
-                report.problems.push(error.to_string());
-            }
-        }
-        reports.push(report);
+        let recovery = rows(job, ctx, &mut fences, rule).await;
+        tables.push((rule.source, &rule.table, unless_over(recovery)?));
     }
-    Ok((reports, retryable))
+    let changed = |recovery: &Recovery| recovery.as_ref().map_or(true, |(_sentences, changed)| *changed);
+    let mut now = if tables.iter().any(|(.., recovery)| changed(recovery)) {
+        survey(job, ctx, slot, only).await?
+    } else {
+        before
+    };
+    for (source, table, recovery) in tables {
+        now.report.recovered(source, table.as_str(), recovery);
+    }
+    now.fences = fences;
+    Ok(now)
 }
 
-async fn rows(
-    job: &DataCleanup,
-    ctx: &JobContext,
-    fences: &mut Fences,
-    rule: &PlainRule,
-) -> Result<Vec<String>, DisposalError> {
+fn unless_over(recovery: Recovery) -> Result<Recovery, JobError> {
+    match recovery {
+        Err(error) if error.ends_the_run() => Err(error.into()),
+        recovery => Ok(recovery),
+    }
+}
+
+async fn rows(job: &DataCleanup, ctx: &JobContext, fences: &mut Fences, rule: &PlainRule) -> Recovery {
     let mut conn = job.connection(rule.source).await?;
     let shape = catalogue::read_table(&mut conn, &rule.table).await?;
     drop(conn);
-    // A table that is not there, or is no plain one, is refused where it is looked at.
+    // A table that is not there, or is no plain one, is refused where it is surveyed.
     let Some(shape) = shape.filter(|shape| shape.partitioning.is_none()) else {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), false));
     };
     let foreign = fences.of(job, ctx, rule.source).await?;
     let disposal = RowDisposal {
@@ -84,16 +79,18 @@ async fn rows(
         settings: &job.disposal,
         rule: &rule.rows,
     };
-    disposal.recover(&shape.relation).await
+    let recovered = disposal.recover(&shape.relation).await?;
+    let changed = !recovered.is_empty();
+    Ok((recovered, changed))
 }
 
-async fn table(
+async fn partitions(
     job: &DataCleanup,
     ctx: &JobContext,
     fences: &mut Fences,
     rule: &PartitionRule,
     quota: &DropQuota,
-) -> Result<Vec<String>, DisposalError> {
+) -> Recovery {
     let foreign = fences.of(job, ctx, rule.source).await?;
     let disposal = PartitionDisposal {
         ctx,
@@ -104,7 +101,8 @@ async fn table(
         quota,
     };
     let recovered = disposal.recover(&rule.table).await?;
-    Ok(recovered.iter().map(report::told).collect())
+    let changed = recovered.iter().any(Recovered::changes_what_is_due);
+    Ok((recovered.iter().map(report::told).collect(), changed))
 }
 
 /// Sources of the rules.

@@ -5,10 +5,10 @@ use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use eidos_disposal::DisposalError;
 use eidos_disposal::destination::StoreReport;
 use eidos_disposal::partition::{Recovered, Undone};
-use eidos_disposal::plan::Plan;
 use eidos_disposal::rows::Staying;
 use eidos_disposal::unit::Unit;
-use eidos_runtime::{Job, JobError};
+use eidos_plan::{Failure, Plan};
+use eidos_runtime::Job;
 use eidos_settings::SourceName;
 use eidos_telemetry::metric;
 use eidos_types::Slot;
@@ -17,6 +17,9 @@ use serde::{Deserialize, Serialize};
 use super::candles::CandleReport;
 use super::job::DataCleanup;
 use super::without_rule::Forgotten;
+
+/// What was put in order in one table, a sentence each, and whether that changes what is due.
+pub(super) type Recovery = Result<(Vec<String>, bool), DisposalError>;
 
 /// What a run found and did.
 #[derive(Debug, Clone, Serialize)]
@@ -93,16 +96,6 @@ pub struct UnitReport {
     pub manifest_key: Option<String>,
     /// From when on it may be dropped, epoch ms.
     pub drop_after_ms: Option<i64>,
-}
-
-/// Some tables could not be looked after.
-#[derive(Debug, thiserror::Error)]
-#[error("{failed} of {tables} tables have problems ({done}): {problems}")]
-struct TablesFailed {
-    failed: usize,
-    tables: usize,
-    done: String,
-    problems: String,
 }
 
 impl UnitReport {
@@ -198,8 +191,20 @@ impl Report {
         self.table(source, table).problems.push(error.to_string());
     }
 
-    /// Fails the run if anything is in doubt; the other tables were looked after all the same.
-    pub(super) fn verdict(&self) -> Result<(), JobError> {
+    /// What was put in order in a table before the work, or was in the way of that.
+    pub(super) fn recovered(&mut self, source: SourceName, table: &str, recovery: Recovery) {
+        match recovery {
+            Ok((sentences, _changed)) => self.table(source, table).recovered = sentences,
+            Err(error) => {
+                tracing::warn!(%source, table, %error, "could not recover a table");
+                self.retryable |= error.is_retryable();
+                self.table(source, table).problems.insert(0, error.to_string());
+            }
+        }
+    }
+
+    /// Returns what is in doubt; the other tables were looked after all the same.
+    pub(crate) fn failure(&self) -> Option<Failure> {
         let of_tables = self
             .tables
             .iter()
@@ -207,28 +212,20 @@ impl Report {
             .map(|table| format!("{} {}: {}", table.source, table.table, table.problems.join("; ")));
         let problems: Vec<String> = of_tables.chain(self.problems.iter().cloned()).collect();
         if problems.is_empty() {
-            return Ok(());
+            return None;
         }
-        tracing::error!(report = %self.render(), "data-cleanup met problems");
-        let acts: usize = self
-            .tables
-            .iter()
-            .flat_map(|table| &table.units)
-            .map(|unit| unit.acts.len())
-            .sum();
+        let units = self.tables.iter().flat_map(|table| &table.units);
+        let acts: usize = units.map(|unit| unit.acts.len()).sum();
         let candles: u64 = self.candles.iter().map(|candles| candles.deleted).sum();
-        let error = TablesFailed {
-            failed: problems.len(),
-            tables: self.tables.len(),
-            done: format!("{acts} acts on units, {candles} candles deleted"),
-            problems: problems.join(" | "),
-        };
-        let error = if self.retryable {
-            JobError::retry(error)
-        } else {
-            JobError::fail(error)
-        };
-        Err(error.with_report(self, self.render()))
+        Some(Failure {
+            what: format!(
+                "{} of {} tables have problems ({acts} acts on units, {candles} candles deleted): {}",
+                problems.len(),
+                self.tables.len(),
+                problems.join(" | ")
+            ),
+            retryable: self.retryable,
+        })
     }
 
     /// For a terminal.

@@ -7,42 +7,40 @@ use std::collections::BTreeSet;
 use eidos_core::ident::SqlIdent;
 use eidos_disposal::DisposalError;
 use eidos_disposal::catalogue::Relation;
-use eidos_disposal::plan::{Action, Note, Plan, PlanItem};
+use eidos_plan::{Action, Note, Plan, PlanItem, Surveyed};
 use eidos_runtime::{Job, JobContext, JobError};
 use eidos_settings::SourceName;
 use eidos_types::Slot;
 use serde_json::json;
 
 use super::candles::{CandleReport, CandleWork};
-use super::job::DataCleanup;
+use super::job::{DataCleanup, Fences};
 use super::pieces::{Looked, Piece, Release, Task};
-use super::report::{Report, TableReport};
+use super::report::Report;
 use super::stop::Budget;
 use super::{holds, survey_candles, survey_partitions, survey_plain, without_rule};
 
 /// Everything that is to be done.
-pub(crate) struct Survey<'a> {
-    pub(super) pieces: Vec<Piece<'a>>,
-    pub(super) releases: Vec<Release<'a>>,
+pub struct Survey {
+    pub(super) pieces: Vec<Piece>,
+    pub(super) releases: Vec<Release>,
+    /// The run's right to write, as far as it was needed so far.
+    pub(super) fences: Fences,
     pub(super) report: Report,
 }
 
-impl Survey<'_> {
-    /// The work, as a person reads it.
-    pub(crate) const fn plan(&self) -> &Plan {
+impl Surveyed for Survey {
+    fn plan(&self) -> &Plan {
         &self.report.plan
     }
+}
 
-    /// What went wrong before was worth another attempt.
-    pub(crate) const fn retry_if(&mut self, retryable: bool) {
-        self.report.retryable |= retryable;
-    }
-
+impl Survey {
     /// The report of a dry run: the plan, and what of the candles is proved.
     ///
     /// # Errors
     /// [`JobError`] once the run must end.
-    pub(crate) async fn planned(mut self, job: &DataCleanup, ctx: &JobContext) -> Result<Report, JobError> {
+    pub(crate) async fn preview(mut self, job: &DataCleanup, ctx: &JobContext) -> Result<Report, JobError> {
         let budget = Budget::of(ctx);
         for piece in &self.pieces {
             let Task::Candles(work) = &piece.task else {
@@ -76,23 +74,22 @@ async fn judge(
         .await
 }
 
-/// Looks at every table. `slot` decides what is expired; `reports` is what is known about the tables already.
+/// Looks at every table. `slot` decides what is expired.
 ///
 /// # Errors
 /// [`JobError`] once the run must end.
-pub(crate) async fn survey<'a>(
-    job: &'a DataCleanup,
+pub(crate) async fn survey(
+    job: &DataCleanup,
     ctx: &JobContext,
     slot: Slot,
     only: Option<&BTreeSet<String>>,
-    tables: Vec<TableReport>,
-) -> Result<Survey<'a>, JobError> {
+) -> Result<Survey, JobError> {
     let mut report = Report {
         slot,
         dry_run: ctx.dry_run(),
         applied: None,
         to_be_continued: false,
-        tables,
+        tables: Vec::new(),
         candles: Vec::new(),
         without_rule: Vec::new(),
         problems: Vec::new(),
@@ -135,16 +132,17 @@ pub(crate) async fn survey<'a>(
     Ok(Survey {
         pieces,
         releases,
+        fences: Fences::default(),
         report,
     })
 }
 
-async fn tables_of<'a>(
-    job: &'a DataCleanup,
+async fn tables_of(
+    job: &DataCleanup,
     ctx: &JobContext,
     slot: Slot,
     only: Option<&BTreeSet<String>>,
-    found: &mut Found<'_, 'a>,
+    found: &mut Found<'_>,
 ) -> Result<(), JobError> {
     let wanted = |table: &SqlIdent| only.is_none_or(|only| only.contains(table.as_str()));
     for rule in job.rules.partitioned.iter().filter(|rule| wanted(&rule.table)) {
@@ -166,22 +164,22 @@ async fn tables_of<'a>(
 }
 
 /// Where what was found about each table goes.
-struct Found<'r, 'a> {
+struct Found<'r> {
     report: &'r mut Report,
-    pieces: Vec<Piece<'a>>,
-    releases: Vec<Release<'a>>,
+    pieces: Vec<Piece>,
+    releases: Vec<Release>,
     notes: Vec<Note>,
     /// Tables that could not be looked at: a run would do nothing to them.
     unread: Vec<PlanItem>,
 }
 
-impl<'a> Found<'_, 'a> {
+impl Found<'_> {
     fn add(
         &mut self,
         source: SourceName,
         named: &SqlIdent,
         action: Action,
-        looked: Result<Looked<'a>, DisposalError>,
+        looked: Result<Looked, DisposalError>,
     ) -> Result<(), JobError> {
         let table = named.as_str();
         let looked = match looked {

@@ -1,7 +1,7 @@
 //! Candles of one interval as a piece of work.
 
 use eidos_disposal::DisposalError;
-use eidos_disposal::plan::{Action, PlanItem};
+use eidos_plan::{Action, PlanItem};
 use eidos_runtime::JobContext;
 use eidos_types::Slot;
 use serde_json::json;
@@ -15,12 +15,12 @@ use super::report::instant;
 use super::rules::CandleRule;
 
 /// Looks at the candles of one interval.
-pub(super) async fn look<'a>(
+pub(super) async fn look(
     job: &DataCleanup,
     ctx: &JobContext,
     slot: Slot,
     rule: &CandleRule,
-) -> Result<Looked<'a>, DisposalError> {
+) -> Result<Looked, DisposalError> {
     let pool = job.pool(rule.source)?;
     let mut looked = Looked::default();
     let Some(work) = CandleWork::look(pool, &job.disposal, rule, slot).await? else {

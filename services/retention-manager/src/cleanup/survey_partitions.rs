@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use eidos_disposal::DisposalError;
 use eidos_disposal::catalogue::{self, Partition, RelationKind, TableShape};
-use eidos_disposal::hold::Hold;
 use eidos_disposal::partition::{self, PartitionIdentity, PartitionPolicy};
-use eidos_disposal::plan::{Action, PlanItem};
 use eidos_disposal::unit::{self, Unit, UnitKind, UnitState};
+use eidos_plan::{Action, PlanItem, hold::Hold};
 use eidos_runtime::JobContext;
 use eidos_types::Slot;
 use serde_json::json;
@@ -21,12 +20,12 @@ use super::rules::PartitionRule;
 use crate::domain::retention::{self, Expiry};
 
 /// Looks at the partitions of one table.
-pub(super) async fn look<'a>(
+pub(super) async fn look(
     job: &DataCleanup,
     ctx: &JobContext,
     slot: Slot,
-    rule: &'a PartitionRule,
-) -> Result<Looked<'a>, DisposalError> {
+    rule: &PartitionRule,
+) -> Result<Looked, DisposalError> {
     let shape = read(job, rule).await?;
     let cutoff_ms = retention::cutoff_ms(slot.instant(), rule.retention_months);
     let holds = holds::of_table(ctx, rule.source, &shape.relation).await?;
@@ -131,9 +130,9 @@ fn told<T: Default>(outcome: Result<T, DisposalError>) -> Result<(T, Option<Refu
 }
 
 /// An expired partition, looked at.
-struct Candidate<'c, 'a> {
+struct Candidate<'c> {
     job: &'c DataCleanup,
-    rule: &'a PartitionRule,
+    rule: &'c PartitionRule,
     shape: &'c TableShape,
     partition: &'c Partition,
     cutoff_ms: i64,
@@ -141,7 +140,7 @@ struct Candidate<'c, 'a> {
     obstacle: Option<Refusal>,
 }
 
-impl<'a> Candidate<'_, 'a> {
+impl Candidate<'_> {
     /// What is to be done with it, what would be in the way, and what to know. A hold is told before an obstacle: it lets
     /// writers back, and the obstacle can wait.
     async fn piece(
@@ -149,7 +148,7 @@ impl<'a> Candidate<'_, 'a> {
         conn: &mut PgConnection,
         holds: &[Hold],
         unit: Option<Unit>,
-    ) -> Result<(Piece<'a>, Vec<String>), DisposalError> {
+    ) -> Result<(Piece, Vec<String>), DisposalError> {
         let (rule, shape, partition) = (self.rule, self.shape, self.partition);
         let identity = PartitionIdentity::of(shape, partition, &policy(rule))?;
         let window = (identity.lower_ms, identity.upper_ms);
@@ -199,7 +198,7 @@ impl<'a> Candidate<'_, 'a> {
             approval: rule.require_approval,
             refused: refused.map(|(reason, _)| reason),
             unit,
-            task: Task::Partition(rule, Box::new(identity)),
+            task: Task::Partition(Box::new(rule.clone()), Box::new(identity)),
         };
         Ok((piece, notes))
     }
@@ -228,13 +227,13 @@ fn steps(rule: &PartitionRule) -> Vec<String> {
 }
 
 /// A partition whose quarantine is over.
-async fn due<'a>(
+async fn due(
     job: &DataCleanup,
     conn: &mut PgConnection,
-    rule: &'a PartitionRule,
+    rule: &PartitionRule,
     unit: &Unit,
     holds: &[Hold],
-) -> Result<Piece<'a>, DisposalError> {
+) -> Result<Piece, DisposalError> {
     let found = catalogue::dependencies(conn, unit.table_oid).await?;
     let place = catalogue::find(conn, unit.table_oid).await?;
     let refused = match (&found, &place) {
@@ -287,7 +286,7 @@ async fn due<'a>(
     };
     Ok(Piece {
         item,
-        task: Task::Drop(rule),
+        task: Task::Drop(Box::new(rule.clone())),
         approval: rule.require_approval,
         refused: refused.map(|(reason, _)| reason),
         unit: Some(unit.clone()),
@@ -296,7 +295,7 @@ async fn due<'a>(
 
 /// Partitions that refuse writes although nothing is being done to them: an export was given up, and before it began
 /// again a hold was placed or the rule changed.
-fn left_frozen(shape: &TableShape, open: &[Unit], looked: &Looked<'_>) -> Vec<String> {
+fn left_frozen(shape: &TableShape, open: &[Unit], looked: &Looked) -> Vec<String> {
     let goes_on = |oid: u32| open.iter().any(|unit| unit.table_oid == oid);
     let begins = |name: &str| {
         looked
@@ -322,7 +321,7 @@ fn left_frozen(shape: &TableShape, open: &[Unit], looked: &Looked<'_>) -> Vec<St
 
 /// Units whose partition is under a hold, could not be dropped, or is kept longer than when they began: nobody should be
 /// kept from writing to it. One that is detached already stays where it is; the hold keeps it from being dropped.
-fn released<'a>(rule: &'a PartitionRule, open: Vec<Unit>, looked: &mut Looked<'a>) {
+fn released(rule: &PartitionRule, open: Vec<Unit>, looked: &mut Looked) {
     let blocked: BTreeMap<u32, String> = looked
         .pieces
         .iter()
@@ -347,11 +346,15 @@ fn released<'a>(rule: &'a PartitionRule, open: Vec<Unit>, looked: &mut Looked<'a
         } else {
             "its table is kept longer now".to_owned()
         };
-        looked.releases.push(Release { rule, unit, reason });
+        looked.releases.push(Release {
+            rule: rule.clone(),
+            unit,
+            reason,
+        });
     }
 }
 
-fn why_blocked(piece: &Piece<'_>) -> Option<String> {
+fn why_blocked(piece: &Piece) -> Option<String> {
     let blocked = piece.item.blocked.as_deref()?;
     Some(match piece.refused {
         Some(_) => blocked.to_owned(),

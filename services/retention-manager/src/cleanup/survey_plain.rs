@@ -3,10 +3,9 @@
 use eidos_disposal::DisposalError;
 use eidos_disposal::catalogue::{self, TableShape};
 use eidos_disposal::export::LongRead;
-use eidos_disposal::hold::Hold;
-use eidos_disposal::plan::{Action, PlanItem};
 use eidos_disposal::rows::{self, Ground, RowIdentity, RowMonth, RowSurvey, Staying};
 use eidos_disposal::unit::{self, Unit, UnitKind, UnitState};
+use eidos_plan::{Action, PlanItem, hold::Hold};
 use eidos_runtime::JobContext;
 use eidos_types::Slot;
 use serde_json::json;
@@ -19,12 +18,12 @@ use super::rules::PlainRule;
 use crate::domain::retention;
 
 /// Looks at the rows of one table.
-pub(super) async fn look<'a>(
+pub(super) async fn look(
     job: &DataCleanup,
     ctx: &JobContext,
     slot: Slot,
-    rule: &'a PlainRule,
-) -> Result<Looked<'a>, DisposalError> {
+    rule: &PlainRule,
+) -> Result<Looked, DisposalError> {
     let cutoff_ms = retention::cutoff_ms(slot.instant(), rule.retention_months);
     let mut read = LongRead::open(job.pool(rule.source)?, &job.disposal).await?;
     let found = look_in(read.conn(), rule, cutoff_ms).await;
@@ -109,13 +108,13 @@ async fn look_in(
     Ok((shape, survey))
 }
 
-fn piece<'a>(
-    rule: &'a PlainRule,
+fn piece(
+    rule: &PlainRule,
     shape: &TableShape,
     month: &RowMonth,
     holds: &[Hold],
     open: &mut Vec<Unit>,
-) -> Result<Piece<'a>, DisposalError> {
+) -> Result<Piece, DisposalError> {
     let identity = RowIdentity::of(shape, &rule.rows, month);
     let object = identity.unit_name();
     let window = (month.lower_ms, month.upper_ms);
@@ -146,7 +145,7 @@ fn piece<'a>(
     };
     Ok(Piece {
         item,
-        task: Task::Rows(rule, Some(Box::new(identity))),
+        task: Task::Rows(Box::new(rule.clone()), Some(Box::new(identity))),
         approval: rule.require_approval,
         refused: None,
         unit,
@@ -154,7 +153,7 @@ fn piece<'a>(
 }
 
 /// Whether its rows are still to be exported, and no hold keeps them.
-fn needs_export(piece: &Piece<'_>) -> bool {
+fn needs_export(piece: &Piece) -> bool {
     let exported = piece
         .unit
         .as_ref()
@@ -163,7 +162,7 @@ fn needs_export(piece: &Piece<'_>) -> bool {
 }
 
 /// A unit that is on its way and of which no row is left.
-fn rest<'a>(rule: &'a PlainRule, unit: Unit, holds: &[Hold]) -> Piece<'a> {
+fn rest(rule: &PlainRule, unit: Unit, holds: &[Hold]) -> Piece {
     let window = (unit.lower_ms, unit.upper_ms);
     let item = PlanItem {
         source: rule.source,
@@ -181,7 +180,7 @@ fn rest<'a>(rule: &'a PlainRule, unit: Unit, holds: &[Hold]) -> Piece<'a> {
     };
     Piece {
         item,
-        task: Task::Rows(rule, None),
+        task: Task::Rows(Box::new(rule.clone()), None),
         approval: rule.require_approval,
         refused: None,
         unit: Some(unit),

@@ -1,30 +1,31 @@
 //! `data-cleanup`: what has outlived its time leaves, proved first.
 //!
 //! ```text
-//! recover          what earlier runs left is put in order
-//! survey           catalogue, rules, holds, units on their way: what is due, as a plan; a dry run ends here
+//! survey           catalogue, rules, holds, open units: what is due, as a plan; a dry run ends here
 //! approval         a plan that a person applies must still be exactly the work; the schedule leaves what is reserved
-//! carry out        due drops, new partitions, rows, candles; each table for itself
+//! recover          what earlier runs left is put in order
+//! apply            due drops, new partitions, rows, candles; each table for itself
 //! the end          report; anything in doubt fails the run after everything else was done
 //! ```
 //!
 //! Creating partitions is never this job's business: a failed drop must not keep tomorrow's partition from being made.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use eidos_core::ident::SqlIdent;
 use eidos_disposal::PersonsAct;
 use eidos_disposal::catalogue::Relation;
 use eidos_disposal::destination::{self, StoreAct, StoreRequest};
 use eidos_disposal::partition::UndoRequest;
-use eidos_disposal::plan::Plan;
+use eidos_plan::{Approved, Failure, Plan, PlanItem, PlannedJob, Request};
 use eidos_runtime::{Job, JobContext, JobError, Observation};
 use serde::{Deserialize, Serialize};
 
 pub use crate::cleanup::job::DataCleanup;
-use crate::cleanup::job::Fences;
 use crate::cleanup::report::Report;
-use crate::cleanup::{approved_plan, carry_out, gauges, recover, survey, undo, verify};
+use crate::cleanup::{Survey, apply, gauges, recover, survey, undo};
+use crate::store::plans;
 
 /// What a caller may ask of one run.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -49,12 +50,13 @@ pub struct Params {
 
 impl DataCleanup {
     /// The tables a run is about: those that were asked for, or those an approved plan names.
-    fn only(&self, params: &Params, approved: Option<&Plan>) -> Option<BTreeSet<String>> {
-        if let Some(tables) = &params.tables {
+    fn only(&self, request: &Request<'_, Params>) -> Option<BTreeSet<String>> {
+        if let Some(tables) = &request.params.tables {
             let known = tables.iter().filter_map(|table| self.known(table));
             return Some(known.map(|table| table.as_str().to_owned()).collect());
         }
-        let planned: Vec<SqlIdent> = approved?
+        let planned: Vec<SqlIdent> = request
+            .planned?
             .items
             .iter()
             .filter_map(|item| item.table.parse().ok())
@@ -124,27 +126,7 @@ impl Job for DataCleanup {
             let request = UndoRequest::of(params.reason.as_deref(), params.hold);
             return Box::pin(undo(self, ctx, unit, &request)).await;
         }
-        let approved = match &params.plan {
-            Some(digest) => Some(approved_plan(ctx, &self.disposal, digest).await?),
-            None => None,
-        };
-        // The plan is made again for the slot it was made for, or a new month would look like a difference.
-        let slot = approved.as_ref().map_or_else(|| ctx.slot(), |plan| plan.slot);
-        let only = self.only(&params, approved.as_ref());
-        if let Some(approved) = &approved {
-            // Before the first act, recovery included.
-            let now = survey(self, ctx, slot, only.as_ref(), Vec::new()).await?;
-            verify(ctx, approved, now.plan()).await?;
-        }
-        if ctx.dry_run() {
-            let now = survey(self, ctx, slot, only.as_ref(), Vec::new()).await?;
-            return now.planned(self, ctx).await;
-        }
-        let mut fences = Fences::default();
-        let (tables, retryable) = recover(self, ctx, &mut fences, only.as_ref()).await?;
-        let mut now = survey(self, ctx, slot, only.as_ref(), tables).await?;
-        now.retry_if(retryable);
-        Box::pin(carry_out(self, ctx, &mut fences, now, approved.as_ref())).await
+        eidos_plan::run(self, ctx, &params, params.plan.as_deref()).await
     }
 
     async fn observe(&self, seen: &Observation<'_>) -> Result<(), JobError> {
@@ -157,5 +139,51 @@ impl Job for DataCleanup {
 
     fn render(&self, report: &Report) -> String {
         report.render()
+    }
+}
+
+impl PlannedJob for DataCleanup {
+    const NEW_PLAN: &'static str =
+        "; nothing was done. Make a new one with `retention-manager plan`, read it, apply that";
+    type Survey = Survey;
+
+    fn plan_max_age(&self) -> Duration {
+        self.disposal.plan_max_age
+    }
+
+    async fn survey(&self, ctx: &JobContext, request: &Request<'_, Params>) -> Result<Survey, JobError> {
+        survey(self, ctx, request.slot, self.only(request).as_ref()).await
+    }
+
+    async fn done<'p>(&self, ctx: &JobContext, planned: &'p Plan) -> Result<Vec<&'p PlanItem>, JobError> {
+        let removed = plans::removed_by(ctx.jobs_db().control(), &planned.digest).await?;
+        let is_removed = |item: &&PlanItem| removed.contains(&(item.table.clone(), item.object.clone()));
+        Ok(planned.items.iter().filter(is_removed).collect())
+    }
+
+    async fn preview(&self, ctx: &JobContext, survey: Survey) -> Result<Report, JobError> {
+        survey.preview(self, ctx).await
+    }
+
+    async fn recover(
+        &self,
+        ctx: &JobContext,
+        request: &Request<'_, Params>,
+        survey: Survey,
+    ) -> Result<Survey, JobError> {
+        recover(self, ctx, request.slot, self.only(request).as_ref(), survey).await
+    }
+
+    async fn apply(
+        &self,
+        ctx: &JobContext,
+        survey: Survey,
+        approved: &Approved<'_>,
+    ) -> Result<Report, JobError> {
+        Box::pin(apply(self, ctx, survey, approved)).await
+    }
+
+    fn failure(&self, report: &Report) -> Option<Failure> {
+        report.failure()
     }
 }

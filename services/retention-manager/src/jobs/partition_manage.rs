@@ -2,22 +2,28 @@
 //! arrived in a default partition move to the month they belong to.
 //!
 //! ```text
-//! for each table   finalize what an interrupted detach left, survey: catalogue, default partition, what is wanted
-//! the plan         what would be created, in the words of every other plan; a dry run ends here
-//! for each table   create, one transaction per partition; what is in the way is reported, the next goes on
+//! survey           for each table: catalogue, default partition, what is wanted; a dry run ends here
+//! recover          finalize what an interrupted detach left, and survey that table again
+//! apply            for each table: create, one transaction per partition; what is in the way is reported, the next goes on
 //! the end          survey again: the report shows what is, and a table that failed fails the run
 //! ```
 
-mod carry_out;
+mod apply;
 mod gauges;
 mod job;
 mod plan;
 mod report;
 mod survey;
 
+use std::time::Duration;
+
+use eidos_plan::{Approved, Failure, Plan, PlanItem, PlannedJob, Request};
 use eidos_runtime::{Job, JobContext, JobError, Observation};
 use eidos_settings::CronLine;
 use serde::{Deserialize, Serialize};
+
+use crate::store::plans;
+use survey::Survey;
 
 pub use job::{ManagedTable, PartitionManage};
 pub use report::{Report, TableReport};
@@ -40,26 +46,7 @@ impl Job for PartitionManage {
     }
 
     async fn run(&self, ctx: &JobContext, params: Params) -> Result<Report, JobError> {
-        let approved = match &params.plan {
-            Some(digest) => Some(plan::find(self, ctx, digest).await?),
-            None => None,
-        };
-        // An approved plan is made again for the slot it was made for, or a new month would look like a difference.
-        let slot = approved.as_ref().map_or_else(|| ctx.slot(), |plan| plan.slot);
-        let mut surveys = survey::all(self, ctx, slot).await?;
-        let plan = plan::make(slot, &surveys)?;
-        if let Some(approved) = &approved {
-            plan::keep_to(ctx, approved, &plan, &mut surveys).await?;
-        }
-        let strangers = survey::strangers(self).await;
-        if ctx.dry_run() {
-            return Ok(Report::planned(slot, plan, &surveys, strangers));
-        }
-        let done = carry_out::all(self, ctx, &surveys, &plan).await?;
-        let after = survey::all_again(self, slot, &surveys).await;
-        let report = Report::carried_out(slot, plan, &surveys, &done, &after, strangers);
-        report.verdict()?;
-        Ok(report)
+        eidos_plan::run(self, ctx, &params, params.plan.as_deref()).await
     }
 
     async fn observe(&self, seen: &Observation<'_>) -> Result<(), JobError> {
@@ -72,5 +59,57 @@ impl Job for PartitionManage {
 
     fn render(&self, report: &Report) -> String {
         report.render()
+    }
+}
+
+impl PlannedJob for PartitionManage {
+    const NEW_PLAN: &'static str = ". Nothing was done; make a new plan and read it: retention-manager plan --job \
+         partition-manage";
+    type Survey = Survey;
+
+    fn plan_max_age(&self) -> Duration {
+        self.disposal.plan_max_age
+    }
+
+    async fn survey(&self, ctx: &JobContext, request: &Request<'_, Params>) -> Result<Survey, JobError> {
+        survey::all(self, ctx, request.slot).await
+    }
+
+    async fn done<'p>(&self, ctx: &JobContext, planned: &'p Plan) -> Result<Vec<&'p PlanItem>, JobError> {
+        let created = plans::created_by(ctx.jobs_db().control(), Self::NAME, &planned.digest).await?;
+        Ok(plan::covered(planned, &created))
+    }
+
+    async fn preview(&self, _ctx: &JobContext, survey: Survey) -> Result<Report, JobError> {
+        Ok(Report::planned(survey, survey::strangers(self).await))
+    }
+
+    async fn recover(
+        &self,
+        ctx: &JobContext,
+        _request: &Request<'_, Params>,
+        mut survey: Survey,
+    ) -> Result<Survey, JobError> {
+        survey::recover(self, ctx, &mut survey).await?;
+        Ok(survey)
+    }
+
+    async fn apply(
+        &self,
+        ctx: &JobContext,
+        mut survey: Survey,
+        approved: &Approved<'_>,
+    ) -> Result<Report, JobError> {
+        if let Some(planned) = approved.planned() {
+            plan::keep_to(planned, &mut survey);
+        }
+        let strangers = survey::strangers(self).await;
+        let done = apply::all(self, ctx, &survey.tables, approved.approval()).await?;
+        let after = survey::all_again(self, &survey).await;
+        Ok(Report::applied(survey, &done, &after, strangers))
+    }
+
+    fn failure(&self, report: &Report) -> Option<Failure> {
+        report.failure()
     }
 }

@@ -256,7 +256,7 @@ async fn intervals_are_counted_by_their_own_days_and_zero_is_for_ever() {
             .await,
         3
     );
-    // Recorded per market, with the plan and the mandate.
+    // Recorded per market, with the plan and the approval.
     assert_eq!(
         ground
             .jobs_count(

@@ -8,19 +8,18 @@ use eidos_disposal::partition::{
     DropQuota, PartitionDisposal, PartitionIdentity, PartitionPolicy, UndoRequest, UnitOutcome, Waiting,
     unit_to_undo,
 };
-use eidos_disposal::plan::{Action, Plan};
-use eidos_disposal::unit::{self, Mandate, Unit, UnitKind};
+use eidos_disposal::unit::{self, Unit, UnitKind};
+use eidos_plan::{Action, Approved, Plan, PlanItem};
 use eidos_runtime::{Job, JobContext, JobError};
 use eidos_telemetry::metric;
 
-use super::failures::Failures;
 use super::job::ArchiveData;
-use super::plan::World;
+use super::plan::Survey;
 use super::report::{AgedReport, Report};
-use super::survey::Surveyed;
+use super::survey::MovedTable;
 use crate::store::holds;
 
-/// What aging works with.
+/// What aging works with, and the report it adds to.
 struct Aging<'a> {
     job: &'a ArchiveData,
     ctx: &'a JobContext,
@@ -28,11 +27,14 @@ struct Aging<'a> {
     quota: DropQuota,
     /// The part of the run's time that belongs to the moves: no month is begun once only this is left.
     reserve: Duration,
+    /// Whether the next month may be tried: not after one that failed as every other would.
+    goes_on: bool,
+    report: &'a mut Report,
 }
 
 /// The rules of an archive table's partitions.
 #[must_use]
-pub fn policy(job: &ArchiveData, table: &Surveyed) -> PartitionPolicy {
+pub fn policy(job: &ArchiveData, table: &MovedTable) -> PartitionPolicy {
     PartitionPolicy {
         source: table.rule.source,
         archive: Some(job.options.archive_format),
@@ -43,69 +45,33 @@ pub fn policy(job: &ArchiveData, table: &Surveyed) -> PartitionPolicy {
 
 /// Takes expired months as far as they may go. A month that is refused does not stop the others, nor the moves; it
 /// makes the run end as failed.
-#[expect(clippy::too_many_arguments, reason = "one call, from the sentence the job is")]
-pub(super) async fn carry_out(
+pub(super) async fn apply(
     job: &ArchiveData,
     ctx: &JobContext,
     fence: &ForeignFence,
-    world: &World,
-    mandate: &Mandate,
-    may_begin: bool,
+    survey: &Survey,
+    approved: &Approved<'_>,
     report: &mut Report,
-    failures: &mut Failures,
 ) -> Result<(), JobError> {
-    let aging = Aging {
+    let mut aging = Aging {
         job,
         ctx,
         fence,
         quota: DropQuota::new(job.disposal.drops_per_run),
         reserve: ctx.budget_left() / 2,
+        goes_on: true,
+        report,
     };
-    let mut goes_on = true;
-    for table in &world.tables {
-        if table.archive.is_some() && goes_on {
-            goes_on = Box::pin(aging.continue_open(table, report, failures)).await?;
+    for table in &survey.tables {
+        if table.archive.is_some() && aging.goes_on {
+            aging.goes_on = Box::pin(aging.continue_open(table)).await?;
         }
     }
-    for item in report.plan.items.clone() {
-        if item.action != Action::ArchiveAndDrop {
-            continue;
-        }
-        let identity = PartitionIdentity::from_value(&item.identity)?;
-        let Some(table) = world.of_archive(&identity.table) else {
-            continue;
-        };
-        if let Some(blocked) = item.blocked {
-            // A hold is somebody's wish; anything else is for a person to settle.
-            if let Some((reason, _)) = world.obstacle(&identity).filter(|(_, what)| *what == blocked) {
-                metric::disposal_refused(ctx.job().as_str(), &identity.table.plain(), reason);
-                failures.add(table.rule.archive.as_str(), blocked);
-            }
-            continue;
-        }
-        if !may_begin {
-            let archive = table.rule.archive.as_str().to_owned();
-            *report.waiting_for_approval.entry(archive).or_default() += 1;
-            continue;
-        }
-        if !goes_on {
+    for item in &survey.plan.items {
+        let is_month = item.action == Action::ArchiveAndDrop;
+        if is_month && !Box::pin(aging.month(survey, item, approved)).await? {
             break;
         }
-        // Again, right before: a hold that was placed since the plan was made.
-        let window = (identity.lower_ms, identity.upper_ms);
-        if let Some(hold) = holds::covering(ctx, table, window).await? {
-            report.aged.push(AgedReport {
-                table: identity.table.plain(),
-                object: identity.partition.name,
-                outcome: format!("kept by {hold}"),
-            });
-            continue;
-        }
-        if aging.is_out_of_time(table, &identity.partition.name, report) {
-            break;
-        }
-        let outcome = aging.disposal(table).advance(&identity, mandate).await;
-        goes_on = Aging::tell(table, &identity.partition.name, outcome, report, failures)?;
     }
     Ok(())
 }
@@ -140,8 +106,8 @@ pub(super) async fn undo(
     Ok(report)
 }
 
-impl<'a> Aging<'a> {
-    fn disposal(&'a self, table: &Surveyed) -> PartitionDisposal<'a> {
+impl Aging<'_> {
+    fn disposal<'d>(&'d self, table: &MovedTable) -> PartitionDisposal<'d> {
         PartitionDisposal {
             ctx: self.ctx,
             foreign: self.fence,
@@ -152,98 +118,129 @@ impl<'a> Aging<'a> {
         }
     }
 
-    /// Whether the rest of the run is for the moves; said in the report of the first month that was not reached.
-    fn is_out_of_time(&self, table: &Surveyed, object: &str, report: &mut Report) -> bool {
+    fn note(&mut self, table: String, object: &str, outcome: String) {
+        self.report.aged.push(AgedReport {
+            table,
+            object: object.to_owned(),
+            outcome,
+        });
+    }
+
+    /// Begins to remove one expired month, if that may be done. Returns whether later months are to be looked at.
+    async fn month(
+        &mut self,
+        survey: &Survey,
+        item: &PlanItem,
+        approved: &Approved<'_>,
+    ) -> Result<bool, JobError> {
+        let identity = PartitionIdentity::from_value(&item.identity)?;
+        let Some(table) = survey.of_archive(&identity.table) else {
+            return Ok(true);
+        };
+        let archive = table.rule.archive.as_str();
+        if let Some(blocked) = &item.blocked {
+            // A hold is somebody's wish; anything else is for a person to settle.
+            if let Some((reason, _)) = survey.obstacle(&identity).filter(|(_, what)| what == blocked) {
+                metric::disposal_refused(self.ctx.job().as_str(), &identity.table.plain(), reason);
+                self.report.fail(archive, blocked.clone());
+            }
+            return Ok(true);
+        }
+        if !approved.permits(self.job.options.require_approval, None) {
+            let waiting = &mut self.report.waiting_for_approval;
+            *waiting.entry(archive.to_owned()).or_default() += 1;
+            return Ok(true);
+        }
+        if !self.goes_on {
+            return Ok(false);
+        }
+        let object = &identity.partition.name;
+        // Again, right before: a hold that was placed since the plan was made.
+        let window = (identity.lower_ms, identity.upper_ms);
+        if let Some(hold) = holds::covering(self.ctx, table, window).await? {
+            self.note(identity.table.plain(), object, format!("kept by {hold}"));
+            return Ok(true);
+        }
+        if self.is_out_of_time(table, object) {
+            return Ok(false);
+        }
+        let outcome = self.disposal(table).advance(&identity, approved.approval()).await;
+        self.goes_on = self.outcome(table, object, outcome)?;
+        Ok(true)
+    }
+
+    /// Checks whether the rest of the run is for the moves, and reports that of the first month that was not reached.
+    fn is_out_of_time(&mut self, table: &MovedTable, object: &str) -> bool {
         let is_out = self.ctx.budget_left() <= self.reserve;
         if is_out {
-            report.aged.push(AgedReport {
-                table: table.rule.archive.as_str().to_owned(),
-                object: object.to_owned(),
-                outcome:
-                    "not reached, like those after it: half of the run is for moves; the next run goes on"
-                        .to_owned(),
-            });
+            let outcome =
+                "not reached, like those after it: half of the run is for moves; the next run goes on";
+            self.note(table.rule.archive.as_str().to_owned(), object, outcome.to_owned());
         }
         is_out
     }
 
-    /// Pending detaches, half exports, months in quarantine. Whether other months may be tried after it.
-    async fn continue_open(
-        &self,
-        table: &Surveyed,
-        report: &mut Report,
-        failures: &mut Failures,
-    ) -> Result<bool, JobError> {
-        let disposal = self.disposal(table);
+    /// Pending detaches, half exports, months in quarantine. Returns whether other months may be tried after it.
+    async fn continue_open(&mut self, table: &MovedTable) -> Result<bool, JobError> {
         let archive = table.archive.as_ref().map(|shape| shape.relation.clone());
         let Some(archive) = archive else { return Ok(true) };
-        match disposal.recover(&table.rule.archive).await {
-            Ok(recovered) => report.recovered.extend(recovered),
-            Err(error) => return Self::refusal(table, &archive.plain(), error, failures),
+        let recovered = self.disposal(table).recover(&table.rule.archive).await;
+        match recovered {
+            Ok(recovered) => self.report.recovered.extend(recovered),
+            Err(error) => return self.refusal(table, &archive.plain(), error),
         }
         let control = self.ctx.jobs_db().control();
         let open = unit::list_open(control, table.rule.source, Some(&archive)).await?;
+        let job = self.ctx.job().as_str();
         // What another job began is that job's to finish (docs/adr/0007-a-floor-for-disposal.md).
-        let ours = |unit: &Unit| unit.kind == UnitKind::Partition && unit.job_name == self.ctx.job().as_str();
+        let ours = |unit: &Unit| unit.kind == UnitKind::Partition && unit.job_name == job;
         for open in open.into_iter().filter(ours) {
             let name = open.unit_name.clone();
             let window = (open.lower_ms, open.upper_ms);
             if let Some(hold) = holds::covering(self.ctx, table, window).await? {
-                report.aged.push(AgedReport {
-                    table: archive.plain(),
-                    object: name,
-                    outcome: format!("{}, kept by {hold}", open.state),
-                });
+                self.note(archive.plain(), &name, format!("{}, kept by {hold}", open.state));
                 continue;
             }
-            if self.is_out_of_time(table, &name, report) {
+            if self.is_out_of_time(table, &name) {
                 return Ok(false);
             }
-            let outcome = disposal.resume(open).await;
-            if !Self::tell(table, &name, outcome, report, failures)? {
+            let outcome = self.disposal(table).resume(open).await;
+            if !self.outcome(table, &name, outcome)? {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
-    /// How far a month came; whether others may be tried after it.
-    fn tell(
-        table: &Surveyed,
+    /// Reports how far a month came. Returns whether others may be tried after it.
+    fn outcome(
+        &mut self,
+        table: &MovedTable,
         object: &str,
         outcome: Result<UnitOutcome, DisposalError>,
-        report: &mut Report,
-        failures: &mut Failures,
     ) -> Result<bool, JobError> {
         let outcome = match outcome {
             Ok(outcome) => outcome,
-            Err(error) => return Self::refusal(table, object, error, failures),
+            Err(error) => return self.refusal(table, object, error),
         };
         let rest = match outcome.waiting {
             Some(Waiting::Until(ms)) => format!(", to be dropped after {}", eidos_types::rfc3339(ms)),
             Some(Waiting::Quota) => ", to be dropped by a later run (disposal.drops_per_run)".to_owned(),
             None => String::new(),
         };
-        report.aged.push(AgedReport {
-            table: table.rule.archive.as_str().to_owned(),
-            object: object.to_owned(),
-            outcome: format!("{}{rest}", outcome.unit.state),
-        });
+        let archive = table.rule.archive.as_str().to_owned();
+        self.note(archive, object, format!("{}{rest}", outcome.unit.state));
         Ok(true)
     }
 
     /// Nothing was removed. The run goes on unless it may not; months that would meet the same store are not frozen
     /// for nothing.
-    fn refusal(
-        table: &Surveyed,
-        object: &str,
-        error: DisposalError,
-        failures: &mut Failures,
-    ) -> Result<bool, JobError> {
+    fn refusal(&mut self, table: &MovedTable, object: &str, error: DisposalError) -> Result<bool, JobError> {
         if error.ends_the_run() {
             return Err(error.into());
         }
-        failures.add(table.rule.archive.as_str(), format!("{object}: {error}"));
+        self.report
+            .fail(table.rule.archive.as_str(), format!("{object}: {error}"));
         Ok(!error.is_about_the_store())
     }
 }

@@ -1,7 +1,7 @@
 //! `archive-data`: finished rows leave the hot tables for the archive tables, and expired months leave the archive.
 //!
 //! ```text
-//! survey ── both tables, their archives, indexes, what stands in the way
+//! survey ── both tables, their archives, indexes, what is in the way
 //!   └─ plan ── what would be done; a dry run ends here, an apply compares it with the plan that was read
 //!        ├─ aging ── what an earlier run left; expired months: freeze, export, verify, quarantine, drop
 //!        └─ moves ── archive tables brought in step; trades, then orders: batch by batch
@@ -9,7 +9,6 @@
 
 pub mod aging;
 mod allowance;
-mod failures;
 mod gauges;
 mod job;
 mod moves;
@@ -17,17 +16,19 @@ mod plan;
 mod report;
 pub mod survey;
 
+use std::time::Duration;
+
 use eidos_core::fence::ForeignFence;
 use eidos_disposal::PersonsAct;
 use eidos_disposal::destination::{self, StoreAct, StoreRequest};
 use eidos_disposal::partition::UndoRequest;
-use eidos_disposal::unit::Mandate;
+use eidos_plan::{Action, Approval, Approved, Failure, Plan, PlanItem, PlannedJob, Request};
 use eidos_runtime::{Job, JobContext, JobError, Observation};
 use serde::{Deserialize, Serialize};
 
-use crate::store::archive_table;
+use crate::store::{archive_table, units};
+use plan::Survey;
 
-use failures::Failures;
 pub use job::ArchiveData;
 pub use report::{AgedReport, Ended, Report, TableReport};
 
@@ -35,7 +36,7 @@ pub use report::{AgedReport, Ended, Report, TableReport};
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ArchiveParams {
-    /// Carry out exactly the plan with this digest, or refuse.
+    /// Applies exactly the plan with this digest, or refuses.
     pub plan: Option<String>,
     /// Takes this unit back, by its id or the name of its partition, and does nothing else.
     pub undo: Option<String>,
@@ -77,50 +78,7 @@ impl Job for ArchiveData {
             let request = UndoRequest::of(params.reason.as_deref(), params.hold);
             return Box::pin(aging::undo(self, ctx, unit, &request)).await;
         }
-        let approved = match &params.plan {
-            Some(digest) => Some(plan::planned(ctx, &self.disposal, digest).await?),
-            None => None,
-        };
-        // An approved plan is for the slot it was made for: its cutoffs are those that were read and agreed to.
-        let slot = approved.as_ref().map_or(ctx.slot(), |planned| planned.slot);
-        let world = plan::World::read(self, ctx, slot).await?;
-        let plan = world.plan(self, ctx)?;
-        if let Some(planned) = &approved {
-            plan::verify_unchanged(ctx, planned, &plan).await?;
-        }
-        let mut report = Report::new(plan, ctx.dry_run());
-        if ctx.dry_run() {
-            return Ok(report);
-        }
-        let mandate = Mandate {
-            // What somebody approved, also when a part of it was done before.
-            plan_digest: approved
-                .as_ref()
-                .map_or(&report.plan.digest, |planned| &planned.digest)
-                .clone(),
-            approved_by: match &approved {
-                Some(_) => ctx.requested_by().unwrap_or("unnamed").to_owned(),
-                None => "policy".to_owned(),
-            },
-        };
-        report.approved_by = Some(mandate.approved_by.clone());
-        let fence = ctx.raised_in(&self.pool).await?;
-        let mut failures = Failures::default();
-        let may_age = approved.is_some() || !self.options.require_approval;
-        let aging = aging::carry_out(
-            self,
-            ctx,
-            &fence,
-            &world,
-            &mandate,
-            may_age,
-            &mut report,
-            &mut failures,
-        );
-        Box::pin(aging).await?;
-        self.moves(ctx, &fence, &world, &mandate, &mut report, &mut failures)
-            .await?;
-        failures.into_result(report)
+        eidos_plan::run(self, ctx, &params, params.plan.as_deref()).await
     }
 
     async fn observe(&self, seen: &Observation<'_>) -> Result<(), JobError> {
@@ -136,26 +94,76 @@ impl Job for ArchiveData {
     }
 }
 
+impl PlannedJob for ArchiveData {
+    const NEW_PLAN: &'static str =
+        "; nothing was done. Make a new plan with `archiver plan`, read it, and apply that";
+    type Survey = Survey;
+
+    fn plan_max_age(&self) -> Duration {
+        self.disposal.plan_max_age
+    }
+
+    async fn survey(
+        &self,
+        ctx: &JobContext,
+        request: &Request<'_, ArchiveParams>,
+    ) -> Result<Survey, JobError> {
+        Survey::read(self, ctx, request.slot).await
+    }
+
+    /// Months that the plan has begun to remove. Moves are in every plan.
+    async fn done<'p>(&self, ctx: &JobContext, planned: &'p Plan) -> Result<Vec<&'p PlanItem>, JobError> {
+        let begun = units::of_plan(ctx, &planned.digest).await?;
+        let months = planned
+            .items
+            .iter()
+            .filter(|item| item.action == Action::ArchiveAndDrop);
+        Ok(months.filter(|item| begun.contains(&item.object)).collect())
+    }
+
+    async fn preview(&self, _ctx: &JobContext, survey: Survey) -> Result<Report, JobError> {
+        Ok(Report::new(survey.plan, true))
+    }
+
+    async fn apply(
+        &self,
+        ctx: &JobContext,
+        survey: Survey,
+        approved: &Approved<'_>,
+    ) -> Result<Report, JobError> {
+        let mut report = Report::new(survey.plan.clone(), false);
+        report.approved_by = Some(approved.approval().approved_by.clone());
+        let fence = ctx.raised_in(&self.pool).await?;
+        Box::pin(aging::apply(self, ctx, &fence, &survey, approved, &mut report)).await?;
+        self.moves(ctx, &fence, &survey, approved.approval(), &mut report)
+            .await?;
+        Ok(report)
+    }
+
+    fn failure(&self, report: &Report) -> Option<Failure> {
+        report.failure()
+    }
+}
+
 impl ArchiveData {
     async fn moves(
         &self,
         ctx: &JobContext,
         fence: &ForeignFence,
-        world: &plan::World,
-        mandate: &Mandate,
+        survey: &Survey,
+        approval: &Approval,
         report: &mut Report,
-        failures: &mut Failures,
     ) -> Result<(), JobError> {
         let mut allowance = allowance::Allowance::new(ctx, self.options.max_rows_per_run);
-        for table in &world.tables {
+        for table in &survey.tables {
             archive_table::change(fence, &table.rule, &table.changes, self.disposal.lock_timeout).await?;
             report
                 .archive_changes
                 .extend(table.changes.iter().map(ToString::to_string));
-            let movement = moves::Mover::new(self, ctx, fence, table, mandate).await?;
-            let done = movement.carry_out(&mut allowance).await?;
+            let movement = moves::Mover::new(self, ctx, fence, table, approval).await?;
+            let done = movement.apply(&mut allowance).await?;
             if !done.conflicts.is_empty() {
-                failures.add(table.rule.table.as_str(), format!(
+                report.fail(table.rule.table.as_str(), format!(
                     "{}: the archive holds other content under {} {:?}; these rows stay, see docs/runbooks/archive-data.md",
                     done.table,
                     table.rule.id.as_str(),

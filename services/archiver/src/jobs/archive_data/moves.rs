@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use eidos_core::fence::ForeignFence;
 use eidos_disposal::DisposalError;
-use eidos_disposal::audit::{self, Act};
 use eidos_disposal::pace::{Pace, Watch};
-use eidos_disposal::unit::Mandate;
 use eidos_pg::bounds::EARLIEST_MS;
+use eidos_plan::{
+    Approval,
+    audit::{self, Act},
+};
 use eidos_runtime::{JobContext, JobError};
 use eidos_telemetry::metric;
 use eidos_types::Month;
@@ -16,7 +18,7 @@ use eidos_types::Month;
 use super::allowance::Allowance;
 use super::job::ArchiveData;
 use super::report::{Ended, TableReport};
-use super::survey::Surveyed;
+use super::survey::MovedTable;
 use crate::domain::statement::Statements;
 use crate::store::archive_table::{self, MonthTable};
 use crate::store::batch::{self, Batch, Moved, Position};
@@ -38,8 +40,8 @@ pub(super) struct Mover<'a> {
     pub(super) job: &'a ArchiveData,
     pub(super) ctx: &'a JobContext,
     pub(super) fence: &'a ForeignFence,
-    pub(super) table: &'a Surveyed,
-    pub(super) mandate: &'a Mandate,
+    pub(super) table: &'a MovedTable,
+    pub(super) approval: &'a Approval,
     /// The fingerprint of the columns that move.
     columns: String,
     stay: Vec<i64>,
@@ -67,8 +69,8 @@ impl<'a> Mover<'a> {
         job: &'a ArchiveData,
         ctx: &'a JobContext,
         fence: &'a ForeignFence,
-        table: &'a Surveyed,
-        mandate: &'a Mandate,
+        table: &'a MovedTable,
+        approval: &'a Approval,
     ) -> Result<Self, JobError> {
         let pace = job.pace();
         let now = Instant::now();
@@ -92,12 +94,12 @@ impl<'a> Mover<'a> {
             ctx,
             fence,
             table,
-            mandate,
+            approval,
         })
     }
 
     /// Moves what is due. What was moved is written down also when this ends with an error.
-    pub(super) async fn carry_out(mut self, allowance: &mut Allowance) -> Result<TableReport, JobError> {
+    pub(super) async fn apply(mut self, allowance: &mut Allowance) -> Result<TableReport, JobError> {
         let outcome = self.both_passes(allowance).await;
         let noted = self.note().await;
         outcome?;
@@ -359,8 +361,8 @@ impl<'a> Mover<'a> {
                 action: "move",
                 rows: i64::try_from(*count).ok(),
                 bytes: None,
-                plan_digest: Some(self.mandate.plan_digest.clone()),
-                approved_by: self.mandate.approved_by.clone(),
+                plan_digest: Some(self.approval.plan_digest.clone()),
+                approved_by: self.approval.approved_by.clone(),
                 reason: format!("finished before the retention, month {month}"),
                 evidence: serde_json::json!({ "month": month.to_string(), "cutoff_ms": self.table.cutoff_ms }),
             };
@@ -375,8 +377,8 @@ impl<'a> Mover<'a> {
                 action: "delete",
                 rows: i64::try_from(self.unnoted_copies).ok(),
                 bytes: None,
-                plan_digest: Some(self.mandate.plan_digest.clone()),
-                approved_by: self.mandate.approved_by.clone(),
+                plan_digest: Some(self.approval.plan_digest.clone()),
+                approved_by: self.approval.approved_by.clone(),
                 reason: "the archive holds a copy that is equal in every byte".to_owned(),
                 evidence: serde_json::json!({ "cutoff_ms": self.table.cutoff_ms }),
             };

@@ -1,30 +1,29 @@
 //! The plan of a run: two moves, and the months that have served their time.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use eidos_disposal::DisposalError;
 use eidos_disposal::catalogue::{self, Dependencies, Partition, Relation};
 use eidos_disposal::destination;
 use eidos_disposal::partition::{self, PartitionIdentity};
-use eidos_disposal::plan::{self, Action, Note, Plan, PlanItem};
-use eidos_disposal::settings::DisposalSettings;
-use eidos_runtime::{JobContext, JobError};
+use eidos_plan::{Action, Note, Plan, PlanItem, Surveyed};
+use eidos_runtime::{Job, JobContext, JobError};
 use eidos_types::Slot;
 use serde_json::json;
 
 use super::aging::policy;
 use super::job::ArchiveData;
-use super::survey::{self, Surveyed};
+use super::survey::{self, MovedTable};
 use crate::domain::cutoff;
 use crate::domain::statement::{ARCHIVED_AT, COMPLETED_AT, Statements};
 use crate::store::{holds, units};
 
-/// Both tables as they are now, and what is held.
+/// Both tables as they are now, what is held, and the plan that follows from it.
 #[derive(Debug)]
-pub(super) struct World {
-    pub(super) slot: Slot,
-    pub(super) tables: Vec<Surveyed>,
+pub struct Survey {
+    /// What is to be done.
+    pub(super) plan: Plan,
+    pub(super) tables: Vec<MovedTable>,
     /// Per table: what a legal hold on it covers.
     held: Vec<Vec<(i64, i64)>>,
     /// Per table: what a legal hold on its archive covers.
@@ -47,7 +46,7 @@ struct LookedAt {
     obstacle: Option<(&'static str, String)>,
 }
 
-impl World {
+impl Survey {
     /// Reads it. Nothing is changed.
     pub(super) async fn read(job: &ArchiveData, ctx: &JobContext, slot: Slot) -> Result<Self, JobError> {
         let now_ms: i64 =
@@ -72,8 +71,8 @@ impl World {
             open.extend(units::open_names(ctx, rule).await?);
             tables.push(table);
         }
-        let mut world = Self {
-            slot,
+        let mut survey = Self {
+            plan: Plan::new(ArchiveData::NAME, slot, Vec::new(), Vec::new())?,
             tables,
             held,
             held_archive,
@@ -82,8 +81,9 @@ impl World {
             looked_at: BTreeMap::new(),
             to_know: BTreeSet::new(),
         };
-        world.look_at_expired(job, ctx).await?;
-        Ok(world)
+        survey.look_at_expired(job, ctx).await?;
+        survey.plan = survey.planned(job, slot)?;
+        Ok(survey)
     }
 
     /// Asks of every expired partition what a run would ask.
@@ -127,8 +127,7 @@ impl World {
         Ok(())
     }
 
-    /// What is to be done.
-    pub(super) fn plan(&self, job: &ArchiveData, ctx: &JobContext) -> Result<Plan, JobError> {
+    fn planned(&self, job: &ArchiveData, slot: Slot) -> Result<Plan, JobError> {
         let (mut items, mut moves) = (Vec::new(), Vec::new());
         let mut notes: Vec<Note> = self.to_know.iter().map(Note::new).collect();
         for ((table, held), held_archive) in self.tables.iter().zip(&self.held).zip(&self.held_archive) {
@@ -153,12 +152,12 @@ impl World {
         }
         // In the order it is done: months that leave first, so that nothing waits behind a long move.
         items.extend(moves);
-        Ok(Plan::new(ctx.job().as_str(), self.slot, items, notes)?)
+        Ok(Plan::new(ArchiveData::NAME, slot, items, notes)?)
     }
 
     /// Months that have served their time and are not on their way yet. The newest one stays, whatever its age: an
     /// archive without a partition would be one that nobody looks after.
-    fn expired<'a>(&'a self, table: &'a Surveyed) -> impl Iterator<Item = &'a Partition> {
+    fn expired<'a>(&'a self, table: &'a MovedTable) -> impl Iterator<Item = &'a Partition> {
         let partitioning = table
             .archive
             .as_ref()
@@ -176,7 +175,7 @@ impl World {
             .filter(|partition| !self.open.contains(&partition.relation.name))
     }
 
-    fn move_item(job: &ArchiveData, table: &Surveyed, held: &[(i64, i64)]) -> PlanItem {
+    fn move_item(job: &ArchiveData, table: &MovedTable, held: &[(i64, i64)]) -> PlanItem {
         let rule = &table.rule;
         let mut steps = match &table.archive {
             Some(_) => table.changes.iter().map(ToString::to_string).collect(),
@@ -245,13 +244,13 @@ impl World {
         }
     }
 
-    /// Why an item of this world's plan may not be carried out, if it is not for a hold.
+    /// Returns why an item of the plan may not be applied, if it is not for a hold.
     pub(super) fn obstacle(&self, identity: &PartitionIdentity) -> Option<&(&'static str, String)> {
         self.looked_at.get(&identity.partition_oid)?.obstacle.as_ref()
     }
 
     /// The table whose archive this is.
-    pub(super) fn of_archive(&self, relation: &Relation) -> Option<&Surveyed> {
+    pub(super) fn of_archive(&self, relation: &Relation) -> Option<&MovedTable> {
         self.tables.iter().find(|table| {
             table
                 .archive
@@ -261,9 +260,15 @@ impl World {
     }
 }
 
+impl Surveyed for Survey {
+    fn plan(&self) -> &Plan {
+        &self.plan
+    }
+}
+
 fn aged_item(
     job: &ArchiveData,
-    table: &Surveyed,
+    table: &MovedTable,
     partition: &Partition,
     held: &[(i64, i64)],
     held_archive: &[(i64, i64)],
@@ -325,38 +330,6 @@ fn told<T: Default>(outcome: Result<T, DisposalError>) -> Result<(T, Option<Refu
         Err(DisposalError::Refused { reason, what }) => Ok((T::default(), Some((reason, what)))),
         Err(error) => Err(error),
     }
-}
-
-/// The plan with this digest that a dry run made, if it may still be applied.
-pub(super) async fn planned(
-    ctx: &JobContext,
-    settings: &DisposalSettings,
-    digest: &str,
-) -> Result<Plan, JobError> {
-    let max_age: Duration = settings.plan_max_age;
-    let found = plan::find_planned(
-        ctx.jobs_db().read(),
-        ctx.job().as_str(),
-        digest,
-        max_age,
-        ctx.clock().now(),
-    )
-    .await?;
-    Ok(found)
-}
-
-/// Refuses unless the world is as it was when the plan was made, months apart that left on this very plan's word.
-pub(super) async fn verify_unchanged(ctx: &JobContext, planned: &Plan, now: &Plan) -> Result<(), JobError> {
-    let by_this_plan = units::of_plan(ctx, &planned.digest).await?;
-    let done = |item: &PlanItem| item.action == Action::ArchiveAndDrop && by_this_plan.contains(&item.object);
-    plan::verify_remaining(planned, now, done).map_err(|changed| {
-        JobError::fail(DisposalError::refused(
-            "changed",
-            format!(
-                "{changed}; nothing was done. Make a new plan with `archiver plan`, read it, and apply that"
-            ),
-        ))
-    })
 }
 
 fn instant(ms: i64) -> String {

@@ -7,12 +7,12 @@ use comfy_table::Table;
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use eidos_disposal::destination::StoreReport;
 use eidos_disposal::partition::{Recovered, Undone};
-use eidos_disposal::plan::Plan;
+use eidos_plan::{Failure, Plan};
 use eidos_runtime::{JobContext, JobError};
 use eidos_types::Month;
 use serde::{Deserialize, Serialize};
 
-use super::survey::Surveyed;
+use super::survey::MovedTable;
 
 /// How the moves of a table ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,7 +60,7 @@ pub struct TableReport {
 }
 
 impl TableReport {
-    pub(super) fn new(table: &Surveyed) -> Self {
+    pub(super) fn new(table: &MovedTable) -> Self {
         let rule = &table.rule;
         Self {
             table: rule.table.as_str().to_owned(),
@@ -126,6 +126,9 @@ pub struct Report {
     /// What was asked about the archive store, in a run that did nothing else.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<StoreReport>,
+    /// What went wrong without ending the run.
+    #[serde(skip)]
+    failures: Vec<String>,
 }
 
 impl Report {
@@ -142,7 +145,30 @@ impl Report {
             refused: BTreeMap::new(),
             undone: None,
             store: None,
+            failures: Vec::new(),
         }
+    }
+
+    /// What of one table went wrong: the run goes on and ends as failed.
+    pub(super) fn fail(&mut self, table: &str, what: String) {
+        tracing::error!(table, what, "the run goes on and will end as failed");
+        *self.refused.entry(table.to_owned()).or_default() += 1;
+        self.failures.push(what);
+    }
+
+    /// Returns what must be looked at; `None`: nothing.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        if self.failures.is_empty() {
+            return None;
+        }
+        let mut problems = self.failures.clone();
+        // Months that meet the same store say the same.
+        problems.dedup();
+        let moved: u64 = self.tables.iter().map(|table| table.moved).sum();
+        Some(Failure {
+            what: format!("{} ({moved} other rows were moved)", problems.join("; ")),
+            retryable: false,
+        })
     }
 
     /// Of a run that was about the archive store.

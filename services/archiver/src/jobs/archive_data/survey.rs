@@ -12,7 +12,7 @@ use crate::store::archive_table;
 
 /// A table whose rows move, as it is now.
 #[derive(Debug, Clone)]
-pub struct Surveyed {
+pub struct MovedTable {
     /// The rule.
     pub rule: MoveRule,
     /// The hot table.
@@ -66,7 +66,7 @@ pub async fn survey(
     conn: &mut PgConnection,
     rule: &MoveRule,
     cutoff_ms: i64,
-) -> Result<Surveyed, DisposalError> {
+) -> Result<MovedTable, DisposalError> {
     let shape = find(conn, rule).await?;
     let archive = catalogue::read_table(conn, &rule.archive).await?;
     let changes = archive_table::wanted_changes(rule, &shape, archive.as_ref())?;
@@ -100,7 +100,7 @@ pub async fn survey(
             Statements::completion(rule, "")
         ));
     }
-    Ok(Surveyed {
+    Ok(MovedTable {
         rule: rule.clone(),
         relation: shape.relation.clone(),
         archive,

@@ -1,34 +1,22 @@
-//! What a run would create, in the words of every other plan, and whether an approved plan still fits.
+//! What a run would create, in the words of every other plan.
 
 use std::collections::BTreeSet;
 
-use eidos_disposal::DisposalError;
-use eidos_disposal::plan::{self, Action, Note, Plan, PlanItem};
-use eidos_runtime::{Job, JobContext, JobError};
+use eidos_plan::{Action, Note, Plan, PlanItem};
+use eidos_runtime::{Job, JobError};
 use eidos_types::Slot;
 use eidos_types::TimeRange;
 use serde_json::{Value, json};
 
 use super::job::PartitionManage;
-use super::survey::{Found, Survey};
+use super::survey::{Found, Survey, TableSurvey};
 use crate::domain::naming;
 use crate::domain::tiling::{Piece, missing};
 use crate::partitions::parent::Parent;
-
-/// The newest dry run that made this plan.
-pub(super) async fn find(job: &PartitionManage, ctx: &JobContext, digest: &str) -> Result<Plan, JobError> {
-    let found = plan::find_planned(
-        ctx.jobs_db().read(),
-        PartitionManage::NAME,
-        digest,
-        job.disposal.plan_max_age,
-        ctx.clock().now(),
-    );
-    Ok(found.await?)
-}
+use crate::store::plans::Created;
 
 /// The plan of these tables; those that cannot be read are only noted.
-pub(super) fn make(slot: Slot, surveys: &[Survey<'_>]) -> Result<Plan, JobError> {
+pub(super) fn make(slot: Slot, surveys: &[TableSurvey]) -> Result<Plan, JobError> {
     let (mut items, mut notes) = (Vec::new(), Vec::new());
     for survey in surveys {
         match &survey.found {
@@ -43,64 +31,38 @@ pub(super) fn make(slot: Slot, surveys: &[Survey<'_>]) -> Result<Plan, JobError>
     Ok(Plan::new(PartitionManage::NAME, slot, items, notes)?)
 }
 
-/// Leaves of the surveys what the approved plan says, or refuses all of it if the world is not the one it was made for.
-pub(super) async fn keep_to(
-    ctx: &JobContext,
-    approved: &Plan,
-    now: &Plan,
-    surveys: &mut [Survey<'_>],
-) -> Result<(), JobError> {
-    let done = done_by(ctx, &approved.digest).await?;
-    let is_done = |item: &PlanItem| {
+/// Returns the items whose whole time is covered by what was created.
+pub(super) fn covered<'p>(planned: &'p Plan, created: &[Created]) -> Vec<&'p PlanItem> {
+    let is_covered = |item: &&PlanItem| {
         let window = item
             .window_ms
             .and_then(|(lower, upper)| TimeRange::new(lower, upper));
-        let created: Vec<TimeRange> = done
+        let of_table: Vec<TimeRange> = created
             .iter()
             .filter(|(source, table, _)| source == item.source.as_str() && *table == item.table)
             .map(|(.., span)| *span)
             .collect();
-        window.is_some_and(|window| missing(window, &created).is_empty())
+        window.is_some_and(|window| missing(window, &of_table).is_empty())
     };
-    plan::verify_remaining(approved, now, is_done).map_err(|changed| {
-        JobError::fail(format!(
-            "{changed}. Nothing was done; make a new plan and read it: retention-manager plan --job {}",
-            PartitionManage::NAME
-        ))
-    })?;
+    planned.items.iter().filter(is_covered).collect()
+}
+
+/// Leaves of the survey what the approved plan has.
+pub(super) fn keep_to(approved: &Plan, survey: &mut Survey) {
     let approved: BTreeSet<String> = approved
         .items
         .iter()
         .map(|item| item.identity.to_string())
         .collect();
-    for survey in surveys {
-        if let Ok(found) = &mut survey.found {
+    for table in &mut survey.tables {
+        if let Ok(found) = &mut table.found {
             let kept = |piece: &Piece| approved.contains(&identity(&found.parent, piece).to_string());
             found.pieces.retain(kept);
         }
     }
-    Ok(())
 }
 
-const DONE_BY: &str = "\
-    SELECT source::text, table_name::text, (evidence ->> 'lower_ms')::bigint, (evidence ->> 'upper_ms')::bigint \
-    FROM eidos_jobs_disposals WHERE plan_digest = $1 AND job_name = $2 AND evidence ? 'lower_ms'";
-
-/// The stretches of time that got their partitions on this very plan's word: source, table, and which.
-async fn done_by(ctx: &JobContext, digest: &str) -> Result<Vec<(String, String, TimeRange)>, DisposalError> {
-    let rows: Vec<(String, String, i64, i64)> = sqlx::query_as(DONE_BY)
-        .bind(digest)
-        .bind(PartitionManage::NAME)
-        .fetch_all(ctx.jobs_db().read())
-        .await
-        .map_err(DisposalError::sql("look what a plan has done"))?;
-    Ok(rows
-        .into_iter()
-        .filter_map(|(source, table, lower, upper)| Some((source, table, TimeRange::new(lower, upper)?)))
-        .collect())
-}
-
-fn item(survey: &Survey<'_>, found: &Found, piece: &Piece) -> PlanItem {
+fn item(survey: &TableSurvey, found: &Found, piece: &Piece) -> PlanItem {
     let parent = &found.parent;
     // Counted by month: of a part of a month it says how many there are at most.
     let rows = found.astray.months.get(&piece.month).copied().unwrap_or(0);

@@ -2,15 +2,14 @@
 
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use eidos_disposal::DisposalError;
-use eidos_disposal::plan::Plan;
-use eidos_runtime::JobError;
+use eidos_plan::{Failure, Plan};
 use eidos_settings::SourceName;
 use eidos_telemetry::metric;
 use eidos_types::Slot;
 use serde::{Deserialize, Serialize};
 
-use super::carry_out::Done;
-use super::survey::{Found, Stranger, Survey};
+use super::apply::Done;
+use super::survey::{Found, Stranger, Survey, TableSurvey};
 use crate::domain::layout::Rules;
 use crate::domain::odd::Odd;
 
@@ -81,93 +80,64 @@ pub struct CreatedPartition {
     pub attempts: usize,
 }
 
-/// Some tables could not be looked after.
-#[derive(Debug, thiserror::Error)]
-#[error("{failed} of {tables} tables have problems ({done}): {problems}")]
-struct TablesFailed {
-    failed: usize,
-    tables: usize,
-    done: String,
-    problems: String,
-}
-
 impl Report {
     /// Of a dry run.
-    pub(super) fn planned(slot: Slot, plan: Plan, surveys: &[Survey<'_>], unmanaged: Vec<Stranger>) -> Self {
-        let tables = surveys
-            .iter()
-            .map(|survey| TableReport::new(survey, &Done::default(), survey.found.as_ref()))
-            .collect();
+    pub(super) fn planned(survey: Survey, unmanaged: Vec<Stranger>) -> Self {
+        let tables = survey.tables.iter();
+        let nothing = Done::default();
         Self {
-            slot,
+            slot: survey.plan.slot,
             dry_run: true,
-            tables,
+            tables: tables
+                .map(|survey| TableReport::new(survey, &nothing, survey.found.as_ref()))
+                .collect(),
             unmanaged,
-            plan,
+            plan: survey.plan,
         }
     }
 
     /// Of a real run: what was done, and what is true after it.
-    pub(super) fn carried_out(
-        slot: Slot,
-        plan: Plan,
-        surveys: &[Survey<'_>],
+    pub(super) fn applied(
+        survey: Survey,
         done: &[Done],
         after: &[Result<Found, DisposalError>],
         unmanaged: Vec<Stranger>,
     ) -> Self {
-        let tables = surveys
-            .iter()
-            .zip(done)
-            .zip(after)
-            .map(|((survey, done), after)| {
-                // A table that could not be read before was not worked on: that is its problem.
-                let after = if survey.found.is_err() {
-                    survey.found.as_ref()
-                } else {
-                    after.as_ref()
-                };
-                TableReport::new(survey, done, after)
-            })
-            .collect();
+        let tables = survey.tables.iter().zip(done).zip(after);
+        let tables = tables.map(|((survey, done), after)| {
+            // A table that could not be read before was not worked on: that is its problem.
+            let found = survey.found.as_ref().and(after.as_ref());
+            TableReport::new(survey, done, found)
+        });
         Self {
-            slot,
+            slot: survey.plan.slot,
             dry_run: false,
-            tables,
+            tables: tables.collect(),
             unmanaged,
-            plan,
+            plan: survey.plan,
         }
     }
 
-    /// Fails the run if a table has a problem; the others were looked after all the same.
-    pub(super) fn verdict(&self) -> Result<(), JobError> {
-        let failed: Vec<&TableReport> = self
-            .tables
-            .iter()
-            .filter(|table| !table.problems.is_empty())
-            .collect();
-        if failed.is_empty() {
-            return Ok(());
-        }
-        tracing::error!(report = %self.render(), "some tables have problems");
-        let created: usize = self.tables.iter().map(|table| table.created.len()).sum();
-        let moved: u64 = self.tables.iter().map(|table| table.rows_drained).sum();
+    /// Returns the problems of the tables; the others were looked after all the same.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        let failed = self.tables.iter().filter(|table| !table.problems.is_empty());
         let problems: Vec<String> = failed
-            .iter()
             .map(|table| format!("{} {}: {}", table.source, table.table, table.problems.join("; ")))
             .collect();
-        let error = TablesFailed {
-            failed: failed.len(),
-            tables: self.tables.len(),
-            done: format!("{created} partitions created, {moved} rows moved"),
-            problems: problems.join(" | "),
-        };
-        let error = if failed.iter().any(|table| table.retryable) {
-            JobError::retry(error)
-        } else {
-            JobError::fail(error)
-        };
-        Err(error.with_report(self, self.render()))
+        if problems.is_empty() {
+            return None;
+        }
+        let created: usize = self.tables.iter().map(|table| table.created.len()).sum();
+        let moved: u64 = self.tables.iter().map(|table| table.rows_drained).sum();
+        Some(Failure {
+            what: format!(
+                "{} of {} tables have problems ({created} partitions created, {moved} rows moved): {}",
+                problems.len(),
+                self.tables.len(),
+                problems.join(" | ")
+            ),
+            retryable: self.tables.iter().any(|table| table.retryable),
+        })
     }
 
     /// For a terminal.
@@ -215,7 +185,7 @@ impl Report {
 }
 
 impl TableReport {
-    fn new(survey: &Survey<'_>, done: &Done, found: Result<&Found, &DisposalError>) -> Self {
+    fn new(survey: &TableSurvey, done: &Done, found: Result<&Found, &DisposalError>) -> Self {
         let mut problems: Vec<String> = done.problems.iter().map(ToString::to_string).collect();
         let mut retryable = done.problems.iter().any(DisposalError::is_retryable);
         if let Err(error) = found {

@@ -6,6 +6,7 @@ use eidos_core::fence::ForeignFence;
 use eidos_disposal::catalogue;
 use eidos_disposal::partition::{DropQuota, PartitionDisposal, PartitionPolicy};
 use eidos_disposal::{DisposalError, source_connection};
+use eidos_plan::{Plan, Surveyed};
 use eidos_runtime::{JobContext, JobError};
 use eidos_settings::SourceName;
 use eidos_types::Slot;
@@ -13,17 +14,30 @@ use serde::Serialize;
 use sqlx::PgPool;
 
 use super::job::{ManagedTable, PartitionManage};
+use super::plan;
 use crate::domain::layout::{AstrayRows, Rules};
 use crate::domain::odd::{Odd, odd};
 use crate::domain::tiling::Piece;
 use crate::partitions::astray;
 use crate::partitions::parent::Parent;
 
-/// One table, looked at.
-pub(super) struct Survey<'a> {
-    pub(super) table: &'a ManagedTable,
+/// Every table, and the plan that follows.
+pub struct Survey {
+    pub(super) plan: Plan,
+    pub(super) tables: Vec<TableSurvey>,
+}
+
+impl Surveyed for Survey {
+    fn plan(&self) -> &Plan {
+        &self.plan
+    }
+}
+
+/// One table, surveyed.
+pub(super) struct TableSurvey {
+    pub(super) table: ManagedTable,
     pub(super) rules: Rules,
-    /// The right to write; `None` in a dry run and where the database did not answer.
+    /// The right to write; `None` before recovery and where the database did not answer.
     pub(super) foreign: Option<ForeignFence>,
     /// Partitions whose interrupted detach was finished first.
     pub(super) finalized: Vec<String>,
@@ -50,87 +64,76 @@ pub struct Stranger {
     pub table: String,
 }
 
-/// Looks at every table; in a real run interrupted detaches are finished first. A table that cannot be read is in the
-/// answer as well.
-pub(super) async fn all<'a>(
-    job: &'a PartitionManage,
-    ctx: &JobContext,
-    slot: Slot,
-) -> Result<Vec<Survey<'a>>, JobError> {
-    let mut fences: BTreeMap<SourceName, ForeignFence> = BTreeMap::new();
-    let mut surveys = Vec::new();
+/// Looks at every table. One that cannot be read is in the answer as well.
+pub(super) async fn all(job: &PartitionManage, ctx: &JobContext, slot: Slot) -> Result<Survey, JobError> {
+    let mut tables = Vec::new();
     for table in &job.tables {
         ctx.check_cancelled()?;
-        let mut survey = Survey {
-            table,
-            rules: job.rules(slot, table),
-            foreign: fences.get(&table.source).cloned(),
+        let rules = job.rules(slot, table);
+        tables.push(TableSurvey {
+            table: table.clone(),
+            found: read(job, table, &rules).await,
+            rules,
+            foreign: None,
             finalized: Vec::new(),
-            found: Err(DisposalError::refused("layout", "not looked at".to_owned())),
-        };
-        survey.found = look(job, ctx, &mut survey).await;
-        if let Some(fence) = &survey.foreign {
-            fences.entry(table.source).or_insert_with(|| fence.clone());
-        }
-        match survey.found {
+        });
+    }
+    let plan = plan::make(slot, &tables)?;
+    Ok(Survey { plan, tables })
+}
+
+/// Finishes interrupted detaches, and looks at those tables again.
+pub(super) async fn recover(
+    job: &PartitionManage,
+    ctx: &JobContext,
+    survey: &mut Survey,
+) -> Result<(), JobError> {
+    let mut fences = BTreeMap::new();
+    for survey in &mut survey.tables {
+        ctx.check_cancelled()?;
+        match finalize(job, ctx, &mut fences, survey).await {
+            Ok(()) if survey.finalized.is_empty() => {}
+            Ok(()) => survey.found = read(job, &survey.table, &survey.rules).await,
             Err(error) if error.ends_the_run() => return Err(error.into()),
-            _ => surveys.push(survey),
+            Err(error) => survey.found = Err(error),
         }
     }
-    Ok(surveys)
+    survey.plan = plan::make(survey.plan.slot, &survey.tables)?;
+    Ok(())
 }
 
 /// Looks at the tables again after the work, for what is true then.
-pub(super) async fn all_again<'a>(
-    job: &'a PartitionManage,
-    slot: Slot,
-    before: &[Survey<'a>],
-) -> Vec<Result<Found, DisposalError>> {
+pub(super) async fn all_again(job: &PartitionManage, before: &Survey) -> Vec<Result<Found, DisposalError>> {
     let mut found = Vec::new();
-    for survey in before {
-        let table = survey.table;
-        found.push(match job.sources.pool(table.source) {
-            Some(pool) => read(job, pool, table, &job.rules(slot, table)).await,
-            None => Err(DisposalError::refused("layout", "not connected".to_owned())),
-        });
+    for survey in &before.tables {
+        found.push(read(job, &survey.table, &survey.rules).await);
     }
     found
 }
 
-async fn look(
-    job: &PartitionManage,
-    ctx: &JobContext,
-    survey: &mut Survey<'_>,
-) -> Result<Found, DisposalError> {
-    let table = survey.table;
-    let pool = job.pool(table.source)?;
-    if !ctx.dry_run() {
-        let fence = match survey.foreign.take() {
-            Some(fence) => fence,
-            None => ctx.raised_in(pool).await?,
-        };
-        survey.finalized = finalize(job, ctx, &fence, table).await?;
-        survey.foreign = Some(fence);
-    }
-    read(job, pool, table, &survey.rules).await
-}
-
-/// A detach that was interrupted makes its partition invisible and stands in the way of the next one: whoever left it,
+/// A detach that was interrupted makes its partition invisible and is in the way of the next one: whoever left it,
 /// it is finished before anything else.
 async fn finalize(
     job: &PartitionManage,
     ctx: &JobContext,
-    foreign: &ForeignFence,
-    table: &ManagedTable,
-) -> Result<Vec<String>, DisposalError> {
+    fences: &mut BTreeMap<SourceName, ForeignFence>,
+    survey: &mut TableSurvey,
+) -> Result<(), DisposalError> {
+    let table = &survey.table;
+    let foreign = match fences.get(&table.source) {
+        Some(fence) => fence.clone(),
+        None => ctx.raised_in(job.pool(table.source)?).await?,
+    };
+    fences.insert(table.source, foreign.clone());
     let mut conn = source_connection(foreign.pool()).await?;
     let Some(shape) = catalogue::read_table(&mut conn, &table.table).await? else {
-        return Ok(Vec::new());
+        survey.foreign = Some(foreign);
+        return Ok(());
     };
     drop(conn);
     let disposal = PartitionDisposal {
         ctx,
-        foreign,
+        foreign: &foreign,
         store: None,
         settings: &job.disposal,
         policy: PartitionPolicy {
@@ -142,18 +145,16 @@ async fn finalize(
         quota: &DropQuota::new(0),
     };
     let finalized = disposal.finalize_pending(&shape).await?;
-    Ok(finalized
+    survey.finalized = finalized
         .iter()
         .map(|partition| partition.relation.plain())
-        .collect())
+        .collect();
+    survey.foreign = Some(foreign);
+    Ok(())
 }
 
-async fn read(
-    job: &PartitionManage,
-    pool: &PgPool,
-    table: &ManagedTable,
-    rules: &Rules,
-) -> Result<Found, DisposalError> {
+async fn read(job: &PartitionManage, table: &ManagedTable, rules: &Rules) -> Result<Found, DisposalError> {
+    let pool = job.pool(table.source)?;
     let mut conn = source_connection(pool).await?;
     let parent = Parent::read(&mut conn, &table.table).await?;
     let obstacle = match &parent.default {

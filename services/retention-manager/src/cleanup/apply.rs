@@ -5,14 +5,13 @@ use std::collections::BTreeSet;
 
 use eidos_disposal::DisposalError;
 use eidos_disposal::partition::{DropQuota, PartitionDisposal, UnitOutcome, Waiting};
-use eidos_disposal::plan::Plan;
 use eidos_disposal::rows::{RowDisposal, RowIdentity};
 use eidos_disposal::unit::Unit;
+use eidos_plan::Approved;
 use eidos_runtime::{JobContext, JobError};
 use eidos_settings::SourceName;
 use eidos_telemetry::metric;
 
-use super::approval::Approval;
 use super::candles::CandleRun;
 use super::job::{DataCleanup, Fences};
 use super::pieces::{Piece, Task};
@@ -27,32 +26,32 @@ use super::survey_partitions::policy;
 struct Run<'a> {
     job: &'a DataCleanup,
     ctx: &'a JobContext,
-    fences: &'a mut Fences,
-    approval: Approval<'a>,
+    fences: Fences,
+    approved: &'a Approved<'a>,
     quota: DropQuota,
     budget: Budget,
     /// Tables that failed in a way that will not pass within this run.
     given_up: BTreeSet<(SourceName, String)>,
 }
 
-/// Does the work. `approved`: the plan a person applies; the survey was verified to be the same.
+/// Does the work.
 ///
 /// # Errors
-/// [`JobError`] once the run must end, or when anything was in doubt.
-pub(crate) async fn carry_out(
+/// [`JobError`] once the run must end.
+pub(crate) async fn apply(
     job: &DataCleanup,
     ctx: &JobContext,
-    fences: &mut Fences,
-    survey: Survey<'_>,
-    approved: Option<&Plan>,
+    survey: Survey,
+    approved: &Approved<'_>,
 ) -> Result<Report, JobError> {
     let Survey {
         pieces,
         releases,
+        fences,
         mut report,
     } = survey;
     let mut run = Run {
-        approval: Approval::new(ctx, approved, &report.plan),
+        approved,
         quota: DropQuota::new(job.disposal.drops_per_run),
         budget: Budget::of(ctx),
         given_up: BTreeSet::new(),
@@ -60,10 +59,10 @@ pub(crate) async fn carry_out(
         ctx,
         fences,
     };
-    report.applied = approved.map(|plan| plan.digest.clone());
+    report.applied = approved.planned().map(|plan| plan.digest.clone());
     for release in releases {
         let table = release.rule.table.as_str();
-        let released = run.release(release.rule, &release.unit, &release.reason).await;
+        let released = run.release(&release.rule, &release.unit, &release.reason).await;
         match released {
             Ok(unit) => report
                 .table(release.rule.source, table)
@@ -82,12 +81,11 @@ pub(crate) async fn carry_out(
         run.piece(&mut report, &piece).await?;
         ctx.progress(number, total);
     }
-    report.verdict()?;
     Ok(report)
 }
 
 impl Run<'_> {
-    async fn piece(&mut self, report: &mut Report, piece: &Piece<'_>) -> Result<(), JobError> {
+    async fn piece(&mut self, report: &mut Report, piece: &Piece) -> Result<(), JobError> {
         let (source, table) = piece.place();
         if self.given_up.contains(&(source, table.clone())) {
             return Ok(());
@@ -95,11 +93,12 @@ impl Run<'_> {
         if let Some(reason) = piece.refused {
             metric::disposal_refused(self.ctx.job().as_str(), &piece.item.table, reason);
         }
-        if piece.item.blocked.is_some() || !self.approval.includes(&piece.item) {
+        if piece.item.blocked.is_some() || !self.approved.includes(&piece.item) {
             tracing::info!(object = piece.item.object, blocked = ?piece.item.blocked, "stays");
             return Ok(());
         }
-        if !self.approval.given(piece.approval, piece.unit.as_ref()) {
+        let begun_by = piece.unit.as_ref().map(|unit| unit.approved_by.as_str());
+        if !self.approved.permits(piece.approval, begun_by) {
             report.table(source, &table).waiting_for_approval += 1;
             return Ok(());
         }
@@ -118,7 +117,7 @@ impl Run<'_> {
         &mut self,
         report: &mut Report,
         rule: &PartitionRule,
-        piece: &Piece<'_>,
+        piece: &Piece,
     ) -> Result<(), DisposalError> {
         let foreign = self.fences.of(self.job, self.ctx, rule.source).await?;
         let disposal = PartitionDisposal {
@@ -131,7 +130,7 @@ impl Run<'_> {
         };
         let outcome: UnitOutcome = match (&piece.task, &piece.unit) {
             (Task::Drop(_), Some(unit)) => disposal.resume(unit.clone()).await?,
-            (Task::Partition(_, identity), _) => disposal.advance(identity, &self.approval.mandate).await?,
+            (Task::Partition(_, identity), _) => disposal.advance(identity, self.approved.approval()).await?,
             _ => return Ok(()),
         };
         if outcome.waiting == Some(Waiting::Quota) {
@@ -159,7 +158,7 @@ impl Run<'_> {
         report: &mut Report,
         rule: &PlainRule,
         identity: Option<&RowIdentity>,
-        piece: &Piece<'_>,
+        piece: &Piece,
     ) -> Result<(), DisposalError> {
         let foreign = self.fences.of(self.job, self.ctx, rule.source).await?;
         let disposal = RowDisposal {
@@ -170,7 +169,7 @@ impl Run<'_> {
             rule: &rule.rows,
         };
         let outcome = match (identity, &piece.unit) {
-            (Some(identity), _) => disposal.advance(identity, &self.approval.mandate).await?,
+            (Some(identity), _) => disposal.advance(identity, self.approved.approval()).await?,
             (None, Some(unit)) => disposal.resume(unit.clone()).await?,
             (None, None) => return Ok(()),
         };
@@ -210,7 +209,7 @@ impl Run<'_> {
         disposal.release(unit, reason).await
     }
 
-    async fn candles(&mut self, report: &mut Report, piece: &Piece<'_>) -> Result<(), DisposalError> {
+    async fn candles(&mut self, report: &mut Report, piece: &Piece) -> Result<(), DisposalError> {
         let Task::Candles(work) = &piece.task else {
             return Ok(());
         };
@@ -221,7 +220,7 @@ impl Run<'_> {
             settings: &self.job.disposal,
             recorder: Recorder {
                 ctx: self.ctx,
-                mandate: self.approval.mandate.clone(),
+                approval: self.approved.approval().clone(),
             },
             budget: self.budget,
         };
@@ -259,7 +258,7 @@ impl Run<'_> {
     }
 }
 
-impl Piece<'_> {
+impl Piece {
     /// The database and the table as the rule names it.
     pub(super) fn place(&self) -> (SourceName, String) {
         let (source, table) = match &self.task {

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use eidos_disposal::plan::{Action, Note, Plan, PlanItem, find_planned, verify_remaining, verify_unchanged};
+use eidos_plan::{Action, Note, Plan, PlanItem, find_planned, verify_remaining};
 use eidos_settings::SourceName;
 use eidos_testkit::TestDb;
 use eidos_types::Slot;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::stand::refusal;
+use crate::refusal;
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -88,12 +89,14 @@ fn the_digest_names_the_work_and_nothing_else() {
 #[test]
 fn what_has_changed_is_said_in_words() {
     let planned = plan(vec![item("a"), item("b")]);
-    assert_eq!(verify_unchanged(&planned, &planned), Ok(()));
+    assert_eq!(verify_remaining(&planned, &planned, |_item| false), Ok(()));
     let mut recreated = item("a");
     recreated.identity["oid"] = json!(7);
     recreated.blocked = Some("legal hold 1 by ada (case 7)".to_owned());
     let now = plan(vec![recreated, item("c")]);
-    let said = verify_unchanged(&planned, &now).unwrap_err().to_string();
+    let said = verify_remaining(&planned, &now, |_item| false)
+        .unwrap_err()
+        .to_string();
     for part in [
         "a is blocked now: legal hold 1",
         "oid of a was 16400 and is 7",
@@ -103,11 +106,37 @@ fn what_has_changed_is_said_in_words() {
         assert!(said.contains(part), "{part}: {said}");
     }
     let rest = plan(vec![item("a")]);
-    assert!(verify_unchanged(&planned, &rest).is_err());
+    assert!(verify_remaining(&planned, &rest, |_item| false).is_err());
     assert_eq!(
         verify_remaining(&planned, &rest, |item| item.object == "b"),
         Ok(())
     );
+}
+
+/// A small plan: for each object its identity, or nothing.
+fn small(objects: &[Option<u8>]) -> Plan {
+    let items = objects.iter().enumerate().filter_map(|(n, identity)| {
+        Some(PlanItem {
+            identity: json!({ "oid": (*identity)? }),
+            ..item(&n.to_string())
+        })
+    });
+    plan(items.collect())
+}
+
+proptest! {
+    /// The naive model: each object is as it was planned, or the plan has done it and it is missing.
+    #[test]
+    fn a_plan_fits_what_is_left_of_it_and_nothing_else(
+        objects in prop::collection::vec((prop::option::of(0..3_u8), prop::option::of(0..3_u8), any::<bool>()), 0..5),
+    ) {
+        let planned = small(&objects.iter().map(|(was, _, _)| *was).collect::<Vec<_>>());
+        let now = small(&objects.iter().map(|(_, is, _)| *is).collect::<Vec<_>>());
+        let fits = objects.iter().all(|(was, is, done)| was == is || (*done && is.is_none()));
+        let done = |item: &PlanItem| objects[item.object.parse::<usize>().unwrap()].2;
+        prop_assert_eq!(verify_remaining(&planned, &now, done).is_ok(), fits);
+        prop_assert_eq!(planned.digest == now.digest, objects.iter().all(|(was, is, _)| was == is));
+    }
 }
 
 #[test]

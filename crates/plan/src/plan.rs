@@ -4,9 +4,6 @@
 //! Estimates, sizes and sentences are not part of it: they may change without the work changing. A dry run's report
 //! carries the plan (`plan.digest`), so the history of executions is where plans are kept and found again.
 
-mod find;
-mod render;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -16,9 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-pub use find::find_planned;
-
-use crate::DisposalError;
+use crate::{PlanError, render};
 
 /// What is done to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -43,7 +38,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// In words.
+    /// Returns it in words.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -123,10 +118,10 @@ pub struct Plan {
 }
 
 /// The same piece of work in two plans.
-type Key<'a> = (SourceName, &'a str, &'a str, Action);
+pub(crate) type Key<'a> = (SourceName, &'a str, &'a str, Action);
 
 impl PlanItem {
-    fn key(&self) -> Key<'_> {
+    pub(crate) fn key(&self) -> Key<'_> {
         (self.source, &self.table, &self.object, self.action)
     }
 }
@@ -135,13 +130,13 @@ impl Plan {
     /// A plan with its digest.
     ///
     /// # Errors
-    /// [`DisposalError::Refused`] when two items are the same piece of work: then nobody could say which is meant.
+    /// [`PlanError::Refused`] when two items are the same piece of work: then nobody could say which is meant.
     pub fn new(
         job: impl Into<String>,
         slot: Slot,
         items: Vec<PlanItem>,
         notes: Vec<Note>,
-    ) -> Result<Self, DisposalError> {
+    ) -> Result<Self, PlanError> {
         let job = job.into();
         let mut keys = BTreeSet::new();
         for item in &items {
@@ -150,7 +145,7 @@ impl Plan {
                     "the plan names '{} {}' twice; this is a mistake of ours",
                     item.action, item.object
                 );
-                return Err(DisposalError::refused("plan", what));
+                return Err(PlanError::refused("plan", what));
             }
         }
         let digest = digest(&job, slot, &items);
@@ -163,7 +158,7 @@ impl Plan {
         })
     }
 
-    /// For a person.
+    /// Returns it for a person.
     #[must_use]
     pub fn render(&self) -> String {
         render::render(self)
@@ -171,7 +166,7 @@ impl Plan {
 }
 
 /// Over the identity of the work, independent of the order of items and of keys.
-fn digest(job: &str, slot: Slot, items: &[PlanItem]) -> String {
+pub(crate) fn digest(job: &str, slot: Slot, items: &[PlanItem]) -> String {
     let mut items: Vec<&PlanItem> = items.iter().collect();
     items.sort_by(|a, b| a.key().cmp(&b.key()));
     let items: Vec<Value> = items
@@ -213,108 +208,4 @@ fn write_canonical(value: &Value, out: &mut String) {
         }
         plain => out.push_str(&plain.to_string()),
     }
-}
-
-/// The world is not as it was when the plan was made.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the plan {digest} no longer fits: {}", differences.join("; "))]
-pub struct PlanChanged {
-    /// The plan that was to be applied.
-    pub digest: String,
-    /// What is different, a sentence each.
-    pub differences: Vec<String>,
-}
-
-/// Whether `now`, made for the same slot, is the work that `planned` names.
-///
-/// # Errors
-/// [`PlanChanged`] says what is different.
-pub fn verify_unchanged(planned: &Plan, now: &Plan) -> Result<(), PlanChanged> {
-    verify_remaining(planned, now, |_item| false)
-}
-
-/// As [`verify_unchanged`], for a plan that was carried out in part: `done` tells which of its items were done, or
-/// are on their way, on this very plan's word. They are in no later plan.
-///
-/// # Errors
-/// [`PlanChanged`] says what is different.
-pub fn verify_remaining(
-    planned: &Plan,
-    now: &Plan,
-    done: impl Fn(&PlanItem) -> bool,
-) -> Result<(), PlanChanged> {
-    let mut differences = Vec::new();
-    if planned.job != now.job || planned.slot != now.slot {
-        differences.push(format!(
-            "it is for {} and slot {}, not for {} and slot {}",
-            planned.job, planned.slot, now.job, now.slot
-        ));
-    }
-    let current: BTreeMap<Key<'_>, &PlanItem> = now.items.iter().map(|item| (item.key(), item)).collect();
-    let known: BTreeSet<Key<'_>> = planned.items.iter().map(PlanItem::key).collect();
-    for item in &planned.items {
-        match current.get(&item.key()) {
-            None if done(item) => {}
-            None => differences.push(format!("'{} {}' is not due any more", item.action, item.object)),
-            Some(current) => differences.extend(changes(item, current)),
-        }
-    }
-    for item in now.items.iter().filter(|item| !known.contains(&item.key())) {
-        differences.push(format!(
-            "'{} {}' is due now and was not planned",
-            item.action, item.object
-        ));
-    }
-    if differences.is_empty() {
-        return Ok(());
-    }
-    Err(PlanChanged {
-        digest: planned.digest.clone(),
-        differences,
-    })
-}
-
-/// What is different about one piece of work.
-fn changes(planned: &PlanItem, now: &PlanItem) -> Vec<String> {
-    let mut found = Vec::new();
-    if planned.blocked.is_none()
-        && let Some(block) = &now.blocked
-    {
-        found.push(format!("{} is blocked now: {block}", planned.object));
-    }
-    match (&planned.identity, &now.identity) {
-        (Value::Object(was), Value::Object(is)) => {
-            let keys: BTreeSet<&String> = was.keys().chain(is.keys()).collect();
-            for key in keys.into_iter().filter(|key| was.get(*key) != is.get(*key)) {
-                if key.ends_with("fingerprint") {
-                    found.push(format!(
-                        "the columns of {} are not what they were",
-                        planned.object
-                    ));
-                    continue;
-                }
-                found.push(format!(
-                    "{} of {} was {} and is {}",
-                    key.replace('_', " "),
-                    planned.object,
-                    shown(was.get(key)),
-                    shown(is.get(key))
-                ));
-            }
-        }
-        (was, is) if was != is => found.push(format!("{} is not what it was", planned.object)),
-        _ => {}
-    }
-    found
-}
-
-/// A value in a sentence: short.
-fn shown(value: Option<&Value>) -> String {
-    const LONGEST: usize = 60;
-    let text = value.map_or_else(|| "nothing".to_owned(), Value::to_string);
-    if text.chars().count() <= LONGEST {
-        return text;
-    }
-    let head: String = text.chars().take(LONGEST).collect();
-    format!("{head}…")
 }

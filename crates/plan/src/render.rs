@@ -5,12 +5,12 @@ use std::fmt::Write;
 use chrono::DateTime;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
-use super::{Action, Plan, PlanItem};
+use crate::{Action, Plan, PlanItem};
 
 /// Columns of a terminal that is not too small.
 const WIDTH: u16 = 120;
 
-pub(super) fn render(plan: &Plan) -> String {
+pub(crate) fn render(plan: &Plan) -> String {
     let mut out = String::new();
     let blocked = plan.items.iter().filter(|item| item.blocked.is_some()).count();
     let due = plan.items.len() - blocked;

@@ -2,13 +2,13 @@
 //! change or delete a row of it.
 
 use eidos_core::fence::Step;
+use eidos_pg::Relation;
 use eidos_runtime::JobContext;
 use eidos_settings::SourceName;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::DisposalError;
-use crate::catalogue::Relation;
+use crate::PlanError;
 
 const RECORD: &str = "\
     INSERT INTO eidos_jobs_disposals \
@@ -47,8 +47,8 @@ pub struct Act {
 /// Writes the row as part of a step, so that it exists exactly if the step's effects do.
 ///
 /// # Errors
-/// [`DisposalError::Sql`].
-pub async fn record(step: &mut Step<'_>, ctx: &JobContext, act: &Act) -> Result<(), DisposalError> {
+/// [`PlanError::Sql`].
+pub async fn record(step: &mut Step<'_>, ctx: &JobContext, act: &Act) -> Result<(), PlanError> {
     let epoch = step.epoch().get();
     sqlx::query(RECORD)
         .bind(ctx.job().as_str())
@@ -67,6 +67,6 @@ pub async fn record(step: &mut Step<'_>, ctx: &JobContext, act: &Act) -> Result<
         .bind(&act.evidence)
         .execute(step.conn())
         .await
-        .map_err(DisposalError::sql("write an audit row"))?;
+        .map_err(PlanError::sql("write an audit row"))?;
     Ok(())
 }

@@ -1,14 +1,14 @@
 //! Legal holds: what must not be deleted, whatever any rule says (ruling 37). Placed and lifted by people, never deleted.
 
 use chrono::{DateTime, Utc};
+use eidos_pg::Relation;
 use eidos_settings::SourceName;
 use serde::Serialize;
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row};
 use uuid::Uuid;
 
-use crate::DisposalError;
-use crate::catalogue::Relation;
+use crate::PlanError;
 
 const ACTIVE: &str = "\
     SELECT * FROM eidos_jobs_legal_holds \
@@ -97,13 +97,13 @@ impl Hold {
 /// moment ago counts.
 ///
 /// # Errors
-/// [`DisposalError::Sql`].
+/// [`PlanError::Sql`].
 pub async fn active(
     control: &PgPool,
     source: SourceName,
     table: &Relation,
     (from_ms, to_ms): (i64, i64),
-) -> Result<Vec<Hold>, DisposalError> {
+) -> Result<Vec<Hold>, PlanError> {
     let rows = sqlx::query(ACTIVE)
         .bind(source.as_str())
         .bind(&table.schema)
@@ -112,34 +112,34 @@ pub async fn active(
         .bind(to_ms)
         .fetch_all(control)
         .await
-        .map_err(DisposalError::sql("look for legal holds"))?;
+        .map_err(PlanError::sql("look for legal holds"))?;
     rows.iter().map(hold).collect()
 }
 
 /// Holds, the newest first; with `lifted` also those that are over.
 ///
 /// # Errors
-/// [`DisposalError::Sql`].
-pub async fn list(pool: &PgPool, lifted: bool, limit: i64, offset: i64) -> Result<Vec<Hold>, DisposalError> {
+/// [`PlanError::Sql`].
+pub async fn list(pool: &PgPool, lifted: bool, limit: i64, offset: i64) -> Result<Vec<Hold>, PlanError> {
     let rows = sqlx::query(LIST)
         .bind(lifted)
         .bind(limit)
         .bind(offset)
         .fetch_all(pool)
         .await
-        .map_err(DisposalError::sql("list legal holds"))?;
+        .map_err(PlanError::sql("list legal holds"))?;
     rows.iter().map(hold).collect()
 }
 
 /// Places a hold. It is in force when this returns: every destructive act asks again right before it.
 ///
 /// # Errors
-/// [`DisposalError::Refused`] for an empty range; [`DisposalError::Sql`].
-pub async fn place(control: &PgPool, new: &NewHold) -> Result<Hold, DisposalError> {
+/// [`PlanError::Refused`] for an empty range; [`PlanError::Sql`].
+pub async fn place(control: &PgPool, new: &NewHold) -> Result<Hold, PlanError> {
     if let (Some(from), Some(to)) = (new.from_ms, new.to_ms)
         && from >= to
     {
-        return Err(DisposalError::refused(
+        return Err(PlanError::refused(
             "hold",
             format!("the hold would cover nothing: from {from} is not before to {to}"),
         ));
@@ -156,21 +156,21 @@ pub async fn place(control: &PgPool, new: &NewHold) -> Result<Hold, DisposalErro
         .bind(new.placed_at)
         .fetch_one(control)
         .await
-        .map_err(DisposalError::sql("place a legal hold"))?;
+        .map_err(PlanError::sql("place a legal hold"))?;
     hold(&row)
 }
 
 /// Lifts a hold; `None` if there is none in force with this identity.
 ///
 /// # Errors
-/// [`DisposalError::Sql`].
+/// [`PlanError::Sql`].
 pub async fn lift(
     control: &PgPool,
     hold_id: Uuid,
     by: &str,
     reason: &str,
     at: DateTime<Utc>,
-) -> Result<Option<Hold>, DisposalError> {
+) -> Result<Option<Hold>, PlanError> {
     let row = sqlx::query(LIFT)
         .bind(hold_id)
         .bind(by)
@@ -178,11 +178,11 @@ pub async fn lift(
         .bind(reason)
         .fetch_optional(control)
         .await
-        .map_err(DisposalError::sql("lift a legal hold"))?;
+        .map_err(PlanError::sql("lift a legal hold"))?;
     row.as_ref().map(hold).transpose()
 }
 
-fn hold(row: &PgRow) -> Result<Hold, DisposalError> {
+fn hold(row: &PgRow) -> Result<Hold, PlanError> {
     let read = || -> Result<(String, Hold), sqlx::Error> {
         let source: String = row.try_get("source")?;
         let hold = Hold {
@@ -203,11 +203,11 @@ fn hold(row: &PgRow) -> Result<Hold, DisposalError> {
         };
         Ok((source, hold))
     };
-    let (source, hold) = read().map_err(DisposalError::sql("read a legal hold"))?;
+    let (source, hold) = read().map_err(PlanError::sql("read a legal hold"))?;
     let known = SourceName::ALL.into_iter().find(|known| known.as_str() == source);
     let source = known.ok_or_else(|| {
         // An unreadable hold is a hold.
-        DisposalError::refused(
+        PlanError::refused(
             "hold",
             format!(
                 "legal hold {} names the source '{source}', which does not exist; correct it",

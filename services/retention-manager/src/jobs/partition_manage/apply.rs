@@ -2,15 +2,17 @@
 //! and the next goes on.
 
 use eidos_disposal::DisposalError;
-use eidos_disposal::audit::{self, Act};
-use eidos_disposal::plan::Plan;
+use eidos_plan::{
+    Approval,
+    audit::{self, Act},
+};
 use eidos_runtime::{Job, JobContext, JobError};
 use eidos_telemetry::metric;
 use eidos_types::TimeRange;
 use serde_json::json;
 
 use super::job::PartitionManage;
-use super::survey::{Found, Survey};
+use super::survey::{Found, TableSurvey};
 use crate::partitions::create::{Created, Creation, Limits, Outcome};
 
 /// What was done to one table.
@@ -26,8 +28,8 @@ pub(super) struct Done {
 pub(super) async fn all(
     job: &PartitionManage,
     ctx: &JobContext,
-    surveys: &[Survey<'_>],
-    plan: &Plan,
+    surveys: &[TableSurvey],
+    approval: &Approval,
 ) -> Result<Vec<Done>, JobError> {
     let mut rows_left = job.options.drain_rows_per_run;
     let mut all = Vec::new();
@@ -37,7 +39,7 @@ pub(super) async fn all(
         if let Ok(found) = &survey.found {
             let worked = table(job, ctx, survey, found, &mut rows_left, &mut done).await;
             // What is durable is recorded, whatever ended the work.
-            record(ctx, survey, found, &done, plan).await?;
+            record(ctx, survey, found, &done, approval).await?;
             worked?;
         }
         ctx.progress(number, Some(total));
@@ -49,7 +51,7 @@ pub(super) async fn all(
 async fn table(
     job: &PartitionManage,
     ctx: &JobContext,
-    survey: &Survey<'_>,
+    survey: &TableSurvey,
     found: &Found,
     rows_left: &mut u64,
     done: &mut Done,
@@ -85,10 +87,10 @@ async fn table(
 
 async fn record(
     ctx: &JobContext,
-    survey: &Survey<'_>,
+    survey: &TableSurvey,
     found: &Found,
     done: &Done,
-    plan: &Plan,
+    approval: &Approval,
 ) -> Result<(), JobError> {
     if done.created.is_empty() {
         return Ok(());
@@ -109,8 +111,9 @@ async fn record(
             action: if moved > 0 { "drain" } else { "create" },
             rows: i64::try_from(moved).ok(),
             bytes: None,
-            plan_digest: Some(plan.digest.clone()),
-            approved_by: ctx.requested_by().unwrap_or("policy").to_owned(),
+            plan_digest: Some(approval.plan_digest.clone()),
+            // Whoever asked for the run is named, also where no plan was approved.
+            approved_by: ctx.requested_by().unwrap_or(&approval.approved_by).to_owned(),
             reason: format!("no partition covered {}", created.span),
             evidence: json!({
                 "lower_ms": created.span.lower_ms,

@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::PgPool;
 
-use super::{Plan, digest};
-use crate::DisposalError;
+use crate::plan::digest;
+use crate::{Plan, PlanError};
 
 const NEWEST: &str = "\
     SELECT started_at, result -> 'plan' FROM eidos_jobs_executions \
@@ -17,21 +17,21 @@ const NEWEST: &str = "\
 /// The newest plan of `job` with this digest.
 ///
 /// # Errors
-/// [`DisposalError::Refused`] when there is none, when it is older than `max_age`, when its slot has not come, or when what
-/// is stored does not have the digest it claims; [`DisposalError::Sql`].
+/// [`PlanError::Refused`] when there is none, when it is older than `max_age`, when its slot has not come, or when what
+/// is stored does not have the digest it claims; [`PlanError::Sql`].
 pub async fn find_planned(
     pool: &PgPool,
     job: &str,
     wanted: &str,
     max_age: Duration,
     now: DateTime<Utc>,
-) -> Result<Plan, DisposalError> {
+) -> Result<Plan, PlanError> {
     let found: Option<(i64, Value)> = sqlx::query_as(NEWEST)
         .bind(job)
         .bind(wanted)
         .fetch_optional(pool)
         .await
-        .map_err(DisposalError::sql("look for a plan"))?;
+        .map_err(PlanError::sql("look for a plan"))?;
     let Some((made_ms, stored)) = found else {
         return Err(refused(format!(
             "no dry run of {job} made a plan with the digest '{wanted}'; make one with the command `plan`"
@@ -65,6 +65,6 @@ pub async fn find_planned(
     Ok(plan)
 }
 
-fn refused(what: String) -> DisposalError {
-    DisposalError::refused("plan", what)
+fn refused(what: String) -> PlanError {
+    PlanError::refused("plan", what)
 }

@@ -1,13 +1,13 @@
 //! Legal holds: what they cover, how they are placed and lifted.
 
 use chrono::{DateTime, Utc};
-use eidos_disposal::catalogue::Relation;
-use eidos_disposal::hold::{self, NewHold};
+use eidos_pg::Relation;
+use eidos_plan::hold::{self, NewHold};
 use eidos_settings::SourceName;
 use eidos_testkit::TestDb;
 use uuid::Uuid;
 
-use crate::stand::refusal;
+use crate::refusal;
 
 fn new(from_ms: Option<i64>, to_ms: Option<i64>) -> NewHold {
     NewHold {

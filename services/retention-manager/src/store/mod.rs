@@ -1,0 +1,4 @@
+//! Every SQL statement of this service.
+
+pub(crate) mod history;
+pub(crate) mod plans;
