@@ -14,7 +14,7 @@
 //! and inserted differ is rolled back. A crash leaves whole batches done and the rest as it was: the next run starts
 //! from the oldest row that is due (ruling 31).
 //!
-//! Read in this order: [`domain`] (the decisions; [`domain::statement`] is a move), [`jobs::archive_data`], [`store`].
+//! Read in this order: [`domain`] (the decisions; [`store::statement`] is a move), [`jobs::archive_data`], [`store`].
 
 pub mod domain;
 pub mod jobs;

@@ -13,9 +13,9 @@ use eidos_types::Month;
 use sqlx::PgConnection;
 
 use crate::domain::drift::{self, Change, SeenColumn};
-use crate::domain::statement::{ARCHIVED_AT, COMPLETED_AT};
 use crate::profile::MoveRule;
 use crate::store::batch::{set_lock_timeout, sql_error};
+use crate::store::statement::{ARCHIVED_AT, COMPLETED_AT};
 use crate::store::units;
 
 /// The trigger that keeps archived rows as they were, and its function.

@@ -7,7 +7,9 @@ use eidos_core::ident::SqlIdent;
 use eidos_disposal::{DisposalError, catalogue};
 use sqlx::PgConnection;
 
-use crate::domain::statement::{Pick, Statements};
+use crate::store::statement::{Pick, Statements};
+
+pub(super) const LIMIT_WAIT: &str = "SELECT set_config('lock_timeout', $1, true)";
 
 /// Where a run is in (completion, id).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -262,7 +264,7 @@ pub async fn peek(
 
 /// Bounds waiting for locks in this transaction.
 pub(crate) async fn set_lock_timeout(conn: &mut PgConnection, limit: Duration) -> Result<(), DisposalError> {
-    sqlx::query("SELECT set_config('lock_timeout', $1, true)")
+    sqlx::query(LIMIT_WAIT)
         .bind(limit.as_millis().max(1).to_string())
         .execute(conn)
         .await

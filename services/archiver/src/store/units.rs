@@ -68,7 +68,22 @@ impl FromRow<'_, PgRow> for Exported {
     }
 }
 
-const EXPORTED: &str = "SELECT unit_id, source, schema_name, table_name, unit_name, lower_ms, upper_ms, state, \
+pub(super) const OPEN_STATE: &str = "\
+    SELECT state FROM eidos_jobs_disposal_units \
+    WHERE source = $1 AND table_name = $2 AND ($5::text IS NULL OR schema_name = $5) \
+      AND lower_ms < $4 AND upper_ms > $3 AND state NOT IN ('planned', 'dropped', 'deleted', 'abandoned') LIMIT 1";
+
+pub(super) const OPEN_NAMES: &str = "\
+    SELECT unit_name FROM eidos_jobs_disposal_units \
+    WHERE source = $1 AND table_name = $2 AND ($3::text IS NULL OR schema_name = $3) \
+      AND state NOT IN ('dropped', 'deleted', 'abandoned')";
+
+pub(super) const OF_PLAN: &str = "SELECT schema_name, unit_name FROM eidos_jobs_disposal_units WHERE plan_digest = $1 AND state <> 'abandoned'";
+
+pub(super) const ROTTEN: &str =
+    "SELECT count(*) FROM eidos_jobs_disposal_units WHERE rot IS NOT NULL AND state <> 'abandoned'";
+
+pub(super) const EXPORTED: &str = "SELECT unit_id, source, schema_name, table_name, unit_name, lower_ms, upper_ms, state, \
      manifest_key, manifest_sha256, content_digest, row_count, checked_at, rot FROM eidos_jobs_disposal_units \
      WHERE archived AND manifest_key IS NOT NULL AND row_count IS NOT NULL \
      AND state IN ('verified', 'quarantined', 'dropping', 'dropped', 'deleting', 'deleted')";
@@ -78,18 +93,15 @@ const EXPORTED: &str = "SELECT unit_id, source, schema_name, table_name, unit_na
 /// # Errors
 /// What the database said.
 pub async fn open_state(ctx: &JobContext, rule: &MoveRule, month: Month) -> Result<Option<String>, JobError> {
-    let state = sqlx::query_scalar(
-        "SELECT state FROM eidos_jobs_disposal_units WHERE source = $1 AND table_name = $2 AND ($5::text IS NULL OR schema_name = $5) \
-         AND lower_ms < $4 AND upper_ms > $3 AND state NOT IN ('planned', 'dropped', 'deleted', 'abandoned') LIMIT 1",
-    )
-    .bind(rule.source.as_str())
-    .bind(rule.archive.name())
-    .bind(month.start_ms())
-    .bind(month.end_ms())
-    .bind(rule.archive.schema())
-    .fetch_optional(ctx.jobs_db().read())
-    .await
-    .map_err(ours("look for the unit of a month"))?;
+    let state = sqlx::query_scalar(OPEN_STATE)
+        .bind(rule.source.as_str())
+        .bind(rule.archive.name())
+        .bind(month.start_ms())
+        .bind(month.end_ms())
+        .bind(rule.archive.schema())
+        .fetch_optional(ctx.jobs_db().read())
+        .await
+        .map_err(ours("look for the unit of a month"))?;
     Ok(state)
 }
 
@@ -98,16 +110,13 @@ pub async fn open_state(ctx: &JobContext, rule: &MoveRule, month: Month) -> Resu
 /// # Errors
 /// What the database said.
 pub async fn open_names(ctx: &JobContext, rule: &MoveRule) -> Result<Vec<String>, JobError> {
-    let names = sqlx::query_scalar(
-        "SELECT unit_name FROM eidos_jobs_disposal_units WHERE source = $1 AND table_name = $2 \
-         AND ($3::text IS NULL OR schema_name = $3) AND state NOT IN ('dropped', 'deleted', 'abandoned')",
-    )
-    .bind(rule.source.as_str())
-    .bind(rule.archive.name())
-    .bind(rule.archive.schema())
-    .fetch_all(ctx.jobs_db().read())
-    .await
-    .map_err(ours("list open units"))?;
+    let names = sqlx::query_scalar(OPEN_NAMES)
+        .bind(rule.source.as_str())
+        .bind(rule.archive.name())
+        .bind(rule.archive.schema())
+        .fetch_all(ctx.jobs_db().read())
+        .await
+        .map_err(ours("list open units"))?;
     Ok(names)
 }
 
@@ -116,13 +125,11 @@ pub async fn open_names(ctx: &JobContext, rule: &MoveRule) -> Result<Vec<String>
 /// # Errors
 /// What the database said.
 pub async fn of_plan(ctx: &JobContext, digest: &str) -> Result<Vec<String>, JobError> {
-    let objects: Vec<(String, String)> = sqlx::query_as(
-        "SELECT schema_name, unit_name FROM eidos_jobs_disposal_units WHERE plan_digest = $1 AND state <> 'abandoned'",
-    )
-    .bind(digest)
-    .fetch_all(ctx.jobs_db().read())
-    .await
-    .map_err(ours("list the units of a plan"))?;
+    let objects: Vec<(String, String)> = sqlx::query_as(OF_PLAN)
+        .bind(digest)
+        .fetch_all(ctx.jobs_db().read())
+        .await
+        .map_err(ours("list the units of a plan"))?;
     Ok(objects
         .into_iter()
         .map(|(schema, name)| Relation::new(schema, name).plain())
@@ -227,12 +234,10 @@ pub async fn exported_from(pool: &PgPool) -> Result<Vec<(String, String)>, CoreE
 /// # Errors
 /// What the database said.
 pub async fn rotten(pool: &PgPool) -> Result<u64, CoreError> {
-    let count: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM eidos_jobs_disposal_units WHERE rot IS NOT NULL AND state <> 'abandoned'",
-    )
-    .fetch_one(pool)
-    .await
-    .map_err(ours("count rotten exports"))?;
+    let count: i64 = sqlx::query_scalar(ROTTEN)
+        .fetch_one(pool)
+        .await
+        .map_err(ours("count rotten exports"))?;
     Ok(count.unsigned_abs())
 }
 

@@ -15,12 +15,13 @@ use eidos_telemetry::metric;
 use super::candles::CandleRun;
 use super::job::{DataCleanup, Fences};
 use super::pieces::{Piece, Task};
-use super::record::{self, Recorder};
+use super::record::Recorder;
 use super::report::{Report, UnitReport};
 use super::rules::{PartitionRule, PlainRule};
 use super::stop::Budget;
 use super::survey::Survey;
 use super::survey_partitions::policy;
+use crate::store::progress;
 
 /// One run's means.
 struct Run<'a> {
@@ -142,12 +143,8 @@ impl Run<'_> {
             .push(UnitReport::of(&outcome.unit, &outcome.acts));
         if !outcome.acts.is_empty() {
             let mut step = self.ctx.step().await?;
-            record::progress(
-                &mut step,
-                &record::name_of(&outcome.unit.table),
-                outcome.unit.upper_ms,
-            )
-            .await?;
+            let name = progress::name_of(&outcome.unit.table);
+            progress::note(&mut step, &name, outcome.unit.upper_ms).await?;
             step.commit().await?;
         }
         Ok(())
@@ -186,7 +183,7 @@ impl Run<'_> {
             table.problems.push(format!("{}: {left}", unit.unit_name));
         }
         let mut step = self.ctx.step().await?;
-        record::progress(&mut step, &record::name_of(&unit.table), unit.upper_ms).await?;
+        progress::note(&mut step, &progress::name_of(&unit.table), unit.upper_ms).await?;
         step.commit().await?;
         Ok(())
     }

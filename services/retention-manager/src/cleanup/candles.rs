@@ -19,13 +19,14 @@ use eidos_types::Slot;
 use serde::Serialize;
 use sqlx::{PgConnection, PgPool};
 
-use super::candle_sql::{Expired, Judged, Pair, Stretch, Verdict, check_columns};
 use super::holds::{self, Range};
-use super::hypertable::{self, Method};
 use super::record::Recorder;
 use super::rules::CandleRule;
 use super::stop::Budget;
 use crate::domain::candles::{cutoff_ms, next_stretch};
+use crate::domain::hypertable::{self as decisions, Method};
+use crate::store::candles::{Expired, Judged, Pair, Stretch, Verdict, check_columns};
+use crate::store::hypertable;
 
 /// Finer candles deleted in one transaction, rounded to whole windows.
 const BATCH_CANDLES: u32 = 6_000;
@@ -133,7 +134,7 @@ impl CandleWork {
         }
         let hypertable = hypertable::look(conn, &shape, cutoff_ms).await?;
         Ok(Some(Self {
-            method: hypertable::method(hypertable.as_ref(), rule.alone_in_table),
+            method: decisions::method(hypertable.as_ref(), rule.alone_in_table),
             rule: rule.clone(),
             prover_fingerprint: prover.columns_fingerprint(),
             pair,

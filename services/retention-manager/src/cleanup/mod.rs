@@ -1,15 +1,13 @@
 //! What `data-cleanup` is made of.
 //!
 //! [`rules`] what the settings say · `survey` what has outlived its time, as a plan · `recover` what earlier runs left ·
-//! `undo` one unit, back · `apply` the run in its order · `candles` (`candle_sql`, `hypertable`) proof and deletion of candles · [`report`]
+//! `undo` one unit, back · `apply` the run in its order · `candles` proof and deletion of candles · [`report`]
 //! what people read.
 
 mod apply;
-mod candle_sql;
 pub mod candles;
 pub(crate) mod gauges;
 mod holds;
-mod hypertable;
 pub(crate) mod job;
 mod pieces;
 mod record;
@@ -29,4 +27,4 @@ pub(crate) use recover::recover;
 pub(crate) use survey::{Survey, survey};
 pub(crate) use undo::undo;
 
-pub use candle_sql::Verdict;
+pub use crate::store::candles::Verdict;

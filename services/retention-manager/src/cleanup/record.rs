@@ -1,7 +1,6 @@
 //! What a run writes down about itself: audit rows of candles, and the progress people look at.
 
 use eidos_disposal::DisposalError;
-use eidos_disposal::catalogue::Relation;
 use eidos_plan::{
     Approval,
     audit::{self, Act},
@@ -11,7 +10,8 @@ use eidos_settings::SourceName;
 use eidos_telemetry::metric;
 use serde_json::json;
 
-use super::candle_sql::Pair;
+use crate::store::candles::Pair;
+use crate::store::progress;
 
 /// Records under one approval.
 pub(super) struct Recorder<'a> {
@@ -62,9 +62,9 @@ impl Recorder<'_> {
             json!({ "market": market }),
         );
         audit::record(&mut step, self.ctx, &act).await?;
-        progress(
+        progress::note(
             &mut step,
-            &format!("{}@{}", name_of(&pair.table), pair.interval),
+            &format!("{}@{}", progress::name_of(&pair.table), pair.interval),
             cutoff_ms,
         )
         .await?;
@@ -103,35 +103,4 @@ impl Recorder<'_> {
             evidence,
         }
     }
-}
-
-/// A table's name in the progress: with its schema where that is not `public`.
-pub(super) fn name_of(table: &Relation) -> String {
-    if table.schema == "public" {
-        table.name.clone()
-    } else {
-        table.plain()
-    }
-}
-
-/// Notes how far a table is, for people: `last_id` is the end of the last piece, epoch ms. It decides nothing
-/// (ruling 31).
-pub(super) async fn progress(
-    step: &mut eidos_core::fence::Step<'_>,
-    name: &str,
-    upto_ms: i64,
-) -> Result<(), DisposalError> {
-    // The column is as long as a table's name with its schema; the interval of candles may not fit any more.
-    let name: String = name.chars().take(260).collect();
-    sqlx::query(
-        "INSERT INTO eidos_jobs_archive_progress (table_name, last_id, started_at) VALUES ($1, $2, now()) \
-         ON CONFLICT (table_name) DO UPDATE SET last_id = EXCLUDED.last_id, updated_at = now(), \
-             started_at = coalesce(eidos_jobs_archive_progress.started_at, EXCLUDED.started_at)",
-    )
-    .bind(name)
-    .bind(upto_ms)
-    .execute(step.conn())
-    .await
-    .map_err(DisposalError::sql("note the progress of a table"))?;
-    Ok(())
 }

@@ -8,11 +8,11 @@ use serde_json::json;
 
 use super::candles::CandleWork;
 use super::holds;
-use super::hypertable::Method;
 use super::job::DataCleanup;
 use super::pieces::{Looked, Piece, Task};
 use super::report::instant;
 use super::rules::CandleRule;
+use crate::domain::hypertable::Method;
 
 /// Looks at the candles of one interval.
 pub(super) async fn look(

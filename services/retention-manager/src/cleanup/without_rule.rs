@@ -11,6 +11,7 @@ use sqlx::PgPool;
 
 use super::rules::Rules;
 use crate::sources::Sources;
+use crate::store::tables;
 
 /// A table without a rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,7 +46,7 @@ pub(super) async fn look(
         if !seen.insert(database) {
             continue;
         }
-        match tables(pool, rules).await {
+        match undecided(pool, rules).await {
             Ok(tables) => found
                 .forgotten
                 .extend(tables.into_iter().map(|(relation, bytes)| {
@@ -76,30 +77,24 @@ pub(super) async fn look(
     found
 }
 
-async fn tables(pool: &PgPool, rules: &Rules) -> Result<Vec<(Relation, i64)>, DisposalError> {
+async fn undecided(pool: &PgPool, rules: &Rules) -> Result<Vec<(Relation, i64)>, DisposalError> {
     let mut conn = source_connection(pool).await?;
     let all = catalogue::list_tables(&mut conn).await?;
     let in_public = |name: &str| {
         all.iter()
             .any(|table| table.schema == "public" && table.name == name)
     };
-    let mut tables = Vec::new();
+    let mut sized = Vec::new();
     for relation in &all {
         // A rule without a schema means the table of `public` where there is one, and no namesake elsewhere.
         let by_bare_name = relation.schema == "public" || !in_public(&relation.name);
         if rules.decides_about(&relation.schema, &relation.name, by_bare_name) {
             continue;
         }
-        let bytes: i64 = sqlx::query_scalar(
-            "SELECT coalesce(sum(pg_total_relation_size(relid)), 0)::bigint FROM pg_partition_tree(to_regclass($1))",
-        )
-        .bind(relation.to_string())
-        .fetch_one(&mut *conn)
-        .await
-        .map_err(DisposalError::sql("ask for the size of a table"))?;
-        tables.push((relation.clone(), bytes));
+        let bytes = tables::size(&mut conn, relation).await?;
+        sized.push((relation.clone(), bytes));
     }
-    Ok(tables)
+    Ok(sized)
 }
 
 /// Sets the gauges, of databases where nothing was found too.

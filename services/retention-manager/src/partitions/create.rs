@@ -10,11 +10,11 @@ use eidos_disposal::catalogue::Relation;
 use eidos_runtime::JobContext;
 use eidos_types::TimeRange;
 
-use super::astray;
 use super::error::Remedy;
 use super::parent::Parent;
 use super::transaction::{Made, Transaction};
 use crate::domain::tiling::Piece;
+use crate::store::astray;
 
 /// Less than this is not worth a partition of its own.
 const FEWEST_ROWS: u64 = 50;

@@ -1,7 +1,6 @@
-//! The SQL of `partition-manage`: reading a table's layout, counting what lies in its default partition, and creating
-//! one partition in one fenced transaction ([`create::Creation`]).
+//! What `partition-manage` does to one table: reading its layout, and creating one partition in one fenced transaction
+//! ([`create::Creation`]).
 
-pub mod astray;
 pub mod create;
 mod error;
 mod name;

@@ -2,12 +2,12 @@
 
 use eidos_disposal::DisposalError;
 use eidos_disposal::catalogue::Relation;
-use eidos_pg::sql;
 use sqlx::PgConnection;
 
 use super::parent::Parent;
 use crate::domain::naming;
 use crate::domain::tiling::Piece;
+use crate::store::names;
 
 /// Where a partition goes.
 #[derive(Debug, Clone)]
@@ -17,26 +17,6 @@ pub(super) enum Place {
     /// An empty table of the right shape has it and belongs to nobody: what a crash of another program left.
     Leftover(Relation),
 }
-
-const OCCUPANT: &str = "\
-    SELECT c.oid::bigint, c.relkind::text, c.relpersistence::text, i.inhparent::bigint, \
-           EXISTS (SELECT FROM pg_inherits h WHERE h.inhparent = c.oid) \
-           OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid) \
-           OR EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = c.oid) \
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_inherits i ON i.inhrelid = c.oid \
-    WHERE n.nspname = $1 AND c.relname = $2";
-
-/// The columns that one of two tables has and the other has not, or has otherwise.
-const DIFFERENT_COLUMNS: &str = "\
-    WITH columns AS ( \
-        SELECT attrelid, attname::text AS name, \
-               format_type(atttypid, atttypmod) || CASE WHEN attnotnull THEN ' NOT NULL' ELSE '' END \
-               || attgenerated::text || attcollation::text AS what \
-        FROM pg_attribute WHERE attnum > 0 AND NOT attisdropped) \
-    SELECT DISTINCT coalesce(a.name, b.name) \
-    FROM (SELECT * FROM columns WHERE attrelid = $1::bigint::oid) a \
-    FULL JOIN (SELECT * FROM columns WHERE attrelid = $2::bigint::oid) b USING (name, what) \
-    WHERE a.name IS NULL OR b.name IS NULL ORDER BY 1";
 
 /// Chooses among the names of `piece`: a sibling that has one of them covers another stretch of time, so the next one
 /// is taken; anything else in the way is for a person.
@@ -53,27 +33,20 @@ pub(super) async fn place(
             schema: parent.relation.schema.clone(),
             name,
         };
-        let occupant: Option<(i64, String, String, Option<i64>, bool)> = sqlx::query_as(OCCUPANT)
-            .bind(&relation.schema)
-            .bind(&relation.name)
-            .fetch_optional(&mut *conn)
-            .await
-            .map_err(DisposalError::sql("look who has a partition's name"))?;
-        let Some((oid, kind, persistence, belongs_to, has_dependants)) = occupant else {
+        let Some(occupant) = names::occupant(conn, &relation).await? else {
             return Ok(Place::Free(relation));
         };
-        if belongs_to == Some(i64::from(parent.oid)) {
+        if occupant.parent_oid == Some(i64::from(parent.oid)) {
             continue;
         }
-        let plain = kind == "r" && persistence == "p" && belongs_to.is_none() && !has_dependants;
-        if !plain {
+        if !occupant.is_plain {
             return Err(in_the_way(
                 &relation,
                 "is not a plain table that could be attached",
                 "rename it",
             ));
         }
-        leftover(conn, parent, &relation, oid).await?;
+        leftover(conn, parent, &relation, occupant.oid).await?;
         return Ok(Place::Leftover(relation));
     }
     Err(DisposalError::refused(
@@ -91,12 +64,7 @@ async fn leftover(
     relation: &Relation,
     oid: i64,
 ) -> Result<(), DisposalError> {
-    let different: Vec<String> = sqlx::query_scalar(DIFFERENT_COLUMNS)
-        .bind(i64::from(parent.oid))
-        .bind(oid)
-        .fetch_all(&mut *conn)
-        .await
-        .map_err(DisposalError::sql("compare a table with its parent to be"))?;
+    let different = names::different_columns(conn, i64::from(parent.oid), oid).await?;
     if !different.is_empty() {
         return Err(in_the_way(
             relation,
@@ -104,13 +72,7 @@ async fn leftover(
             "rename it",
         ));
     }
-    let has_rows: bool = sqlx::query_scalar(sql!("SELECT EXISTS (SELECT FROM ONLY {relation})"; relation))
-        .fetch_one(conn)
-        .await
-        .map_err(DisposalError::sql(
-            "look into a table that has a partition's name",
-        ))?;
-    if has_rows {
+    if names::has_rows(conn, relation).await? {
         return Err(in_the_way(
             relation,
             "holds rows",

@@ -15,13 +15,12 @@ use eidos_core::fence::ForeignStep;
 use eidos_disposal::DisposalError;
 use eidos_disposal::catalogue::Relation;
 use eidos_disposal::new_partition::NewPartition;
-use eidos_pg::{Sql, sql};
-use eidos_types::ident::SqlIdent;
 use sqlx::PgConnection;
 
 use super::name::{self, Place};
 use super::parent::{DefaultPartition, Parent};
 use crate::domain::tiling::Piece;
+use crate::store::drain;
 
 /// What one transaction made.
 #[derive(Debug, Clone)]
@@ -46,7 +45,7 @@ impl Transaction<'_> {
     /// Does all of it, or nothing.
     pub(super) async fn run(&self, mut step: ForeignStep) -> Result<Made, DisposalError> {
         let conn = step.conn();
-        set(conn, "lock_timeout", self.patience).await?;
+        drain::limit(conn, "lock_timeout", self.patience).await?;
         let place = name::place(conn, self.parent, &self.piece).await?;
         let relation = self.build(conn, &place).await?;
         let asked = Instant::now();
@@ -73,8 +72,7 @@ impl Transaction<'_> {
             }
             Place::Leftover(relation) => {
                 // Locked before it is looked at again: it was empty a moment ago.
-                let lock = sql!("LOCK TABLE ONLY {relation} IN ACCESS EXCLUSIVE MODE"; relation);
-                execute(conn, "lock a table that was left behind", lock).await?;
+                drain::lock(conn, "lock a table that was left behind", relation).await?;
                 name::place(conn, self.parent, &self.piece).await?;
                 self.partition(relation).uncheck(conn).await?;
                 relation
@@ -104,27 +102,14 @@ impl Transaction<'_> {
     ) -> Result<u64, DisposalError> {
         for table in [&self.parent.relation, &default.relation] {
             self.within(conn, asked).await?;
-            let lock = sql!("LOCK TABLE ONLY {table} IN ACCESS EXCLUSIVE MODE"; table);
-            execute(conn, "lock a partitioned table", lock).await?;
+            drain::lock(conn, "lock a partitioned table", table).await?;
         }
         if !self.drain {
             return Ok(0);
         }
         self.within(conn, asked).await?;
-        let key = SqlIdent::quoting(&self.parent.key);
-        let columns = Sql::join(self.parent.columns.iter().map(SqlIdent::quoting), ", ");
-        let (deleted, inserted): (i64, i64) = sqlx::query_as(sql!(
-            "WITH moved AS (DELETE FROM ONLY {} WHERE {key} >= $1 AND {key} < $2 RETURNING {columns}), \
-                  put AS (INSERT INTO {relation} ({columns}) SELECT {columns} FROM moved RETURNING 1) \
-             SELECT (SELECT count(*) FROM moved), (SELECT count(*) FROM put)",
-            default.relation;
-            key, columns, relation
-        ))
-        .bind(self.piece.span.lower_ms)
-        .bind(self.piece.span.upper_ms)
-        .fetch_one(conn)
-        .await
-        .map_err(DisposalError::sql("move rows out of the default partition"))?;
+        let (deleted, inserted) =
+            drain::drain(conn, self.parent, &default.relation, relation, self.piece.span).await?;
         if deleted != inserted {
             return Err(DisposalError::refused(
                 "layout",
@@ -145,7 +130,7 @@ impl Transaction<'_> {
     ) -> Result<(), DisposalError> {
         for (doing, statement) in self.partition(relation).attach_sql() {
             self.within(conn, asked).await?;
-            execute(conn, doing, statement).await?;
+            drain::execute(conn, doing, statement).await?;
         }
         Ok(())
     }
@@ -154,21 +139,7 @@ impl Transaction<'_> {
     async fn within(&self, conn: &mut PgConnection, asked: Instant) -> Result<(), DisposalError> {
         let left = self.patience.saturating_sub(asked.elapsed());
         // Waiting may take half of it, or nothing would be left to work in.
-        set(conn, "lock_timeout", (self.patience / 2).min(left)).await?;
-        set(conn, "statement_timeout", left).await
+        drain::limit(conn, "lock_timeout", (self.patience / 2).min(left)).await?;
+        drain::limit(conn, "statement_timeout", left).await
     }
-}
-
-async fn set(conn: &mut PgConnection, setting: &'static str, limit: Duration) -> Result<(), DisposalError> {
-    // 0 would mean no limit.
-    let set = sql!("SET LOCAL {setting} = {}", limit.as_millis().max(1); setting);
-    execute(conn, "limit a transaction", set).await
-}
-
-async fn execute(conn: &mut PgConnection, doing: &'static str, sql: Sql) -> Result<(), DisposalError> {
-    sqlx::raw_sql(sql)
-        .execute(conn)
-        .await
-        .map_err(DisposalError::sql(doing))?;
-    Ok(())
 }

@@ -6,14 +6,14 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 /// A row as its table has it: the column names are the API's.
-const DISPOSALS: &str = "\
+pub(super) const DISPOSALS: &str = "\
     SELECT id, to_jsonb(d) FROM eidos_jobs_disposals d \
     WHERE ($1::text IS NULL OR source = $1) AND ($2::text IS NULL OR table_name = $2 OR table_name = 'public.' || $2) \
       AND ($3::text IS NULL OR job_name = $3) AND ($4::text IS NULL OR action = $4) \
       AND ($5::uuid IS NULL OR unit_id = $5) AND ($6::bigint IS NULL OR id < $6) \
     ORDER BY id DESC LIMIT $7";
 
-const UNITS: &str = "\
+pub(super) const UNITS: &str = "\
     SELECT unit_id, to_jsonb(u) FROM eidos_jobs_disposal_units u \
     WHERE ($1::text IS NULL OR source = $1) AND ($2::text IS NULL OR table_name = $2) \
       AND ($3::text IS NULL OR state = $3) AND ($4::uuid IS NULL OR unit_id < $4) \

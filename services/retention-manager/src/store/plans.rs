@@ -7,14 +7,14 @@ use eidos_pg::Relation;
 use eidos_types::TimeRange;
 use sqlx::PgPool;
 
-const UNITS_OF_PLAN: &str = "\
+pub(super) const UNITS_OF_PLAN: &str = "\
     SELECT schema_name, table_name, unit_name FROM eidos_jobs_disposal_units \
     WHERE plan_digest = $1 AND state NOT IN ('planned', 'abandoned')";
 
-const DELETED_BY_PLAN: &str = "\
+pub(super) const DELETED_BY_PLAN: &str = "\
     SELECT DISTINCT table_name, object_name FROM eidos_jobs_disposals WHERE plan_digest = $1 AND action = 'delete'";
 
-const CREATED_BY_PLAN: &str = "\
+pub(super) const CREATED_BY_PLAN: &str = "\
     SELECT source::text, table_name::text, (evidence ->> 'lower_ms')::bigint, (evidence ->> 'upper_ms')::bigint \
     FROM eidos_jobs_disposals WHERE plan_digest = $1 AND job_name = $2 AND evidence ? 'lower_ms'";
 

@@ -11,6 +11,7 @@ use sqlx::postgres::Postgres;
 
 use crate::profile::MoveRule;
 use crate::settings::{ArchiveDataOptions, Mode};
+use crate::store::source;
 
 /// The job.
 #[derive(Debug)]
@@ -30,11 +31,7 @@ pub struct ArchiveData {
 impl ArchiveData {
     /// A replica that was promoted, or an address that points at one.
     pub(super) async fn refuse_standby(&self) -> Result<(), JobError> {
-        let standby: bool = sqlx::query_scalar("SELECT pg_is_in_recovery()")
-            .fetch_one(&self.pool)
-            .await
-            .map_err(DisposalError::sql("ask whether the server is a primary"))?;
-        if standby {
+        if source::is_standby(&self.pool).await? {
             return Err(DisposalError::refused(
                 "standby",
                 format!(

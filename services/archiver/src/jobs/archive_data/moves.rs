@@ -19,9 +19,9 @@ use super::allowance::Allowance;
 use super::job::ArchiveData;
 use super::report::{Ended, TableReport};
 use super::survey::MovedTable;
-use crate::domain::statement::Statements;
 use crate::store::archive_table::{self, MonthTable};
 use crate::store::batch::{self, Batch, Moved, Position};
+use crate::store::statement::Statements;
 use crate::store::{holds, progress};
 
 /// How often what was moved is written down: audit, progress.

@@ -15,8 +15,8 @@ use super::aging::policy;
 use super::job::ArchiveData;
 use super::survey::{self, MovedTable};
 use crate::domain::cutoff;
-use crate::domain::statement::{ARCHIVED_AT, COMPLETED_AT, Statements};
-use crate::store::{holds, units};
+use crate::store::statement::{ARCHIVED_AT, COMPLETED_AT, Statements};
+use crate::store::{holds, source, units};
 
 /// Both tables as they are now, what is held, and the plan that follows from it.
 #[derive(Debug)]
@@ -49,11 +49,7 @@ struct LookedAt {
 impl Survey {
     /// Reads it. Nothing is changed.
     pub(super) async fn read(job: &ArchiveData, ctx: &JobContext, slot: Slot) -> Result<Self, JobError> {
-        let now_ms: i64 =
-            sqlx::query_scalar("SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint")
-                .fetch_one(&job.pool)
-                .await
-                .map_err(DisposalError::sql("ask the source for its time"))?;
+        let now_ms = source::now_ms(&job.pool).await?;
         let options = &job.options;
         let moves = cutoff::moves_before(slot.ms(), options.retention_days, now_ms, options.safety_lag);
         let expires_ms = cutoff::expires_before(slot.instant(), options.archive_retention_months)

@@ -2,13 +2,13 @@
 
 use eidos_disposal::DisposalError;
 use eidos_disposal::catalogue::{self, OnDelete, Relation, TableShape};
-use eidos_pg::{Sql, sql};
+use eidos_pg::Sql;
 use eidos_types::ident::SqlIdent;
-use sqlx::{PgConnection, Row};
+use sqlx::PgConnection;
 
-use crate::domain::statement::{Reference, Statements, wanted_index};
 use crate::profile::MoveRule;
-use crate::store::archive_table;
+use crate::store::statement::{Reference, Statements, wanted_index};
+use crate::store::{archive_table, estimates};
 
 /// A table whose rows move, as it is now.
 #[derive(Debug, Clone)]
@@ -87,11 +87,8 @@ pub async fn survey(
             rule.table
         ));
     }
-    let estimate = estimate(conn, rule, cutoff_ms).await?;
-    let implausible: i64 = sqlx::query_scalar(Statements::implausible(rule))
-        .fetch_one(&mut *conn)
-        .await
-        .map_err(DisposalError::sql("count rows without a completion time"))?;
+    let due = estimates::due(conn, rule, cutoff_ms).await?;
+    let implausible = estimates::implausible(conn, rule).await?;
     if implausible > 0 {
         notes.push(format!(
             "{}: {implausible} finished rows have no believable completion time (NULL, 0, seconds, or microseconds); they stay until \
@@ -108,8 +105,8 @@ pub async fn survey(
         references,
         changes,
         cutoff_ms,
-        estimate: Some(estimate),
-        implausible: implausible.unsigned_abs(),
+        estimate: Some(due),
+        implausible,
         notes,
         shape,
     })
@@ -189,13 +186,7 @@ async fn missing_indexes(
     rule: &MoveRule,
     notes: &mut Vec<String>,
 ) -> Result<(), DisposalError> {
-    let finished = Statements::finished(rule, "s.");
-    let completion = Statements::completion(rule, "s.");
-    let in_order = sql!(
-        "SELECT s.{id} FROM ONLY {table} s WHERE {finished} AND {completion} < 1 ORDER BY {completion}, s.{id} LIMIT 1000";
-        finished, completion, id = rule.id, table = rule.table
-    );
-    if !uses_index(conn, &in_order).await? {
+    if !estimates::moves_by_index(conn, rule).await? {
         notes.push(format!(
             "{}: no index gives finished rows in the order they move, so every batch sorts the whole table: {}",
             rule.table,
@@ -203,13 +194,7 @@ async fn missing_indexes(
         ));
     }
     for child in &rule.children {
-        // Compared with a value of its own type that is never fetched.
-        let probe = sql!(
-            "SELECT 1 FROM {0} c WHERE c.{1} = (SELECT n.{1} FROM {0} n WHERE false)",
-            child.table,
-            child.column
-        );
-        if !uses_index(conn, &probe).await? {
+        if !estimates::finds_by_index(conn, child).await? {
             notes.push(format!(
                 "{}: no index on {}, so every order reads the whole table: CREATE INDEX CONCURRENTLY ON {} ({})",
                 child.table, child.column, child.table, child.column
@@ -217,60 +202,4 @@ async fn missing_indexes(
         }
     }
     Ok(())
-}
-
-async fn uses_index(conn: &mut PgConnection, query: &Sql) -> Result<bool, DisposalError> {
-    let explain = async |conn: &mut PgConnection| -> Result<String, sqlx::Error> {
-        let mut tx = sqlx::Connection::begin(conn).await?;
-        sqlx::query(
-            "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_sort', 'off', true), \
-             set_config('enable_incremental_sort', 'off', true)",
-        )
-        .execute(&mut *tx)
-        .await?;
-        let rows = sqlx::query(sql!("EXPLAIN {query}"; query))
-            .fetch_all(&mut *tx)
-            .await?;
-        tx.rollback().await?;
-        let lines: Vec<String> = rows
-            .iter()
-            .map(|row| row.try_get::<String, _>(0))
-            .collect::<Result<_, _>>()?;
-        Ok(lines.join("\n"))
-    };
-    let plan = explain(conn)
-        .await
-        .map_err(DisposalError::sql("ask for a query plan"))?;
-    Ok(!plan.contains("Seq Scan") && !plan.contains("Sort"))
-}
-
-/// Up to this many due rows are counted; beyond, the planner's word is good enough.
-const COUNTED: i64 = 10_000;
-
-/// Rows that are due: few are counted, many estimated.
-async fn estimate(conn: &mut PgConnection, rule: &MoveRule, cutoff_ms: i64) -> Result<u64, DisposalError> {
-    let due = sql!(
-        "SELECT 1 FROM ONLY {} s WHERE {} AND {} < {cutoff_ms}",
-        rule.table, Statements::finished(rule, "s."), Statements::completion(rule, "s.");
-        cutoff_ms
-    );
-    let counted: i64 = sqlx::query_scalar(sql!(
-        "SELECT count(*) FROM ({due} LIMIT {}) AS due",
-        COUNTED + 1;
-        due
-    ))
-    .fetch_one(&mut *conn)
-    .await
-    .map_err(DisposalError::sql("count the rows that are due"))?;
-    if counted <= COUNTED {
-        return Ok(counted.unsigned_abs());
-    }
-    let plan: serde_json::Value = sqlx::query_scalar(sql!("EXPLAIN (FORMAT JSON) {due}"; due))
-        .fetch_one(conn)
-        .await
-        .map_err(DisposalError::sql("estimate the rows that are due"))?;
-    let estimated = plan
-        .pointer("/0/Plan/Plan Rows")
-        .and_then(serde_json::Value::as_u64);
-    Ok(estimated.unwrap_or_default().max(counted.unsigned_abs()))
 }

@@ -3,14 +3,6 @@
 use eidos_archive_store::{Column, Manifest, PgType};
 use eidos_disposal::DisposalError;
 use eidos_disposal::catalogue::TableShape;
-use eidos_pg::{Sql, sql};
-use eidos_types::ident::SqlIdent;
-
-/// Its name and type, as in a declaration.
-pub(super) fn declared(column: &Column) -> Sql {
-    let declared_type = Sql::from_server(column.pg_type.declaration());
-    sql!("{} {declared_type}", SqlIdent::quoting(&column.name); declared_type)
-}
 
 /// Columns of the export that the table does not have.
 pub(super) fn absent<'a>(manifest: &'a Manifest, shape: &TableShape) -> Vec<&'a Column> {

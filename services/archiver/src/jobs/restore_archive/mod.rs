@@ -15,9 +15,8 @@ mod columns;
 mod original;
 mod params;
 mod side;
-mod stage;
 mod triggers;
-mod work;
+pub(crate) mod work;
 
 use std::fmt::Write;
 
@@ -34,8 +33,8 @@ use eidos_telemetry::metric;
 use serde::Serialize;
 use sqlx::PgPool;
 
+pub use crate::store::triggers::Fired;
 pub use params::{Into, RestoreParams, Triggers};
-pub use triggers::Fired;
 use work::Work;
 
 use crate::store::units::{self, Exported};

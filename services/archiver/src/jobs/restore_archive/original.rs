@@ -2,19 +2,16 @@
 
 use eidos_disposal::catalogue::{Partition, Relation, RelationKind, TableShape};
 use eidos_disposal::{DisposalError, new_partition};
-use eidos_pg::{Sql, sql};
-use eidos_types::ident::SqlIdent;
 use sqlx::PgConnection;
 
 use super::columns;
 use super::params::Triggers;
-use super::stage::{Content, execute};
-use super::triggers::{self, Fired, Target};
+use super::triggers;
 use super::work::{Done, Work};
 use crate::store::archive_table::read_relation;
+use crate::store::stage::Content;
+use crate::store::triggers::{Fired, Target, fired};
 use crate::store::units::Exported;
-
-const STAGE: &str = "eidos_restore_stage";
 
 /// Restores a unit.
 pub(super) async fn restore(work: &Work<'_>, triggers: Triggers) -> Result<Done, DisposalError> {
@@ -33,28 +30,20 @@ pub(super) async fn restore(work: &Work<'_>, triggers: Triggers) -> Result<Done,
     let advice = "restore with --into side, and copy what you need from there";
     columns::fit(work.manifest, &shape, advice)?;
     // Before anything is made or copied.
-    let fired = triggers::fired(step.conn(), &shape, &target(work.unit, &shape)).await?;
-    triggers::allowed(&table, &fired, triggers)?;
+    let fires = fired(step.conn(), &shape, &target(work.unit, &shape)).await?;
+    triggers::allowed(&table, &fires, triggers)?;
     if is_missing(work.unit, &shape) {
         make_room(work, &shape).await?;
         shape = read(step.conn(), work.unit).await?;
     }
-    stage(work, step.conn()).await?;
+    work.stage(step.conn()).await?;
     let into = target(work.unit, &shape);
     let silenced = triggers::silence(work, step.conn(), &shape, &into, triggers).await?;
-    let inserted = execute(
-        step.conn(),
-        "insert what is missing",
-        insert(work, &into.relation, &shape),
-    )
-    .await
-    .map_err(|error| does_not_fit(work, &table, error))?;
-    let here = sql!(
-        "SELECT {} FROM {} o JOIN {STAGE} s ON {}",
-        work.column_list("o."), into.relation, same_key(work);
-        STAGE
-    );
-    let found = work.digest(step.conn(), &here).await?;
+    let inserted = work
+        .insert_missing(step.conn(), &into.relation, &shape)
+        .await
+        .map_err(|error| does_not_fit(work, &table, error))?;
+    let found = work.digest_of_staged(step.conn(), &into.relation).await?;
     if found != work.content() {
         return Err(differs(work, &table, found));
     }
@@ -78,8 +67,8 @@ pub(super) async fn look(
 ) -> Result<(Target, Vec<Fired>), DisposalError> {
     let shape = read(conn, unit).await?;
     let into = target(unit, &shape);
-    let fired = triggers::fired(conn, &shape, &into).await?;
-    Ok((into, fired))
+    let fires = fired(conn, &shape, &into).await?;
+    Ok((into, fires))
 }
 
 fn table_of(unit: &Exported) -> Relation {
@@ -137,17 +126,6 @@ async fn make_room(work: &Work<'_>, shape: &TableShape) -> Result<(), DisposalEr
     new_partition::create(work.ctx, work.fence, work.disposal, shape, &partition, bounds).await
 }
 
-/// The export in a table of this transaction.
-async fn stage(work: &Work<'_>, conn: &mut PgConnection) -> Result<(), DisposalError> {
-    let declared = Sql::join(work.manifest.columns.iter().map(columns::declared), ", ");
-    let create = sql!("CREATE TEMPORARY TABLE {STAGE} ({declared}) ON COMMIT DROP"; STAGE, declared);
-    execute(conn, "create a staging table", create).await?;
-    work.copy_into(conn, &Sql::constant(STAGE)).await?;
-    // The planner must know its size before the join.
-    execute(conn, "count the staging table", sql!("ANALYZE {STAGE}"; STAGE)).await?;
-    Ok(())
-}
-
 fn differs(work: &Work<'_>, table: &Relation, found: Content) -> DisposalError {
     DisposalError::refused(
         "restore",
@@ -181,31 +159,4 @@ fn does_not_fit(work: &Work<'_>, table: &Relation, error: DisposalError) -> Disp
             work.unit.unit_name
         ),
     )
-}
-
-fn insert(work: &Work<'_>, table: &Relation, shape: &TableShape) -> Sql {
-    // What the table computes itself cannot be written; the digest afterwards proves that it came out the same.
-    let columns = work
-        .manifest
-        .columns
-        .iter()
-        .filter(|column| {
-            !shape
-                .columns
-                .iter()
-                .any(|here| here.name == column.name && here.generated)
-        })
-        .map(|column| SqlIdent::quoting(&column.name));
-    let columns = Sql::join(columns, ", ");
-    sql!(
-        "INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM {STAGE} s \
-         WHERE NOT EXISTS (SELECT 1 FROM {table} o WHERE {})",
-        same_key(work);
-        table, columns, STAGE
-    )
-}
-
-fn same_key(work: &Work<'_>) -> Sql {
-    let key = work.manifest.primary_key.iter().map(SqlIdent::quoting);
-    Sql::join(key.map(|name| sql!("o.{name} = s.{name}"; name)), " AND ")
 }

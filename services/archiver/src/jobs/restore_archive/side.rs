@@ -3,14 +3,13 @@
 use eidos_archive_store::ContentDigest;
 use eidos_disposal::DisposalError;
 use eidos_disposal::catalogue::{Relation, TableShape};
-use eidos_pg::{Sql, sql};
-use eidos_types::ident::SqlIdent;
 use sqlx::PgConnection;
 
 use super::columns;
-use super::stage::{Content, execute};
 use super::work::{Done, Work};
 use crate::store::archive_table::read_relation;
+use crate::store::side_table;
+use crate::store::stage::Content;
 use crate::store::units::Exported;
 
 const UNIQUE_VIOLATION: &str = "23505";
@@ -37,12 +36,11 @@ pub(super) async fn restore(work: &Work<'_>, window: &[&Exported], at: usize) ->
     match read_relation(step.conn(), &side).await? {
         Some(shape) => widen(work, step.conn(), &side, shape).await?,
         None => {
-            execute(step.conn(), "create a side table", create(work, &side)).await?;
+            side_table::create(work, step.conn(), &side).await?;
         }
     }
-    let here = in_window(work, &side);
     let (expected_before, expected_after) = (expected(&window[..at])?, expected(&window[..=at])?);
-    let found = work.digest(step.conn(), &here).await?;
+    let found = side_table::digest(work, step.conn(), &side).await?;
     for there in at + 1..=window.len() {
         if found == expected(&window[..there])? {
             return Ok(done(0));
@@ -61,9 +59,9 @@ pub(super) async fn restore(work: &Work<'_>, window: &[&Exported], at: usize) ->
             ),
         ));
     }
-    let copied = work.copy_into(step.conn(), &sql!("{}", side)).await;
+    let copied = side_table::fill(work, step.conn(), &side).await;
     let inserted = copied.map_err(|error| twice(work, &side, error))?;
-    let after = work.digest(step.conn(), &here).await?;
+    let after = side_table::digest(work, step.conn(), &side).await?;
     if after != expected_after {
         return Err(DisposalError::refused(
             "restore",
@@ -86,8 +84,7 @@ async fn widen(
 ) -> Result<(), DisposalError> {
     let absent = columns::absent(work.manifest, &shape);
     for column in &absent {
-        let add = sql!("ALTER TABLE {side} ADD COLUMN {}", columns::declared(column); side);
-        execute(conn, "add a column to a side table", add).await?;
+        side_table::add_column(conn, side, column).await?;
     }
     let shape = if absent.is_empty() {
         Some(shape)
@@ -106,30 +103,9 @@ fn twice(work: &Work<'_>, side: &Relation, error: DisposalError) -> DisposalErro
     DisposalError::refused(
         "restore",
         format!(
-            "{side} has a row of {} already, in another version ({error}): the month was exported more than once. Restore one              export at a time with --unit, and rename {side} in between; this one is {}",
+            "{side} has a row of {} already, in another version ({error}): the month was exported more than once. Restore one export at a time with --unit, and rename {side} in between; this one is {}",
             work.unit.unit_name, work.unit.unit_id
         ),
-    )
-}
-
-/// No constraint but the key: what was exported fits, whatever the table's rules are today.
-fn create(work: &Work<'_>, side: &Relation) -> Sql {
-    let columns = Sql::join(work.manifest.columns.iter().map(columns::declared), ", ");
-    let key = work.manifest.primary_key.iter().map(SqlIdent::quoting);
-    let key = if key.len() == 0 {
-        Sql::default()
-    } else {
-        sql!(", PRIMARY KEY ({})", Sql::join(key, ", "))
-    };
-    sql!("CREATE TABLE {side} ({columns}{key})"; side, columns, key)
-}
-
-fn in_window(work: &Work<'_>, side: &Relation) -> Sql {
-    let time = SqlIdent::quoting(&work.manifest.time_column);
-    sql!(
-        "SELECT {} FROM {side} WHERE {time} >= {} AND {time} < {}",
-        work.column_list(""), work.unit.lower_ms, work.unit.upper_ms;
-        side, time
     )
 }
 

@@ -8,86 +8,11 @@
 use eidos_disposal::DisposalError;
 use eidos_disposal::catalogue::{FREEZE_FUNCTION, Relation, TableShape};
 use eidos_disposal::partition::{Attempts, try_lock};
-use eidos_pg::{Sql, sql};
-use eidos_types::ident::SqlIdent;
-use serde::Serialize;
 use sqlx::PgConnection;
 
 use super::params::Triggers;
 use super::work::Work;
-
-/// Triggers and rules for INSERT that are enabled: 4 is the bit of INSERT, 1 that of row triggers, '3' the event of a rule. Those of
-/// constraints are left out, except where somebody wrote the constraint as a trigger. `$2`: only those a new partition
-/// would get from its parent.
-const FIRED: &str = "\
-    SELECT 'trigger', t.tgname::text, f.proname::text, t.tgenabled::text \
-    FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid \
-    WHERE t.tgrelid = $1::bigint::oid AND (t.tgtype & 4) <> 0 AND t.tgenabled IN ('O', 'A') \
-      AND (NOT $2 OR (t.tgtype & 1) <> 0) \
-      AND NOT EXISTS (SELECT 1 FROM pg_constraint k WHERE k.oid = t.tgconstraint AND k.contype <> 't') \
-    UNION ALL \
-    SELECT 'rule', r.rulename::text, '', r.ev_enabled::text FROM pg_rewrite r \
-    WHERE r.ev_class = $1::bigint::oid AND r.ev_type = '3' AND r.ev_enabled IN ('O', 'A') AND NOT $2 \
-    ORDER BY 1, 2";
-
-/// Where the rows of a unit go.
-#[derive(Debug, Clone)]
-pub(super) struct Target {
-    /// The partition, or the table.
-    pub(super) relation: Relation,
-    /// Its identity; of a partition that is still to be made, its parent's.
-    pub(super) oid: u32,
-    /// Whether it is still to be made.
-    pub(super) is_new: bool,
-    /// Whether it is partitioned again.
-    pub(super) is_divided: bool,
-}
-
-/// A trigger or rule that an INSERT fires.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Fired {
-    /// `trigger` or `rule`.
-    pub kind: String,
-    /// Its name.
-    pub name: String,
-    /// The function that a trigger calls.
-    pub function: String,
-    /// When it fires: `O` in ordinary sessions, `A` always.
-    #[serde(skip)]
-    enabled: String,
-}
-
-impl std::fmt::Display for Fired {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}", self.kind, self.name)?;
-        if self.function.is_empty() {
-            return Ok(());
-        }
-        write!(f, " ({})", self.function)
-    }
-}
-
-/// What an INSERT into the target would fire.
-pub(super) async fn fired(
-    conn: &mut PgConnection,
-    shape: &TableShape,
-    into: &Target,
-) -> Result<Vec<Fired>, DisposalError> {
-    let oid = if into.is_new { shape.oid } else { into.oid };
-    let found: Vec<(String, String, String, String)> = sqlx::query_as(FIRED)
-        .bind(i64::from(oid))
-        .bind(into.is_new)
-        .fetch_all(conn)
-        .await
-        .map_err(DisposalError::sql("read the triggers of a table"))?;
-    let fired = found.into_iter().map(|(kind, name, function, enabled)| Fired {
-        kind,
-        name,
-        function,
-        enabled,
-    });
-    Ok(fired.collect())
-}
+use crate::store::triggers::{Fired, Target, alter, check_deferred, fired, lock};
 
 /// Whether a restore may go on.
 ///
@@ -135,12 +60,7 @@ pub(super) async fn silence(
     triggers: Triggers,
 ) -> Result<Vec<Fired>, DisposalError> {
     let seen = fired(conn, shape, into).await?;
-    let mode = if seen.is_empty() {
-        "ROW EXCLUSIVE"
-    } else {
-        "SHARE ROW EXCLUSIVE"
-    };
-    let lock = sql!("LOCK TABLE {} IN {mode} MODE", into.relation; mode);
+    let lock = lock(into, !seen.is_empty());
     let mut attempts = Attempts::new(work.ctx, work.disposal, format!("lock {}", into.relation.plain()));
     while let Err(failure) = try_lock(conn, work.disposal.lock_timeout, &lock).await {
         attempts.again_after(failure).await?;
@@ -178,7 +98,7 @@ pub(super) async fn wake(
     if silenced.is_empty() {
         return Ok(());
     }
-    run(conn, Sql::constant("SET CONSTRAINTS ALL IMMEDIATE")).await?;
+    check_deferred(conn).await?;
     for fired in silenced {
         let enable = if fired.enabled == "A" {
             "ENABLE ALWAYS"
@@ -187,28 +107,5 @@ pub(super) async fn wake(
         };
         alter(conn, into, enable, fired).await?;
     }
-    Ok(())
-}
-
-async fn alter(
-    conn: &mut PgConnection,
-    into: &Target,
-    how: &'static str,
-    fired: &Fired,
-) -> Result<(), DisposalError> {
-    let kind = if fired.kind == "rule" { "RULE" } else { "TRIGGER" };
-    let statement = sql!(
-        "ALTER TABLE {} {how} {kind} {}",
-        into.relation, SqlIdent::quoting(&fired.name);
-        how, kind
-    );
-    run(conn, statement).await
-}
-
-async fn run(conn: &mut PgConnection, statement: Sql) -> Result<(), DisposalError> {
-    sqlx::raw_sql(statement)
-        .execute(conn)
-        .await
-        .map_err(DisposalError::sql("disable or enable the triggers of a table"))?;
     Ok(())
 }

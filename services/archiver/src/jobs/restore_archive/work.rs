@@ -5,23 +5,23 @@ use eidos_core::fence::ForeignFence;
 use eidos_disposal::settings::DisposalSettings;
 use eidos_runtime::JobContext;
 
-use super::triggers::Fired;
+use crate::store::triggers::Fired;
 use crate::store::units::Exported;
 
 /// What restoring one unit works with.
-pub(super) struct Work<'a> {
-    pub(super) ctx: &'a JobContext,
-    pub(super) fence: &'a ForeignFence,
-    pub(super) store: &'a ArchiveStore,
-    pub(super) disposal: &'a DisposalSettings,
-    pub(super) manifest: &'a Manifest,
-    pub(super) unit: &'a Exported,
+pub(crate) struct Work<'a> {
+    pub(crate) ctx: &'a JobContext,
+    pub(crate) fence: &'a ForeignFence,
+    pub(crate) store: &'a ArchiveStore,
+    pub(crate) disposal: &'a DisposalSettings,
+    pub(crate) manifest: &'a Manifest,
+    pub(crate) unit: &'a Exported,
 }
 
 /// Where the rows of a unit are after its restore.
-pub(super) struct Done {
-    pub(super) table: String,
-    pub(super) inserted: u64,
+pub(crate) struct Done {
+    pub(crate) table: String,
+    pub(crate) inserted: u64,
     /// What was disabled meanwhile.
-    pub(super) silenced: Vec<Fired>,
+    pub(crate) silenced: Vec<Fired>,
 }

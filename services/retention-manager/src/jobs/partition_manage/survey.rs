@@ -18,8 +18,8 @@ use super::plan;
 use crate::domain::layout::{AstrayRows, Rules};
 use crate::domain::odd::{Odd, odd};
 use crate::domain::tiling::Piece;
-use crate::partitions::astray;
 use crate::partitions::parent::Parent;
+use crate::store::{astray, tables};
 
 /// Every table, and the plan that follows.
 pub struct Survey {
@@ -182,7 +182,7 @@ pub(super) async fn strangers(job: &PartitionManage) -> Vec<Stranger> {
         if !seen.insert(database) {
             continue;
         }
-        let found: Vec<(String, String)> = match sqlx::query_as(PARTITIONED).fetch_all(pool).await {
+        let found = match tables::partitioned(pool).await {
             Ok(found) => found,
             Err(error) => {
                 tracing::warn!(%source, %error, "could not look for partitioned tables");
@@ -209,13 +209,6 @@ pub(super) async fn strangers(job: &PartitionManage) -> Vec<Stranger> {
     }
     strangers
 }
-
-/// The roots of partition trees, of our kind or not; those of extensions left out.
-const PARTITIONED: &str = "\
-    SELECT n.nspname::text, c.relname::text \
-    FROM pg_partitioned_table p JOIN pg_class c ON c.oid = p.partrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
-    WHERE NOT c.relispartition AND n.nspname NOT IN ('pg_catalog', 'information_schema') \
-      AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e') ORDER BY 1, 2";
 
 impl PartitionManage {
     pub(super) fn rules(&self, slot: Slot, table: &ManagedTable) -> Rules {

@@ -8,12 +8,12 @@ use eidos_types::TimeRange;
 use eidos_types::ident::SqlIdent;
 use sqlx::{PgConnection, PgPool};
 
-use super::parent::{DefaultPartition, Parent};
 use crate::domain::layout::{AstrayRows, Rules};
+use crate::partitions::parent::{DefaultPartition, Parent};
 
 /// Triggers that would fire, and tables whose rows would lose theirs, if rows were moved out of the default partition
 /// by deleting them there.
-const DELETE_TRIGGERS: &str = "\
+pub(super) const DELETE_TRIGGERS: &str = "\
     SELECT t.tgname::text FROM pg_trigger t LEFT JOIN pg_constraint c ON c.oid = t.tgconstraint \
     WHERE t.tgrelid = $1::bigint::oid AND (t.tgtype & 8) <> 0 AND t.tgenabled <> 'D' \
       AND (c.oid IS NULL OR c.contype = 't') AND (NOT t.tgisinternal OR t.tgparentid <> 0) ORDER BY 1";
@@ -23,7 +23,7 @@ const DELETE_TRIGGERS: &str = "\
 ///
 /// # Errors
 /// [`DisposalError::Sql`].
-pub async fn count(
+pub(crate) async fn count(
     pool: &PgPool,
     parent: &Parent,
     rules: &Rules,
@@ -71,7 +71,7 @@ pub async fn count(
 ///
 /// # Errors
 /// [`DisposalError::Sql`].
-pub async fn obstacle(
+pub(crate) async fn obstacle(
     conn: &mut PgConnection,
     parent: &Parent,
     default: &DefaultPartition,
@@ -97,7 +97,7 @@ pub async fn obstacle(
 }
 
 /// How many rows of the default partition lie in `span`, counted no further than `at_most` + 1.
-pub(super) async fn rows_in(
+pub(crate) async fn rows_in(
     conn: &mut PgConnection,
     parent: &Parent,
     default: &DefaultPartition,
@@ -122,7 +122,7 @@ pub(super) async fn rows_in(
 
 /// The beginning of `span` that holds at most `at_most` of its rows: it ends where the next row begins. `None` if more
 /// rows than that share its first instant.
-pub(super) async fn prefix(
+pub(crate) async fn prefix(
     conn: &mut PgConnection,
     parent: &Parent,
     default: &DefaultPartition,

@@ -32,11 +32,13 @@ const COLUMNS: [(&str, &[&str]); 10] = [
     ("trade_count", &["integer", "bigint"]),
 ];
 
+pub(super) const LIMIT_WAIT: &str = "SELECT set_config('lock_timeout', $1, true)";
+
 /// Refuses a table that is none of candles, naming the column.
 ///
 /// # Errors
 /// [`DisposalError::Refused`].
-pub(super) fn check_columns(shape: &TableShape) -> Result<(), DisposalError> {
+pub(crate) fn check_columns(shape: &TableShape) -> Result<(), DisposalError> {
     for (name, allowed) in COLUMNS {
         let table = shape.relation.plain();
         let Some(column) = shape.column(name) else {
@@ -66,19 +68,19 @@ pub(super) fn check_columns(shape: &TableShape) -> Result<(), DisposalError> {
 
 /// Finer candles and what proves them, as names for statements.
 #[derive(Debug, Clone)]
-pub(super) struct Pair {
-    pub(super) table: Relation,
-    pub(super) interval: Interval,
-    pub(super) prover_table: Relation,
-    pub(super) prover: Interval,
+pub(crate) struct Pair {
+    pub(crate) table: Relation,
+    pub(crate) interval: Interval,
+    pub(crate) prover_table: Relation,
+    pub(crate) prover: Interval,
 }
 
 /// A stretch of whole windows of one market.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Stretch<'a> {
-    pub(super) market: &'a str,
-    pub(super) from_ms: i64,
-    pub(super) to_ms: i64,
+pub(crate) struct Stretch<'a> {
+    pub(crate) market: &'a str,
+    pub(crate) from_ms: i64,
+    pub(crate) to_ms: i64,
 }
 
 /// What was found about one window.
@@ -108,20 +110,20 @@ impl fmt::Display for Verdict {
 
 /// One window and its finer candles.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Judged {
-    pub(super) window_ms: i64,
-    pub(super) candles: u64,
-    pub(super) verdict: Verdict,
+pub(crate) struct Judged {
+    pub(crate) window_ms: i64,
+    pub(crate) candles: u64,
+    pub(crate) verdict: Verdict,
     /// How many of them were deleted.
-    pub(super) gone: u64,
+    pub(crate) gone: u64,
 }
 
 /// What there is of one interval before a cutoff.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Expired {
-    pub(super) market: String,
-    pub(super) oldest_ms: i64,
-    pub(super) candles: u64,
+pub(crate) struct Expired {
+    pub(crate) market: String,
+    pub(crate) oldest_ms: i64,
+    pub(crate) candles: u64,
 }
 
 impl Pair {
@@ -159,7 +161,7 @@ impl Pair {
     }
 
     /// What would happen to these windows. Changes nothing.
-    pub(super) async fn judge(
+    pub(crate) async fn judge(
         &self,
         conn: &mut PgConnection,
         stretch: Stretch<'_>,
@@ -175,7 +177,7 @@ impl Pair {
     ///
     /// Finer candles and provers are locked first, so that nobody changes them between the judgement and the deletion;
     /// both are one statement, so that a candle that arrives meanwhile is either judged or not deleted.
-    pub(super) async fn delete_proved(
+    pub(crate) async fn delete_proved(
         &self,
         fence: &ForeignFence,
         stretch: Stretch<'_>,
@@ -259,7 +261,7 @@ impl Pair {
     }
 
     /// The markets with candles of this interval that opened before `cutoff_ms`. One index probe per market.
-    pub(super) async fn expired(
+    pub(crate) async fn expired(
         &self,
         conn: &mut PgConnection,
         cutoff_ms: i64,
@@ -293,7 +295,7 @@ impl Pair {
     }
 
     /// The next finer candle from `from_ms` on and before `cutoff_ms`.
-    pub(super) async fn next(
+    pub(crate) async fn next(
         &self,
         executor: impl PgExecutor<'_>,
         market: &str,
@@ -317,8 +319,8 @@ impl Pair {
 }
 
 /// For the rest of this transaction: nobody waits longer for us than this, nor we for them.
-pub(super) async fn limit_wait(conn: &mut PgConnection, lock_timeout: Duration) -> Result<(), DisposalError> {
-    sqlx::query("SELECT set_config('lock_timeout', $1, true)")
+pub(crate) async fn limit_wait(conn: &mut PgConnection, lock_timeout: Duration) -> Result<(), DisposalError> {
+    sqlx::query(LIMIT_WAIT)
         .bind(format!("{}ms", lock_timeout.as_millis()))
         .execute(conn)
         .await
