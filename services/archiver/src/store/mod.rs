@@ -16,34 +16,26 @@ pub mod units;
 #[cfg(test)]
 mod tests {
     use super::{batch, estimates, progress, source, stage, triggers, units};
-    use eidos_testkit::TestDb;
-    use sqlx::{Executor, PgPool, SqlSafeStr};
+    use eidos_testkit::{TestDb, assert_prepares};
 
     /// A statement that does not fit the schema fails here and not in front of a caller (ADR 3).
     #[tokio::test]
     async fn every_statement_is_valid_on_our_schema() {
         let db = TestDb::migrated().await;
         let statements = [
-            batch::LIMIT_WAIT,
-            estimates::AVOID_SCANS,
-            progress::RECORD,
-            source::IS_STANDBY,
-            source::NOW,
-            stage::LIMIT_STATEMENTS,
-            triggers::FIRED,
-            units::EXPORTED,
-            units::OF_PLAN,
-            units::OPEN_NAMES,
-            units::OPEN_STATE,
-            units::ROTTEN,
+            ("batch::LIMIT_WAIT", batch::LIMIT_WAIT),
+            ("estimates::AVOID_SCANS", estimates::AVOID_SCANS),
+            ("progress::RECORD", progress::RECORD),
+            ("source::IS_STANDBY", source::IS_STANDBY),
+            ("source::NOW", source::NOW),
+            ("stage::LIMIT_STATEMENTS", stage::LIMIT_STATEMENTS),
+            ("triggers::FIRED", triggers::FIRED),
+            ("units::EXPORTED", units::EXPORTED),
+            ("units::OF_PLAN", units::OF_PLAN),
+            ("units::OPEN_NAMES", units::OPEN_NAMES),
+            ("units::OPEN_STATE", units::OPEN_STATE),
+            ("units::ROTTEN", units::ROTTEN),
         ];
-        assert_prepares(db.pool(), &statements).await;
-    }
-
-    async fn assert_prepares(pool: &PgPool, statements: &[&'static str]) {
-        for statement in statements {
-            let prepared = pool.prepare((*statement).into_sql_str()).await;
-            assert!(prepared.is_ok(), "{statement}: {}", prepared.err().unwrap());
-        }
+        assert_prepares(db.pool(), statements).await;
     }
 }

@@ -14,8 +14,7 @@ pub(crate) mod tables;
 #[cfg(test)]
 mod tests {
     use super::{astray, candles, history, hypertable, names, plans, progress, tables};
-    use eidos_testkit::TestDb;
-    use sqlx::{Executor, PgPool, SqlSafeStr};
+    use eidos_testkit::{TestDb, assert_prepares};
 
     /// A statement that does not fit the schema fails here and not in front of a caller (ADR 3). Those on TimescaleDB's own
     /// views are left out: the extension is not installed where the tests run.
@@ -23,27 +22,20 @@ mod tests {
     async fn every_statement_is_valid_on_our_schema() {
         let db = TestDb::migrated().await;
         let statements = [
-            astray::DELETE_TRIGGERS,
-            candles::LIMIT_WAIT,
-            history::DISPOSALS,
-            history::UNITS,
-            hypertable::VERSION,
-            names::DIFFERENT_COLUMNS,
-            names::OCCUPANT,
-            plans::CREATED_BY_PLAN,
-            plans::DELETED_BY_PLAN,
-            plans::UNITS_OF_PLAN,
-            progress::NOTE,
-            tables::PARTITIONED,
-            tables::SIZE,
+            ("astray::DELETE_TRIGGERS", astray::DELETE_TRIGGERS),
+            ("candles::LIMIT_WAIT", candles::LIMIT_WAIT),
+            ("history::DISPOSALS", history::DISPOSALS),
+            ("history::UNITS", history::UNITS),
+            ("hypertable::VERSION", hypertable::VERSION),
+            ("names::DIFFERENT_COLUMNS", names::DIFFERENT_COLUMNS),
+            ("names::OCCUPANT", names::OCCUPANT),
+            ("plans::CREATED_BY_PLAN", plans::CREATED_BY_PLAN),
+            ("plans::DELETED_BY_PLAN", plans::DELETED_BY_PLAN),
+            ("plans::UNITS_OF_PLAN", plans::UNITS_OF_PLAN),
+            ("progress::NOTE", progress::NOTE),
+            ("tables::PARTITIONED", tables::PARTITIONED),
+            ("tables::SIZE", tables::SIZE),
         ];
-        assert_prepares(db.pool(), &statements).await;
-    }
-
-    async fn assert_prepares(pool: &PgPool, statements: &[&'static str]) {
-        for statement in statements {
-            let prepared = pool.prepare((*statement).into_sql_str()).await;
-            assert!(prepared.is_ok(), "{statement}: {}", prepared.err().unwrap());
-        }
+        assert_prepares(db.pool(), statements).await;
     }
 }

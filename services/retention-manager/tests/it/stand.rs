@@ -125,10 +125,16 @@ pub(crate) fn report_of(child: &ChildProcess) -> Value {
 
 /// Statements of a test.
 pub(crate) async fn sql(pool: &PgPool, statements: &str) {
+    let mut session = pool.acquire().await.unwrap();
     sqlx::raw_sql(AssertSqlSafe(statements.to_owned()))
-        .execute(pool)
+        .execute(&mut *session)
         .await
         .unwrap_or_else(|error| panic!("{error}: {statements}"));
+    // A session reports its counts of changed rows with a delay of up to ten seconds, and some plans ask for them.
+    sqlx::query("SELECT pg_stat_force_next_flush()")
+        .execute(&mut *session)
+        .await
+        .unwrap();
 }
 
 /// One number.
