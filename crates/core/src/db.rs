@@ -140,11 +140,11 @@ pub async fn connect_read_only(
 }
 
 /// Connects to another service's database that jobs write to. Its sessions are read-only by default too:
-/// [`crate::fence::Fence::foreign_step`] opens the writable transaction.
+/// [`crate::fence::Fence::external_step`] opens the writable transaction.
 ///
 /// # Errors
 /// As [`connect_jobs`]; all of them name `source`.
-pub async fn connect_foreign(
+pub async fn connect_external(
     settings: impl Into<DatabaseSettings>,
     app_name: &str,
     source: impl Display,

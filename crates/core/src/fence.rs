@@ -18,7 +18,7 @@
 //! transaction, the server ends it after `idle_in_transaction_session_timeout`, A's effects roll back and B goes
 //! on. Steps of one run do not hinder each other: share locks are compatible.
 //!
-//! A database of another service carries the same small table, `eidos_jobs_fence` ([`crate::sql::FOREIGN_FENCE_DDL`]).
+//! A database of another service carries the same small table, `eidos_jobs_fence` ([`crate::sql::EXTERNAL_FENCE_DDL`]).
 //! There the first step of the new epoch raises the fence; [`Fence::raise_in`] does it at once.
 
 use eidos_types::{ExecutionId, JobName, NodeId, Slot};
@@ -32,7 +32,7 @@ use crate::execution::Trigger;
 use crate::{CoreError, observe, sql};
 
 pub use crate::epoch::Epoch;
-pub use crate::step::{ForeignFence, ForeignStep, Step};
+pub use crate::step::{ExternalFence, ExternalStep, Step};
 
 /// The right of one run to write, as long as no newer run exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -186,12 +186,12 @@ impl Fence {
     }
 
     /// Opens a writable transaction on another service's database that carries `eidos_jobs_fence`, raising the
-    /// fence there to our epoch first. The pool is one of [`crate::db::connect_foreign`]: a session without its limits
+    /// fence there to our epoch first. The pool is one of [`crate::db::connect_external`]: a session without its limits
     /// begins nothing.
     ///
     /// # Errors
     /// As [`Fence::step`].
-    pub async fn foreign_step(&self, pool: &PgPool) -> Result<ForeignStep, CoreError> {
+    pub async fn external_step(&self, pool: &PgPool) -> Result<ExternalStep, CoreError> {
         self.raised_in(pool).await?.step().await
     }
 
@@ -199,9 +199,9 @@ impl Fence {
     ///
     /// # Errors
     /// [`CoreError::Sql`], [`CoreError::TimedOut`].
-    pub async fn raised_in(&self, pool: &PgPool) -> Result<ForeignFence, CoreError> {
+    pub async fn raised_in(&self, pool: &PgPool) -> Result<ExternalFence, CoreError> {
         self.raise_in(pool).await?;
-        Ok(ForeignFence::new(self.clone(), pool.clone()))
+        Ok(ExternalFence::new(self.clone(), pool.clone()))
     }
 
     /// Raises the fence of another service's database to our epoch, so that older runs are refused there from
@@ -211,16 +211,16 @@ impl Fence {
     /// [`CoreError::Sql`], [`CoreError::TimedOut`].
     pub async fn raise_in(&self, pool: &PgPool) -> Result<(), CoreError> {
         let begin = pool.begin_with(sql::BEGIN_READ_WRITE);
-        let mut tx = begun(call("begin raising a foreign fence", begin).await)?;
+        let mut tx = begun(call("begin raising an external fence", begin).await)?;
         call(
-            "raise a foreign fence",
-            sqlx::query(sql::RAISE_FOREIGN_FENCE)
+            "raise an external fence",
+            sqlx::query(sql::RAISE_EXTERNAL_FENCE)
                 .bind(self.job.as_str())
                 .bind(self.epoch.get())
                 .execute(&mut *tx),
         )
         .await?;
-        call("commit a foreign fence", tx.commit()).await
+        call("commit an external fence", tx.commit()).await
     }
 
     /// The error of a refused write, counted.

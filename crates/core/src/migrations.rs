@@ -60,10 +60,10 @@ pub async fn migrate_url(url: &SecretString, now: DateTime<Utc>) -> Result<(), C
 ///
 /// # Errors
 /// [`CoreError::Sql`].
-pub async fn install_foreign_fence(pool: &PgPool) -> Result<(), CoreError> {
+pub async fn install_external_fence(pool: &PgPool) -> Result<(), CoreError> {
     call(
-        "install the foreign fence table",
-        sqlx::raw_sql(sql::FOREIGN_FENCE_DDL).execute(pool),
+        "install the external fence table",
+        sqlx::raw_sql(sql::EXTERNAL_FENCE_DDL).execute(pool),
     )
     .await?;
     Ok(())
@@ -73,10 +73,10 @@ pub async fn install_foreign_fence(pool: &PgPool) -> Result<(), CoreError> {
 ///
 /// # Errors
 /// [`CoreError::Sql`], [`CoreError::TimedOut`].
-pub async fn install_foreign_freeze(pool: &PgPool) -> Result<(), CoreError> {
+pub async fn install_external_freeze(pool: &PgPool) -> Result<(), CoreError> {
     call(
         "install the freeze trigger's function",
-        sqlx::raw_sql(sql::FOREIGN_FREEZE_DDL).execute(pool),
+        sqlx::raw_sql(sql::EXTERNAL_FREEZE_DDL).execute(pool),
     )
     .await?;
     Ok(())

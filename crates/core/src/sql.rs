@@ -245,12 +245,12 @@ statements! { ALL:
         WHERE pg_class.oid = 'eidos_jobs_executions'::regclass";
 }
 
-statements! { FOREIGN:
+statements! { EXTERNAL:
     /// Own statement, before the step's transaction, so that steps of one epoch run side by side.
-    RAISE_FOREIGN_FENCE = "INSERT INTO eidos_jobs_fence AS fence (job_name, epoch) VALUES ($1, $2) \
+    RAISE_EXTERNAL_FENCE = "INSERT INTO eidos_jobs_fence AS fence (job_name, epoch) VALUES ($1, $2) \
         ON CONFLICT (job_name) DO UPDATE SET epoch = EXCLUDED.epoch, updated_at = now() \
         WHERE fence.epoch < EXCLUDED.epoch";
-    CHECK_FOREIGN_FENCE = "SELECT epoch FROM eidos_jobs_fence WHERE job_name = $1 AND epoch = $2 FOR SHARE";
+    CHECK_EXTERNAL_FENCE = "SELECT epoch FROM eidos_jobs_fence WHERE job_name = $1 AND epoch = $2 FOR SHARE";
 }
 
 /// Opens the only kind of transaction that may write; sessions are read-only by default. Its limits are its own, whatever
@@ -280,7 +280,7 @@ pub(crate) const COMMIT: &str = "COMMIT";
 pub(crate) const ROLLBACK: &str = "ROLLBACK";
 
 /// What the owner of another database installs so that our steps can be fenced there.
-pub const FOREIGN_FENCE_DDL: &str = include_str!("../../../migrations/foreign/fence.sql");
+pub const EXTERNAL_FENCE_DDL: &str = include_str!("../../../migrations/foreign/fence.sql");
 
 /// What that owner also installs where partitions are frozen and quarantined.
-pub const FOREIGN_FREEZE_DDL: &str = include_str!("../../../migrations/foreign/freeze.sql");
+pub const EXTERNAL_FREEZE_DDL: &str = include_str!("../../../migrations/foreign/freeze.sql");

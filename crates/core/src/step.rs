@@ -127,23 +127,23 @@ impl<'a> Step<'a> {
 
 /// The right of one run to write to another service's database, whose fence was raised to the run's epoch.
 #[derive(Debug, Clone)]
-pub struct ForeignFence {
+pub struct ExternalFence {
     fence: Fence,
     pool: PgPool,
 }
 
-impl ForeignFence {
+impl ExternalFence {
     pub(crate) const fn new(fence: Fence, pool: PgPool) -> Self {
         Self { fence, pool }
     }
 
     /// Opens a writable transaction, unless this run was replaced. One round trip cheaper than
-    /// [`Fence::foreign_step`], which raises the fence each time.
+    /// [`Fence::external_step`], which raises the fence each time.
     ///
     /// # Errors
     /// [`CoreError::Fenced`] when a newer epoch exists; [`CoreError::Sql`], [`CoreError::TimedOut`].
-    pub async fn step(&self) -> Result<ForeignStep, CoreError> {
-        ForeignStep::open(&self.fence, &self.pool).await
+    pub async fn step(&self) -> Result<ExternalStep, CoreError> {
+        ExternalStep::open(&self.fence, &self.pool).await
     }
 
     /// As [`Self::step`], on a connection that is closed afterwards instead of going back to the pool. For statements
@@ -152,8 +152,8 @@ impl ForeignFence {
     ///
     /// # Errors
     /// As [`Self::step`].
-    pub async fn step_alone(&self) -> Result<ForeignStep, CoreError> {
-        ForeignStep::open_alone(&self.fence, &self.pool).await
+    pub async fn step_alone(&self) -> Result<ExternalStep, CoreError> {
+        ExternalStep::open_alone(&self.fence, &self.pool).await
     }
 
     /// The database; its sessions are read-only outside of steps.
@@ -171,7 +171,7 @@ impl ForeignFence {
 
 /// A writable transaction on another service's database, fenced by the table it carries for us.
 #[must_use = "a step that is not committed writes nothing"]
-pub struct ForeignStep(Session);
+pub struct ExternalStep(Session);
 
 enum Session {
     Pooled(Transaction<'static, Postgres>),
@@ -179,9 +179,9 @@ enum Session {
     Alone(PgConnection),
 }
 
-impl ForeignStep {
+impl ExternalStep {
     pub(crate) async fn open(fence: &Fence, pool: &PgPool) -> Result<Self, CoreError> {
-        let tx = open(fence, pool, sql::CHECK_FOREIGN_FENCE).await?;
+        let tx = open(fence, pool, sql::CHECK_EXTERNAL_FENCE).await?;
         Ok(Self(Session::Pooled(tx)))
     }
 
@@ -191,7 +191,7 @@ impl ForeignStep {
             .detach();
         let begin = sqlx::raw_sql(sql::BEGIN_READ_WRITE).execute(&mut conn);
         begun(call("begin a step", begin).await)?;
-        check(fence, &mut conn, sql::CHECK_FOREIGN_FENCE).await?;
+        check(fence, &mut conn, sql::CHECK_EXTERNAL_FENCE).await?;
         Ok(Self(Session::Alone(conn)))
     }
 
@@ -209,10 +209,10 @@ impl ForeignStep {
     /// [`CoreError::Sql`]; [`CoreError::TimedOut`]: the outcome is unknown.
     pub async fn commit(self) -> Result<(), CoreError> {
         match self.0 {
-            Session::Pooled(tx) => call("commit a foreign step", tx.commit()).await,
+            Session::Pooled(tx) => call("commit an external step", tx.commit()).await,
             Session::Alone(mut conn) => {
                 call(
-                    "commit a foreign step",
+                    "commit an external step",
                     sqlx::query(sql::COMMIT).execute(&mut conn),
                 )
                 .await?;
@@ -232,10 +232,10 @@ impl ForeignStep {
     /// [`CoreError::Sql`], [`CoreError::TimedOut`]: the connection is gone, and with it the step.
     pub async fn rollback(self) -> Result<(), CoreError> {
         match self.0 {
-            Session::Pooled(tx) => call("roll back a foreign step", tx.rollback()).await,
+            Session::Pooled(tx) => call("roll back an external step", tx.rollback()).await,
             Session::Alone(mut conn) => {
                 call(
-                    "roll back a foreign step",
+                    "roll back an external step",
                     sqlx::query(sql::ROLLBACK).execute(&mut conn),
                 )
                 .await?;

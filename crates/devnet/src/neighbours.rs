@@ -52,8 +52,8 @@ pub async fn install(pool: &PgPool) -> anyhow::Result<()> {
 /// # Errors
 /// If a database refuses: it needs a superuser.
 pub async fn install_disposal(exchange: &PgPool, jobs: &PgPool) -> anyhow::Result<()> {
-    migrations::install_foreign_fence(exchange).await?;
-    migrations::install_foreign_freeze(exchange).await?;
+    migrations::install_external_fence(exchange).await?;
+    migrations::install_external_freeze(exchange).await?;
     for (pool, name, ddl) in [
         (
             exchange,

@@ -1,7 +1,7 @@
 //! A partition made in a fenced transaction of its own, as patiently as `disposal.lock_attempts` says. What it is made of
 //! says [`NewPartition`].
 
-use eidos_core::fence::ForeignFence;
+use eidos_core::fence::ExternalFence;
 pub use eidos_pg::NewPartition;
 use eidos_pg::sql;
 use eidos_runtime::JobContext;
@@ -18,7 +18,7 @@ use crate::settings::DisposalSettings;
 /// covers a part of it; [`DisposalError::Busy`]; [`DisposalError::Sql`].
 pub async fn create(
     ctx: &JobContext,
-    fence: &ForeignFence,
+    fence: &ExternalFence,
     settings: &DisposalSettings,
     parent: &TableShape,
     relation: &Relation,
@@ -50,7 +50,7 @@ pub async fn create(
 
 async fn try_create(
     new: &NewPartition<'_>,
-    fence: &ForeignFence,
+    fence: &ExternalFence,
     settings: &DisposalSettings,
     default: Option<&Relation>,
 ) -> Result<(), DisposalError> {

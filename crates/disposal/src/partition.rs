@@ -22,7 +22,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use eidos_archive_store::{ArchiveFormat, ArchiveStore};
-use eidos_core::fence::ForeignFence;
+use eidos_core::fence::ExternalFence;
 use eidos_plan::Approval;
 use eidos_runtime::JobContext;
 use eidos_settings::SourceName;
@@ -98,7 +98,7 @@ pub struct PartitionDisposal<'a> {
     /// The run.
     pub ctx: &'a JobContext,
     /// Its right to write to the table's database.
-    pub foreign: &'a ForeignFence,
+    pub external: &'an ExternalFence,
     /// Where exports go; `None`: tables that are archived are refused.
     pub store: Option<&'a ArchiveStore>,
     /// Section `disposal`.
@@ -248,11 +248,11 @@ impl PartitionDisposal<'_> {
     }
 
     async fn reader(&self) -> Result<sqlx::pool::PoolConnection<sqlx::Postgres>, DisposalError> {
-        source_connection(self.foreign.pool()).await
+        source_connection(self.external.pool()).await
     }
 
     const fn pool(&self) -> &PgPool {
-        self.foreign.pool()
+        self.external.pool()
     }
 
     fn store(&self) -> Result<&ArchiveStore, DisposalError> {

@@ -22,7 +22,7 @@ mod tally;
 use std::time::Duration;
 
 use eidos_archive_store::{ArchiveFormat, ArchiveStore, TableFolder, UnitFolder};
-use eidos_core::fence::ForeignFence;
+use eidos_core::fence::ExternalFence;
 use eidos_plan::{Approval, hold};
 use eidos_runtime::JobContext;
 use eidos_settings::SourceName;
@@ -81,7 +81,7 @@ pub struct RowDisposal<'a> {
     /// The run.
     pub ctx: &'a JobContext,
     /// Its right to write to the table's database.
-    pub foreign: &'a ForeignFence,
+    pub external: &'an ExternalFence,
     /// Where exports go; `None`: tables that are archived are refused.
     pub store: Option<&'a ArchiveStore>,
     /// Section `disposal`.
@@ -225,7 +225,7 @@ impl RowDisposal<'_> {
     }
 
     async fn server_is_ready(&self) -> Result<(), DisposalError> {
-        let mut conn = source_connection(self.foreign.pool()).await?;
+        let mut conn = source_connection(self.external.pool()).await?;
         server_is_ready(&mut conn, self.ctx, self.settings).await
     }
 
@@ -264,7 +264,7 @@ impl RowDisposal<'_> {
     }
 
     async fn shape(&self, oid: u32, name: &str) -> Result<TableShape, DisposalError> {
-        let mut conn = source_connection(self.foreign.pool()).await?;
+        let mut conn = source_connection(self.external.pool()).await?;
         let shape = catalogue::read_by_oid(&mut conn, oid).await?;
         let shape = shape.ok_or_else(|| {
             DisposalError::refused("removed", format!("{name} (oid {oid}) is gone: make a new plan"))

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use eidos_core::checkpoint;
 use eidos_core::db::JobsDb;
-use eidos_core::fence::{Fence, ForeignFence, ForeignStep, Step};
+use eidos_core::fence::{ExternalFence, ExternalStep, Fence, Step};
 use eidos_types::{ExecutionId, JobName, SharedClock, Slot, SlotRange};
 use serde::de::DeserializeOwned;
 use sqlx::PgPool;
@@ -254,8 +254,8 @@ impl JobContext {
     ///
     /// # Errors
     /// As [`JobContext::step`].
-    pub async fn foreign_step(&self, pool: &PgPool) -> Result<ForeignStep, JobError> {
-        Ok(self.writable()?.foreign_step(pool).await?)
+    pub async fn external_step(&self, pool: &PgPool) -> Result<ExternalStep, JobError> {
+        Ok(self.writable()?.external_step(pool).await?)
     }
 
     /// The right to write to another service's database in many steps: its fence is raised to this run's epoch now,
@@ -263,7 +263,7 @@ impl JobContext {
     ///
     /// # Errors
     /// As [`JobContext::step`].
-    pub async fn raised_in(&self, pool: &PgPool) -> Result<ForeignFence, JobError> {
+    pub async fn raised_in(&self, pool: &PgPool) -> Result<ExternalFence, JobError> {
         Ok(self.writable()?.raised_in(pool).await?)
     }
 

@@ -65,9 +65,9 @@ impl<S: ServiceSettings> ServiceDeps<S> {
     ///
     /// # Errors
     /// As [`ServiceDeps::source`].
-    pub async fn foreign(&self, source: SourceName) -> anyhow::Result<PgPool> {
+    pub async fn external(&self, source: SourceName) -> anyhow::Result<PgPool> {
         let name = &self.settings.suite.service.name;
-        let pool = db::connect_foreign(self.section(source)?, name, source).await?;
+        let pool = db::connect_external(self.section(source)?, name, source).await?;
         Ok(self.watched(source, pool))
     }
 

@@ -27,7 +27,7 @@ pub(crate) async fn build(deps: ServiceDeps<ArchiverSettings>) -> anyhow::Result
             .collect();
         anyhow::anyhow!("archive_profile: {}", problems.join("\n"))
     })?;
-    let pool = deps.foreign(settings.archive_profile.source).await?;
+    let pool = deps.external(settings.archive_profile.source).await?;
     let mut problems = Vec::new();
     {
         let mut conn = pool.acquire().await?;

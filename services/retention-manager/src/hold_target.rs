@@ -61,7 +61,7 @@ impl HoldTarget {
         };
         let name = &self.deps.settings.suite.service.name;
         // The primary: a replica may not have the table yet.
-        let named = match db::connect_foreign(section, name, source).await {
+        let named = match db::connect_external(section, name, source).await {
             Ok(pool) => {
                 let named = catalogue::named(&pool, table)
                     .await

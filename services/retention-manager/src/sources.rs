@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::bail;
-use eidos_core::fence::ForeignFence;
+use eidos_core::fence::ExternalFence;
 use eidos_runtime::{JobContext, JobError, ServiceDeps};
 use eidos_settings::{ServiceSettings, SourceName};
 use sqlx::PgPool;
@@ -42,7 +42,7 @@ impl Sources {
         }
         let mut pools = BTreeMap::new();
         for source in needed {
-            pools.insert(*source, deps.foreign(*source).await?);
+            pools.insert(*source, deps.external(*source).await?);
         }
         Ok(Self(pools))
     }
@@ -62,7 +62,7 @@ impl Sources {
     ///
     /// # Errors
     /// As [`JobContext::raised_in`]; [`JobError::Fail`] for a source that is not worked on.
-    pub async fn fence(&self, ctx: &JobContext, source: SourceName) -> Result<ForeignFence, JobError> {
+    pub async fn fence(&self, ctx: &JobContext, source: SourceName) -> Result<ExternalFence, JobError> {
         let pool = self
             .pool(source)
             .ok_or_else(|| JobError::fail(format!("databases.{source} is not connected")))?;

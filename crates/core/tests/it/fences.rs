@@ -6,7 +6,7 @@ use eidos_core::CoreError;
 use eidos_core::checkpoint;
 use eidos_core::execution::{FailureKind, Finished, Heartbeat, Outcome, Status, finish, heartbeat};
 use eidos_core::fence::{Fence, MintRequest, Step, mint};
-use eidos_core::migrations::install_foreign_fence;
+use eidos_core::migrations::install_external_fence;
 use eidos_testkit::{TestDb, eventually};
 use eidos_types::{Clock, ExecutionId};
 use sqlx::PgPool;
@@ -263,19 +263,19 @@ async fn a_stale_process_cannot_finish_or_revive_its_row() {
 
 #[tokio::test]
 async fn another_services_database_refuses_a_stale_node_too() {
-    let (fixture, foreign) = (Fixture::new().await, TestDb::empty().await);
-    install_foreign_fence(foreign.pool()).await.unwrap();
-    install_foreign_fence(foreign.pool()).await.unwrap();
+    let (fixture, external) = (Fixture::new().await, TestDb::empty().await);
+    install_external_fence(external.pool()).await.unwrap();
+    install_external_fence(external.pool()).await.unwrap();
     sqlx::query("CREATE TABLE effects (note TEXT NOT NULL)")
-        .execute(foreign.pool())
+        .execute(external.pool())
         .await
         .unwrap();
-    let settings = eidos_core::db::DatabaseSettings::new(foreign.url().into());
-    let pool = eidos_core::db::connect_foreign(settings, "core-test", "market")
+    let settings = eidos_core::db::DatabaseSettings::new(external.url().into());
+    let pool = eidos_core::db::connect_external(settings, "core-test", "market")
         .await
         .unwrap();
     let write = async |fence: &Fence| -> Result<(), CoreError> {
-        let mut step = fence.foreign_step(&pool).await?;
+        let mut step = fence.external_step(&pool).await?;
         sqlx::query("INSERT INTO effects VALUES ('x')")
             .execute(step.conn())
             .await
@@ -299,9 +299,9 @@ async fn another_services_database_refuses_a_stale_node_too() {
 /// What a future leaves that is dropped while its `BEGIN` is on the way.
 #[tokio::test]
 async fn a_connection_that_is_in_a_transaction_does_not_come_out_of_a_pool() {
-    let foreign = TestDb::empty().await;
-    let settings = eidos_core::db::DatabaseSettings::new(foreign.url().into());
-    let pool = eidos_core::db::connect_foreign(settings, "core-test", "market")
+    let external = TestDb::empty().await;
+    let settings = eidos_core::db::DatabaseSettings::new(external.url().into());
+    let pool = eidos_core::db::connect_external(settings, "core-test", "market")
         .await
         .unwrap();
     let session = async |pool: &PgPool| {
@@ -326,14 +326,14 @@ async fn a_connection_that_is_in_a_transaction_does_not_come_out_of_a_pool() {
 
 #[tokio::test]
 async fn a_step_on_a_connection_of_its_own_is_fenced_and_leaves_no_unread_answer_behind() {
-    let (fixture, foreign) = (Fixture::new().await, TestDb::empty().await);
-    install_foreign_fence(foreign.pool()).await.unwrap();
+    let (fixture, external) = (Fixture::new().await, TestDb::empty().await);
+    install_external_fence(external.pool()).await.unwrap();
     sqlx::query("CREATE TABLE effects (note TEXT NOT NULL)")
-        .execute(foreign.pool())
+        .execute(external.pool())
         .await
         .unwrap();
-    let settings = eidos_core::db::DatabaseSettings::new(foreign.url().into());
-    let pool = eidos_core::db::connect_foreign(settings, "core-test", "market")
+    let settings = eidos_core::db::DatabaseSettings::new(external.url().into());
+    let pool = eidos_core::db::connect_external(settings, "core-test", "market")
         .await
         .unwrap();
     let old = fixture.run().await.fence.raised_in(&pool).await.unwrap();

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use eidos_core::CoreError;
-use eidos_core::db::{DatabaseSettings, JobsDb, connect_foreign, connect_jobs, connect_read_only};
-use eidos_core::migrations::{install_foreign_fence, migrate_url};
+use eidos_core::db::{DatabaseSettings, JobsDb, connect_external, connect_jobs, connect_read_only};
+use eidos_core::migrations::{install_external_fence, migrate_url};
 use eidos_testkit::{PoolMode, Pooler, PoolerBrand, PoolerOptions, TestDb, eventually, shared_postgres};
 use eidos_types::{Clock, SystemClock};
 use sqlx::{Connection, PgConnection, PgPool};
@@ -163,7 +163,7 @@ async fn a_pooler_in_transaction_mode_is_refused_by_name() {
             assert!(said.contains(part), "{lines:?}: {said}");
         }
         let settings = DatabaseSettings::new(behind.url().into());
-        let error = connect_foreign(settings, "core-test", "trading")
+        let error = connect_external(settings, "core-test", "trading")
             .await
             .unwrap_err();
         assert!(error.to_string().contains("trading database"), "{error}");
@@ -285,11 +285,11 @@ async fn no_step_runs_without_its_limits_when_a_pooler_changes_to_transaction_mo
 
 #[tokio::test]
 async fn a_step_brings_its_own_limits_whatever_became_of_the_sessions() {
-    let (fixture, foreign) = (Fixture::new().await, TestDb::empty().await);
-    install_foreign_fence(foreign.pool()).await.unwrap();
-    let mut settings = DatabaseSettings::new(foreign.url().into());
+    let (fixture, external) = (Fixture::new().await, TestDb::empty().await);
+    install_external_fence(external.pool()).await.unwrap();
+    let mut settings = DatabaseSettings::new(external.url().into());
     settings.max_connections = 1;
-    let pool = connect_foreign(settings, "core-test", "market").await.unwrap();
+    let pool = connect_external(settings, "core-test", "market").await.unwrap();
     let fence = fixture.run().await.fence.raised_in(&pool).await.unwrap();
     run(
         &pool,
@@ -306,19 +306,19 @@ async fn a_step_brings_its_own_limits_whatever_became_of_the_sessions() {
 
 #[tokio::test]
 async fn a_session_without_our_limits_begins_no_step() {
-    let (fixture, foreign) = (Fixture::new().await, TestDb::empty().await);
-    install_foreign_fence(foreign.pool()).await.unwrap();
+    let (fixture, external) = (Fixture::new().await, TestDb::empty().await);
+    install_external_fence(external.pool()).await.unwrap();
     let fence = fixture.run().await.fence;
     // A pool that is none of ours stands for a session that a pooler has put in our way.
-    let error = fence.raise_in(foreign.pool()).await.unwrap_err();
+    let error = fence.raise_in(external.pool()).await.unwrap_err();
     assert!(matches!(error, CoreError::LimitsMissing { .. }), "{error}");
     assert!(
         error.is_retryable() && error.to_string().contains("docs/poolers.md"),
         "{error}"
     );
-    let mut settings = DatabaseSettings::new(foreign.url().into());
+    let mut settings = DatabaseSettings::new(external.url().into());
     settings.max_connections = 1;
-    let pool = connect_foreign(settings, "core-test", "market").await.unwrap();
+    let pool = connect_external(settings, "core-test", "market").await.unwrap();
     let raised = fence.raised_in(&pool).await.unwrap();
     run(&pool, "RESET eidos.lock_timeout").await;
     let error = raised.step().await.err().expect("no limit, no step");
@@ -329,10 +329,10 @@ async fn a_session_without_our_limits_begins_no_step() {
 
 #[tokio::test]
 async fn a_connection_whose_session_was_reset_does_not_come_out_of_a_pool() {
-    let foreign = TestDb::empty().await;
-    let mut settings = DatabaseSettings::new(foreign.url().into());
+    let external = TestDb::empty().await;
+    let mut settings = DatabaseSettings::new(external.url().into());
     settings.max_connections = 1;
-    let pool = connect_foreign(settings, "core-test", "market").await.unwrap();
+    let pool = connect_external(settings, "core-test", "market").await.unwrap();
     run(&pool, "DISCARD ALL").await;
     let mut conn = pool.acquire().await.unwrap();
     assert_guarded(&mut conn, "after a reset").await;

@@ -5,7 +5,7 @@ use std::path::Path;
 use eidos_core::db::{DatabaseSettings, connect_jobs, connect_read_only};
 use eidos_core::execution::Trigger;
 use eidos_core::migrations::{
-    check, ensure_history_partitions, expected_version, install_foreign_fence, migrate, migrate_url,
+    check, ensure_history_partitions, expected_version, install_external_fence, migrate, migrate_url,
 };
 use eidos_core::start::Attempt;
 use eidos_core::{CoreError, sql, start};
@@ -23,9 +23,9 @@ async fn execute(pool: &PgPool, statement: &'static str) -> Result<(), sqlx::Err
 #[tokio::test]
 async fn every_statement_prepares_on_a_migrated_server() {
     let db = TestDb::migrated().await;
-    install_foreign_fence(db.pool()).await.unwrap();
+    install_external_fence(db.pool()).await.unwrap();
     assert!(sql::ALL.len() > 30);
-    let statements = sql::ALL.iter().chain(sql::FOREIGN);
+    let statements = sql::ALL.iter().chain(sql::EXTERNAL);
     assert_prepares(db.pool(), statements.copied()).await;
 }
 

@@ -38,7 +38,7 @@ impl PartitionDisposal<'_> {
     }
 
     async fn try_attach(&self, unit: &Unit) -> Result<(), DisposalError> {
-        let mut step = self.foreign.step().await?;
+        let mut step = self.external.step().await?;
         let conn = step.conn();
         checks::server_is_ready(conn, self.ctx, self.settings).await?;
         let found = catalogue::find(conn, unit.table_oid).await?;

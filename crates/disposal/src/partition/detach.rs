@@ -169,7 +169,7 @@ impl PartitionDisposal<'_> {
     }
 
     async fn try_detach(&self, unit: &Unit, parent: u32) -> Result<(), DisposalError> {
-        let mut step = self.foreign.step().await?;
+        let mut step = self.external.step().await?;
         let conn = step.conn();
         checks::server_is_ready(conn, self.ctx, self.settings).await?;
         let (shape, partition) = self.detachable(conn, unit, parent).await?;
@@ -241,7 +241,7 @@ impl PartitionDisposal<'_> {
         );
         execute(&mut conn, "prepare a concurrent detach", prepare).await?;
         // Touches nothing but the fence: the server waits for everybody who has a lock on the parent.
-        let guard = self.foreign.step().await?;
+        let guard = self.external.step().await?;
         let detach = sql!(
             "ALTER TABLE {} DETACH PARTITION {} CONCURRENTLY",
             shape.relation,
@@ -294,7 +294,7 @@ impl PartitionDisposal<'_> {
     }
 
     async fn try_finalize(&self, parent: u32, partition: u32) -> Result<(), DisposalError> {
-        let mut step = self.foreign.step().await?;
+        let mut step = self.external.step().await?;
         let conn = step.conn();
         if let Some(statement) = finalize_sql(conn, parent, partition).await? {
             Patience::begin(self.settings)
@@ -319,7 +319,7 @@ impl PartitionDisposal<'_> {
     }
 
     async fn try_shelve(&self, unit: &Unit, relation: &Relation) -> Result<(), DisposalError> {
-        let mut step = self.foreign.step().await?;
+        let mut step = self.external.step().await?;
         let conn = step.conn();
         checks::server_is_ready(conn, self.ctx, self.settings).await?;
         let own = self.unchanged(conn, unit).await?;
@@ -339,7 +339,7 @@ impl PartitionDisposal<'_> {
     /// Reads the table once more, so that attaching it again would not have to. Nobody else uses it; if it takes too
     /// long it is left undone, and only an undo would notice.
     pub(super) async fn validate_bounds(&self, resting: &Relation) -> Result<(), DisposalError> {
-        let mut step = self.foreign.step().await?;
+        let mut step = self.external.step().await?;
         let limit = sql!("SET LOCAL statement_timeout = {}", VALIDATE_LIMIT.as_millis());
         execute(step.conn(), "limit a statement", limit).await?;
         let validate = sql!(

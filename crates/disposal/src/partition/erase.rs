@@ -16,7 +16,7 @@
 use std::time::Duration;
 
 use eidos_archive_store::ContentDigest;
-use eidos_core::fence::ForeignStep;
+use eidos_core::fence::ExternalStep;
 use eidos_pg::sql;
 use eidos_telemetry::metric;
 use eidos_types::ident::SqlIdent;
@@ -121,7 +121,7 @@ impl PartitionDisposal<'_> {
     }
 
     async fn try_unlink(&self, unit: &Unit, key: &str) -> Result<(), DisposalError> {
-        let mut step = self.foreign.step().await?;
+        let mut step = self.external.step().await?;
         let found = self.at_rest(step.conn(), unit).await?;
         let drop = sql!(
             "ALTER TABLE {} DROP CONSTRAINT {}",
@@ -140,7 +140,7 @@ impl PartitionDisposal<'_> {
     }
 
     /// From here on nobody writes to the table or alters it; a session of our own can still read it.
-    async fn begin_drop(&self, unit: &Unit) -> Result<(ForeignStep, TableShape), DisposalError> {
+    async fn begin_drop(&self, unit: &Unit) -> Result<(ExternalStep, TableShape), DisposalError> {
         let mut attempts = Attempts::new(self.ctx, self.settings, format!("drop {}", unit.unit_name));
         loop {
             match self.try_begin_drop(unit).await {
@@ -150,8 +150,8 @@ impl PartitionDisposal<'_> {
         }
     }
 
-    async fn try_begin_drop(&self, unit: &Unit) -> Result<(ForeignStep, TableShape), DisposalError> {
-        let mut step = self.foreign.step().await?;
+    async fn try_begin_drop(&self, unit: &Unit) -> Result<(ExternalStep, TableShape), DisposalError> {
+        let mut step = self.external.step().await?;
         let conn = step.conn();
         lift_transaction_timeout(conn, self.settings).await?;
         checks::server_is_ready(conn, self.ctx, self.settings).await?;
@@ -172,7 +172,7 @@ impl PartitionDisposal<'_> {
     /// passes: nothing can have changed, and nothing is digested again.
     async fn wait_for_readers(
         &self,
-        step: &mut ForeignStep,
+        step: &mut ExternalStep,
         unit: &Unit,
         own: &TableShape,
     ) -> Result<(), DisposalError> {
@@ -213,7 +213,7 @@ impl PartitionDisposal<'_> {
     /// silent, as it should, so ours says a word now and then.
     async fn while_held<T>(
         &self,
-        step: &mut ForeignStep,
+        step: &mut ExternalStep,
         work: impl Future<Output = Result<T, DisposalError>>,
     ) -> Result<T, DisposalError> {
         let awake = sql!("SET LOCAL statement_timeout = {}", UNFELT.as_millis());

@@ -40,7 +40,7 @@ impl PartitionDisposal<'_> {
     }
 
     async fn try_freeze(&self, unit: &Unit) -> Result<(), DisposalError> {
-        let mut step = self.foreign.step().await?;
+        let mut step = self.external.step().await?;
         let conn = step.conn();
         let found = catalogue::find(conn, unit.table_oid).await?;
         let found = found.ok_or_else(|| super::checks::removed(unit))?;

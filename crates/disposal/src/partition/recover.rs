@@ -246,7 +246,7 @@ impl PartitionDisposal<'_> {
     }
 
     async fn try_thaw(&self, unit: &Unit) -> Result<(), DisposalError> {
-        let mut step = self.foreign.step().await?;
+        let mut step = self.external.step().await?;
         let found = catalogue::find(step.conn(), unit.table_oid).await?;
         let found = found.ok_or_else(|| super::checks::removed(unit))?;
         if found.parent.is_none() || found.pending_detach {

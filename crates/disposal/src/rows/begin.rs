@@ -85,7 +85,7 @@ impl RowDisposal<'_> {
 
     /// Whether the unit's own table exists, by its identity.
     pub(super) async fn still_there(&self, unit: &Unit) -> Result<bool, DisposalError> {
-        let mut conn = source_connection(self.foreign.pool()).await?;
+        let mut conn = source_connection(self.external.pool()).await?;
         Ok(catalogue::find(&mut conn, unit.table_oid).await?.is_some())
     }
 

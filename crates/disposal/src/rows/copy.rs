@@ -24,7 +24,7 @@ impl RowDisposal<'_> {
     /// Copies the rows, reads the copy back, compares both with what the server sent, and writes that down.
     pub(super) async fn export(&self, unit: &Unit, shape: &TableShape) -> Result<Unit, DisposalError> {
         let store = self.store()?;
-        let mut read = LongRead::open(self.foreign.pool(), self.settings).await?;
+        let mut read = LongRead::open(self.external.pool(), self.settings).await?;
         let snapshot_lsn = read.wal_position().await?;
         let request = ExportRequest {
             unit_id: unit.unit_id,

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use eidos_archive_store::{ContentDigest, CopyDigester, Segment};
-use eidos_core::fence::ForeignStep;
+use eidos_core::fence::ExternalStep;
 use eidos_pg::{Sql, sql};
 use eidos_telemetry::metric;
 use eidos_types::ident::SqlIdent;
@@ -143,7 +143,7 @@ impl RowDisposal<'_> {
             key
         );
         for _try in 0..LOCK_TRIES {
-            let mut step = self.limited(self.foreign.step_alone().await?).await?;
+            let mut step = self.limited(self.external.step_alone().await?).await?;
             let deleted = match digested(&mut step, &statement, shape.columns.len()).await {
                 Ok(deleted) => deleted,
                 Err(error) if is_locked(&error) => continue,
@@ -229,7 +229,7 @@ impl RowDisposal<'_> {
             key, eligible, further, rows, as_text, table = shape.relation,
             skip = if wait { "" } else { " SKIP LOCKED" }
         );
-        let mut step = self.limited(self.foreign.step().await?).await?;
+        let mut step = self.limited(self.external.step().await?).await?;
         // Planned for these very values, as if they stood in it.
         let query = sqlx::query_as(statement).persistent(false);
         let query = after
@@ -254,7 +254,7 @@ impl RowDisposal<'_> {
     }
 
     /// Lets a fenced transaction wait for rows no longer than everybody else may wait for us.
-    async fn limited(&self, mut step: ForeignStep) -> Result<ForeignStep, DisposalError> {
+    async fn limited(&self, mut step: ExternalStep) -> Result<ExternalStep, DisposalError> {
         let limit = sql!(
             "SET LOCAL lock_timeout = {}",
             self.settings.lock_timeout.as_millis().max(1)
@@ -275,7 +275,7 @@ impl RowDisposal<'_> {
         began: Instant,
     ) -> Result<u32, DisposalError> {
         let seen = if pace.is_adaptive() {
-            watch.after(began.elapsed(), self.foreign.pool(), table).await?
+            watch.after(began.elapsed(), self.external.pool(), table).await?
         } else {
             Observation::default()
         };
@@ -294,7 +294,7 @@ impl RowDisposal<'_> {
 
 /// Whether the table is still what was planned and exported, asked where the answer cannot change before the commit: the
 /// step has deleted from it, and its lock keeps out whoever would add a column, a trigger or a foreign key.
-async fn still_fits(step: &mut ForeignStep, unit: &Unit) -> Result<(), DisposalError> {
+async fn still_fits(step: &mut ExternalStep, unit: &Unit) -> Result<(), DisposalError> {
     let shape = catalogue::read_by_oid(step.conn(), unit.table_oid).await?;
     let shape = shape.ok_or_else(|| {
         let table = unit.table.plain();
@@ -306,7 +306,7 @@ async fn still_fits(step: &mut ForeignStep, unit: &Unit) -> Result<(), DisposalE
 
 /// Runs a `COPY (DELETE … RETURNING …)` and hashes what comes back.
 async fn digested(
-    step: &mut ForeignStep,
+    step: &mut ExternalStep,
     statement: &Sql,
     columns: usize,
 ) -> Result<(u64, ContentDigest), DisposalError> {

@@ -95,7 +95,7 @@ impl RowDisposal<'_> {
     fn ground<'a>(&'a self, shape: &'a TableShape) -> Ground<'a> {
         Ground {
             ctx: self.ctx,
-            pool: self.foreign.pool(),
+            pool: self.external.pool(),
             settings: self.settings,
             rule: self.rule,
             shape,
@@ -135,7 +135,7 @@ impl RowDisposal<'_> {
         };
         let search = Unreadable {
             ctx: self.ctx,
-            pool: self.foreign.pool(),
+            pool: self.external.pool(),
             settings: self.settings,
             rows: &rows,
         };

@@ -11,7 +11,7 @@ async fn a_partition_is_frozen_exported_quarantined_and_dropped_days_later() {
     let stand = Stand::new().await;
     let run = stand.run().await;
     let own = stand.identity(&run, JANUARY).await;
-    let mut read = LongRead::open(&stand.foreign, &stand.settings).await.unwrap();
+    let mut read = LongRead::open(&stand.external, &stand.settings).await.unwrap();
     let select = format!("SELECT id, created_at, actor, amount, detail, seen FROM {JANUARY}");
     let before = content_of(&run.ctx, &mut read, &select, 6).await.unwrap();
     read.close().await;

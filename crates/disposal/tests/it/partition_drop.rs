@@ -54,7 +54,7 @@ async fn tell_what_was_counted(stand: &Stand) {
 /// How often a table was read from one end to the other. The job's sessions are ended first: what they counted is there
 /// once they are gone.
 async fn scans(stand: &mut Stand, table: &str) -> i64 {
-    stand.foreign.close().await;
+    stand.external.close().await;
     eventually("the job's sessions are gone", WITHIN, async || {
         let left = stand
             .count(

@@ -14,7 +14,10 @@ async fn manifest_of_january(stand: &Stand) -> Value {
 }
 
 async fn text(stand: &Stand, query: &'static str) -> String {
-    sqlx::query_scalar(query).fetch_one(&stand.foreign).await.unwrap()
+    sqlx::query_scalar(query)
+        .fetch_one(&stand.external)
+        .await
+        .unwrap()
 }
 
 /// January again, made after its parent lost a column and got another: the partition numbers its columns from 1, its
@@ -39,7 +42,7 @@ async fn columns_keep_the_numbers_of_the_parent_whatever_their_partition_calls_t
         "SELECT string_agg(attnum::text, ',' ORDER BY attnum) FROM pg_attribute \
          WHERE attrelid = '{JANUARY}'::regclass AND attnum > 0"
     )))
-    .fetch_one(&stand.foreign)
+    .fetch_one(&stand.external)
     .await
     .unwrap();
     assert_eq!(own, "1,2,3,4,5,6", "the partition's own");
@@ -75,7 +78,7 @@ async fn an_export_names_a_position_in_the_log_that_its_rows_were_committed_befo
         sqlx::query_scalar("SELECT $1::pg_lsn >= $2::pg_lsn AND $1::pg_lsn <= pg_current_wal_lsn()")
             .bind(position)
             .bind(&before)
-            .fetch_one(&stand.foreign)
+            .fetch_one(&stand.external)
             .await
             .unwrap();
     assert!(between, "{before}, {position}");
@@ -91,7 +94,7 @@ async fn a_server_that_does_not_tell_its_position_is_exported_from_all_the_same(
              GRANT SELECT ON {JANUARY} TO {role}"
         ))
         .await;
-    let mut read = LongRead::open(&stand.foreign, &stand.settings).await.unwrap();
+    let mut read = LongRead::open(&stand.external, &stand.settings).await.unwrap();
     let become_role = AssertSqlSafe(format!("SET LOCAL ROLE {role}"));
     sqlx::raw_sql(become_role).execute(read.conn()).await.unwrap();
     assert_eq!(read.wal_position().await.unwrap(), None);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use eidos_core::db::{DatabaseSettings, connect_foreign};
+use eidos_core::db::{DatabaseSettings, connect_external};
 use eidos_disposal::DisposalError;
 use eidos_disposal::partition::Recovered;
 use eidos_disposal::unit::UnitState;
@@ -323,10 +323,10 @@ async fn a_proof_may_take_longer_than_a_transaction_may_be_silent() {
         idle_in_transaction_timeout: Duration::from_millis(1_800),
         ..DatabaseSettings::new(stand.books.url().into())
     };
-    stand.foreign = connect_foreign(few, "disposal-test", "risk").await.unwrap();
+    stand.external = connect_external(few, "disposal-test", "risk").await.unwrap();
     let later = stand.later_run().await;
     // One connection for the step; the proof has to wait for the other.
-    let taken = stand.foreign.acquire().await.unwrap();
+    let taken = stand.external.acquire().await.unwrap();
     let disposal = later.disposal();
     let giving_back = async {
         lock_is(&stand, "granted AND mode = 'ExclusiveLock'").await;

@@ -60,7 +60,7 @@ async fn the_transaction_limit_of_a_role_does_not_end_what_is_long_by_its_nature
     if server_version(&stand).await < 17 {
         let unknown = stand.try_sql("SET transaction_timeout = '2s'").await.unwrap_err();
         assert!(unknown.to_string().contains("transaction_timeout"), "{unknown}");
-        let mut conn = stand.foreign.acquire().await.unwrap();
+        let mut conn = stand.external.acquire().await.unwrap();
         lift_transaction_timeout(&mut conn, &stand.settings)
             .await
             .unwrap();
@@ -68,7 +68,7 @@ async fn the_transaction_limit_of_a_role_does_not_end_what_is_long_by_its_nature
     }
     let login = stand.work_as("SUPERUSER", &["transaction_timeout = '2s'"]).await;
     let run = stand.run().await;
-    let mut read = LongRead::open(&stand.foreign, &stand.settings).await.unwrap();
+    let mut read = LongRead::open(&stand.external, &stand.settings).await.unwrap();
     let content = content_of(&run.ctx, &mut read, "SELECT pg_sleep(3)", 1)
         .await
         .unwrap();
@@ -95,7 +95,7 @@ async fn quote_all_identifiers_is_harmless() {
     let run = stand.run().await;
     let planned = stand.identity(&run, JANUARY).await;
     let login = stand.work_as("SUPERUSER", &["quote_all_identifiers = on"]).await;
-    let mut conn = stand.foreign.acquire().await.unwrap();
+    let mut conn = stand.external.acquire().await.unwrap();
     let quoted = eidos_disposal::catalogue::read_by_oid(&mut conn, planned.table_oid)
         .await
         .unwrap()
@@ -117,7 +117,7 @@ async fn an_empty_search_path_is_harmless() {
     let login = stand.work_as("SUPERUSER", &["search_path = ''"]).await;
     let run = stand.run().await;
     assert_eq!(run.recover().await, []);
-    let mut conn = stand.foreign.acquire().await.unwrap();
+    let mut conn = stand.external.acquire().await.unwrap();
     let found = eidos_disposal::catalogue::read_table(&mut conn, &TABLE.parse().unwrap())
         .await
         .unwrap();

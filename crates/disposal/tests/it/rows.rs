@@ -60,7 +60,7 @@ pub(crate) fn proved() -> RowRule {
 pub(crate) fn disposal<'a>(stand: &'a Stand, run: &'a Run, rule: &'a RowRule) -> RowDisposal<'a> {
     RowDisposal {
         ctx: &run.ctx,
-        foreign: &run.foreign,
+        external: &run.external,
         store: Some(&stand.store),
         settings: &stand.settings,
         rule,

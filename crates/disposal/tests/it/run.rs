@@ -1,7 +1,7 @@
 //! [`Run`]: a run of a job, and what it disposes with.
 
 use eidos_archive_store::ArchiveStore;
-use eidos_core::fence::ForeignFence;
+use eidos_core::fence::ExternalFence;
 use eidos_disposal::partition::{DropQuota, PartitionDisposal, PartitionPolicy, Recovered};
 use eidos_disposal::settings::DisposalSettings;
 use eidos_runtime::JobContext;
@@ -11,7 +11,7 @@ use crate::stand::TABLE;
 /// One run of the job.
 pub(crate) struct Run {
     pub(crate) ctx: JobContext,
-    pub(crate) foreign: ForeignFence,
+    pub(crate) external: ExternalFence,
     pub(crate) quota: DropQuota,
     pub(crate) policy: PartitionPolicy,
     pub(crate) store: Option<ArchiveStore>,
@@ -22,7 +22,7 @@ impl Run {
     pub(crate) fn disposal(&self) -> PartitionDisposal<'_> {
         PartitionDisposal {
             ctx: &self.ctx,
-            foreign: &self.foreign,
+            external: &self.external,
             store: self.store.as_ref(),
             settings: &self.settings,
             policy: self.policy.clone(),

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eidos_archive_store::{ArchiveFormat, ArchiveStore, ArchiveStoreSettings};
-use eidos_core::db::{DatabaseSettings, JobsDb, connect_foreign, connect_jobs};
+use eidos_core::db::{DatabaseSettings, JobsDb, connect_external, connect_jobs};
 use eidos_core::fence::{MintRequest, mint};
-use eidos_core::migrations::{install_foreign_fence, install_foreign_freeze};
+use eidos_core::migrations::{install_external_fence, install_external_freeze};
 use eidos_disposal::DisposalError;
 use eidos_disposal::catalogue::{self, TableShape};
 use eidos_disposal::partition::{DropQuota, PartitionIdentity, PartitionPolicy, UnitOutcome};
@@ -39,7 +39,7 @@ pub(crate) struct Stand {
     pub(crate) jobs: TestDb,
     pub(crate) books: TestDb,
     pub(crate) jobs_db: JobsDb,
-    pub(crate) foreign: PgPool,
+    pub(crate) external: PgPool,
     pub(crate) store: ArchiveStore,
     pub(crate) settings: DisposalSettings,
     dir: ScratchDir,
@@ -82,12 +82,12 @@ impl Stand {
     /// Databases and a folder, and no table.
     pub(crate) async fn bare() -> Self {
         let (jobs, books) = (TestDb::migrated().await, TestDb::empty().await);
-        install_foreign_fence(books.pool()).await.unwrap();
-        install_foreign_freeze(books.pool()).await.unwrap();
+        install_external_fence(books.pool()).await.unwrap();
+        install_external_freeze(books.pool()).await.unwrap();
         let jobs_db = connect_jobs(DatabaseSettings::new(jobs.url().into()), "disposal-test")
             .await
             .unwrap();
-        let foreign = connect_foreign(DatabaseSettings::new(books.url().into()), "disposal-test", "risk")
+        let external = connect_external(DatabaseSettings::new(books.url().into()), "disposal-test", "risk")
             .await
             .unwrap();
         let dir = ScratchDir::create("disposal").unwrap();
@@ -102,7 +102,7 @@ impl Stand {
             jobs,
             books,
             jobs_db,
-            foreign,
+            external,
             store,
             settings: DisposalSettings {
                 // The longest that settings allow: the catalogue is read within it too, on a busy machine.
@@ -118,7 +118,7 @@ impl Stand {
 
     /// New sessions of the job, which have what was set for their role or database meanwhile.
     pub(crate) async fn reconnect(&mut self) {
-        self.foreign = connect_foreign(
+        self.external = connect_external(
             DatabaseSettings::new(self.books.url().into()),
             "disposal-test",
             "risk",
@@ -140,7 +140,7 @@ impl Stand {
         let (scheme, rest) = url.split_once("://").unwrap();
         let (_superuser, place) = rest.split_once('@').unwrap();
         let url = format!("{scheme}://{role}@{place}");
-        self.foreign = connect_foreign(DatabaseSettings::new(url.into()), "disposal-test", "risk")
+        self.external = connect_external(DatabaseSettings::new(url.into()), "disposal-test", "risk")
             .await
             .unwrap();
         Login(role)
@@ -175,10 +175,10 @@ impl Stand {
             clock,
             budget: Duration::from_mins(5),
         });
-        let foreign = ctx.raised_in(&self.foreign).await.unwrap();
+        let external = ctx.raised_in(&self.external).await.unwrap();
         Run {
             ctx,
-            foreign,
+            external,
             quota: DropQuota::new(self.settings.drops_per_run),
             policy: PartitionPolicy {
                 source: SourceName::Risk,
@@ -398,7 +398,7 @@ pub(crate) struct Login(pub(crate) String);
 impl Login {
     /// Removes it from the server.
     pub(crate) async fn gone(self, stand: &Stand) {
-        stand.foreign.close().await;
+        stand.external.close().await;
         stand
             .sql(&format!(
                 "REASSIGN OWNED BY {0} TO CURRENT_USER; DROP OWNED BY {0}; DROP ROLE {0}",

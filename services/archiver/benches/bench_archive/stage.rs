@@ -50,8 +50,8 @@ impl Stage {
         self.postgres.create_database(name).await?;
         let pool = pool(&self.postgres.url(name)).await?;
         neighbours::install(&pool).await?;
-        migrations::install_foreign_fence(&pool).await?;
-        migrations::install_foreign_freeze(&pool).await?;
+        migrations::install_external_fence(&pool).await?;
+        migrations::install_external_freeze(&pool).await?;
         Ok(pool)
     }
 

@@ -36,8 +36,8 @@ pub(crate) fn first_slot() -> DateTime<Utc> {
 /// The neighbours' tables, what a database needs that rows are disposed of from, the first rows, and their copy.
 pub(crate) async fn install(exchange: &PgPool) -> anyhow::Result<()> {
     neighbours::install(exchange).await?;
-    migrations::install_foreign_fence(exchange).await?;
-    migrations::install_foreign_freeze(exchange).await?;
+    migrations::install_external_fence(exchange).await?;
+    migrations::install_external_freeze(exchange).await?;
     sqlx::raw_sql("CREATE SCHEMA truth").execute(exchange).await?;
     for table in watched() {
         let copy = format!("CREATE TABLE truth.{table} (LIKE public.{table} INCLUDING DEFAULTS)");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use eidos_core::fence::ForeignFence;
+use eidos_core::fence::ExternalFence;
 use eidos_core::ident::SqlIdent;
 use eidos_disposal::catalogue::{self, Relation, TableShape};
 use eidos_disposal::settings::DisposalSettings;
@@ -139,7 +139,7 @@ fn seen(table: &TableShape) -> Vec<SeenColumn> {
 /// # Errors
 /// What the database said; a lock that was not given within `lock_timeout` is worth another try.
 pub async fn change(
-    fence: &ForeignFence,
+    fence: &ExternalFence,
     rule: &MoveRule,
     statements: &[Sql],
     lock_timeout: Duration,
@@ -192,7 +192,7 @@ pub enum MonthTable {
 /// # Errors
 /// [`JobError::Fail`] naming what stands in the way: a table of that name that is no partition, other bounds.
 pub async fn ensure_month(
-    fence: &ForeignFence,
+    fence: &ExternalFence,
     ctx: &JobContext,
     rule: &MoveRule,
     month: Month,

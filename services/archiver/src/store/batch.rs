@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use eidos_core::fence::{ForeignFence, ForeignStep};
+use eidos_core::fence::{ExternalFence, ExternalStep};
 use eidos_core::ident::SqlIdent;
 use eidos_disposal::{DisposalError, catalogue};
 use sqlx::PgConnection;
@@ -72,7 +72,7 @@ pub struct Batch<'a> {
 /// [`DisposalError::Refused`] when picked, deleted and inserted differ: nothing is moved then. Otherwise what the
 /// database said, or that this run was replaced.
 pub async fn move_next(
-    fence: &ForeignFence,
+    fence: &ExternalFence,
     statements: &Statements<'_>,
     batch: Batch<'_>,
     from: Position,
@@ -96,7 +96,7 @@ pub async fn move_next(
 /// # Errors
 /// As [`move_next`].
 pub async fn move_these(
-    fence: &ForeignFence,
+    fence: &ExternalFence,
     statements: &Statements<'_>,
     batch: Batch<'_>,
     ids: &[i64],
@@ -120,7 +120,7 @@ pub async fn move_these(
 type Counts = (i64, i64, i64, Option<i64>, Option<i64>);
 
 async fn finish(
-    mut step: ForeignStep,
+    mut step: ExternalStep,
     statements: &Statements<'_>,
     batch: Batch<'_>,
     outcome: Result<Counts, sqlx::Error>,
@@ -162,7 +162,7 @@ async fn finish(
 
 /// Asked after rows were deleted: the lock on the table keeps every ALTER TABLE out until the step ends, and whatever was
 /// altered before is seen.
-async fn columns_changed(step: &mut ForeignStep, batch: Batch<'_>) -> Result<bool, DisposalError> {
+async fn columns_changed(step: &mut ExternalStep, batch: Batch<'_>) -> Result<bool, DisposalError> {
     let now = catalogue::columns_fingerprint(step.conn(), batch.table_oid).await?;
     Ok(now != batch.columns)
 }
@@ -196,7 +196,7 @@ pub struct Settled {
 /// # Errors
 /// As [`move_next`].
 pub async fn settle_copies(
-    fence: &ForeignFence,
+    fence: &ExternalFence,
     statements: &Statements<'_>,
     batch: Batch<'_>,
     from: Position,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use eidos_archive_store::ArchiveFormat;
-use eidos_core::fence::ForeignFence;
+use eidos_core::fence::ExternalFence;
 use eidos_disposal::catalogue;
 use eidos_disposal::partition::{DropQuota, PartitionDisposal, PartitionIdentity, PartitionPolicy};
 use eidos_disposal::settings::DisposalSettings;
@@ -55,10 +55,10 @@ struct Means<'a> {
 }
 
 impl Means<'_> {
-    fn disposal<'a>(&'a self, ctx: &'a JobContext, fence: &'a ForeignFence) -> PartitionDisposal<'a> {
+    fn disposal<'a>(&'a self, ctx: &'a JobContext, fence: &'an ExternalFence) -> PartitionDisposal<'a> {
         PartitionDisposal {
             ctx,
-            foreign: fence,
+            external: fence,
             store: Some(&self.stand.store),
             settings: &self.settings,
             policy: policy(self.format),
@@ -85,7 +85,7 @@ async fn dispose(stand: &Stand, format: ArchiveFormat) -> Unit {
         quota: DropQuota::new(5),
     };
     let shape = {
-        let mut conn = stand.foreign.acquire().await.unwrap();
+        let mut conn = stand.external.acquire().await.unwrap();
         catalogue::read_table(&mut conn, &TABLE.parse().unwrap())
             .await
             .unwrap()
@@ -98,7 +98,7 @@ async fn dispose(stand: &Stand, format: ArchiveFormat) -> Unit {
         approved_by: "ada".to_owned(),
     };
     let ctx = stand.context("data-cleanup", slot(), false, &Value::Null).await;
-    let fence = ctx.raised_in(&stand.foreign).await.unwrap();
+    let fence = ctx.raised_in(&stand.external).await.unwrap();
     let resting = means
         .disposal(&ctx, &fence)
         .advance(&identity, &approval)
@@ -108,7 +108,7 @@ async fn dispose(stand: &Stand, format: ArchiveFormat) -> Unit {
     let later = stand
         .context("data-cleanup", at("2026-10-30T03:00:00Z"), false, &Value::Null)
         .await;
-    let fence = later.raised_in(&stand.foreign).await.unwrap();
+    let fence = later.raised_in(&stand.external).await.unwrap();
     means.disposal(&later, &fence).resume(resting).await.unwrap().unit
 }
 

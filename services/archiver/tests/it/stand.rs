@@ -9,9 +9,9 @@ use archiver::jobs::verify_archive::{VerifyArchive, VerifyParams, VerifyReport};
 use archiver::settings::ArchiveDataOptions;
 use chrono::{DateTime, Utc};
 use eidos_archive_store::ArchiveStore;
-use eidos_core::db::{DatabaseSettings, JobsDb, connect_foreign, connect_jobs};
+use eidos_core::db::{DatabaseSettings, JobsDb, connect_external, connect_jobs};
 use eidos_core::execution::Trigger;
-use eidos_core::migrations::{install_foreign_fence, install_foreign_freeze};
+use eidos_core::migrations::{install_external_fence, install_external_freeze};
 use eidos_core::start::{self, Attempt, Starter};
 use eidos_runtime::{Job, JobContext, JobError, Standalone};
 use eidos_settings::{Effective, Input, load};
@@ -45,7 +45,7 @@ pub(crate) struct Stand {
     pub(crate) jobs: TestDb,
     pub(crate) trading: TestDb,
     pub(crate) jobs_db: JobsDb,
-    pub(crate) foreign: PgPool,
+    pub(crate) external: PgPool,
     pub(crate) dir: ScratchDir,
     pub(crate) store: ArchiveStore,
     pub(crate) settings: Effective<archiver::ArchiverSettings>,
@@ -65,8 +65,8 @@ impl Stand {
             include_str!("../../../../crates/devnet/neighbours/trading.sql"),
         )
         .await;
-        install_foreign_fence(trading.pool()).await.unwrap();
-        install_foreign_freeze(trading.pool()).await.unwrap();
+        install_external_fence(trading.pool()).await.unwrap();
+        install_external_freeze(trading.pool()).await.unwrap();
         for index in [
             format!(
                 "CREATE INDEX IF NOT EXISTS t_orders ON {ORDERS} (updated_at, id) WHERE status IN (3, 4, 5, 6)"
@@ -94,7 +94,7 @@ impl Stand {
         let jobs_db = connect_jobs(DatabaseSettings::new(jobs.url().into()), "archiver-test")
             .await
             .unwrap();
-        let foreign = connect_foreign(
+        let external = connect_external(
             DatabaseSettings::new(trading.url().into()),
             "archiver-test",
             "trading",
@@ -105,7 +105,7 @@ impl Stand {
             jobs,
             trading,
             jobs_db,
-            foreign,
+            external,
             dir,
             store,
             settings,
@@ -121,7 +121,7 @@ impl Stand {
             options: self.options(),
             disposal: self.settings.service.disposal.clone(),
             rules: self.settings.service.archive_profile.rules().unwrap(),
-            pool: self.foreign.clone(),
+            pool: self.external.clone(),
             store: self.store.clone(),
         }
     }

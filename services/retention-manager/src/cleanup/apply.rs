@@ -120,10 +120,10 @@ impl Run<'_> {
         rule: &PartitionRule,
         piece: &Piece,
     ) -> Result<(), DisposalError> {
-        let foreign = self.fences.of(self.job, self.ctx, rule.source).await?;
+        let external = self.fences.of(self.job, self.ctx, rule.source).await?;
         let disposal = PartitionDisposal {
             ctx: self.ctx,
-            foreign: &foreign,
+            external: &external,
             store: self.job.store.as_ref(),
             settings: &self.job.disposal,
             policy: policy(rule),
@@ -157,10 +157,10 @@ impl Run<'_> {
         identity: Option<&RowIdentity>,
         piece: &Piece,
     ) -> Result<(), DisposalError> {
-        let foreign = self.fences.of(self.job, self.ctx, rule.source).await?;
+        let external = self.fences.of(self.job, self.ctx, rule.source).await?;
         let disposal = RowDisposal {
             ctx: self.ctx,
-            foreign: &foreign,
+            external: &external,
             store: self.job.store.as_ref(),
             settings: &self.job.disposal,
             rule: &rule.rows,
@@ -194,10 +194,10 @@ impl Run<'_> {
         unit: &Unit,
         reason: &str,
     ) -> Result<Unit, DisposalError> {
-        let foreign = self.fences.of(self.job, self.ctx, rule.source).await?;
+        let external = self.fences.of(self.job, self.ctx, rule.source).await?;
         let disposal = PartitionDisposal {
             ctx: self.ctx,
-            foreign: &foreign,
+            external: &external,
             store: self.job.store.as_ref(),
             settings: &self.job.disposal,
             policy: policy(rule),
@@ -210,10 +210,10 @@ impl Run<'_> {
         let Task::Candles(work) = &piece.task else {
             return Ok(());
         };
-        let foreign = self.fences.of(self.job, self.ctx, work.rule.source).await?;
+        let external = self.fences.of(self.job, self.ctx, work.rule.source).await?;
         let means = CandleRun {
             ctx: self.ctx,
-            foreign: &foreign,
+            external: &external,
             settings: &self.job.disposal,
             recorder: Recorder {
                 ctx: self.ctx,

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use eidos_core::fence::ForeignFence;
+use eidos_core::fence::ExternalFence;
 use eidos_core::ident::SqlIdent;
 use eidos_disposal::catalogue::{self, TableShape};
 use eidos_disposal::export::LongRead;
@@ -46,7 +46,7 @@ pub(super) struct CandleWork {
 /// The means to delete candles in one run.
 pub(super) struct CandleRun<'a> {
     pub(super) ctx: &'a JobContext,
-    pub(super) foreign: &'a ForeignFence,
+    pub(super) external: &'an ExternalFence,
     pub(super) settings: &'a DisposalSettings,
     pub(super) recorder: Recorder<'a>,
     pub(super) budget: Budget,
@@ -169,7 +169,7 @@ impl CandleWork {
             return Err(DisposalError::refused("timescaledb", why.clone()));
         }
         let (source, recorder) = (self.rule.source, &run.recorder);
-        let mut conn = source_connection(run.foreign.pool()).await?;
+        let mut conn = source_connection(run.external.pool()).await?;
         server_is_ready(&mut conn, run.ctx, run.settings).await?;
         drop(conn);
         recorder
@@ -188,7 +188,7 @@ impl CandleWork {
             }
         }
         if self.method == Method::DeleteThenDropChunks {
-            let mut step = run.foreign.step().await?;
+            let mut step = run.external.step().await?;
             let timeout = run.settings.lock_timeout;
             report.chunks_dropped =
                 hypertable::drop_empty_chunks(step.conn(), &self.shape, self.cutoff_ms, timeout).await?;
@@ -239,12 +239,12 @@ impl CandleWork {
         };
         let judged = self
             .pair
-            .delete_proved(run.foreign, stretch, run.settings.lock_timeout)
+            .delete_proved(run.external, stretch, run.settings.lock_timeout)
             .await?;
         count(&judged, &market.market, kept, report);
         let next = self
             .pair
-            .next(run.foreign.pool(), &market.market, stretch.to_ms, self.cutoff_ms)
+            .next(run.external.pool(), &market.market, stretch.to_ms, self.cutoff_ms)
             .await?;
         if next.is_some() {
             run.ctx.unless_cancelled(tokio::time::sleep(PAUSE)).await?;

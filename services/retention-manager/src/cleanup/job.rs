@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use eidos_archive_store::ArchiveStore;
-use eidos_core::fence::ForeignFence;
+use eidos_core::fence::ExternalFence;
 use eidos_disposal::settings::DisposalSettings;
 use eidos_disposal::{DisposalError, destination, source_connection};
 use eidos_runtime::JobContext;
@@ -30,7 +30,7 @@ pub struct DataCleanup {
 
 /// The run's right to write to each database, asked for when it is first needed.
 #[derive(Debug, Default)]
-pub(crate) struct Fences(BTreeMap<SourceName, ForeignFence>);
+pub(crate) struct Fences(BTreeMap<SourceName, ExternalFence>);
 
 impl Fences {
     pub(crate) async fn of(
@@ -38,7 +38,7 @@ impl Fences {
         job: &DataCleanup,
         ctx: &JobContext,
         source: SourceName,
-    ) -> Result<ForeignFence, DisposalError> {
+    ) -> Result<ExternalFence, DisposalError> {
         if let Some(fence) = self.0.get(&source) {
             return Ok(fence.clone());
         }

@@ -71,10 +71,10 @@ async fn rows(job: &DataCleanup, ctx: &JobContext, fences: &mut Fences, rule: &P
     let Some(shape) = shape.filter(|shape| shape.partitioning.is_none()) else {
         return Ok((Vec::new(), false));
     };
-    let foreign = fences.of(job, ctx, rule.source).await?;
+    let external = fences.of(job, ctx, rule.source).await?;
     let disposal = RowDisposal {
         ctx,
-        foreign: &foreign,
+        external: &external,
         store: job.store.as_ref(),
         settings: &job.disposal,
         rule: &rule.rows,
@@ -91,10 +91,10 @@ async fn partitions(
     rule: &PartitionRule,
     quota: &DropQuota,
 ) -> Recovery {
-    let foreign = fences.of(job, ctx, rule.source).await?;
+    let external = fences.of(job, ctx, rule.source).await?;
     let disposal = PartitionDisposal {
         ctx,
-        foreign: &foreign,
+        external: &external,
         store: job.store.as_ref(),
         settings: &job.disposal,
         policy: policy(rule),

@@ -18,7 +18,7 @@ pub(crate) async fn undo(
 ) -> Result<Report, JobError> {
     let unit = unit_to_undo(ctx, named).await?;
     job.pool(unit.source)?;
-    let foreign = Fences::default().of(job, ctx, unit.source).await?;
+    let external = Fences::default().of(job, ctx, unit.source).await?;
     let policy = PartitionPolicy {
         source: unit.source,
         archive: unit.format,
@@ -27,7 +27,7 @@ pub(crate) async fn undo(
     };
     let disposal = PartitionDisposal {
         ctx,
-        foreign: &foreign,
+        external: &external,
         store: job.store.as_ref(),
         settings: &job.disposal,
         policy,

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use eidos_core::fence::ForeignFence;
+use eidos_core::fence::ExternalFence;
 use eidos_disposal::DisposalError;
 use eidos_disposal::catalogue::Relation;
 use eidos_runtime::JobContext;
@@ -63,7 +63,7 @@ pub struct Creation<'a> {
     /// The run.
     pub ctx: &'a JobContext,
     /// Its right to write to the table's database.
-    pub foreign: &'a ForeignFence,
+    pub external: &'an ExternalFence,
     /// The table.
     pub parent: &'a Parent,
     /// How gently.
@@ -133,7 +133,7 @@ impl Creation<'_> {
             return Ok(Some((span, 0)));
         };
         let failed = || DisposalError::sql("read the default partition");
-        let mut conn = self.foreign.pool().acquire().await.map_err(failed())?;
+        let mut conn = self.external.pool().acquire().await.map_err(failed())?;
         let rows = astray::rows_in(&mut conn, self.parent, default, span, most).await?;
         if rows == 0 {
             return Ok(Some((span, 0)));
@@ -178,7 +178,7 @@ impl Creation<'_> {
     }
 
     async fn transaction(&self, piece: Piece, drain: bool) -> Result<Made, DisposalError> {
-        let step = self.foreign.step().await?;
+        let step = self.external.step().await?;
         let transaction = Transaction {
             parent: self.parent,
             piece,

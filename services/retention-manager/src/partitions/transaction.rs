@@ -11,7 +11,7 @@
 
 use std::time::{Duration, Instant};
 
-use eidos_core::fence::ForeignStep;
+use eidos_core::fence::ExternalStep;
 use eidos_disposal::DisposalError;
 use eidos_disposal::catalogue::Relation;
 use eidos_disposal::new_partition::NewPartition;
@@ -43,7 +43,7 @@ pub(super) struct Transaction<'a> {
 
 impl Transaction<'_> {
     /// Does all of it, or nothing.
-    pub(super) async fn run(&self, mut step: ForeignStep) -> Result<Made, DisposalError> {
+    pub(super) async fn run(&self, mut step: ExternalStep) -> Result<Made, DisposalError> {
         let conn = step.conn();
         drain::limit(conn, "lock_timeout", self.patience).await?;
         let place = name::place(conn, self.parent, &self.piece).await?;

@@ -8,7 +8,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use eidos_core::fence::ForeignFence;
+use eidos_core::fence::ExternalFence;
 use eidos_disposal::DisposalError;
 use eidos_disposal::catalogue::{Relation, TableShape};
 use eidos_pg::{Sql, sql};
@@ -179,7 +179,7 @@ impl Pair {
     /// both are one statement, so that a candle that arrives meanwhile is either judged or not deleted.
     pub(crate) async fn delete_proved(
         &self,
-        fence: &ForeignFence,
+        fence: &ExternalFence,
         stretch: Stretch<'_>,
         lock_timeout: Duration,
     ) -> Result<Vec<Judged>, DisposalError> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eidos_archive_store::{ArchiveStore, ArchiveStoreSettings};
-use eidos_core::db::{DatabaseSettings, connect_foreign, connect_jobs};
+use eidos_core::db::{DatabaseSettings, connect_external, connect_jobs};
 use eidos_core::fence::{MintRequest, mint};
 use eidos_disposal::settings::DisposalSettings;
 use eidos_runtime::{Job, JobContext, JobError, Standalone};
@@ -58,10 +58,10 @@ impl Ground {
             books: TestDb::empty().await,
             dir: ScratchDir::create("cleanup").unwrap(),
         };
-        eidos_core::migrations::install_foreign_fence(ground.pool())
+        eidos_core::migrations::install_external_fence(ground.pool())
             .await
             .unwrap();
-        eidos_core::migrations::install_foreign_freeze(ground.pool())
+        eidos_core::migrations::install_external_freeze(ground.pool())
             .await
             .unwrap();
         std::fs::create_dir_all(ground.archive()).unwrap();
@@ -103,7 +103,7 @@ impl Ground {
             let settings = DatabaseSettings::new(url.into());
             pools.insert(
                 source,
-                connect_foreign(settings, "retention-manager", source)
+                connect_external(settings, "retention-manager", source)
                     .await
                     .unwrap(),
             );

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use eidos_core::db::{DatabaseSettings, connect_foreign, connect_jobs};
+use eidos_core::db::{DatabaseSettings, connect_external, connect_jobs};
 use eidos_core::fence::{MintRequest, mint};
 use eidos_disposal::settings::DisposalSettings;
 use eidos_runtime::{Job, JobContext, JobError, Standalone};
@@ -42,10 +42,10 @@ impl Ground {
             jobs: TestDb::migrated().await,
             books: TestDb::empty().await,
         };
-        eidos_core::migrations::install_foreign_fence(ground.pool())
+        eidos_core::migrations::install_external_fence(ground.pool())
             .await
             .unwrap();
-        eidos_core::migrations::install_foreign_freeze(ground.pool())
+        eidos_core::migrations::install_external_freeze(ground.pool())
             .await
             .unwrap();
         sql(ground.pool(), EVENTS).await;
@@ -61,14 +61,14 @@ impl Ground {
 
     /// The job over these tables of the neighbour, as the service builds it.
     pub(crate) async fn job(&self, tables: &[&str]) -> PartitionManage {
-        let foreign = async |url: String| {
-            connect_foreign(DatabaseSettings::new(url.into()), "retention-manager", "chain")
+        let external = async |url: String| {
+            connect_external(DatabaseSettings::new(url.into()), "retention-manager", "chain")
                 .await
                 .unwrap()
         };
         let sources = BTreeMap::from([
-            (SourceName::Chain, foreign(self.books.url()).await),
-            (SourceName::Jobs, foreign(self.jobs.url()).await),
+            (SourceName::Chain, external(self.books.url()).await),
+            (SourceName::Jobs, external(self.jobs.url()).await),
         ]);
         PartitionManage {
             sources: sources.into_iter().collect(),

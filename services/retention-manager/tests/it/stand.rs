@@ -28,10 +28,10 @@ impl Stand {
     /// Both databases with fence and freeze, without any table of the neighbours. `more` are further sections.
     pub(crate) async fn new(more: &str) -> Self {
         let (jobs, books) = (TestDb::migrated().await, TestDb::empty().await);
-        eidos_core::migrations::install_foreign_fence(books.pool())
+        eidos_core::migrations::install_external_fence(books.pool())
             .await
             .unwrap();
-        eidos_core::migrations::install_foreign_freeze(books.pool())
+        eidos_core::migrations::install_external_freeze(books.pool())
             .await
             .unwrap();
         let stand = Self {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use eidos_core::fence::ForeignFence;
+use eidos_core::fence::ExternalFence;
 use eidos_disposal::DisposalError;
 use eidos_disposal::partition::{
     DropQuota, PartitionDisposal, PartitionIdentity, PartitionPolicy, UndoRequest, UnitOutcome, Waiting,
@@ -23,7 +23,7 @@ use crate::store::holds;
 struct Aging<'a> {
     job: &'a ArchiveData,
     ctx: &'a JobContext,
-    fence: &'a ForeignFence,
+    fence: &'an ExternalFence,
     quota: DropQuota,
     /// The part of the run's time that belongs to the moves: no month is begun once only this is left.
     reserve: Duration,
@@ -48,7 +48,7 @@ pub fn policy(job: &ArchiveData, table: &MovedTable) -> PartitionPolicy {
 pub(super) async fn apply(
     job: &ArchiveData,
     ctx: &JobContext,
-    fence: &ForeignFence,
+    fence: &ExternalFence,
     survey: &Survey,
     approved: &Approved<'_>,
     report: &mut Report,
@@ -93,7 +93,7 @@ pub(super) async fn undo(
     };
     let disposal = PartitionDisposal {
         ctx,
-        foreign: &fence,
+        external: &fence,
         store: Some(&job.store),
         settings: &job.disposal,
         policy,
@@ -110,7 +110,7 @@ impl Aging<'_> {
     fn disposal<'d>(&'d self, table: &MovedTable) -> PartitionDisposal<'d> {
         PartitionDisposal {
             ctx: self.ctx,
-            foreign: self.fence,
+            external: self.fence,
             store: Some(&self.job.store),
             settings: &self.job.disposal,
             policy: policy(self.job, table),

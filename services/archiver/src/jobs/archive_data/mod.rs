@@ -18,7 +18,7 @@ pub mod survey;
 
 use std::time::Duration;
 
-use eidos_core::fence::ForeignFence;
+use eidos_core::fence::ExternalFence;
 use eidos_disposal::PersonsAct;
 use eidos_disposal::destination::{self, StoreAct, StoreRequest};
 use eidos_disposal::partition::UndoRequest;
@@ -149,7 +149,7 @@ impl ArchiveData {
     async fn moves(
         &self,
         ctx: &JobContext,
-        fence: &ForeignFence,
+        fence: &ExternalFence,
         survey: &Survey,
         approval: &Approval,
         report: &mut Report,

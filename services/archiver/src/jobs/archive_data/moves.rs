@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use eidos_core::fence::ForeignFence;
+use eidos_core::fence::ExternalFence;
 use eidos_disposal::DisposalError;
 use eidos_disposal::pace::{Pace, Watch};
 use eidos_pg::bounds::EARLIEST_MS;
@@ -39,7 +39,7 @@ const LOCKED_LIMIT: u64 = 20;
 pub(super) struct Mover<'a> {
     pub(super) job: &'a ArchiveData,
     pub(super) ctx: &'a JobContext,
-    pub(super) fence: &'a ForeignFence,
+    pub(super) fence: &'an ExternalFence,
     pub(super) table: &'a MovedTable,
     pub(super) approval: &'a Approval,
     /// The fingerprint of the columns that move.
@@ -68,7 +68,7 @@ impl<'a> Mover<'a> {
     pub(super) async fn new(
         job: &'a ArchiveData,
         ctx: &'a JobContext,
-        fence: &'a ForeignFence,
+        fence: &'an ExternalFence,
         table: &'a MovedTable,
         approval: &'a Approval,
     ) -> Result<Self, JobError> {

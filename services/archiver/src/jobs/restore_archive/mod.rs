@@ -21,8 +21,8 @@ pub(crate) mod work;
 use std::fmt::Write;
 
 use eidos_archive_store::{ArchiveStore, ManifestRef};
-use eidos_core::db::connect_foreign;
-use eidos_core::fence::ForeignFence;
+use eidos_core::db::connect_external;
+use eidos_core::fence::ExternalFence;
 use eidos_disposal::catalogue::Relation;
 use eidos_disposal::settings::DisposalSettings;
 use eidos_disposal::{DisposalError, source_connection};
@@ -173,7 +173,7 @@ impl RestoreArchive {
                 "databases.{source}.url is not set; the rows came from there"
             ))
         })?;
-        let pool = connect_foreign(section, &self.suite.service.name, source).await?;
+        let pool = connect_external(section, &self.suite.service.name, source).await?;
         Ok((source, pool))
     }
 
@@ -235,7 +235,7 @@ impl RestoreArchive {
     async fn restore(
         &self,
         ctx: &JobContext,
-        fence: &ForeignFence,
+        fence: &ExternalFence,
         source: SourceName,
         unit: &Exported,
         window: &[&Exported],

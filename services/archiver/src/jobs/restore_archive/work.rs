@@ -1,7 +1,7 @@
 //! [`Work`] and [`Done`]: what both ways of restoring a unit are given, and what they give back.
 
 use eidos_archive_store::{ArchiveStore, Manifest};
-use eidos_core::fence::ForeignFence;
+use eidos_core::fence::ExternalFence;
 use eidos_disposal::settings::DisposalSettings;
 use eidos_runtime::JobContext;
 
@@ -11,7 +11,7 @@ use crate::store::units::Exported;
 /// What restoring one unit works with.
 pub(crate) struct Work<'a> {
     pub(crate) ctx: &'a JobContext,
-    pub(crate) fence: &'a ForeignFence,
+    pub(crate) fence: &'an ExternalFence,
     pub(crate) store: &'a ArchiveStore,
     pub(crate) disposal: &'a DisposalSettings,
     pub(crate) manifest: &'a Manifest,

@@ -56,12 +56,12 @@ async fn table(
     rows_left: &mut u64,
     done: &mut Done,
 ) -> Result<(), JobError> {
-    let Some(foreign) = &survey.foreign else {
+    let Some(external) = &survey.external else {
         return Ok(());
     };
     let creation = Creation {
         ctx,
-        foreign,
+        external,
         parent: &found.parent,
         limits: Limits::of(job),
         obstacle: found.obstacle.clone(),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use eidos_core::fence::ForeignFence;
+use eidos_core::fence::ExternalFence;
 use eidos_disposal::catalogue;
 use eidos_disposal::partition::{DropQuota, PartitionDisposal, PartitionPolicy};
 use eidos_disposal::{DisposalError, source_connection};
@@ -38,7 +38,7 @@ pub(super) struct TableSurvey {
     pub(super) table: ManagedTable,
     pub(super) rules: Rules,
     /// The right to write; `None` before recovery and where the database did not answer.
-    pub(super) foreign: Option<ForeignFence>,
+    pub(super) external: Option<ExternalFence>,
     /// Partitions whose interrupted detach was finished first.
     pub(super) finalized: Vec<String>,
     pub(super) found: Result<Found, DisposalError>,
@@ -74,7 +74,7 @@ pub(super) async fn all(job: &PartitionManage, ctx: &JobContext, slot: Slot) -> 
             table: table.clone(),
             found: read(job, table, &rules).await,
             rules,
-            foreign: None,
+            external: None,
             finalized: Vec::new(),
         });
     }
@@ -116,24 +116,24 @@ pub(super) async fn all_again(job: &PartitionManage, before: &Survey) -> Vec<Res
 async fn finalize(
     job: &PartitionManage,
     ctx: &JobContext,
-    fences: &mut BTreeMap<SourceName, ForeignFence>,
+    fences: &mut BTreeMap<SourceName, ExternalFence>,
     survey: &mut TableSurvey,
 ) -> Result<(), DisposalError> {
     let table = &survey.table;
-    let foreign = match fences.get(&table.source) {
+    let external = match fences.get(&table.source) {
         Some(fence) => fence.clone(),
         None => ctx.raised_in(job.pool(table.source)?).await?,
     };
-    fences.insert(table.source, foreign.clone());
-    let mut conn = source_connection(foreign.pool()).await?;
+    fences.insert(table.source, external.clone());
+    let mut conn = source_connection(external.pool()).await?;
     let Some(shape) = catalogue::read_table(&mut conn, &table.table).await? else {
-        survey.foreign = Some(foreign);
+        survey.external = Some(external);
         return Ok(());
     };
     drop(conn);
     let disposal = PartitionDisposal {
         ctx,
-        foreign: &foreign,
+        external: &external,
         store: None,
         settings: &job.disposal,
         policy: PartitionPolicy {
@@ -149,7 +149,7 @@ async fn finalize(
         .iter()
         .map(|partition| partition.relation.plain())
         .collect();
-    survey.foreign = Some(foreign);
+    survey.external = Some(external);
     Ok(())
 }
 
