@@ -61,6 +61,23 @@ pub enum DisposalError {
     Job(#[from] JobError),
 }
 
+/// A refusal as its label and its sentence.
+pub type Refusal = (&'static str, String);
+
+/// Separates a refusal from the answer, so that a survey can show it; any other error stays one.
+///
+/// # Errors
+/// All but [`DisposalError::Refused`].
+pub fn split_refusal<T: Default>(
+    outcome: Result<T, DisposalError>,
+) -> Result<(T, Option<Refusal>), DisposalError> {
+    match outcome {
+        Ok(answer) => Ok((answer, None)),
+        Err(DisposalError::Refused { reason, what }) => Ok((T::default(), Some((reason, what)))),
+        Err(error) => Err(error),
+    }
+}
+
 impl DisposalError {
     /// A refusal. `reason` is a metric's label, `what` says what is wrong and what to do.
     #[must_use]

@@ -46,7 +46,7 @@ pub(crate) async fn situation(
 }
 
 /// The failure as a refusal: with the object, the row if one is at fault, and what to do. `advice` says how it is left.
-pub(crate) async fn told(
+pub(crate) async fn as_refusal(
     unit: &Unit,
     failure: DisposalError,
     search: Unreadable<'_>,

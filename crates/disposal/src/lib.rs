@@ -29,6 +29,6 @@ mod source;
 pub mod unit;
 mod unreadable;
 
-pub use error::DisposalError;
+pub use error::{DisposalError, Refusal, split_refusal};
 pub use person::PersonsAct;
 pub use source::source_connection;

@@ -98,7 +98,7 @@ pub struct PartitionDisposal<'a> {
     /// The run.
     pub ctx: &'a JobContext,
     /// Its right to write to the table's database.
-    pub external: &'an ExternalFence,
+    pub external: &'a ExternalFence,
     /// Where exports go; `None`: tables that are archived are refused.
     pub store: Option<&'a ArchiveStore>,
     /// Section `disposal`.
@@ -170,7 +170,7 @@ impl PartitionDisposal<'_> {
             let stepped = match unit.state {
                 UnitState::Planned => self.freeze(&unit).await.map(|next| (next, Some("freeze"))),
                 UnitState::Frozen if unit.archived => {
-                    self.announce_export(&unit).await.map(|next| (next, None))
+                    self.mark_exporting(&unit).await.map(|next| (next, None))
                 }
                 UnitState::Exporting => self.export(&unit).await.map(|next| (next, Some("export"))),
                 UnitState::Frozen | UnitState::Verified => self

@@ -81,7 +81,7 @@ pub struct RowDisposal<'a> {
     /// The run.
     pub ctx: &'a JobContext,
     /// Its right to write to the table's database.
-    pub external: &'an ExternalFence,
+    pub external: &'a ExternalFence,
     /// Where exports go; `None`: tables that are archived are refused.
     pub store: Option<&'a ArchiveStore>,
     /// Section `disposal`.
@@ -197,12 +197,12 @@ impl RowDisposal<'_> {
             self.not_held(&unit).await?;
             unchanged(&unit, shape)?;
             unit = match unit.state {
-                UnitState::Planned if unit.archived => self.announce_export(&unit).await?,
+                UnitState::Planned if unit.archived => self.mark_exporting(&unit).await?,
                 UnitState::Exporting => match self.export(&unit, shape).await {
                     Ok(verified) => verified,
                     Err(failure) => return Err(self.after_failure(&unit, shape, failure).await),
                 },
-                UnitState::Planned | UnitState::Verified => self.announce_delete(&unit).await?,
+                UnitState::Planned | UnitState::Verified => self.mark_deleting(&unit).await?,
                 UnitState::Deleting => {
                     // Again for one that an earlier run began: clocks and roles of servers change.
                     self.server_is_ready().await?;
@@ -216,7 +216,7 @@ impl RowDisposal<'_> {
         }
     }
 
-    async fn announce_delete(&self, unit: &Unit) -> Result<Unit, DisposalError> {
+    async fn mark_deleting(&self, unit: &Unit) -> Result<Unit, DisposalError> {
         self.server_is_ready().await?;
         let mut act = unit.act("delete", "begun");
         // None yet: what is deleted is added up from these rows.

@@ -257,7 +257,7 @@ async fn lift_pause(
     tracing::warn!(operation, token, by = caller.name, reason, "a pause was lifted");
     let mut announced = false;
     if let Some(keys) = &api.pause_keys {
-        let settled = keys.settle(api.db.control(), std::slice::from_ref(&row)).await;
+        let settled = keys.sync(api.db.control(), std::slice::from_ref(&row)).await;
         announced = settled.is_ok();
         if let Err(error) = settled {
             tracing::error!(%error, "the lift is stored but its key is still in Redis; the next run removes it");

@@ -221,7 +221,7 @@ fn same_database(suite: &SuiteSettings, one: SourceName, other: SourceName) -> b
     url(one) == url(other)
 }
 
-/// The form of what a run stores for its continuation. A run that another version began in another form starts again.
+/// The form of what a run stores to be resumed. A run that another version began in another form starts again.
 const RUN_FORMAT: u32 = 2;
 
 /// What a resumed run must share with the one that began: its stored form, tables, tokens, contracts, thresholds, shards.

@@ -14,7 +14,7 @@ use crate::unit::{Change, Unit, UnitState};
 
 impl PartitionDisposal<'_> {
     /// Written before the first byte is uploaded: whatever a crash leaves in the folder is known to be unproved.
-    pub(super) async fn announce_export(&self, unit: &Unit) -> Result<Unit, DisposalError> {
+    pub(super) async fn mark_exporting(&self, unit: &Unit) -> Result<Unit, DisposalError> {
         destination::check(self.ctx, self.store()?).await?;
         // Somebody may have thawed it since an earlier run froze it.
         self.ensure_frozen(unit).await?;

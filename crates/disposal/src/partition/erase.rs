@@ -47,7 +47,7 @@ impl PartitionDisposal<'_> {
         resting_place(unit, &found)?;
         self.not_held(unit).await?;
         self.export_still_stands(unit).await?;
-        let unit = self.announce_drop(unit).await?;
+        let unit = self.mark_dropping(unit).await?;
         if let Err(failure) = self.drop_table(&unit).await {
             self.take_back(&unit, &failure).await;
             return Err(failure);
@@ -70,7 +70,7 @@ impl PartitionDisposal<'_> {
         Ok(())
     }
 
-    async fn announce_drop(&self, unit: &Unit) -> Result<Unit, DisposalError> {
+    async fn mark_dropping(&self, unit: &Unit) -> Result<Unit, DisposalError> {
         if unit.state == UnitState::Dropping {
             return Ok(unit.clone());
         }

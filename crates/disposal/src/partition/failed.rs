@@ -11,7 +11,7 @@ use sqlx::PgPool;
 
 use super::{PartitionDisposal, PartitionIdentity};
 use crate::DisposalError;
-use crate::lasting::{situation, told};
+use crate::lasting::{as_refusal, situation};
 use crate::unit::{self, Unit, UnitState};
 use crate::unreadable::Unreadable;
 
@@ -75,7 +75,7 @@ impl PartitionDisposal<'_> {
             settings: self.settings,
             rows: &Sql::constant("true"),
         };
-        let failure = told(unit, failure, search, "the partition takes writes again for that").await;
+        let failure = as_refusal(unit, failure, search, "the partition takes writes again for that").await;
         if let Err(error) = Box::pin(self.give_up(unit, &failure)).await {
             // It is still open, and frozen: the next run meets the same failure, and gives it up.
             tracing::warn!(unit = %unit.unit_id, %error, "a unit that failed for good could not be given up yet");

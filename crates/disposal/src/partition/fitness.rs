@@ -67,7 +67,7 @@ pub fn may_leave(
     obstacles.extend(shared(&partition.relation, found));
     obstacles.extend(of_sequences(parent, found));
     obstacles.extend(of_keys(&parent.relation, found));
-    told(&partition.relation.name, &parent.relation, &obstacles)
+    refuse_obstacles(&partition.relation.name, &parent.relation, &obstacles)
 }
 
 /// Whether a table that rests in quarantine may be dropped: nothing outside of it may go with it, or be in the way.
@@ -99,7 +99,7 @@ pub fn may_be_dropped(
             ),
         )
     }));
-    told(name, parent, &obstacles)
+    refuse_obstacles(name, parent, &obstacles)
 }
 
 /// What others made of the table.
@@ -190,7 +190,7 @@ fn of_keys<'a>(parent: &'a Relation, found: &'a Dependencies) -> impl Iterator<I
     })
 }
 
-fn told(name: &str, parent: &Relation, obstacles: &[Obstacle]) -> Result<(), DisposalError> {
+fn refuse_obstacles(name: &str, parent: &Relation, obstacles: &[Obstacle]) -> Result<(), DisposalError> {
     let Some((reason, _)) = obstacles.first() else {
         return Ok(());
     };

@@ -15,7 +15,7 @@ use crate::unit::{self, Change, Unit, UnitState};
 
 impl RowDisposal<'_> {
     /// Written before the first byte is uploaded: whatever a crash leaves in the folder is known to be unproved.
-    pub(super) async fn announce_export(&self, unit: &Unit) -> Result<Unit, DisposalError> {
+    pub(super) async fn mark_exporting(&self, unit: &Unit) -> Result<Unit, DisposalError> {
         destination::check(self.ctx, self.store()?).await?;
         let act = unit.act("export", "begun; the export is proved by the verify that follows");
         unit::move_on_recorded(self.ctx, unit, UnitState::Exporting, &Change::default(), &act).await

@@ -81,7 +81,7 @@ impl RowDisposal<'_> {
             self.not_held(unit).await?;
             let began = Instant::now();
             match self.delete_segment(unit, shape, segment).await? {
-                Deleted::Rows(rows) => self.tell(unit, tally, rows).await?,
+                Deleted::Rows(rows) => self.report_progress(unit, tally, rows).await?,
                 Deleted::Before => {}
                 Deleted::Changed => changed.push(segment),
             }
@@ -185,7 +185,7 @@ impl RowDisposal<'_> {
                 match self.delete_batch(unit, shape, after.as_deref(), rows, wait).await {
                     Ok(Batch::Deleted { count: 0, .. }) => break,
                     Ok(Batch::Deleted { count, last }) => {
-                        self.tell(unit, tally, count).await?;
+                        self.report_progress(unit, tally, count).await?;
                         after = last;
                     }
                     Ok(Batch::Uneven { .. }) if tries < LOCK_TRIES => tries += 1,

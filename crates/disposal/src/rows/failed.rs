@@ -12,7 +12,7 @@ use super::{RowDisposal, RowIdentity, RowRule};
 use crate::DisposalError;
 use crate::catalogue::TableShape;
 use crate::export::{LongRead, content_of};
-use crate::lasting::{situation, told};
+use crate::lasting::{as_refusal, situation};
 use crate::settings::DisposalSettings;
 use crate::unit::{self, Unit, UnitState};
 use crate::unreadable::Unreadable;
@@ -139,7 +139,7 @@ impl RowDisposal<'_> {
             settings: self.settings,
             rows: &rows,
         };
-        let failure = told(unit, failure, search, "the rows stay where they are").await;
+        let failure = as_refusal(unit, failure, search, "the rows stay where they are").await;
         if let Err(error) = Box::pin(self.give_up(unit, shape, &failure)).await {
             // It is still open: the next run meets the same failure, and gives it up.
             tracing::warn!(unit = %unit.unit_id, %error, "a unit that failed for good could not be given up yet");

@@ -37,7 +37,12 @@ impl Default for Tally {
 
 impl RowDisposal<'_> {
     /// Counts rows that are gone, and puts them on record now and then.
-    pub(super) async fn tell(&self, unit: &Unit, tally: &mut Tally, rows: u64) -> Result<(), DisposalError> {
+    pub(super) async fn report_progress(
+        &self,
+        unit: &Unit,
+        tally: &mut Tally,
+        rows: u64,
+    ) -> Result<(), DisposalError> {
         tally.deleted += rows;
         tally.unnoted += rows;
         if tally.noted_at.elapsed() >= NOTE_EVERY {

@@ -4,10 +4,10 @@ use eidos_disposal::catalogue::{self, OnDelete, Relation, TableShape};
 use eidos_disposal::partition::{PartitionIdentity, PartitionPolicy};
 use eidos_settings::SourceName;
 
-use crate::stand::{JANUARY, MONTHS, Stand, TABLE, refusal};
+use crate::fixture::{Fixture, JANUARY, MONTHS, TABLE, refusal};
 
-async fn read(stand: &Stand, table: &str) -> Option<TableShape> {
-    let mut conn = stand.books.pool().acquire().await.unwrap();
+async fn read(fixture: &Fixture, table: &str) -> Option<TableShape> {
+    let mut conn = fixture.books.pool().acquire().await.unwrap();
     catalogue::read_table(&mut conn, &table.parse().unwrap())
         .await
         .unwrap()
@@ -15,15 +15,15 @@ async fn read(stand: &Stand, table: &str) -> Option<TableShape> {
 
 #[tokio::test]
 async fn a_table_is_read_exactly() {
-    let stand = Stand::new().await;
-    stand
+    let fixture = Fixture::new().await;
+    fixture
         .sql(&format!(
             "ALTER TABLE {TABLE} ADD COLUMN gone TEXT; ALTER TABLE {TABLE} DROP COLUMN gone; \
              CREATE TABLE audit_rest PARTITION OF {TABLE} DEFAULT; \
              CREATE TABLE audit_old PARTITION OF {TABLE} FOR VALUES FROM (MINVALUE) TO ('5'); ANALYZE {TABLE}"
         ))
         .await;
-    let shape = read(&stand, TABLE).await.unwrap();
+    let shape = read(&fixture, TABLE).await.unwrap();
     let columns: Vec<(&str, &str, bool)> = shape
         .columns
         .iter()
@@ -71,15 +71,15 @@ async fn a_table_is_read_exactly() {
         quarantine_days: 7,
         held_with: Vec::new(),
     };
-    let shape = stand.shape().await;
+    let shape = fixture.shape().await;
     let open = &shape.partitioning.as_ref().unwrap().partitions[0];
     assert_eq!(refusal(PartitionIdentity::of(&shape, open, &policy)), "bounds");
 }
 
 #[tokio::test]
 async fn what_is_partitioned_otherwise_is_refused_by_name() {
-    let stand = Stand::bare().await;
-    stand
+    let fixture = Fixture::bare().await;
+    fixture
         .sql(
             "CREATE TABLE by_list (k BIGINT, v TEXT) PARTITION BY LIST (v); \
              CREATE TABLE by_hash (k BIGINT) PARTITION BY HASH (k); \
@@ -89,7 +89,7 @@ async fn what_is_partitioned_otherwise_is_refused_by_name() {
              CREATE TABLE plain (k BIGINT)",
         )
         .await;
-    let mut conn = stand.books.pool().acquire().await.unwrap();
+    let mut conn = fixture.books.pool().acquire().await.unwrap();
     for (table, word) in [
         ("by_list", "a list"),
         ("by_hash", "a hash"),
@@ -106,16 +106,16 @@ async fn what_is_partitioned_otherwise_is_refused_by_name() {
         );
     }
     drop(conn);
-    assert!(read(&stand, "plain").await.unwrap().partitioning.is_none());
-    assert!(read(&stand, "absent").await.is_none());
-    assert!(read(&stand, "absent.plain").await.is_none());
-    assert!(read(&stand, "public.plain").await.is_some());
+    assert!(read(&fixture, "plain").await.unwrap().partitioning.is_none());
+    assert!(read(&fixture, "absent").await.is_none());
+    assert!(read(&fixture, "absent.plain").await.is_none());
+    assert!(read(&fixture, "public.plain").await.is_some());
 }
 
 #[tokio::test]
 async fn foreign_keys_and_triggers_are_seen_and_those_a_partition_inherits_are_not_repeated() {
-    let stand = Stand::new().await;
-    stand
+    let fixture = Fixture::new().await;
+    fixture
         .sql(&format!(
             "CREATE TABLE notes (id BIGINT, log_id BIGINT, log_at BIGINT, \
                  CONSTRAINT note_of FOREIGN KEY (log_id, log_at) REFERENCES {TABLE} ON DELETE CASCADE); \
@@ -123,7 +123,7 @@ async fn foreign_keys_and_triggers_are_seen_and_those_a_partition_inherits_are_n
              CREATE TRIGGER watched BEFORE DELETE ON {JANUARY} FOR EACH ROW EXECUTE FUNCTION watch()"
         ))
         .await;
-    let shape = read(&stand, TABLE).await.unwrap();
+    let shape = read(&fixture, TABLE).await.unwrap();
     let [key] = shape.referenced_by.as_slice() else {
         panic!("{:?}", shape.referenced_by)
     };
@@ -133,7 +133,7 @@ async fn foreign_keys_and_triggers_are_seen_and_those_a_partition_inherits_are_n
         (key.columns.join(","), key.referenced.join(",")),
         ("log_id,log_at".into(), "id,created_at".into())
     );
-    let own = read(&stand, JANUARY).await.unwrap();
+    let own = read(&fixture, JANUARY).await.unwrap();
     assert!(own.is_partition && own.referenced_by.is_empty());
     assert_eq!(own.triggers.len(), 1);
     assert!(own.triggers[0].on_delete);
@@ -141,8 +141,8 @@ async fn foreign_keys_and_triggers_are_seen_and_those_a_partition_inherits_are_n
 
 #[tokio::test]
 async fn any_change_of_the_columns_changes_the_fingerprint() {
-    let stand = Stand::new().await;
-    let mut seen = vec![stand.shape().await.columns_fingerprint()];
+    let fixture = Fixture::new().await;
+    let mut seen = vec![fixture.shape().await.columns_fingerprint()];
     for change in [
         "ADD COLUMN more TEXT",
         "ALTER COLUMN more TYPE VARCHAR(9)",
@@ -151,39 +151,39 @@ async fn any_change_of_the_columns_changes_the_fingerprint() {
         "DROP COLUMN less",
     ] {
         if change.contains("NOT NULL") {
-            stand.sql(&format!("UPDATE {TABLE} SET more = ''")).await;
+            fixture.sql(&format!("UPDATE {TABLE} SET more = ''")).await;
         }
-        stand.sql(&format!("ALTER TABLE {TABLE} {change}")).await;
-        seen.push(stand.shape().await.columns_fingerprint());
+        fixture.sql(&format!("ALTER TABLE {TABLE} {change}")).await;
+        seen.push(fixture.shape().await.columns_fingerprint());
     }
     assert_eq!(seen.first(), seen.last(), "back where it began");
     seen.sort();
     seen.dedup();
     assert_eq!(seen.len(), 5);
-    stand
+    fixture
         .sql(&format!("ALTER TABLE {TABLE} ALTER COLUMN seen DROP DEFAULT"))
         .await;
     assert!(
-        seen.contains(&stand.shape().await.columns_fingerprint()),
+        seen.contains(&fixture.shape().await.columns_fingerprint()),
         "a default is no column"
     );
 }
 
 #[tokio::test]
 async fn the_statement_of_a_restore_makes_the_same_columns() {
-    let stand = Stand::bare().await;
-    stand
+    let fixture = Fixture::bare().await;
+    fixture
         .sql(
             "CREATE TABLE \"Odd\" (id BIGSERIAL, \"a\"\"b\" NUMERIC(36,18) NOT NULL DEFAULT 1.5, c CHAR(3), \
                  d TIMESTAMPTZ NOT NULL DEFAULT now(), e BIGINT GENERATED ALWAYS AS (id + 1) STORED, \
                  f INTEGER GENERATED ALWAYS AS IDENTITY, PRIMARY KEY (\"a\"\"b\", id))",
         )
         .await;
-    let shape = read(&stand, "Odd").await.unwrap();
-    stand
+    let shape = read(&fixture, "Odd").await.unwrap();
+    fixture
         .sql(&shape.create_table_sql(&Relation::new("public", "again")))
         .await;
-    let again = read(&stand, "again").await.unwrap();
+    let again = read(&fixture, "again").await.unwrap();
     let plain = |shape: &TableShape| -> Vec<_> {
         let columns = shape.columns.iter();
         columns
@@ -209,11 +209,11 @@ async fn the_statement_of_a_restore_makes_the_same_columns() {
 
 #[tokio::test]
 async fn a_type_that_no_archive_holds_exactly_is_refused_with_its_column() {
-    let stand = Stand::bare().await;
-    stand
+    let fixture = Fixture::bare().await;
+    fixture
         .sql("CREATE TABLE vague (id BIGINT, money NUMERIC, tags TEXT[])")
         .await;
-    let error = read(&stand, "vague")
+    let error = read(&fixture, "vague")
         .await
         .unwrap()
         .archive_columns()
@@ -228,11 +228,11 @@ async fn a_type_that_no_archive_holds_exactly_is_refused_with_its_column() {
 
 #[tokio::test]
 async fn the_list_of_tables_has_no_partitions_and_nothing_of_the_system() {
-    let stand = Stand::new().await;
-    stand
+    let fixture = Fixture::new().await;
+    fixture
         .sql("CREATE TABLE eidos_quarantine.resting (k BIGINT); CREATE VIEW seen AS SELECT 1")
         .await;
-    let mut conn = stand.books.pool().acquire().await.unwrap();
+    let mut conn = fixture.books.pool().acquire().await.unwrap();
     let names: Vec<String> = catalogue::list_tables(&mut conn)
         .await
         .unwrap()

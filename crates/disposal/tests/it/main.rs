@@ -8,6 +8,7 @@
 
 mod catalogue;
 mod destination;
+mod fixture;
 mod partition;
 mod partition_corrupt;
 mod partition_crash;
@@ -26,4 +27,3 @@ mod rows_keys;
 mod rows_undo;
 mod rows_waits;
 mod run;
-mod stand;

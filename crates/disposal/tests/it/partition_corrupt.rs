@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use eidos_disposal::export::{Content, verified};
 use eidos_disposal::unit::UnitState;
 
-use crate::stand::{JANUARY, MONTHS, Stand, TABLE, approval, refusal};
+use crate::fixture::{Fixture, JANUARY, MONTHS, TABLE, approval, refusal};
 
 const FEBRUARY: &str = "eidos_risk_audit_logs_2024_02";
 
@@ -59,12 +59,12 @@ fn change(path: &Path, edit: impl FnOnce(&mut Vec<u8>)) {
 
 #[tokio::test]
 async fn nothing_is_dropped_whose_export_is_not_sound_to_the_last_byte() {
-    let stand = Stand::new().await;
-    let january = stand.quarantined().await;
-    let run = stand.run().await;
-    let february = stand.identity(&run, FEBRUARY).await;
+    let fixture = Fixture::new().await;
+    let january = fixture.quarantined().await;
+    let run = fixture.run().await;
+    let february = fixture.identity(&run, FEBRUARY).await;
     let february = run.disposal().advance(&february, &approval()).await.unwrap().unit;
-    let objects = stand.objects();
+    let objects = fixture.objects();
     let part = part_of(&objects, &january.unit_id.to_string());
     let files = Files {
         manifest: part.with_file_name("manifest.json"),
@@ -75,29 +75,29 @@ async fn nothing_is_dropped_whose_export_is_not_sound_to_the_last_byte() {
     let resting = january.quarantine_table.clone().unwrap();
     for (name, damage) in DAMAGES {
         damage(&files);
-        let later = stand.later_run().await;
+        let later = fixture.later_run().await;
         let outcome = later
             .disposal()
-            .resume(stand_unit(&stand, january.unit_id).await)
+            .resume(stand_unit(&fixture, january.unit_id).await)
             .await;
         assert_eq!(refusal(outcome), "archive", "{name}");
         assert_eq!(
-            stand.count(&format!("SELECT count(*) FROM {resting}")).await,
+            fixture.count(&format!("SELECT count(*) FROM {resting}")).await,
             400,
             "{name}"
         );
         assert_eq!(
-            stand_unit(&stand, january.unit_id).await.state,
+            stand_unit(&fixture, january.unit_id).await.state,
             UnitState::Quarantined,
             "{name}"
         );
         std::fs::write(&files.part, &sound[0]).unwrap();
         std::fs::write(&files.manifest, &sound[1]).unwrap();
     }
-    let later = stand.later_run().await;
+    let later = fixture.later_run().await;
     let done = later
         .disposal()
-        .resume(stand_unit(&stand, january.unit_id).await)
+        .resume(stand_unit(&fixture, january.unit_id).await)
         .await
         .unwrap();
     assert_eq!(done.unit.state, UnitState::Dropped, "sound again");
@@ -105,9 +105,9 @@ async fn nothing_is_dropped_whose_export_is_not_sound_to_the_last_byte() {
 
 #[tokio::test]
 async fn nothing_is_detached_whose_manifest_is_gone_or_edited() {
-    let stand = Stand::new().await;
-    stand.verified().await;
-    let manifest = stand.manifests().remove(0);
+    let fixture = Fixture::new().await;
+    fixture.verified().await;
+    let manifest = fixture.manifests().remove(0);
     let sound = std::fs::read(&manifest).unwrap();
     for edited in [
         None,
@@ -118,44 +118,44 @@ async fn nothing_is_detached_whose_manifest_is_gone_or_edited() {
             None => std::fs::remove_file(&manifest).unwrap(),
             Some(content) => std::fs::write(&manifest, content).unwrap(),
         }
-        let run = stand.run().await;
-        assert_eq!(refusal(stand.advance(&run).await), "archive");
+        let run = fixture.run().await;
+        assert_eq!(refusal(fixture.advance(&run).await), "archive");
         assert_eq!(
-            (stand.rows().await, stand.states().await),
+            (fixture.rows().await, fixture.states().await),
             (1200, vec!["verified".to_owned()])
         );
     }
     std::fs::write(&manifest, sound).unwrap();
-    stand.quarantined().await;
+    fixture.quarantined().await;
 }
 
 #[tokio::test]
 async fn nothing_moves_on_while_a_check_has_found_rot() {
-    let stand = Stand::new().await;
+    let fixture = Fixture::new().await;
     let rot = "UPDATE eidos_jobs_disposal_units SET rot = 'part-00000 is missing'";
-    stand.verified().await;
-    stand.jobs_sql(rot).await;
-    let run = stand.run().await;
-    assert_eq!(refusal(stand.advance(&run).await), "evidence");
-    stand
+    fixture.verified().await;
+    fixture.jobs_sql(rot).await;
+    let run = fixture.run().await;
+    assert_eq!(refusal(fixture.advance(&run).await), "evidence");
+    fixture
         .jobs_sql("UPDATE eidos_jobs_disposal_units SET rot = NULL")
         .await;
-    let unit = stand.quarantined().await;
-    stand.jobs_sql(rot).await;
-    let later = stand.later_run().await;
+    let unit = fixture.quarantined().await;
+    fixture.jobs_sql(rot).await;
+    let later = fixture.later_run().await;
     assert_eq!(
         refusal(
             later
                 .disposal()
-                .resume(stand_unit(&stand, unit.unit_id).await)
+                .resume(stand_unit(&fixture, unit.unit_id).await)
                 .await
         ),
         "evidence"
     );
 }
 
-async fn stand_unit(stand: &Stand, id: uuid::Uuid) -> eidos_disposal::unit::Unit {
-    eidos_disposal::unit::by_id(stand.jobs.pool(), id)
+async fn stand_unit(fixture: &Fixture, id: uuid::Uuid) -> eidos_disposal::unit::Unit {
+    eidos_disposal::unit::by_id(fixture.jobs.pool(), id)
         .await
         .unwrap()
         .unwrap()
@@ -163,15 +163,15 @@ async fn stand_unit(stand: &Stand, id: uuid::Uuid) -> eidos_disposal::unit::Unit
 
 #[tokio::test]
 async fn an_export_that_does_not_hold_what_the_table_held_is_no_export() {
-    let stand = Stand::new().await;
-    let unit = stand.verified().await;
-    let run = stand.run().await;
+    let fixture = Fixture::new().await;
+    let unit = fixture.verified().await;
+    let run = fixture.run().await;
     let held = Content {
         rows: 400,
         digest: unit.content_digest.clone().unwrap().parse().unwrap(),
     };
     let manifest = unit.manifest().unwrap();
-    verified(&run.ctx, &stand.store, manifest.clone(), JANUARY, held)
+    verified(&run.ctx, &fixture.store, manifest.clone(), JANUARY, held)
         .await
         .unwrap();
     let mut more = held;
@@ -179,7 +179,7 @@ async fn an_export_that_does_not_hold_what_the_table_held_is_no_export() {
     let mut other = held;
     other.digest.add(b"one more row");
     for wrong in [more, other] {
-        let outcome = verified(&run.ctx, &stand.store, manifest.clone(), JANUARY, wrong).await;
+        let outcome = verified(&run.ctx, &fixture.store, manifest.clone(), JANUARY, wrong).await;
         assert_eq!(refusal(outcome), "mismatch");
     }
 }
@@ -187,22 +187,22 @@ async fn an_export_that_does_not_hold_what_the_table_held_is_no_export() {
 /// A file system that is not mounted looks like an empty store.
 #[tokio::test]
 async fn nothing_is_exported_to_a_store_that_has_none_of_the_earlier_exports() {
-    let stand = Stand::new().await;
+    let fixture = Fixture::new().await;
     let (lower, upper) = (MONTHS[3], MONTHS[3] + 30 * 86_400_000);
-    stand
+    fixture
         .sql(&format!(
             "CREATE TABLE april PARTITION OF {TABLE} FOR VALUES FROM ({lower}) TO ({upper})"
         ))
         .await;
-    let run = stand.run().await;
-    let february = stand.identity(&run, FEBRUARY).await;
+    let run = fixture.run().await;
+    let february = fixture.identity(&run, FEBRUARY).await;
     run.disposal().advance(&february, &approval()).await.unwrap();
-    let march = stand.identity(&run, "eidos_risk_audit_logs_2024_03").await;
-    stand.frozen().await;
-    let mount = stand.unmounted();
-    let run = stand.run().await;
+    let march = fixture.identity(&run, "eidos_risk_audit_logs_2024_03").await;
+    fixture.frozen().await;
+    let mount = fixture.unmounted();
+    let run = fixture.run().await;
     for outcome in [
-        stand.advance(&run).await,
+        fixture.advance(&run).await,
         run.disposal().advance(&march, &approval()).await,
     ] {
         let error = outcome.unwrap_err();
@@ -211,15 +211,15 @@ async fn nothing_is_exported_to_a_store_that_has_none_of_the_earlier_exports() {
             assert!(error.to_string().contains(part), "{error}");
         }
     }
-    assert_eq!(stand.states().await, ["quarantined", "frozen"]);
-    assert_eq!(stand.objects(), Vec::<PathBuf>::new());
-    let frozen = stand.shape().await.partitioning.unwrap().partitions;
+    assert_eq!(fixture.states().await, ["quarantined", "frozen"]);
+    assert_eq!(fixture.objects(), Vec::<PathBuf>::new());
+    let frozen = fixture.shape().await.partitioning.unwrap().partitions;
     assert_eq!(frozen.iter().filter(|partition| partition.frozen).count(), 1);
 
     mount.restore();
-    stand.advance(&run).await.unwrap();
+    fixture.advance(&run).await.unwrap();
     // One of two that is lost is rot, not another store.
-    std::fs::remove_file(stand.manifests().remove(0)).unwrap();
+    std::fs::remove_file(fixture.manifests().remove(0)).unwrap();
     run.disposal().advance(&march, &approval()).await.unwrap();
-    assert_eq!(stand.states().await, ["quarantined"; 3]);
+    assert_eq!(fixture.states().await, ["quarantined"; 3]);
 }

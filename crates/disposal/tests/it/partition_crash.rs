@@ -8,8 +8,8 @@ use eidos_disposal::partition::{Recovered, UndoRequest, UnitOutcome};
 use eidos_disposal::unit::{self, UnitState};
 use eidos_settings::SourceName;
 
+use crate::fixture::{Fixture, JANUARY, approval, refusal};
 use crate::run::Run;
-use crate::stand::{JANUARY, Stand, approval, refusal};
 
 /// Polls `act` so often and then drops it, as a process drops everything when it dies. `None`: it did not get there.
 async fn killed_after<T>(polls: u32, act: impl Future<Output = T>) -> Option<T> {
@@ -26,11 +26,11 @@ async fn killed_after<T>(polls: u32, act: impl Future<Output = T>) -> Option<T> 
 }
 
 /// What a scheduled run does with January, from whatever it finds.
-async fn go_on(stand: &Stand, run: &Run) -> Result<Option<UnitOutcome>, DisposalError> {
+async fn go_on(fixture: &Fixture, run: &Run) -> Result<Option<UnitOutcome>, DisposalError> {
     run.disposal()
-        .recover(&crate::stand::TABLE.parse().unwrap())
+        .recover(&crate::fixture::TABLE.parse().unwrap())
         .await?;
-    let shape = stand.shape().await;
+    let shape = fixture.shape().await;
     let table = &shape.relation;
     let layout = shape.partitioning.as_ref().unwrap();
     if let Some(partition) = layout
@@ -41,7 +41,7 @@ async fn go_on(stand: &Stand, run: &Run) -> Result<Option<UnitOutcome>, Disposal
         let identity = eidos_disposal::partition::PartitionIdentity::of(&shape, partition, &run.policy)?;
         return run.disposal().advance(&identity, &approval()).await.map(Some);
     }
-    match unit::open_of(stand.jobs.pool(), SourceName::Risk, table, JANUARY).await? {
+    match unit::open_of(fixture.jobs.pool(), SourceName::Risk, table, JANUARY).await? {
         Some(open) => run.disposal().resume(open).await.map(Some),
         None => Ok(None),
     }
@@ -49,18 +49,18 @@ async fn go_on(stand: &Stand, run: &Run) -> Result<Option<UnitOutcome>, Disposal
 
 #[tokio::test]
 async fn killed_again_and_again_at_later_and_later_points_it_arrives_with_one_proved_export() {
-    let stand = Stand::new().await;
+    let fixture = Fixture::new().await;
     let mut kills = 0_u32;
     let quarantined = loop {
-        let run = stand.run().await;
+        let run = fixture.run().await;
         // The pace of the kills is uneven on purpose: every statement is somewhere in between.
-        if let Some(done) = killed_after(kills * 2 + 1, go_on(&stand, &run)).await {
+        if let Some(done) = killed_after(kills * 2 + 1, go_on(&fixture, &run)).await {
             break done.unwrap().unwrap();
         }
         kills += 1;
         assert!(kills < 2_000, "no progress");
-        let rows = stand.rows().await;
-        let resting = stand
+        let rows = fixture.rows().await;
+        let resting = fixture
             .count(
                 "SELECT count(*) FROM pg_class WHERE relnamespace = 'eidos_quarantine'::regnamespace \
              AND relkind = 'r'",
@@ -72,8 +72,8 @@ async fn killed_again_and_again_at_later_and_later_points_it_arrives_with_one_pr
     assert_eq!(quarantined.unit.state, UnitState::Quarantined);
     let mut kills = 0_u32;
     loop {
-        let run = stand.later_run().await;
-        if let Some(done) = killed_after(kills * 2 + 1, go_on(&stand, &run)).await {
+        let run = fixture.later_run().await;
+        if let Some(done) = killed_after(kills * 2 + 1, go_on(&fixture, &run)).await {
             done.unwrap();
             break;
         }
@@ -81,37 +81,37 @@ async fn killed_again_and_again_at_later_and_later_points_it_arrives_with_one_pr
         assert!(kills < 2_000, "no progress");
     }
     assert!(kills > 5, "{kills}");
-    let run = stand.later_run().await;
+    let run = fixture.later_run().await;
     run.recover().await;
-    let states = stand.states().await;
+    let states = fixture.states().await;
     let (last, before) = states.split_last().unwrap();
     assert_eq!(last, "dropped");
     assert!(before.iter().all(|state| state == "abandoned"), "{states:?}");
-    assert_eq!(stand.manifests().len(), 1);
-    let kept = stand.unit().await.unit_id.to_string();
+    assert_eq!(fixture.manifests().len(), 1);
+    let kept = fixture.unit().await.unit_id.to_string();
     assert!(
-        stand
+        fixture
             .objects()
             .iter()
             .all(|path| path.display().to_string().contains(&kept)),
         "{:?}",
-        stand.objects()
+        fixture.objects()
     );
-    assert_eq!(stand.rows().await, 800);
+    assert_eq!(fixture.rows().await, 800);
 }
 
 #[tokio::test]
 async fn an_interrupted_export_is_discarded_and_begun_again_under_another_name() {
-    let stand = Stand::new().await;
-    let first = stand.verified().await;
-    stand
+    let fixture = Fixture::new().await;
+    let first = fixture.verified().await;
+    fixture
         .jobs_sql("UPDATE eidos_jobs_disposal_units SET state = 'exporting'")
         .await;
-    let run = stand.run().await;
-    let outcome = stand.advance(&run).await.unwrap();
-    assert_eq!(stand.states().await, ["abandoned", "quarantined"]);
+    let run = fixture.run().await;
+    let outcome = fixture.advance(&run).await.unwrap();
+    assert_eq!(fixture.states().await, ["abandoned", "quarantined"]);
     assert_ne!(outcome.unit.unit_id, first.unit_id);
-    let manifests = stand.manifests();
+    let manifests = fixture.manifests();
     assert_eq!(manifests.len(), 1);
     assert!(
         manifests[0]
@@ -123,45 +123,45 @@ async fn an_interrupted_export_is_discarded_and_begun_again_under_another_name()
 
 #[tokio::test]
 async fn an_export_whose_table_was_removed_meanwhile_is_never_discarded() {
-    let stand = Stand::new().await;
-    stand.verified().await;
-    stand
+    let fixture = Fixture::new().await;
+    fixture.verified().await;
+    fixture
         .jobs_sql("UPDATE eidos_jobs_disposal_units SET state = 'exporting'")
         .await;
-    stand.sql(&format!("DROP TABLE {JANUARY}")).await;
-    let run = stand.run().await;
+    fixture.sql(&format!("DROP TABLE {JANUARY}")).await;
+    let run = fixture.run().await;
     let outcome = run
         .disposal()
-        .recover(&crate::stand::TABLE.parse().unwrap())
+        .recover(&crate::fixture::TABLE.parse().unwrap())
         .await;
     assert_eq!(refusal(outcome), "removed");
-    assert_eq!(stand.manifests().len(), 1, "it may be the only copy");
+    assert_eq!(fixture.manifests().len(), 1, "it may be the only copy");
 }
 
 #[tokio::test]
 async fn a_unit_whose_table_was_removed_before_its_export_is_closed_and_told_once() {
-    let stand = Stand::new().await;
-    let unit = stand.verified().await;
-    let run = stand.run().await;
+    let fixture = Fixture::new().await;
+    let unit = fixture.verified().await;
+    let run = fixture.run().await;
     run.disposal().release(&unit, "not now").await.unwrap();
-    stand
+    fixture
         .jobs_sql("UPDATE eidos_jobs_disposal_units SET state = 'frozen'")
         .await;
-    stand.sql(&format!("DROP TABLE {JANUARY}")).await;
-    let table = crate::stand::TABLE.parse().unwrap();
+    fixture.sql(&format!("DROP TABLE {JANUARY}")).await;
+    let table = crate::fixture::TABLE.parse().unwrap();
     assert_eq!(refusal(run.disposal().recover(&table).await), "removed");
-    assert_eq!(stand.states().await, ["abandoned"]);
+    assert_eq!(fixture.states().await, ["abandoned"]);
     assert_eq!(run.disposal().recover(&table).await.unwrap(), []);
 }
 
 #[tokio::test]
 async fn a_table_already_in_quarantine_is_found_there() {
-    let stand = Stand::new().await;
-    let unit = stand.quarantined().await;
-    stand
+    let fixture = Fixture::new().await;
+    let unit = fixture.quarantined().await;
+    fixture
         .jobs_sql("UPDATE eidos_jobs_disposal_units SET state = 'verified', quarantine_table = NULL, drop_after_ms = NULL")
         .await;
-    let run = stand.run().await;
+    let run = fixture.run().await;
     let recovered = run.recover().await;
     assert!(
         matches!(
@@ -173,7 +173,7 @@ async fn a_table_already_in_quarantine_is_found_there() {
         ),
         "{recovered:?}"
     );
-    let again = stand.unit().await;
+    let again = fixture.unit().await;
     assert_eq!(
         (again.quarantine_table, again.drop_after_ms),
         (unit.quarantine_table, unit.drop_after_ms)
@@ -183,38 +183,38 @@ async fn a_table_already_in_quarantine_is_found_there() {
 #[tokio::test]
 async fn a_drop_that_was_announced_is_finished_or_noted() {
     for gone in [false, true] {
-        let stand = Stand::new().await;
-        let unit = stand.quarantined().await;
-        stand
+        let fixture = Fixture::new().await;
+        let unit = fixture.quarantined().await;
+        fixture
             .jobs_sql("UPDATE eidos_jobs_disposal_units SET state = 'dropping'")
             .await;
         if gone {
-            stand
+            fixture
                 .sql(&format!("DROP TABLE {}", unit.quarantine_table.unwrap()))
                 .await;
         }
-        let run = stand.later_run().await;
+        let run = fixture.later_run().await;
         run.recover().await;
         let expected = if gone { "dropped" } else { "dropping" };
-        assert_eq!(stand.states().await, [expected]);
+        assert_eq!(fixture.states().await, [expected]);
         if !gone {
-            run.disposal().resume(stand.unit().await).await.unwrap();
-            assert_eq!(stand.states().await, ["dropped"]);
+            run.disposal().resume(fixture.unit().await).await.unwrap();
+            assert_eq!(fixture.states().await, ["dropped"]);
         }
     }
 }
 
 #[tokio::test]
 async fn what_a_stale_node_uploads_later_is_swept_and_strangers_are_left_alone() {
-    let stand = Stand::new().await;
-    stand.verified().await;
-    stand
+    let fixture = Fixture::new().await;
+    fixture.verified().await;
+    fixture
         .jobs_sql("UPDATE eidos_jobs_disposal_units SET state = 'exporting'")
         .await;
-    let late = stand.manifests().remove(0);
+    let late = fixture.manifests().remove(0);
     let content = std::fs::read(&late).unwrap();
-    let run = stand.run().await;
-    stand.advance(&run).await.unwrap();
+    let run = fixture.run().await;
+    fixture.advance(&run).await.unwrap();
     assert!(!late.exists());
     std::fs::create_dir_all(late.parent().unwrap()).unwrap();
     std::fs::write(&late, &content).unwrap();
@@ -238,19 +238,19 @@ async fn what_a_stale_node_uploads_later_is_swept_and_strangers_are_left_alone()
         "{recovered:?}"
     );
     assert!(!late.exists() && stranger.join("manifest.json").exists());
-    assert_eq!(stand.manifests().len(), 2, "ours and the stranger's");
+    assert_eq!(fixture.manifests().len(), 2, "ours and the stranger's");
 }
 
 #[tokio::test]
 async fn an_undo_that_is_killed_at_later_and_later_points_is_finished_by_the_next_one() {
-    let stand = Stand::new().await;
-    stand.quarantined().await;
+    let fixture = Fixture::new().await;
+    fixture.quarantined().await;
     let request = UndoRequest::of(Some("case 17"), None);
     let mut kills = 0_u32;
     loop {
-        let run = stand.run().await;
+        let run = fixture.run().await;
         let disposal = run.disposal();
-        let undo = disposal.undo(stand.unit().await, &request);
+        let undo = disposal.undo(fixture.unit().await, &request);
         if let Some(done) = killed_after(kills * 2 + 1, undo).await {
             done.unwrap();
             break;
@@ -259,12 +259,12 @@ async fn an_undo_that_is_killed_at_later_and_later_points_is_finished_by_the_nex
         assert!(kills < 2000, "it gets nowhere");
     }
     assert!(kills > 10, "{kills} kills");
-    assert_eq!(stand.rows().await, 1200);
-    stand
+    assert_eq!(fixture.rows().await, 1200);
+    fixture
         .sql("UPDATE eidos_risk_audit_logs SET seen = NOT seen WHERE id = 7")
         .await;
-    assert_eq!(stand.states().await, ["abandoned"]);
-    assert!(stand.objects().is_empty(), "{:?}", stand.objects());
+    assert_eq!(fixture.states().await, ["abandoned"]);
+    assert!(fixture.objects().is_empty(), "{:?}", fixture.objects());
     let holds = "SELECT count(*)::text FROM eidos_jobs_legal_holds";
-    assert_eq!(stand.jobs_text(holds).await, "1");
+    assert_eq!(fixture.jobs_text(holds).await, "1");
 }

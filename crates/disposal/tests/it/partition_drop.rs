@@ -6,7 +6,7 @@ use eidos_disposal::unit::UnitState;
 use eidos_testkit::eventually;
 use sqlx::AssertSqlSafe;
 
-use crate::stand::{Stand, TABLE};
+use crate::fixture::{Fixture, TABLE};
 
 const DROP_WORKS: &str = "\
     SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep' \
@@ -14,8 +14,8 @@ const DROP_WORKS: &str = "\
 const WITHIN: Duration = Duration::from_secs(30);
 
 /// Every DROP TABLE of this database takes so long, as one of 400 columns with defaults does.
-async fn with_slow_drops(stand: &Stand, seconds: f32) {
-    stand
+async fn with_slow_drops(fixture: &Fixture, seconds: f32) {
+    fixture
         .sql(&format!(
             "CREATE FUNCTION slowly() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN \
                  IF tg_tag = 'DROP TABLE' THEN PERFORM pg_sleep({seconds}); END IF; END $$; \
@@ -26,10 +26,10 @@ async fn with_slow_drops(stand: &Stand, seconds: f32) {
 
 #[tokio::test]
 async fn a_drop_s_own_work_is_not_taken_for_somebody_in_the_way() {
-    let stand = Stand::new().await;
-    let unit = stand.quarantined().await;
-    with_slow_drops(&stand, 1.0).await;
-    let later = stand.later_run().await;
+    let fixture = Fixture::new().await;
+    let unit = fixture.quarantined().await;
+    with_slow_drops(&fixture, 1.0).await;
+    let later = fixture.later_run().await;
     let done = later.disposal().resume(unit).await.unwrap();
     assert_eq!(done.unit.state, UnitState::Dropped, "lock_timeout is 500 ms");
 }
@@ -37,8 +37,8 @@ async fn a_drop_s_own_work_is_not_taken_for_somebody_in_the_way() {
 /// Has every session of the test tell what it has counted. The one that built an index would wait some seconds with that,
 /// and be counted between two looks. There may be several: a pool takes connections back in the background, and opens
 /// another one meanwhile.
-async fn tell_what_was_counted(stand: &Stand) {
-    let pool = stand.books.pool();
+async fn tell_what_was_counted(fixture: &Fixture) {
+    let pool = fixture.books.pool();
     let mut sessions = Vec::new();
     while sessions.len() < usize::try_from(pool.size()).unwrap() {
         sessions.push(pool.acquire().await.unwrap());
@@ -53,10 +53,10 @@ async fn tell_what_was_counted(stand: &Stand) {
 
 /// How often a table was read from one end to the other. The job's sessions are ended first: what they counted is there
 /// once they are gone.
-async fn scans(stand: &mut Stand, table: &str) -> i64 {
-    stand.external.close().await;
+async fn scans(fixture: &mut Fixture, table: &str) -> i64 {
+    fixture.external.close().await;
     eventually("the job's sessions are gone", WITHIN, async || {
-        let left = stand
+        let left = fixture
             .count(
                 "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
                  AND application_name = 'disposal-test'",
@@ -65,8 +65,8 @@ async fn scans(stand: &mut Stand, table: &str) -> i64 {
         if left == 0 { Ok(()) } else { Err(left) }
     })
     .await;
-    stand.reconnect().await;
-    stand
+    fixture.reconnect().await;
+    fixture
         .count(&format!(
             "SELECT coalesce(sum(seq_scan), 0)::bigint FROM pg_stat_all_tables WHERE relid = '{table}'::regclass"
         ))
@@ -75,57 +75,57 @@ async fn scans(stand: &mut Stand, table: &str) -> i64 {
 
 #[tokio::test]
 async fn rows_are_digested_once_however_often_the_drop_waits_for_a_reader() {
-    let mut stand = Stand::new().await;
-    let unit = stand.quarantined().await;
+    let mut fixture = Fixture::new().await;
+    let unit = fixture.quarantined().await;
     let resting = unit.quarantine_table.clone().unwrap();
-    tell_what_was_counted(&stand).await;
-    let before = scans(&mut stand, &resting).await;
-    let mut reader = stand.books.pool().begin().await.unwrap();
+    tell_what_was_counted(&fixture).await;
+    let before = scans(&mut fixture, &resting).await;
+    let mut reader = fixture.books.pool().begin().await.unwrap();
     sqlx::query(AssertSqlSafe(format!(
         "LOCK TABLE {resting} IN ACCESS SHARE MODE"
     )))
     .execute(&mut *reader)
     .await
     .unwrap();
-    let mut later = stand.later_run().await;
+    let mut later = fixture.later_run().await;
     later.settings.lock_attempts = 6;
     let busy = later.disposal().resume(unit).await.unwrap_err();
     assert!(
         busy.is_retryable() && busy.to_string().contains("6 attempts"),
         "{busy}"
     );
-    assert_eq!(stand.states().await, ["quarantined"], "taken back");
+    assert_eq!(fixture.states().await, ["quarantined"], "taken back");
     drop(later);
-    let digests = scans(&mut stand, &resting).await - before;
+    let digests = scans(&mut fixture, &resting).await - before;
     assert_eq!(digests, 1, "one digest for six attempts");
     reader.commit().await.unwrap();
-    let later = stand.later_run().await;
-    let done = later.disposal().resume(stand.unit().await).await.unwrap();
+    let later = fixture.later_run().await;
+    let done = later.disposal().resume(fixture.unit().await).await.unwrap();
     assert_eq!(done.unit.state, UnitState::Dropped);
 }
 
 #[tokio::test]
 async fn a_writer_that_comes_while_the_drop_waits_for_a_reader_does_not_get_in() {
-    let stand = Stand::new().await;
-    let unit = stand.quarantined().await;
+    let fixture = Fixture::new().await;
+    let unit = fixture.quarantined().await;
     let resting = unit.quarantine_table.clone().unwrap();
-    stand
+    fixture
         .sql(&format!("ALTER TABLE {resting} DISABLE TRIGGER ALL"))
         .await;
-    let mut reader = stand.books.pool().begin().await.unwrap();
+    let mut reader = fixture.books.pool().begin().await.unwrap();
     sqlx::query(AssertSqlSafe(format!(
         "LOCK TABLE {resting} IN ACCESS SHARE MODE"
     )))
     .execute(&mut *reader)
     .await
     .unwrap();
-    let mut later = stand.later_run().await;
+    let mut later = fixture.later_run().await;
     (later.settings.lock_attempts, later.settings.lock_timeout) = (100, Duration::from_millis(300));
     let disposal = later.disposal();
     let dropping = disposal.resume(unit);
     let writing = async {
         eventually("the drop waits for the reader", WITHIN, async || {
-            let waiting = stand
+            let waiting = fixture
                 .count(
                     "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock' \
                          AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
@@ -135,7 +135,7 @@ async fn a_writer_that_comes_while_the_drop_waits_for_a_reader_does_not_get_in()
         })
         .await;
         let write = format!("SET lock_timeout = '1s'; DELETE FROM {resting} WHERE id = 7");
-        let refused = stand.try_sql(&write).await.unwrap_err();
+        let refused = fixture.try_sql(&write).await.unwrap_err();
         assert!(refused.to_string().contains("lock timeout"), "{refused}");
         reader.commit().await.unwrap();
     };
@@ -145,29 +145,29 @@ async fn a_writer_that_comes_while_the_drop_waits_for_a_reader_does_not_get_in()
 
 #[tokio::test]
 async fn a_drop_that_works_long_does_not_hold_the_tables_its_foreign_keys_name() {
-    let stand = Stand::new().await;
-    stand
+    let fixture = Fixture::new().await;
+    fixture
         .sql(&format!(
             "CREATE TABLE actors (name VARCHAR(64) PRIMARY KEY, seen INT); \
              INSERT INTO actors SELECT DISTINCT actor FROM {TABLE} WHERE actor IS NOT NULL; \
              ALTER TABLE {TABLE} ADD CONSTRAINT by_actor FOREIGN KEY (actor) REFERENCES actors"
         ))
         .await;
-    let unit = stand.quarantined().await;
-    with_slow_drops(&stand, 2.0).await;
-    let later = stand.later_run().await;
+    let unit = fixture.quarantined().await;
+    with_slow_drops(&fixture, 2.0).await;
+    let later = fixture.later_run().await;
     let disposal = later.disposal();
     let dropping = disposal.resume(unit);
     let traffic = async {
         eventually("the drop works", WITHIN, async || {
-            let working = stand.count(DROP_WORKS).await;
+            let working = fixture.count(DROP_WORKS).await;
             if working == 1 { Ok(()) } else { Err("not yet") }
         })
         .await;
-        stand
+        fixture
             .sql("SET lock_timeout = '500ms'; UPDATE actors SET seen = 1; SET lock_timeout = 0")
             .await;
-        stand.count(DROP_WORKS).await
+        fixture.count(DROP_WORKS).await
     };
     let (outcome, still_working) = tokio::join!(dropping, traffic);
     assert_eq!(outcome.unwrap().unit.state, UnitState::Dropped);

@@ -9,11 +9,11 @@ use eidos_disposal::unit::UnitState;
 use eidos_testkit::eventually;
 use sqlx::{Connection, PgConnection};
 
-use crate::stand::{JANUARY, MONTHS, Stand, TABLE, refusal};
+use crate::fixture::{Fixture, JANUARY, MONTHS, TABLE, refusal};
 
 /// A transaction that has read the whole table and does not end.
-async fn long_reader(stand: &Stand) -> sqlx::Transaction<'static, sqlx::Postgres> {
-    let mut reader = stand.books.pool().begin().await.unwrap();
+async fn long_reader(fixture: &Fixture) -> sqlx::Transaction<'static, sqlx::Postgres> {
+    let mut reader = fixture.books.pool().begin().await.unwrap();
     let query = format!("SELECT count(*) FROM {TABLE}");
     sqlx::query(sqlx::AssertSqlSafe(query))
         .execute(&mut *reader)
@@ -24,10 +24,10 @@ async fn long_reader(stand: &Stand) -> sqlx::Transaction<'static, sqlx::Postgres
 
 /// The longest any of many queries through the parent took while `act` ran.
 async fn slowest_query_during<T>(
-    stand: &Stand,
+    fixture: &Fixture,
     mut act: impl Future<Output = T> + Unpin,
 ) -> (T, Duration, u32) {
-    let mut session = PgConnection::connect(&stand.books.url()).await.unwrap();
+    let mut session = PgConnection::connect(&fixture.books.url()).await.unwrap();
     let query = format!("SELECT count(*) FROM {TABLE} WHERE id = 1001");
     let (mut slowest, mut asked) = (Duration::ZERO, 0);
     loop {
@@ -51,17 +51,17 @@ async fn slowest_query_during<T>(
 
 #[tokio::test]
 async fn nobody_waits_longer_than_the_lock_timeout_for_us() {
-    let mut stand = Stand::new().await;
+    let mut fixture = Fixture::new().await;
     // With a default partition only the plain detach is possible, which needs the strongest locks.
-    stand
+    fixture
         .sql(&format!("CREATE TABLE audit_rest PARTITION OF {TABLE} DEFAULT"))
         .await;
-    stand.verified().await;
-    stand.settings.lock_timeout = Duration::from_millis(300);
-    stand.settings.lock_attempts = 4;
-    let reader = long_reader(&stand).await;
-    let run = stand.run().await;
-    let (outcome, slowest, asked) = slowest_query_during(&stand, Box::pin(stand.advance(&run))).await;
+    fixture.verified().await;
+    fixture.settings.lock_timeout = Duration::from_millis(300);
+    fixture.settings.lock_attempts = 4;
+    let reader = long_reader(&fixture).await;
+    let run = fixture.run().await;
+    let (outcome, slowest, asked) = slowest_query_during(&fixture, Box::pin(fixture.advance(&run))).await;
     let busy = outcome.unwrap_err();
     assert!(matches!(busy, DisposalError::Busy { .. }), "{busy:?}");
     assert!(asked > 10, "{asked}");
@@ -73,33 +73,33 @@ async fn nobody_waits_longer_than_the_lock_timeout_for_us() {
         slowest < Duration::from_millis(300 + 400),
         "a query waited {slowest:?}"
     );
-    assert_eq!(stand.states().await, ["verified"]);
-    assert_eq!(stand.rows().await, 1200);
+    assert_eq!(fixture.states().await, ["verified"]);
+    assert_eq!(fixture.rows().await, 1200);
     reader.rollback().await.unwrap();
-    let run = stand.run().await;
+    let run = fixture.run().await;
     assert_eq!(
-        stand.advance(&run).await.unwrap().unit.state,
+        fixture.advance(&run).await.unwrap().unit.state,
         UnitState::Quarantined
     );
 }
 
 #[tokio::test]
 async fn a_reader_of_the_partition_itself_does_not_make_others_wait_longer() {
-    let mut stand = Stand::new().await;
-    stand
+    let mut fixture = Fixture::new().await;
+    fixture
         .sql(&format!("CREATE TABLE audit_rest PARTITION OF {TABLE} DEFAULT"))
         .await;
-    stand.verified().await;
-    stand.settings.lock_timeout = Duration::from_millis(300);
+    fixture.verified().await;
+    fixture.settings.lock_timeout = Duration::from_millis(300);
     // The parent's lock is had at once; the time it is held counts against the partition's.
-    let mut reader = stand.books.pool().begin().await.unwrap();
+    let mut reader = fixture.books.pool().begin().await.unwrap();
     let query = format!("SELECT count(*) FROM {JANUARY}");
     sqlx::query(sqlx::AssertSqlSafe(query))
         .execute(&mut *reader)
         .await
         .unwrap();
-    let run = stand.run().await;
-    let (outcome, slowest, _asked) = slowest_query_during(&stand, Box::pin(stand.advance(&run))).await;
+    let run = fixture.run().await;
+    let (outcome, slowest, _asked) = slowest_query_during(&fixture, Box::pin(fixture.advance(&run))).await;
     assert!(matches!(outcome, Err(DisposalError::Busy { .. })));
     assert!(
         slowest < Duration::from_millis(300 + 400),
@@ -109,19 +109,19 @@ async fn a_reader_of_the_partition_itself_does_not_make_others_wait_longer() {
 
 #[tokio::test]
 async fn the_partition_is_never_locked_while_the_parent_is_waited_for() {
-    let stand = Stand::new().await;
-    stand
+    let fixture = Fixture::new().await;
+    fixture
         .sql(&format!("CREATE TABLE audit_rest PARTITION OF {TABLE} DEFAULT"))
         .await;
-    stand.verified().await;
-    let mut reader = stand.books.pool().begin().await.unwrap();
+    fixture.verified().await;
+    let mut reader = fixture.books.pool().begin().await.unwrap();
     let lock = format!("LOCK TABLE ONLY {TABLE} IN ACCESS SHARE MODE");
     sqlx::query(sqlx::AssertSqlSafe(lock))
         .execute(&mut *reader)
         .await
         .unwrap();
-    let run = stand.run().await;
-    let mut act = Box::pin(stand.advance(&run));
+    let run = fixture.run().await;
+    let mut act = Box::pin(fixture.advance(&run));
     // Queries lock the parent before the partition: whoever does it the other way round meets them in the middle.
     let query = format!(
         "SELECT count(*) FILTER (WHERE relation = '{TABLE}'::regclass AND NOT granted), \
@@ -130,8 +130,8 @@ async fn the_partition_is_never_locked_while_the_parent_is_waited_for() {
     );
     let mut waits_seen = 0;
     loop {
-        let looking =
-            sqlx::query_as::<_, (i64, i64)>(sqlx::AssertSqlSafe(query.clone())).fetch_one(stand.books.pool());
+        let looking = sqlx::query_as::<_, (i64, i64)>(sqlx::AssertSqlSafe(query.clone()))
+            .fetch_one(fixture.books.pool());
         tokio::select! {
             outcome = &mut act => {
                 assert!(matches!(outcome, Err(DisposalError::Busy { .. })), "{outcome:?}");
@@ -149,11 +149,11 @@ async fn the_partition_is_never_locked_while_the_parent_is_waited_for() {
 
 #[tokio::test]
 async fn without_a_default_partition_a_busy_parent_is_detached_concurrently() {
-    let stand = Stand::new().await;
-    stand.verified().await;
-    let reader = long_reader(&stand).await;
-    let run = stand.run().await;
-    let outcome = stand.advance(&run).await;
+    let fixture = Fixture::new().await;
+    fixture.verified().await;
+    let reader = long_reader(&fixture).await;
+    let run = fixture.run().await;
+    let outcome = fixture.advance(&run).await;
     assert!(matches!(outcome, Err(DisposalError::Busy { .. })), "{outcome:?}");
     let pending = |shape: eidos_disposal::catalogue::TableShape| {
         shape
@@ -164,13 +164,13 @@ async fn without_a_default_partition_a_busy_parent_is_detached_concurrently() {
             .filter(|found| found.pending_detach)
             .count()
     };
-    assert_eq!(pending(stand.shape().await), 1, "half way");
-    assert_eq!(stand.states().await, ["verified"]);
+    assert_eq!(pending(fixture.shape().await), 1, "half way");
+    assert_eq!(fixture.states().await, ["verified"]);
     reader.rollback().await.unwrap();
 
-    let run = stand.run().await;
+    let run = fixture.run().await;
     let recovered = run.recover().await;
-    let resting = stand.unit().await;
+    let resting = fixture.unit().await;
     assert_eq!(
         recovered,
         [
@@ -184,8 +184,8 @@ async fn without_a_default_partition_a_busy_parent_is_detached_concurrently() {
             }
         ]
     );
-    assert_eq!(pending(stand.shape().await), 0);
-    let later = stand.later_run().await;
+    assert_eq!(pending(fixture.shape().await), 0);
+    let later = fixture.later_run().await;
     assert_eq!(
         later.disposal().resume(resting).await.unwrap().unit.state,
         UnitState::Dropped
@@ -194,29 +194,29 @@ async fn without_a_default_partition_a_busy_parent_is_detached_concurrently() {
 
 #[tokio::test]
 async fn a_writer_elsewhere_in_the_table_does_not_stop_a_concurrent_detach() {
-    let stand = Stand::new().await;
-    stand.verified().await;
+    let fixture = Fixture::new().await;
+    fixture.verified().await;
     // Holds ROW EXCLUSIVE on the parent and February: the plain form times out, the concurrent one as well at first.
-    let mut writer = stand.books.pool().begin().await.unwrap();
+    let mut writer = fixture.books.pool().begin().await.unwrap();
     sqlx::query(sqlx::AssertSqlSafe(format!(
         "UPDATE {TABLE} SET seen = true WHERE id = 1001 AND created_at > 0"
     )))
     .execute(&mut *writer)
     .await
     .unwrap();
-    let run = stand.run().await;
-    let outcome = stand.advance(&run).await;
+    let run = fixture.run().await;
+    let outcome = fixture.advance(&run).await;
     writer.commit().await.unwrap();
     assert!(matches!(outcome, Err(DisposalError::Busy { .. })), "{outcome:?}");
-    let run = stand.run().await;
+    let run = fixture.run().await;
     run.recover().await;
-    assert_eq!(stand.states().await, ["quarantined"]);
+    assert_eq!(fixture.states().await, ["quarantined"]);
 }
 
 /// Somebody's concurrent detach that ended half way.
-async fn left_pending(stand: &Stand, partition: &str) {
-    let reader = long_reader(stand).await;
-    let mut somebody = PgConnection::connect(&stand.books.url()).await.unwrap();
+async fn left_pending(fixture: &Fixture, partition: &str) {
+    let reader = long_reader(fixture).await;
+    let mut somebody = PgConnection::connect(&fixture.books.url()).await.unwrap();
     sqlx::raw_sql("SET lock_timeout = 50")
         .execute(&mut somebody)
         .await
@@ -231,24 +231,24 @@ async fn left_pending(stand: &Stand, partition: &str) {
 
 #[tokio::test]
 async fn a_unit_that_is_half_way_out_is_not_released() {
-    let stand = Stand::new().await;
-    let unit = stand.verified().await;
-    left_pending(&stand, JANUARY).await;
-    let run = stand.run().await;
+    let fixture = Fixture::new().await;
+    let unit = fixture.verified().await;
+    left_pending(&fixture, JANUARY).await;
+    let run = fixture.run().await;
     assert_eq!(
         refusal(run.disposal().release(&unit, "kept longer").await),
         "changed"
     );
-    assert_eq!(stand.states().await, ["verified"]);
-    assert_eq!(stand.manifests().len(), 1);
+    assert_eq!(fixture.states().await, ["verified"]);
+    assert_eq!(fixture.manifests().len(), 1);
 }
 
 #[tokio::test]
 async fn a_pending_detach_that_somebody_left_is_finalized_first_and_written_down() {
-    let stand = Stand::new().await;
+    let fixture = Fixture::new().await;
     let february = "eidos_risk_audit_logs_2024_02";
-    left_pending(&stand, february).await;
-    let run = stand.run().await;
+    left_pending(&fixture, february).await;
+    let run = fixture.run().await;
     assert_eq!(
         run.recover().await,
         [Recovered::Finalized {
@@ -256,21 +256,24 @@ async fn a_pending_detach_that_somebody_left_is_finalized_first_and_written_down
         }]
     );
     assert_eq!(run.recover().await, []);
-    assert_eq!(stand.acts().await, ["finalize"]);
+    assert_eq!(fixture.acts().await, ["finalize"]);
     assert_eq!(
-        stand.count(&format!("SELECT count(*) FROM {february}")).await,
+        fixture.count(&format!("SELECT count(*) FROM {february}")).await,
         400,
         "its rows are all there"
     );
-    stand.advance(&run).await.unwrap();
+    fixture.advance(&run).await.unwrap();
 }
 
 /// The unit's table in quarantine without its triggers, and a transaction that has written a row to it.
-async fn writer_in_quarantine(stand: &Stand, resting: &str) -> sqlx::Transaction<'static, sqlx::Postgres> {
-    stand
+async fn writer_in_quarantine(
+    fixture: &Fixture,
+    resting: &str,
+) -> sqlx::Transaction<'static, sqlx::Postgres> {
+    fixture
         .sql(&format!("ALTER TABLE {resting} DISABLE TRIGGER ALL"))
         .await;
-    let mut writer = stand.books.pool().begin().await.unwrap();
+    let mut writer = fixture.books.pool().begin().await.unwrap();
     let insert = format!(
         "INSERT INTO {resting} (id, created_at) VALUES (9000, {})",
         MONTHS[0]
@@ -282,12 +285,12 @@ async fn writer_in_quarantine(stand: &Stand, resting: &str) -> sqlx::Transaction
     writer
 }
 
-async fn lock_is(stand: &Stand, what: &str) {
+async fn lock_is(fixture: &Fixture, what: &str) {
     let query = format!(
         "SELECT count(*) FROM pg_locks WHERE relation::regclass::text LIKE 'eidos_quarantine.%' AND {what}"
     );
     eventually(what, Duration::from_secs(20), async || {
-        if stand.count(&query).await > 0 {
+        if fixture.count(&query).await > 0 {
             Ok(())
         } else {
             Err("no such lock")
@@ -298,38 +301,41 @@ async fn lock_is(stand: &Stand, what: &str) {
 
 #[tokio::test]
 async fn a_writer_that_commits_at_the_last_moment_is_seen() {
-    let mut stand = Stand::new().await;
-    stand.settings.lock_attempts = 100;
-    let unit = stand.quarantined().await;
+    let mut fixture = Fixture::new().await;
+    fixture.settings.lock_attempts = 100;
+    let unit = fixture.quarantined().await;
     let resting = unit.quarantine_table.clone().unwrap();
-    let writer = writer_in_quarantine(&stand, &resting).await;
-    let later = stand.later_run().await;
+    let writer = writer_in_quarantine(&fixture, &resting).await;
+    let later = fixture.later_run().await;
     let disposal = later.disposal();
     let committing = async {
-        lock_is(&stand, "NOT granted").await;
+        lock_is(&fixture, "NOT granted").await;
         writer.commit().await.unwrap();
     };
     let (outcome, ()) = tokio::join!(Box::pin(disposal.resume(unit)), committing);
     assert_eq!(refusal(outcome), "mismatch");
-    assert_eq!(stand.count(&format!("SELECT count(*) FROM {resting}")).await, 401);
+    assert_eq!(
+        fixture.count(&format!("SELECT count(*) FROM {resting}")).await,
+        401
+    );
 }
 
 #[tokio::test]
 async fn a_proof_may_take_longer_than_a_transaction_may_be_silent() {
-    let mut stand = Stand::new().await;
-    let unit = stand.quarantined().await;
+    let mut fixture = Fixture::new().await;
+    let unit = fixture.quarantined().await;
     let few = DatabaseSettings {
         max_connections: 2,
         idle_in_transaction_timeout: Duration::from_millis(1_800),
-        ..DatabaseSettings::new(stand.books.url().into())
+        ..DatabaseSettings::new(fixture.books.url().into())
     };
-    stand.external = connect_external(few, "disposal-test", "risk").await.unwrap();
-    let later = stand.later_run().await;
+    fixture.external = connect_external(few, "disposal-test", "risk").await.unwrap();
+    let later = fixture.later_run().await;
     // One connection for the step; the proof has to wait for the other.
-    let taken = stand.external.acquire().await.unwrap();
+    let taken = fixture.external.acquire().await.unwrap();
     let disposal = later.disposal();
     let giving_back = async {
-        lock_is(&stand, "granted AND mode = 'ExclusiveLock'").await;
+        lock_is(&fixture, "granted AND mode = 'ExclusiveLock'").await;
         tokio::time::sleep(Duration::from_secs(3)).await;
         drop(taken);
     };

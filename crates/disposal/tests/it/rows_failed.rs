@@ -7,35 +7,35 @@ use eidos_disposal::unit::UnitState;
 use eidos_plan::Approval;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-use crate::rows::{LOGS, disposal, due, january, proved, stand};
-use crate::stand::{MONTHS, Stand, approval};
+use crate::fixture::{Fixture, MONTHS, approval};
+use crate::rows::{LOGS, disposal, due, fixture, january, proved};
 
 /// Takes January as far as it goes, on the word of `approved_by`.
-async fn advance(stand: &Stand, approved_by: &str) -> Result<RowOutcome, DisposalError> {
+async fn advance(fixture: &Fixture, approved_by: &str) -> Result<RowOutcome, DisposalError> {
     let rule = proved();
-    let identity = january(stand, &rule).await;
-    let run = stand.run().await;
+    let identity = january(fixture, &rule).await;
+    let run = fixture.run().await;
     let approval = Approval {
         approved_by: approved_by.to_owned(),
         ..approval()
     };
-    disposal(stand, &run, &rule).advance(&identity, &approval).await
+    disposal(fixture, &run, &rule).advance(&identity, &approval).await
 }
 
-async fn is_not_tried_again(stand: &Stand, cause: &str) {
-    let units = stand.states().await;
+async fn is_not_tried_again(fixture: &Fixture, cause: &str) {
+    let units = fixture.states().await;
     for _again in 0..2 {
-        let error = advance(stand, "policy").await.unwrap_err();
+        let error = advance(fixture, "policy").await.unwrap_err();
         assert_eq!(error.refusal(), Some("failed_before"), "{error}");
         assert!(error.to_string().contains(cause), "still says why: {error}");
     }
-    assert_eq!(stand.states().await, units, "no new unit");
+    assert_eq!(fixture.states().await, units, "no new unit");
 }
 
 /// Fails as said and deletes nothing; nothing begins again until `correction`.
-async fn fails_once(stand: &Stand, parts: &[&str], correction: &str) {
-    let rows = due(stand).await;
-    let error = advance(stand, "policy").await.unwrap_err();
+async fn fails_once(fixture: &Fixture, parts: &[&str], correction: &str) {
+    let rows = due(fixture).await;
+    let error = advance(fixture, "policy").await.unwrap_err();
     for part in parts {
         assert!(error.to_string().contains(part), "{part}: {error}");
     }
@@ -43,53 +43,53 @@ async fn fails_once(stand: &Stand, parts: &[&str], correction: &str) {
         error.refusal().is_some(),
         "it counts, and raises the alert: {error:?}"
     );
-    assert_eq!(stand.states().await, ["abandoned"]);
-    assert!(stand.objects().is_empty(), "{:?}", stand.objects());
-    is_not_tried_again(stand, parts[0]).await;
+    assert_eq!(fixture.states().await, ["abandoned"]);
+    assert!(fixture.objects().is_empty(), "{:?}", fixture.objects());
+    is_not_tried_again(fixture, parts[0]).await;
 
     // The table is in use all the time; what happens to other rows is no reason to try again.
-    stand
+    fixture
         .sql(&format!(
             "INSERT INTO {LOGS} (id, lang, created_at, status) VALUES (5000, 'en', {}, 2); \
              UPDATE {LOGS} SET note = 'seen' WHERE created_at >= {}",
             MONTHS[2], MONTHS[1]
         ))
         .await;
-    is_not_tried_again(stand, parts[0]).await;
+    is_not_tried_again(fixture, parts[0]).await;
 
     // A person who insists is obeyed.
-    let insisted = advance(stand, "ops").await.unwrap_err();
+    let insisted = advance(fixture, "ops").await.unwrap_err();
     assert_ne!(insisted.refusal(), Some("failed_before"), "{insisted}");
-    is_not_tried_again(stand, parts[0]).await;
+    is_not_tried_again(fixture, parts[0]).await;
 
-    assert_eq!(due(stand).await, rows, "nothing was deleted");
-    stand.sql(correction).await;
-    let outcome = advance(stand, "policy").await.unwrap();
+    assert_eq!(due(fixture).await, rows, "nothing was deleted");
+    fixture.sql(correction).await;
+    let outcome = advance(fixture, "policy").await.unwrap();
     assert_eq!(outcome.unit.state, UnitState::Deleted);
-    assert_eq!(due(stand).await, 0);
+    assert_eq!(due(fixture).await, 0);
 }
 
 #[tokio::test]
 async fn a_row_that_is_not_utf8_is_named_and_its_month_is_not_exported_again_until_it_is_corrected() {
-    let stand = stand().await;
-    stand
+    let fixture = fixture().await;
+    fixture
         .sql(&format!(
             "CREATE CAST (bytea AS text) WITHOUT FUNCTION; \
              UPDATE {LOGS} SET note = '\\x41ff42'::bytea::text WHERE id = 7"
         ))
         .await;
     let correction = format!("UPDATE {LOGS} SET note = 'AB' WHERE id = 7");
-    fails_once(&stand, &["id=7", "note", "not UTF-8"], &correction).await;
+    fails_once(&fixture, &["id=7", "note", "not UTF-8"], &correction).await;
 }
 
 #[tokio::test]
 async fn a_row_of_the_month_that_the_server_cannot_convert_is_named_and_no_row_of_another_month() {
-    let mut stand = stand().await;
-    stand
+    let mut fixture = fixture().await;
+    fixture
         .sql("UPDATE pg_database SET encoding = pg_char_to_encoding('SQL_ASCII') WHERE datname = current_database()")
         .await;
     // Row 298 is of February and comes first: what is written last lies behind. A session knows the encoding from its start.
-    let mut session = PgConnection::connect(&stand.books.url()).await.unwrap();
+    let mut session = PgConnection::connect(&fixture.books.url()).await.unwrap();
     for id in [298, 7] {
         let write = format!("UPDATE {LOGS} SET note = E'A\\xffB' WHERE id = {id}");
         sqlx::raw_sql(AssertSqlSafe(write))
@@ -98,10 +98,10 @@ async fn a_row_of_the_month_that_the_server_cannot_convert_is_named_and_no_row_o
             .unwrap();
     }
     session.close().await.unwrap();
-    stand.reconnect().await;
+    fixture.reconnect().await;
     let correction = format!("UPDATE {LOGS} SET note = 'AB' WHERE id = 7");
     fails_once(
-        &stand,
+        &fixture,
         &["id=7", "column note", "invalid byte sequence", "ctid"],
         &correction,
     )
@@ -110,10 +110,10 @@ async fn a_row_of_the_month_that_the_server_cannot_convert_is_named_and_no_row_o
 
 #[tokio::test]
 async fn a_value_of_a_row_that_no_archive_can_keep_is_not_tried_again_until_it_is_corrected() {
-    let stand = stand().await;
-    stand
+    let fixture = fixture().await;
+    fixture
         .sql(&format!("UPDATE {LOGS} SET amount = 'NaN' WHERE id = 7"))
         .await;
     let correction = format!("UPDATE {LOGS} SET amount = 0 WHERE id = 7");
-    fails_once(&stand, &["amount"], &correction).await;
+    fails_once(&fixture, &["amount"], &correction).await;
 }

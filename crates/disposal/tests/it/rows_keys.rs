@@ -7,13 +7,13 @@ use eidos_disposal::unit::UnitState;
 use eidos_disposal::{catalogue, rows};
 use sqlx::AssertSqlSafe;
 
-use crate::rows::{LOGS, disposal, due, january, proved, rule, stand};
-use crate::stand::{MONTHS, Stand, approval, refusal};
+use crate::fixture::{Fixture, MONTHS, approval, refusal};
+use crate::rows::{LOGS, disposal, due, fixture, january, proved, rule};
 
 /// 120 old rows under keys of this type, made of `n`.
-async fn keyed(declaration: &str, key: &str) -> Stand {
-    let stand = Stand::bare().await;
-    stand
+async fn keyed(declaration: &str, key: &str) -> Fixture {
+    let fixture = Fixture::bare().await;
+    fixture
         .sql(&format!(
             "CREATE TABLE {LOGS} (hash {declaration} PRIMARY KEY, created_at BIGINT NOT NULL, status SMALLINT NOT NULL); \
              CREATE INDEX ON {LOGS} (created_at); \
@@ -21,12 +21,12 @@ async fn keyed(declaration: &str, key: &str) -> Stand {
             MONTHS[0]
         ))
         .await;
-    stand
+    fixture
 }
 
 /// The whole way of the only month.
-async fn leaves(stand: &Stand, rule: &RowRule) -> u64 {
-    let mut conn = stand.books.pool().acquire().await.unwrap();
+async fn leaves(fixture: &Fixture, rule: &RowRule) -> u64 {
+    let mut conn = fixture.books.pool().acquire().await.unwrap();
     let shape = catalogue::read_table(&mut conn, &LOGS.parse().unwrap())
         .await
         .unwrap()
@@ -34,8 +34,8 @@ async fn leaves(stand: &Stand, rule: &RowRule) -> u64 {
     let found = survey(&mut conn, &shape, rule, MONTHS[2]).await.unwrap();
     drop(conn);
     let identity = RowIdentity::of(&shape, rule, &found.months[0]);
-    let run = stand.run().await;
-    let outcome = disposal(stand, &run, rule)
+    let run = fixture.run().await;
+    let outcome = disposal(fixture, &run, rule)
         .advance(&identity, &approval())
         .await
         .unwrap();
@@ -44,9 +44,9 @@ async fn leaves(stand: &Stand, rule: &RowRule) -> u64 {
 }
 
 /// Deleted rows that the audit counts.
-async fn on_record(stand: &Stand) -> i64 {
+async fn on_record(fixture: &Fixture) -> i64 {
     let sum = "SELECT coalesce(sum(row_count), 0)::text FROM eidos_jobs_disposals WHERE action = 'delete'";
-    stand.jobs_text(sum).await.parse().unwrap()
+    fixture.jobs_text(sum).await.parse().unwrap()
 }
 
 #[tokio::test]
@@ -65,24 +65,24 @@ async fn keys_of_bytes_and_keys_with_backslashes_leave_like_any_other() {
         ("timestamptz", "to_timestamp(n * 0.001)"),
     ] {
         for rule in [proved(), rule(None)] {
-            let stand = keyed(declaration, key).await;
+            let fixture = keyed(declaration, key).await;
             // What a literal or a printed value means must not hang on the role's settings.
-            stand
+            fixture
                 .sql(
                     "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET standard_conforming_strings = off', current_database()); \
                      EXECUTE format('ALTER DATABASE %I SET bytea_output = escape', current_database()); END $$",
                 )
                 .await;
-            let mut stand = stand;
-            stand.reconnect().await;
+            let mut fixture = fixture;
+            fixture.reconnect().await;
             assert_eq!(
-                leaves(&stand, &rule).await,
+                leaves(&fixture, &rule).await,
                 120,
                 "{declaration} {:?}",
                 rule.archive
             );
-            assert_eq!(stand.count(&format!("SELECT count(*) FROM {LOGS}")).await, 0);
-            assert_eq!(on_record(&stand).await, 120);
+            assert_eq!(fixture.count(&format!("SELECT count(*) FROM {LOGS}")).await, 0);
+            assert_eq!(on_record(&fixture).await, 120);
         }
     }
 }
@@ -90,26 +90,26 @@ async fn keys_of_bytes_and_keys_with_backslashes_leave_like_any_other() {
 #[tokio::test]
 async fn rows_that_were_deleted_before_an_error_are_on_record_and_counted_in_the_end() {
     for rule in [proved(), rule(None)] {
-        let stand = stand().await;
-        let identity = january(&stand, &rule).await;
-        let before = due(&stand).await;
-        let run = stand.run().await;
+        let fixture = fixture().await;
+        let identity = january(&fixture, &rule).await;
+        let before = due(&fixture).await;
+        let run = fixture.run().await;
         // The second batch waits for this row, and meanwhile deleting becomes impossible.
-        let mut holder = stand.books.pool().begin().await.unwrap();
+        let mut holder = fixture.books.pool().begin().await.unwrap();
         let lock = format!("SELECT id FROM {LOGS} WHERE id = 101 FOR UPDATE");
         sqlx::query(AssertSqlSafe(lock))
             .fetch_all(&mut *holder)
             .await
             .unwrap();
         let word = approval();
-        let means: RowDisposal<'_> = disposal(&stand, &run, &rule);
+        let means: RowDisposal<'_> = disposal(&fixture, &run, &rule);
         let deleting = means.advance(&identity, &word);
         let cascade = format!(
             "CREATE TABLE notes (log_id BIGINT, lang TEXT, FOREIGN KEY (log_id, lang) REFERENCES {LOGS} ON DELETE CASCADE)"
         );
         let interfering = async {
             eidos_testkit::eventually("the first batch is gone", Duration::from_secs(20), async || {
-                if due(&stand).await < before {
+                if due(&fixture).await < before {
                     Ok(())
                 } else {
                     Err("not yet")
@@ -124,28 +124,28 @@ async fn rows_that_were_deleted_before_an_error_are_on_record_and_counted_in_the
         };
         let (outcome, ()) = tokio::join!(deleting, interfering);
         assert_eq!(refusal(outcome), "cascade");
-        let gone = before - due(&stand).await;
+        let gone = before - due(&fixture).await;
         assert!(gone > 0);
-        assert_eq!(on_record(&stand).await, gone, "{:?}", rule.archive);
-        stand.sql("DROP TABLE notes").await;
-        let run = stand.run().await;
-        let done = disposal(&stand, &run, &rule)
-            .resume(stand.unit().await)
+        assert_eq!(on_record(&fixture).await, gone, "{:?}", rule.archive);
+        fixture.sql("DROP TABLE notes").await;
+        let run = fixture.run().await;
+        let done = disposal(&fixture, &run, &rule)
+            .resume(fixture.unit().await)
             .await
             .unwrap();
         assert_eq!(done.unit.state, UnitState::Deleted);
-        assert_eq!(on_record(&stand).await, before, "{:?}", rule.archive);
+        assert_eq!(on_record(&fixture).await, before, "{:?}", rule.archive);
         assert_eq!(done.unit.row_count, Some(before), "of all runs");
     }
 }
 
 #[tokio::test]
 async fn a_plan_asks_about_types_and_values_before_anything_is_exported() {
-    let stand = stand().await;
-    stand
+    let fixture = fixture().await;
+    fixture
         .sql(&format!("ALTER TABLE {LOGS} ADD COLUMN price NUMERIC"))
         .await;
-    let mut conn = stand.books.pool().acquire().await.unwrap();
+    let mut conn = fixture.books.pool().acquire().await.unwrap();
     let shape = catalogue::read_table(&mut conn, &LOGS.parse().unwrap())
         .await
         .unwrap()
@@ -163,8 +163,8 @@ async fn a_plan_asks_about_types_and_values_before_anything_is_exported() {
 
 #[tokio::test]
 async fn expired_rows_that_stay_say_why() {
-    let stand = stand().await;
-    stand
+    let fixture = fixture().await;
+    fixture
         .sql(&format!(
             "CREATE TABLE cases (log_id BIGINT, status TEXT); INSERT INTO cases VALUES (1, 'open'), (3, 'open'), (4, 'open'); \
              CREATE TABLE notes (log_id BIGINT, lang TEXT, CONSTRAINT note_of FOREIGN KEY (log_id, lang) REFERENCES {LOGS}); \
@@ -181,7 +181,7 @@ async fn expired_rows_that_stay_say_why() {
         }),
         ..proved()
     };
-    let mut conn = stand.books.pool().acquire().await.unwrap();
+    let mut conn = fixture.books.pool().acquire().await.unwrap();
     let shape = catalogue::read_table(&mut conn, &LOGS.parse().unwrap())
         .await
         .unwrap()

@@ -7,8 +7,8 @@ use eidos_disposal::partition::UndoRequest;
 use eidos_disposal::unit::UnitState;
 use eidos_types::SystemClock;
 
-use crate::rows::{disposal, due, january, proved, stand};
-use crate::stand::{Stand, approval, refusal};
+use crate::fixture::{Fixture, approval, refusal};
+use crate::rows::{disposal, due, fixture, january, proved};
 
 fn request() -> UndoRequest {
     UndoRequest {
@@ -18,51 +18,57 @@ fn request() -> UndoRequest {
 }
 
 /// Exported and proved; the deletion was not begun, because the server's clock is not ours.
-async fn verified(stand: &Stand) {
+async fn verified(fixture: &Fixture) {
     let rule = proved();
-    let identity = january(stand, &rule).await;
+    let identity = january(fixture, &rule).await;
     let clock = Arc::new(SystemClock::skewed(TimeDelta::minutes(2)));
-    let run = stand.run_with("2026-01-01T00:00:00Z", clock).await;
-    let outcome = disposal(stand, &run, &rule).advance(&identity, &approval()).await;
+    let run = fixture.run_with("2026-01-01T00:00:00Z", clock).await;
+    let outcome = disposal(fixture, &run, &rule)
+        .advance(&identity, &approval())
+        .await;
     outcome.unwrap_err();
-    assert_eq!(stand.states().await, ["verified"]);
+    assert_eq!(fixture.states().await, ["verified"]);
 }
 
 #[tokio::test]
 async fn a_month_whose_export_is_proved_is_undone_and_its_rows_stay_until_the_hold_is_lifted() {
-    let stand = stand().await;
-    let rows = due(&stand).await;
-    verified(&stand).await;
-    let run = stand.later_run().await;
-    let undone = run.disposal().undo(stand.unit().await, &request()).await.unwrap();
+    let fixture = fixture().await;
+    let rows = due(&fixture).await;
+    verified(&fixture).await;
+    let run = fixture.later_run().await;
+    let undone = run
+        .disposal()
+        .undo(fixture.unit().await, &request())
+        .await
+        .unwrap();
     assert_eq!(undone.was, UnitState::Verified);
     assert!(undone.hold_id.is_some(), "{undone}");
-    assert_eq!(stand.states().await, ["abandoned"]);
-    assert_eq!(stand.acts().await.pop().unwrap(), "undo");
-    assert!(stand.objects().is_empty(), "{:?}", stand.objects());
+    assert_eq!(fixture.states().await, ["abandoned"]);
+    assert_eq!(fixture.acts().await.pop().unwrap(), "undo");
+    assert!(fixture.objects().is_empty(), "{:?}", fixture.objects());
 
     let rule = proved();
-    let identity = january(&stand, &rule).await;
-    let next = disposal(&stand, &run, &rule)
+    let identity = january(&fixture, &rule).await;
+    let next = disposal(&fixture, &run, &rule)
         .advance(&identity, &approval())
         .await;
     assert_eq!(refusal(next), "hold");
-    assert_eq!(due(&stand).await, rows);
-    stand.lift().await;
-    let next = disposal(&stand, &run, &rule)
+    assert_eq!(due(&fixture).await, rows);
+    fixture.lift().await;
+    let next = disposal(&fixture, &run, &rule)
         .advance(&identity, &approval())
         .await;
     assert_eq!(next.unwrap().unit.state, UnitState::Deleted);
-    assert_eq!(due(&stand).await, 0);
+    assert_eq!(due(&fixture).await, 0);
 }
 
 #[tokio::test]
 async fn a_month_whose_rows_are_deleted_is_not_undone_and_the_way_back_is_named() {
-    let stand = stand().await;
+    let fixture = fixture().await;
     let rule = proved();
-    let identity = january(&stand, &rule).await;
-    let run = stand.run().await;
-    let outcome = disposal(&stand, &run, &rule)
+    let identity = january(&fixture, &rule).await;
+    let run = fixture.run().await;
+    let outcome = disposal(&fixture, &run, &rule)
         .advance(&identity, &approval())
         .await;
     let unit = outcome.unwrap().unit;
@@ -70,5 +76,5 @@ async fn a_month_whose_rows_are_deleted_is_not_undone_and_the_way_back_is_named(
     assert_eq!(refused.refusal(), Some("gone"), "{refused}");
     let way_back = format!("archiver restore --unit {} --into original", unit.unit_id);
     assert!(refused.to_string().contains(&way_back), "{refused}");
-    assert_eq!(stand.states().await, ["deleted"]);
+    assert_eq!(fixture.states().await, ["deleted"]);
 }

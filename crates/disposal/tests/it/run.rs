@@ -6,7 +6,7 @@ use eidos_disposal::partition::{DropQuota, PartitionDisposal, PartitionPolicy, R
 use eidos_disposal::settings::DisposalSettings;
 use eidos_runtime::JobContext;
 
-use crate::stand::TABLE;
+use crate::fixture::TABLE;
 
 /// One run of the job.
 pub(crate) struct Run {

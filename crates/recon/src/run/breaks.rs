@@ -23,7 +23,7 @@ pub struct Decided<S: Subject> {
     pub breaks: Vec<(Suspect<S>, CutPoint)>,
     /// How many were late.
     pub lag: u64,
-    /// Still changing, or still not proven: debts of the next run.
+    /// Still changing, or still not proven: carried over to the next run.
     pub undecided: Vec<Suspect<S>>,
 }
 

@@ -14,8 +14,8 @@ use crate::source::Source;
 use crate::store::breaks::{self, Clean};
 use crate::store::checkpoints;
 
-/// The checkpoint with the groups that the next run has to look at: a skip is a debt.
-pub const DEBTS: &str = "debts";
+/// The checkpoint with the groups that the next run has to look at: what one run skips, the next one reads.
+pub const CARRY_OVER: &str = "debts";
 
 /// What the last finished run of a mode left behind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,7 +66,8 @@ impl<S: Source> Run<'_, S> {
             actor: self.actor(),
         };
         let resolved = breaks::resolve(step.conn(), clean).await.map_err(own)?;
-        step.save_checkpoint(&S::checkpoint(DEBTS), &undecided).await?;
+        step.save_checkpoint(&S::checkpoint(CARRY_OVER), &undecided)
+            .await?;
         let done = Done {
             at: closing.read_at,
             block: closing.point,

@@ -30,7 +30,7 @@ use crate::store::checkpoints::{ShardKey, ShardState};
 use crate::store::records::RecordOf;
 
 pub use breaks::Decided;
-pub use close::{Closing, DEBTS, Done};
+pub use close::{CARRY_OVER, Closing, Done};
 
 /// Limits and patience of a run.
 #[derive(Debug, Clone)]

@@ -97,9 +97,13 @@ async fn ruling_24_a_counter_that_changes_is_left_to_the_next_run() {
         (summary.undecided, summary.breaks.len(), summary.resolved),
         (1, 2, 0)
     );
-    let debts = "SELECT count(*) FROM eidos_jobs_checkpoints \
+    let carry_over = "SELECT count(*) FROM eidos_jobs_checkpoints \
         WHERE checkpoint_key = 'counters/debts' AND value = '[\"differs\"]'::jsonb";
-    assert_eq!(fixture.count(debts).await, 1, "the next run owes it a reading");
+    assert_eq!(
+        fixture.count(carry_over).await,
+        1,
+        "the next run owes it a reading"
+    );
     assert_eq!(
         fixture.breaks().await[0],
         open("differs", "below"),

@@ -148,8 +148,8 @@ fn statements_of_a_service_are_in_its_store() {
         for path in files(source, "rs") {
             let path = path.strip_prefix(root()).unwrap_or(&path).to_path_buf();
             let found = Statements::of(&read(&path));
-            let is_place = |place: &&str| path.starts_with(format!("{source}/{place}"));
-            if places.iter().any(is_place) {
+            let below = |place: &&str| path.starts_with(format!("{source}/{place}"));
+            if places.iter().any(below) {
                 in_place += found.len();
             } else {
                 let of_file = found

@@ -65,7 +65,7 @@ impl Aftermath {
     }
 
     /// In which states blows left the unit they hit.
-    pub(crate) fn tell(&self, tally: &mut Tally) {
+    pub(crate) fn add_to(&self, tally: &mut Tally) {
         for (state, count) in &self.states {
             let name = match state {
                 UnitState::Planned => "  left a unit planned",

@@ -130,7 +130,7 @@ impl<'a> Storm<'a> {
                 );
             }
         }
-        self.aftermath.tell(&mut tally);
+        self.aftermath.add_to(&mut tally);
         Ok(tally)
     }
 

@@ -84,10 +84,10 @@ const NAMED: usize = 5;
 
 /// Rot and exports that cannot be read end a run as a failure, so that somebody looks.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", told(.0))]
+#[error("{}", message(.0))]
 struct Unproved(VerifyReport);
 
-fn told(report: &VerifyReport) -> String {
+fn message(report: &VerifyReport) -> String {
     let (rotten, unread) = (&report.rotten, &report.unread);
     let mut text = format!(
         "{} exports are rotten and {} could not be read; see docs/runbooks/archive-rot.md",

@@ -9,7 +9,7 @@ use eidos_runtime::JobError;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::stand::{ORDERS, Stand, at, slot};
+use crate::fixture::{Fixture, ORDERS, at, slot};
 
 /// Far above what one run takes.
 const WITHIN: std::time::Duration = std::time::Duration::from_secs(90);
@@ -17,29 +17,29 @@ const WITHIN: std::time::Duration = std::time::Duration::from_secs(90);
 const ARCHIVE: &str = "eidos_trading_orders_archive";
 const ANCIENT: &str = "2023-05-15T12:00:00Z";
 
-/// A stand whose archive holds one expired month of `rows` orders, and one that is not expired.
-pub(crate) async fn aged(rows: i64, yaml: &str) -> Stand {
-    let stand = Stand::with(yaml).await;
-    stand.orders(1, rows, 3, ANCIENT).await;
-    stand
+/// A fixture whose archive holds one expired month of `rows` orders, and one that is not expired.
+pub(crate) async fn aged(rows: i64, yaml: &str) -> Fixture {
+    let fixture = Fixture::with(yaml).await;
+    fixture.orders(1, rows, 3, ANCIENT).await;
+    fixture
         .orders(1_000_001, 1_000_010, 4, "2026-08-15T12:00:00Z")
         .await;
-    stand.archive().await;
-    assert_eq!(stand.count(&format!("{ARCHIVE}_2023_05")).await, rows);
-    stand
+    fixture.archive().await;
+    assert_eq!(fixture.count(&format!("{ARCHIVE}_2023_05")).await, rows);
+    fixture
 }
 
 /// The month is exported and dropped.
-async fn gone(rows: i64) -> Stand {
-    let stand = aged(rows, "").await;
-    stand.archive().await;
-    stand.archive_at(at("2026-10-30T03:00:00Z")).await.unwrap();
-    stand
+async fn gone(rows: i64) -> Fixture {
+    let fixture = aged(rows, "").await;
+    fixture.archive().await;
+    fixture.archive_at(at("2026-10-30T03:00:00Z")).await.unwrap();
+    fixture
 }
 
-async fn state(stand: &Stand) -> String {
+async fn state(fixture: &Fixture) -> String {
     sqlx::query_scalar("SELECT string_agg(state, ',') FROM eidos_jobs_disposal_units")
-        .fetch_one(stand.jobs.pool())
+        .fetch_one(fixture.jobs.pool())
         .await
         .unwrap()
 }
@@ -59,8 +59,8 @@ fn objects(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn part(stand: &Stand) -> PathBuf {
-    let all = objects(&stand.dir.path().join("store"));
+fn part(fixture: &Fixture) -> PathBuf {
+    let all = objects(&fixture.dir.path().join("store"));
     all.into_iter()
         .find(|path| path.to_string_lossy().contains("part-00000"))
         .unwrap()
@@ -68,14 +68,14 @@ fn part(stand: &Stand) -> PathBuf {
 
 #[tokio::test]
 async fn a_month_that_something_hangs_on_is_blocked_in_the_plan_and_told_by_the_run() {
-    let stand = aged(50, "").await;
-    stand
+    let fixture = aged(50, "").await;
+    fixture
         .sql(&format!("CREATE VIEW of_may AS SELECT id FROM {ARCHIVE}_2023_05"))
         .await;
-    let error = stand.archive_at(slot()).await.unwrap_err();
+    let error = fixture.archive_at(slot()).await.unwrap_err();
     assert!(error.to_string().contains("view public.of_may"), "{error}");
-    assert_eq!(state_or_none(&stand).await, None, "nothing was frozen");
-    let item = planned(&stand).await;
+    assert_eq!(state_or_none(&fixture).await, None, "nothing was frozen");
+    let item = planned(&fixture).await;
     assert!(
         item["blocked"].as_str().unwrap().contains("view public.of_may"),
         "{item}"
@@ -87,15 +87,15 @@ async fn a_month_that_something_hangs_on_is_blocked_in_the_plan_and_told_by_the_
         )),
         "{locks}"
     );
-    stand.sql("DROP VIEW of_may").await;
-    stand.archive().await;
-    assert_eq!(state(&stand).await, "quarantined");
+    fixture.sql("DROP VIEW of_may").await;
+    fixture.archive().await;
+    assert_eq!(state(&fixture).await, "quarantined");
 }
 
 /// The expired month, as a plan has it.
-async fn planned(stand: &Stand) -> serde_json::Value {
+async fn planned(fixture: &Fixture) -> serde_json::Value {
     let args = ["plan", "--format", "json", "--slot", "2026-10-21T03:00:00Z"];
-    let (status, child) = stand.command(&args, &[]).run(WITHIN).await;
+    let (status, child) = fixture.command(&args, &[]).run(WITHIN).await;
     assert!(status.success(), "{}", child.stderr());
     let report: serde_json::Value = serde_json::from_str(&child.stdout()).unwrap();
     let report = report.get("report").cloned().unwrap_or(report);
@@ -107,46 +107,46 @@ async fn planned(stand: &Stand) -> serde_json::Value {
         .clone()
 }
 
-async fn state_or_none(stand: &Stand) -> Option<String> {
+async fn state_or_none(fixture: &Fixture) -> Option<String> {
     sqlx::query_scalar("SELECT string_agg(state, ',') FROM eidos_jobs_disposal_units")
-        .fetch_one(stand.jobs.pool())
+        .fetch_one(fixture.jobs.pool())
         .await
         .unwrap()
 }
 
 #[tokio::test]
 async fn an_expired_month_rests_in_quarantine_and_is_dropped_after_it() {
-    let stand = aged(200, "").await;
-    let before = stand.fingerprint(&[ARCHIVE]).await;
-    let report = stand.archive().await;
+    let fixture = aged(200, "").await;
+    let before = fixture.fingerprint(&[ARCHIVE]).await;
+    let report = fixture.archive().await;
     assert_eq!(report.aged.len(), 1, "{report:#?}");
-    assert_eq!(state(&stand).await, "quarantined");
-    assert_eq!(stand.count(ARCHIVE).await, 10, "the young month stays");
+    assert_eq!(state(&fixture).await, "quarantined");
+    assert_eq!(fixture.count(ARCHIVE).await, 10, "the young month stays");
     let resting: String = sqlx::query_scalar("SELECT quarantine_table FROM eidos_jobs_disposal_units")
-        .fetch_one(stand.jobs.pool())
+        .fetch_one(fixture.jobs.pool())
         .await
         .unwrap();
     assert!(resting.starts_with("eidos_quarantine."), "{resting}");
-    assert_eq!(stand.count(&resting).await, 200);
+    assert_eq!(fixture.count(&resting).await, 200);
 
-    stand.archive_at(at("2026-10-27T03:00:00Z")).await.unwrap();
-    assert_eq!(state(&stand).await, "quarantined", "seven days are not over");
-    stand.archive_at(at("2026-10-29T03:00:00Z")).await.unwrap();
-    assert_eq!(state(&stand).await, "dropped");
+    fixture.archive_at(at("2026-10-27T03:00:00Z")).await.unwrap();
+    assert_eq!(state(&fixture).await, "quarantined", "seven days are not over");
+    fixture.archive_at(at("2026-10-29T03:00:00Z")).await.unwrap();
+    assert_eq!(state(&fixture).await, "dropped");
     assert_eq!(
-        stand
+        fixture
             .count(&format!("pg_class WHERE relname = '{ARCHIVE}_2023_05'"))
             .await,
         0
     );
 
-    let restored = stand
+    let restored = fixture
         .restore(json!({"table": ARCHIVE, "range": "2023-05"}))
         .await
         .unwrap();
     assert_eq!((restored.units[0].rows, restored.units[0].inserted), (200, 200));
     assert_eq!(
-        stand
+        fixture
             .fingerprint(&[ARCHIVE, &format!("{ARCHIVE}_restored")])
             .await,
         before
@@ -155,30 +155,30 @@ async fn an_expired_month_rests_in_quarantine_and_is_dropped_after_it() {
 
 #[tokio::test]
 async fn a_restore_done_twice_is_done_once_and_refuses_what_is_different() {
-    let stand = gone(300).await;
+    let fixture = gone(300).await;
     let params = json!({"table": ARCHIVE, "range": "2023-01..2023-12"});
     assert_eq!(
-        stand.restore(params.clone()).await.unwrap().units[0].inserted,
+        fixture.restore(params.clone()).await.unwrap().units[0].inserted,
         300
     );
-    let again = stand.restore(params.clone()).await.unwrap();
+    let again = fixture.restore(params.clone()).await.unwrap();
     assert_eq!(
         (again.units[0].inserted, again.units[0].outcome),
         (0, "were there:")
     );
 
-    stand
+    fixture
         .sql(&format!("DELETE FROM {ARCHIVE}_restored WHERE id = 7"))
         .await;
-    let error = stand.restore(params.clone()).await.unwrap_err().to_string();
+    let error = fixture.restore(params.clone()).await.unwrap_err().to_string();
     assert!(
         error.contains("neither none nor those of") && error.contains("drop or rename"),
         "{error}"
     );
-    stand.sql(&format!("TRUNCATE {ARCHIVE}_restored")).await;
-    assert_eq!(stand.restore(params).await.unwrap().units[0].inserted, 300);
+    fixture.sql(&format!("TRUNCATE {ARCHIVE}_restored")).await;
+    assert_eq!(fixture.restore(params).await.unwrap().units[0].inserted, 300);
     assert_eq!(
-        stand
+        fixture
             .jobs_number("SELECT count(*) FROM eidos_jobs_disposals WHERE action = 'restore'")
             .await,
         2
@@ -187,16 +187,16 @@ async fn a_restore_done_twice_is_done_once_and_refuses_what_is_different() {
 
 #[tokio::test]
 async fn a_month_that_was_brought_back_and_left_again_is_restored_once() {
-    let stand = gone(100).await;
+    let fixture = gone(100).await;
     let params = json!({"table": ARCHIVE, "range": "2023-05", "into": "original"});
-    stand.restore(params).await.unwrap();
-    stand.archive_at(at("2026-11-01T03:00:00Z")).await.unwrap();
-    stand.archive_at(at("2026-11-20T03:00:00Z")).await.unwrap();
+    fixture.restore(params).await.unwrap();
+    fixture.archive_at(at("2026-11-01T03:00:00Z")).await.unwrap();
+    fixture.archive_at(at("2026-11-20T03:00:00Z")).await.unwrap();
     let gone = "SELECT count(*) FROM eidos_jobs_disposal_units WHERE state = 'dropped'";
-    assert_eq!(stand.jobs_number(gone).await, 2);
+    assert_eq!(fixture.jobs_number(gone).await, 2);
     let side = json!({"table": ARCHIVE, "range": "2023-05"});
     for inserted in [100, 0] {
-        let report = stand.restore(side.clone()).await.unwrap();
+        let report = fixture.restore(side.clone()).await.unwrap();
         assert_eq!((report.units.len(), report.units[0].inserted), (1, inserted));
     }
 }
@@ -204,9 +204,9 @@ async fn a_month_that_was_brought_back_and_left_again_is_restored_once() {
 /// A new partition needs a lock on the whole table; it is let go before the export is copied.
 #[tokio::test]
 async fn into_the_original_nobody_waits_for_the_copy() {
-    let stand = gone(20_000).await;
+    let fixture = gone(20_000).await;
     let params = json!({"table": ARCHIVE, "range": "2023-05", "into": "original"});
-    let restoring = stand.restore(params);
+    let restoring = fixture.restore(params);
     let watching = async {
         let locks = format!(
             "SELECT (SELECT count(*) FROM pg_locks WHERE relation = '{ARCHIVE}'::regclass AND granted \
@@ -215,7 +215,7 @@ async fn into_the_original_nobody_waits_for_the_copy() {
         );
         eidos_testkit::eventually("the copy is seen", Duration::from_secs(30), async || {
             sqlx::query_scalar::<_, i64>(sqlx::AssertSqlSafe(locks.clone()))
-                .fetch_optional(stand.trading.pool())
+                .fetch_optional(fixture.trading.pool())
                 .await
                 .unwrap()
                 .ok_or("not yet")
@@ -228,37 +228,42 @@ async fn into_the_original_nobody_waits_for_the_copy() {
 
 #[tokio::test]
 async fn into_the_original_the_partition_comes_back_and_missing_rows_only() {
-    let stand = gone(100).await;
+    let fixture = gone(100).await;
     let params = json!({"table": ARCHIVE, "range": "2023-05", "into": "original"});
     assert_eq!(
-        stand.restore(params.clone()).await.unwrap().units[0].inserted,
+        fixture.restore(params.clone()).await.unwrap().units[0].inserted,
         100
     );
-    assert_eq!(stand.count(&format!("{ARCHIVE}_2023_05")).await, 100);
-    assert_eq!(stand.restore(params.clone()).await.unwrap().units[0].inserted, 0);
+    assert_eq!(fixture.count(&format!("{ARCHIVE}_2023_05")).await, 100);
+    assert_eq!(
+        fixture.restore(params.clone()).await.unwrap().units[0].inserted,
+        0
+    );
 
-    stand
+    fixture
         .sql(&format!(
             "ALTER TABLE {ARCHIVE} DISABLE TRIGGER eidos_archive_final"
         ))
         .await;
-    stand.sql(&format!("DELETE FROM {ARCHIVE} WHERE id <= 30")).await;
-    stand.sql(&format!("ALTER TABLE {ORDERS} ADD COLUMN fee_tier smallint; ALTER TABLE {ARCHIVE} ADD COLUMN fee_tier smallint")).await;
+    fixture
+        .sql(&format!("DELETE FROM {ARCHIVE} WHERE id <= 30"))
+        .await;
+    fixture.sql(&format!("ALTER TABLE {ORDERS} ADD COLUMN fee_tier smallint; ALTER TABLE {ARCHIVE} ADD COLUMN fee_tier smallint")).await;
     assert_eq!(
-        stand.restore(params.clone()).await.unwrap().units[0].inserted,
+        fixture.restore(params.clone()).await.unwrap().units[0].inserted,
         30,
         "a column that came later stays empty"
     );
 
-    stand
+    fixture
         .sql(&format!("UPDATE {ARCHIVE} SET amount = amount + 1 WHERE id = 50"))
         .await;
-    let error = stand.restore(params.clone()).await.unwrap_err().to_string();
+    let error = fixture.restore(params.clone()).await.unwrap_err().to_string();
     assert!(error.contains("not what was exported"), "{error}");
-    stand
+    fixture
         .sql(&format!("ALTER TABLE {ARCHIVE} DROP COLUMN wallet"))
         .await;
-    let error = stand.restore(params).await.unwrap_err().to_string();
+    let error = fixture.restore(params).await.unwrap_err().to_string();
     assert!(
         error.contains("column wallet") && error.contains("is gone"),
         "{error}"
@@ -269,10 +274,10 @@ async fn into_the_original_the_partition_comes_back_and_missing_rows_only() {
 /// the same.
 #[tokio::test]
 async fn an_export_that_cannot_be_read_does_not_hide_the_others() {
-    let stand = Stand::new().await;
-    stand.orders(1, 50, 3, ANCIENT).await;
-    stand.orders(100, 150, 3, "2023-06-15T12:00:00Z").await;
-    stand
+    let fixture = Fixture::new().await;
+    fixture.orders(1, 50, 3, ANCIENT).await;
+    fixture.orders(100, 150, 3, "2023-06-15T12:00:00Z").await;
+    fixture
         .orders(1_000_001, 1_000_010, 4, "2026-08-15T12:00:00Z")
         .await;
     for slot in [
@@ -280,17 +285,17 @@ async fn an_export_that_cannot_be_read_does_not_hide_the_others() {
         "2026-10-22T03:00:00Z",
         "2026-10-31T03:00:00Z",
     ] {
-        stand.archive_at(at(slot)).await.unwrap();
+        fixture.archive_at(at(slot)).await.unwrap();
     }
-    assert_eq!(stand.verify(VerifyParams::default()).await.unwrap().sound, 2);
-    let manifests = objects(&stand.dir.path().join("store"))
+    assert_eq!(fixture.verify(VerifyParams::default()).await.unwrap().sound, 2);
+    let manifests = objects(&fixture.dir.path().join("store"))
         .into_iter()
         .filter(|path| path.ends_with("manifest.json"))
         .collect::<Vec<_>>();
     let whole = fs::read(&manifests[0]).unwrap();
     fs::remove_file(&manifests[0]).unwrap();
     std::os::unix::fs::symlink(&manifests[0], &manifests[0]).unwrap();
-    let error = stand.verify(VerifyParams::default()).await.unwrap_err();
+    let error = fixture.verify(VerifyParams::default()).await.unwrap_err();
     assert!(matches!(error.without_report(), JobError::Retry(_)), "{error}");
     let JobError::Reported { report, .. } = &error else {
         panic!("no report: {error}")
@@ -301,13 +306,13 @@ async fn an_export_that_cannot_be_read_does_not_hide_the_others() {
     );
     fs::remove_file(&manifests[0]).unwrap();
     fs::write(&manifests[0], whole).unwrap();
-    assert_eq!(stand.verify(VerifyParams::default()).await.unwrap().sound, 2);
+    assert_eq!(fixture.verify(VerifyParams::default()).await.unwrap().sound, 2);
 }
 
 #[tokio::test]
 async fn no_month_is_begun_in_the_time_that_is_for_moves() {
-    let stand = aged(50, "").await;
-    let report = stand.archive_without_time().await.unwrap();
+    let fixture = aged(50, "").await;
+    let report = fixture.archive_without_time().await.unwrap();
     assert!(
         report.aged[0].outcome.contains("not reached"),
         "{:?}",
@@ -315,7 +320,7 @@ async fn no_month_is_begun_in_the_time_that_is_for_moves() {
     );
     let begun = "SELECT count(*) FROM eidos_jobs_disposal_units";
     let begun: i64 = sqlx::query_scalar(begun)
-        .fetch_one(stand.jobs.pool())
+        .fetch_one(fixture.jobs.pool())
         .await
         .unwrap();
     assert_eq!(begun, 0);
@@ -323,22 +328,22 @@ async fn no_month_is_begun_in_the_time_that_is_for_moves() {
 
 #[tokio::test]
 async fn a_store_that_takes_nothing_lets_one_month_be_frozen_and_no_more() {
-    let stand = Stand::new().await;
+    let fixture = Fixture::new().await;
     // Nobody makes a folder there, not even root.
-    let store = stand.dir.path().join("store");
+    let store = fixture.dir.path().join("store");
     fs::create_dir_all(&store).unwrap();
     std::os::unix::fs::symlink("/sys/kernel", store.join("trading")).unwrap();
-    stand.orders(1, 50, 3, ANCIENT).await;
-    stand.orders(100, 150, 3, "2023-06-15T12:00:00Z").await;
-    stand
+    fixture.orders(1, 50, 3, ANCIENT).await;
+    fixture.orders(100, 150, 3, "2023-06-15T12:00:00Z").await;
+    fixture
         .orders(1_000_001, 1_000_010, 4, "2026-08-15T12:00:00Z")
         .await;
-    stand.archive().await;
-    let error = stand.archive_at(slot()).await.unwrap_err();
+    fixture.archive().await;
+    let error = fixture.archive_at(slot()).await.unwrap_err();
     assert!(error.to_string().contains("was refused"), "{error}");
     let begun = "SELECT count(*) FROM eidos_jobs_disposal_units";
     let begun: i64 = sqlx::query_scalar(begun)
-        .fetch_one(stand.jobs.pool())
+        .fetch_one(fixture.jobs.pool())
         .await
         .unwrap();
     assert_eq!(begun, 1);
@@ -346,75 +351,75 @@ async fn a_store_that_takes_nothing_lets_one_month_be_frozen_and_no_more() {
 
 #[tokio::test]
 async fn months_from_before_and_after_a_column_came_are_restored_side_by_side() {
-    let stand = gone(50).await;
-    stand
+    let fixture = gone(50).await;
+    fixture
         .sql(&format!("ALTER TABLE {ORDERS} ADD COLUMN fee_tier smallint"))
         .await;
-    stand.orders(100, 150, 3, "2023-06-15T12:00:00Z").await;
-    stand.sql(&format!("UPDATE {ORDERS} SET fee_tier = 7")).await;
+    fixture.orders(100, 150, 3, "2023-06-15T12:00:00Z").await;
+    fixture.sql(&format!("UPDATE {ORDERS} SET fee_tier = 7")).await;
     for slot in [
         "2026-11-01T03:00:00Z",
         "2026-11-02T03:00:00Z",
         "2026-11-12T03:00:00Z",
     ] {
-        stand.archive_at(at(slot)).await.unwrap();
+        fixture.archive_at(at(slot)).await.unwrap();
     }
     let both = json!({"table": ARCHIVE, "range": "2023-05..2023-06", "into": "side"});
     for expected in [[50, 51], [0, 0]] {
-        let restored = stand.restore(both.clone()).await.unwrap();
+        let restored = fixture.restore(both.clone()).await.unwrap();
         let inserted: Vec<u64> = restored.units.iter().map(|unit| unit.inserted).collect();
         assert_eq!(inserted, expected);
     }
     let side = format!("{ARCHIVE}_restored");
-    assert_eq!(stand.count(&format!("{side} WHERE fee_tier IS NULL")).await, 50);
-    assert_eq!(stand.count(&format!("{side} WHERE fee_tier = 7")).await, 51);
+    assert_eq!(fixture.count(&format!("{side} WHERE fee_tier IS NULL")).await, 50);
+    assert_eq!(fixture.count(&format!("{side} WHERE fee_tier = 7")).await, 51);
 }
 
 #[tokio::test]
 async fn rot_is_found_recorded_and_never_restored() {
-    let stand = gone(100).await;
-    assert_eq!(stand.verify(VerifyParams::default()).await.unwrap().sound, 1);
-    let whole = fs::read(part(&stand)).unwrap();
+    let fixture = gone(100).await;
+    assert_eq!(fixture.verify(VerifyParams::default()).await.unwrap().sound, 1);
+    let whole = fs::read(part(&fixture)).unwrap();
     let mut flipped = whole.clone();
     let middle = flipped.len() / 2;
     flipped[middle] ^= 1;
     for bad in [Some(flipped), Some(whole[..whole.len() - 9].to_vec()), None] {
         match &bad {
-            Some(bytes) => fs::write(part(&stand), bytes).unwrap(),
-            None => fs::remove_file(part(&stand)).unwrap(),
+            Some(bytes) => fs::write(part(&fixture), bytes).unwrap(),
+            None => fs::remove_file(part(&fixture)).unwrap(),
         }
-        let error = stand
+        let error = fixture
             .verify(VerifyParams::default())
             .await
             .unwrap_err()
             .to_string();
         assert!(error.contains("rotten") && error.contains("2023_05"), "{error}");
         assert_eq!(
-            stand
+            fixture
                 .jobs_number("SELECT count(*) FROM eidos_jobs_disposal_units WHERE rot IS NOT NULL")
                 .await,
             1
         );
-        let error = stand
+        let error = fixture
             .restore(json!({"table": ARCHIVE, "range": "2023-05"}))
             .await
             .unwrap_err();
         assert_eq!(
-            stand
+            fixture
                 .count(&format!("pg_class WHERE relname = '{ARCHIVE}_restored'"))
                 .await,
             0,
             "{error}"
         );
-        let folder = objects(&stand.dir.path().join("store"))[0]
+        let folder = objects(&fixture.dir.path().join("store"))[0]
             .parent()
             .unwrap()
             .to_path_buf();
         fs::write(folder.join("part-00000.parquet"), &whole).unwrap();
     }
-    assert_eq!(stand.verify(VerifyParams::default()).await.unwrap().sound, 1);
+    assert_eq!(fixture.verify(VerifyParams::default()).await.unwrap().sound, 1);
     assert_eq!(
-        stand
+        fixture
             .jobs_number("SELECT count(*) FROM eidos_jobs_disposal_units WHERE rot IS NOT NULL")
             .await,
         0
@@ -423,12 +428,12 @@ async fn rot_is_found_recorded_and_never_restored() {
 
 #[tokio::test]
 async fn an_export_in_another_one_s_place_is_rot() {
-    let stand = Box::pin(gone(20)).await;
+    let fixture = Box::pin(gone(20)).await;
     sqlx::query("UPDATE eidos_jobs_disposal_units SET row_count = 21")
-        .execute(stand.jobs.pool())
+        .execute(fixture.jobs.pool())
         .await
         .unwrap();
-    let error = stand
+    let error = fixture
         .verify(VerifyParams::default())
         .await
         .unwrap_err()
@@ -439,34 +444,34 @@ async fn an_export_in_another_one_s_place_is_rot() {
 /// What is in the table after the copy is what counts, not what was sent.
 #[tokio::test]
 async fn a_side_table_that_changes_what_it_is_given_keeps_nothing() {
-    let stand = Box::pin(gone(30)).await;
+    let fixture = Box::pin(gone(30)).await;
     let params = json!({"table": ARCHIVE, "range": "2023-05"});
-    stand.restore(params.clone()).await.unwrap();
-    stand
+    fixture.restore(params.clone()).await.unwrap();
+    fixture
         .sql(&format!(
             "TRUNCATE {ARCHIVE}_restored; CREATE FUNCTION bend() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
              IF NEW.id = 15 THEN NEW.amount := 0; END IF; RETURN NEW; END $$; \
              CREATE TRIGGER bend BEFORE INSERT ON {ARCHIVE}_restored FOR EACH ROW EXECUTE FUNCTION bend()"
         ))
         .await;
-    let error = stand.restore(params).await.unwrap_err().to_string();
+    let error = fixture.restore(params).await.unwrap_err().to_string();
     assert!(error.contains("nothing was kept"), "{error}");
-    assert_eq!(stand.count(&format!("{ARCHIVE}_restored")).await, 0);
+    assert_eq!(fixture.count(&format!("{ARCHIVE}_restored")).await, 0);
 }
 
 #[tokio::test]
 async fn verify_begins_with_what_was_not_read_for_the_longest_time() {
-    let stand = gone(10).await;
+    let fixture = gone(10).await;
     let sample = VerifyParams {
         sample: Some(1),
         ..VerifyParams::default()
     };
-    assert_eq!(stand.verify(sample).await.unwrap().sound, 1);
+    assert_eq!(fixture.verify(sample).await.unwrap().sound, 1);
     let other = VerifyParams {
         table: Some("eidos_risk_events".to_owned()),
         ..VerifyParams::default()
     };
-    let refused = stand.verify(other).await.unwrap_err().to_string();
+    let refused = fixture.verify(other).await.unwrap_err().to_string();
     assert!(
         refused.contains("no export of a table 'eidos_risk_events'") && refused.contains(ARCHIVE),
         "not an empty success: {refused}"
@@ -475,72 +480,72 @@ async fn verify_begins_with_what_was_not_read_for_the_longest_time() {
         table: Some(ARCHIVE.to_owned()),
         ..VerifyParams::default()
     };
-    stand.verify(known).await.unwrap();
+    fixture.verify(known).await.unwrap();
     let later = VerifyParams {
         since: Some("2024-01".to_owned()),
         ..VerifyParams::default()
     };
-    assert_eq!(stand.verify(later).await.unwrap().sound, 0);
+    assert_eq!(fixture.verify(later).await.unwrap().sound, 0);
 }
 
 #[tokio::test]
 async fn a_hold_on_the_hot_table_keeps_its_archived_rows_too() {
-    let stand = aged(50, "").await;
+    let fixture = aged(50, "").await;
     sqlx::query(
         "INSERT INTO eidos_jobs_legal_holds (hold_id, source, schema_name, table_name, from_ms, to_ms, reason, placed_by) \
          VALUES ($1, 'trading', 'public', 'eidos_trading_orders', NULL, $2, 'case 9', 'ada')",
     )
     .bind(Uuid::from_u128(9))
-    .bind(crate::stand::ms("2023-06-01T00:00:00Z"))
-    .execute(stand.jobs.pool())
+    .bind(crate::fixture::ms("2023-06-01T00:00:00Z"))
+    .execute(fixture.jobs.pool())
     .await
     .unwrap();
-    let report = stand.archive().await;
+    let report = fixture.archive().await;
     assert!(
         report.plan.items.iter().any(|item| item.blocked.is_some()),
         "{report:#?}"
     );
-    stand.archive_at(at("2026-11-20T03:00:00Z")).await.unwrap();
-    assert_eq!(stand.count(&format!("{ARCHIVE}_2023_05")).await, 50);
+    fixture.archive_at(at("2026-11-20T03:00:00Z")).await.unwrap();
+    assert_eq!(fixture.count(&format!("{ARCHIVE}_2023_05")).await, 50);
 }
 
 #[tokio::test]
 async fn months_wait_for_a_person_where_the_setting_says_so() {
-    let stand = aged(50, "jobs: { archive-data: { require_approval: true } }\n").await;
-    stand.archive().await;
+    let fixture = aged(50, "jobs: { archive-data: { require_approval: true } }\n").await;
+    fixture.archive().await;
     assert_eq!(
-        stand
+        fixture
             .jobs_number("SELECT count(*) FROM eidos_jobs_disposal_units")
             .await,
         0
     );
     let args = ["plan", "--format", "json", "--slot", "2026-10-21T03:00:00Z"];
-    let child = crate::process::run_when_free(&stand, &args, &[]).await;
+    let child = crate::process::run_when_free(&fixture, &args, &[]).await;
     let digest = crate::process::report_of(&child)["plan"]["digest"]
         .as_str()
         .unwrap()
         .to_owned();
-    crate::process::run_when_free(&stand, &["apply", "--plan", &digest], &[]).await;
-    assert_eq!(state(&stand).await, "quarantined");
+    crate::process::run_when_free(&fixture, &["apply", "--plan", &digest], &[]).await;
+    assert_eq!(state(&fixture).await, "quarantined");
 }
 
 #[tokio::test]
 async fn late_rows_of_a_month_that_is_leaving_wait_in_the_hot_table() {
-    let stand = aged(50, "").await;
-    stand.archive().await;
-    stand.orders(2_000_001, 2_000_005, 3, ANCIENT).await;
-    let report = stand.archive_at(slot()).await.unwrap();
+    let fixture = aged(50, "").await;
+    fixture.archive().await;
+    fixture.orders(2_000_001, 2_000_005, 3, ANCIENT).await;
+    let report = fixture.archive_at(slot()).await.unwrap();
     assert_eq!(report.tables[1].waiting.len(), 1, "{report:#?}");
-    assert_eq!(stand.count(ORDERS).await, 5);
-    stand.archive_at(at("2026-10-30T03:00:00Z")).await.unwrap();
+    assert_eq!(fixture.count(ORDERS).await, 5);
+    fixture.archive_at(at("2026-10-30T03:00:00Z")).await.unwrap();
     assert_eq!(
-        stand.count(ORDERS).await,
+        fixture.count(ORDERS).await,
         0,
         "after the drop they follow, into a month of their own"
     );
-    stand.archive_at(at("2026-11-01T03:00:00Z")).await.unwrap();
-    stand.archive_at(at("2026-11-20T03:00:00Z")).await.unwrap();
-    let restored = stand
+    fixture.archive_at(at("2026-11-01T03:00:00Z")).await.unwrap();
+    fixture.archive_at(at("2026-11-20T03:00:00Z")).await.unwrap();
+    let restored = fixture
         .restore(json!({"table": ARCHIVE, "range": "2023-05"}))
         .await
         .unwrap();
@@ -549,7 +554,7 @@ async fn late_rows_of_a_month_that_is_leaving_wait_in_the_hot_table() {
         55,
         "{restored:#?}"
     );
-    let again = stand
+    let again = fixture
         .restore(json!({"table": ARCHIVE, "range": "2023-05"}))
         .await
         .unwrap();
@@ -562,20 +567,20 @@ async fn late_rows_of_a_month_that_is_leaving_wait_in_the_hot_table() {
 
 #[tokio::test]
 async fn the_commands_verify_and_restore_do_it_from_a_terminal() {
-    let stand = gone(40).await;
-    let verified = crate::process::run_when_free(&stand, &["verify", "--format", "json"], &[]).await;
+    let fixture = gone(40).await;
+    let verified = crate::process::run_when_free(&fixture, &["verify", "--format", "json"], &[]).await;
     assert_eq!(crate::process::report_of(&verified)["sound"], 1);
     let args = ["restore", "--table", ARCHIVE, "--range", "2023-05"];
-    let restored = crate::process::run_when_free(&stand, &args, &[]).await;
+    let restored = crate::process::run_when_free(&fixture, &args, &[]).await;
     let shown = restored.stdout();
     assert!(shown.contains("40 rows restored into"), "{shown}");
-    assert_eq!(stand.count(&format!("{ARCHIVE}_restored")).await, 40);
+    assert_eq!(fixture.count(&format!("{ARCHIVE}_restored")).await, 40);
 
-    fs::remove_file(part(&stand)).unwrap();
+    fs::remove_file(part(&fixture)).unwrap();
     let within = std::time::Duration::from_mins(1);
-    let (status, child) = stand.command(&["verify"], &[]).run(within).await;
+    let (status, child) = fixture.command(&["verify"], &[]).run(within).await;
     assert_eq!(status.code(), Some(1), "{}", child.stdout());
-    let (status, child) = stand
+    let (status, child) = fixture
         .command(&["restore", "--table", ARCHIVE], &[])
         .run(within)
         .await;

@@ -16,7 +16,7 @@ use eidos_settings::SourceName;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 
-use crate::stand::{Stand, at, slot};
+use crate::fixture::{Fixture, at, slot};
 
 /// In several parts of an export.
 const ROWS: i64 = 50_000;
@@ -48,18 +48,18 @@ const FILL: &str = "INSERT INTO every_type SELECT i, 1677628800000 + i, n.x AND 
     FROM generate_series(1, {rows}) AS i CROSS JOIN LATERAL (SELECT i % 11 <> 0 AS x) AS n";
 
 struct Means<'a> {
-    stand: &'a Stand,
+    fixture: &'a Fixture,
     format: ArchiveFormat,
     settings: DisposalSettings,
     quota: DropQuota,
 }
 
 impl Means<'_> {
-    fn disposal<'a>(&'a self, ctx: &'a JobContext, fence: &'an ExternalFence) -> PartitionDisposal<'a> {
+    fn disposal<'a>(&'a self, ctx: &'a JobContext, fence: &'a ExternalFence) -> PartitionDisposal<'a> {
         PartitionDisposal {
             ctx,
             external: fence,
-            store: Some(&self.stand.store),
+            store: Some(&self.fixture.store),
             settings: &self.settings,
             policy: policy(self.format),
             quota: &self.quota,
@@ -77,15 +77,15 @@ const fn policy(format: ArchiveFormat) -> PartitionPolicy {
 }
 
 /// Exports and drops the partition; returns its unit.
-async fn dispose(stand: &Stand, format: ArchiveFormat) -> Unit {
+async fn dispose(fixture: &Fixture, format: ArchiveFormat) -> Unit {
     let means = Means {
-        stand,
+        fixture,
         format,
         settings: DisposalSettings::default(),
         quota: DropQuota::new(5),
     };
     let shape = {
-        let mut conn = stand.external.acquire().await.unwrap();
+        let mut conn = fixture.external.acquire().await.unwrap();
         catalogue::read_table(&mut conn, &TABLE.parse().unwrap())
             .await
             .unwrap()
@@ -97,35 +97,35 @@ async fn dispose(stand: &Stand, format: ArchiveFormat) -> Unit {
         plan_digest: "test".to_owned(),
         approved_by: "ada".to_owned(),
     };
-    let ctx = stand.context("data-cleanup", slot(), false, &Value::Null).await;
-    let fence = ctx.raised_in(&stand.external).await.unwrap();
+    let ctx = fixture.context("data-cleanup", slot(), false, &Value::Null).await;
+    let fence = ctx.raised_in(&fixture.external).await.unwrap();
     let resting = means
         .disposal(&ctx, &fence)
         .advance(&identity, &approval)
         .await
         .unwrap()
         .unit;
-    let later = stand
+    let later = fixture
         .context("data-cleanup", at("2026-10-30T03:00:00Z"), false, &Value::Null)
         .await;
-    let fence = later.raised_in(&stand.external).await.unwrap();
+    let fence = later.raised_in(&fixture.external).await.unwrap();
     means.disposal(&later, &fence).resume(resting).await.unwrap().unit
 }
 
 /// A hash over the bytes of every row, as the server sends them, in the order of their ids.
-async fn bytes_of(stand: &Stand, table: &str) -> String {
+async fn bytes_of(fixture: &Fixture, table: &str) -> String {
     let columns = "ROW(id, created_at, flag, small, whole, real4, real8, amount, big, code, padded, words, raw, doc, docb, uid, \
                    day, wall, instant)";
     let question =
         format!("SELECT md5(string_agg(md5(record_send({columns})), '' ORDER BY id)) FROM {table}");
     sqlx::query_scalar(AssertSqlSafe(question))
-        .fetch_one(stand.trading.pool())
+        .fetch_one(fixture.trading.pool())
         .await
         .unwrap()
 }
 
-fn parts(stand: &Stand, unit: &Unit) -> Vec<PathBuf> {
-    let manifest = stand
+fn parts(fixture: &Fixture, unit: &Unit) -> Vec<PathBuf> {
+    let manifest = fixture
         .dir
         .path()
         .join("store")
@@ -146,45 +146,45 @@ fn rows() -> i64 {
 
 /// The table's rows and what PostgreSQL says about them before they leave.
 struct Filled {
-    stand: Stand,
+    fixture: Fixture,
     bytes: String,
     sums: Value,
 }
 
 async fn filled() -> Filled {
-    let stand = Stand::new().await;
-    stand.sql(DDL).await;
-    stand.sql(&FILL.replace("{rows}", &rows().to_string())).await;
-    assert_eq!(stand.count(TABLE).await, rows());
+    let fixture = Fixture::new().await;
+    fixture.sql(DDL).await;
+    fixture.sql(&FILL.replace("{rows}", &rows().to_string())).await;
+    assert_eq!(fixture.count(TABLE).await, rows());
     Filled {
-        bytes: bytes_of(&stand, TABLE).await,
-        sums: sums(&stand).await,
-        stand,
+        bytes: bytes_of(&fixture, TABLE).await,
+        sums: sums(&fixture).await,
+        fixture,
     }
 }
 
 /// Into both places, twice: the second time nothing is missing.
 async fn restored_equal(world: &Filled) {
-    let stand = &world.stand;
+    let fixture = &world.fixture;
     for (into, table) in [("side", "every_type_restored"), ("original", TABLE)] {
         let params = json!({"table": TABLE, "range": "2023-03", "into": into});
-        let restored = stand.restore(params.clone()).await.unwrap();
+        let restored = fixture.restore(params.clone()).await.unwrap();
         assert_eq!(restored.units[0].inserted, rows().unsigned_abs());
-        assert_eq!(bytes_of(stand, table).await, world.bytes, "{into}");
+        assert_eq!(bytes_of(fixture, table).await, world.bytes, "{into}");
         assert_eq!(
-            stand.restore(params).await.unwrap().units[0].inserted,
+            fixture.restore(params).await.unwrap().units[0].inserted,
             0,
             "{into} again"
         );
     }
-    assert_eq!(stand.count(PARTITION).await, rows());
+    assert_eq!(fixture.count(PARTITION).await, rows());
 }
 
 /// Exported in this format, and gone.
 async fn gone(world: &Filled, format: ArchiveFormat) -> Unit {
-    let unit = dispose(&world.stand, format).await;
+    let unit = dispose(&world.fixture, format).await;
     assert_eq!(unit.state.as_str(), "dropped");
-    assert_eq!(world.stand.count(TABLE).await, 0);
+    assert_eq!(world.fixture.count(TABLE).await, 0);
     unit
 }
 
@@ -192,7 +192,7 @@ async fn gone(world: &Filled, format: ArchiveFormat) -> Unit {
 async fn every_supported_type_comes_back_byte_for_byte_and_others_read_the_same() {
     let world = filled().await;
     let unit = gone(&world, ArchiveFormat::Parquet).await;
-    let parts = parts(&world.stand, &unit);
+    let parts = parts(&world.fixture, &unit);
     assert!(parts.len() > 1, "several parts: {parts:?}");
     read_elsewhere(&parts, &world.sums).await;
     restored_equal(&world).await;
@@ -206,7 +206,7 @@ async fn every_supported_type_comes_back_byte_for_byte_from_csv() {
 }
 
 /// What PostgreSQL says about the rows, exact numbers as text.
-async fn sums(stand: &Stand) -> Value {
+async fn sums(fixture: &Fixture) -> Value {
     sqlx::query_scalar(AssertSqlSafe(format!(
         "SELECT jsonb_build_object('rows', count(*)::text, 'amount', sum(amount)::text, 'big', sum(big)::text, \
          'largest', max(amount)::text, 'least', min(amount)::text, 'amount_nulls', count(*) FILTER (WHERE amount IS NULL)::text, \
@@ -214,7 +214,7 @@ async fn sums(stand: &Stand) -> Value {
          'raw_bytes', sum(length(raw))::text, 'raw_nulls', count(*) FILTER (WHERE raw IS NULL)::text, \
          'flags', count(*) FILTER (WHERE flag)::text, 'first_day', min(day)::text, 'last_doc', max(docb ->> 'i')) FROM {TABLE}"
     )))
-    .fetch_one(stand.trading.pool())
+    .fetch_one(fixture.trading.pool())
     .await
     .unwrap()
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use eidos_testkit::{ChildProcess, eventually};
 
-use crate::stand::{ORDERS, Stand};
+use crate::fixture::{Fixture, ORDERS};
 
 const WITHIN: Duration = Duration::from_secs(90);
 
@@ -15,7 +15,7 @@ struct Service {
 }
 
 impl Service {
-    async fn start(stand: &Stand) -> Self {
+    async fn start(fixture: &Fixture) -> Self {
         // Several tests of one process may do so.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let settings = [
@@ -23,7 +23,7 @@ impl Service {
             ("TELEMETRY__LOG_FORMAT", "text"),
             ("TELEMETRY__LOG_LEVEL", "info"),
         ];
-        let child = stand.command(&["serve"], &settings).spawn();
+        let child = fixture.command(&["serve"], &settings).spawn();
         let line = child.wait_for_line("serving", WITHIN).await;
         let mut words = line.split_whitespace();
         let address = words.find_map(|word| word.strip_prefix("http=")).unwrap();
@@ -51,16 +51,16 @@ impl Service {
     }
 }
 
-async fn jobs(stand: &Stand, statement: &'static str) {
-    sqlx::query(statement).execute(stand.jobs.pool()).await.unwrap();
+async fn jobs(fixture: &Fixture, statement: &'static str) {
+    sqlx::query(statement).execute(fixture.jobs.pool()).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_replica_that_ran_nothing_tells_what_is_true() {
-    let stand = Stand::new().await;
-    stand.orders(1, 3, 3, "2026-08-15T12:00:00Z").await;
+    let fixture = Fixture::new().await;
+    fixture.orders(1, 3, 3, "2026-08-15T12:00:00Z").await;
     jobs(
-        &stand,
+        &fixture,
             "INSERT INTO eidos_jobs_disposal_units (unit_id, job_name, source, schema_name, table_name, unit_name, unit_kind, \
                  table_oid, lower_ms, upper_ms, state, archived, manifest_sha256, content_digest, columns_fingerprint, \
                  plan_digest, approved_by, execution_id, epoch, rot) \
@@ -68,10 +68,10 @@ async fn a_replica_that_ran_nothing_tells_what_is_true() {
                  1, 0, 1, 'quarantined', true, '', '', '', '', 'policy', gen_random_uuid(), 1, 'a part is missing')",
     )
     .await;
-    stand
+    fixture
         .sql("CREATE TABLE eidos_quarantine.x AS SELECT generate_series(1, 1000)")
         .await;
-    let service = Service::start(&stand).await;
+    let service = Service::start(&fixture).await;
     service
         .until_gauge("archive_rot_units", |units| units >= 1.0)
         .await;
@@ -84,16 +84,16 @@ async fn a_replica_that_ran_nothing_tells_what_is_true() {
 
     // Another process moves one of three.
     let settings = [("JOBS__ARCHIVE-DATA__MAX_ROWS_PER_RUN", "1")];
-    let (status, child) = stand
+    let (status, child) = fixture
         .command(&["run", "archive-data"], &settings)
         .run(WITHIN)
         .await;
     assert!(status.success(), "{}", child.stderr());
-    assert_eq!(stand.count(ORDERS).await, 2);
+    assert_eq!(fixture.count(ORDERS).await, 2);
     let late = format!(r#"archive_oldest_eligible_age_seconds{{table="{ORDERS}"}}"#);
     service.until_gauge(&late, |seconds| seconds > 86_400.0).await;
     jobs(
-        &stand,
+        &fixture,
         "UPDATE eidos_jobs_disposal_units SET rot = NULL, state = 'dropped'",
     )
     .await;
@@ -107,8 +107,8 @@ async fn a_replica_that_ran_nothing_tells_what_is_true() {
 /// A series that first appears with its first event shows no increase of it: its alert and its panel miss the first one.
 #[tokio::test]
 async fn a_service_that_has_done_nothing_shows_its_counters_at_zero() {
-    let stand = Stand::new().await;
-    let service = Service::start(&stand).await;
+    let fixture = Fixture::new().await;
+    let service = Service::start(&fixture).await;
     for series in [
         r#"job_execution_total{job="archive-data",status="failed"}"#.to_owned(),
         format!(

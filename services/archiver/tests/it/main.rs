@@ -8,6 +8,7 @@
 
 mod aging;
 mod every_type;
+mod fixture;
 mod gauges;
 mod moves;
 mod names;
@@ -16,5 +17,4 @@ mod plans;
 mod process;
 mod reference;
 mod restore_original;
-mod stand;
 mod store_accept;

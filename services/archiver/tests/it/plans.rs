@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
+use crate::fixture::{Fixture, ORDERS};
 use crate::process::{report_of, run_when_free};
-use crate::stand::{ORDERS, Stand};
 
 const WITHIN: Duration = Duration::from_mins(1);
 const OLD: &str = "2026-08-15T12:00:00Z";
 
-async fn planned(stand: &Stand) -> String {
+async fn planned(fixture: &Fixture) -> String {
     let child = run_when_free(
-        stand,
+        fixture,
         &["plan", "--format", "json", "--slot", "2026-10-21T03:00:00Z"],
         &[],
     )
@@ -20,9 +20,9 @@ async fn planned(stand: &Stand) -> String {
 
 #[tokio::test]
 async fn a_plan_changes_nothing_and_is_applied_as_it_was_read() {
-    let stand = Stand::new().await;
-    stand.orders(1, 100, 3, OLD).await;
-    let (status, child) = stand
+    let fixture = Fixture::new().await;
+    fixture.orders(1, 100, 3, OLD).await;
+    let (status, child) = fixture
         .command(&["plan", "--slot", "2026-10-21T03:00:00Z"], &[])
         .run(WITHIN)
         .await;
@@ -32,36 +32,36 @@ async fn a_plan_changes_nothing_and_is_applied_as_it_was_read() {
     for part in ["eidos_trading_orders", "eidos_trading_trades", "--plan"] {
         assert!(shown.contains(part), "{part} in\n{shown}");
     }
-    assert_eq!(stand.count(ORDERS).await, 100);
-    let digest = planned(&stand).await;
+    assert_eq!(fixture.count(ORDERS).await, 100);
+    let digest = planned(&fixture).await;
     assert!(shown.contains(&digest), "the same world has the same plan");
 
-    let child = run_when_free(&stand, &["apply", "--plan", &digest, "--format", "json"], &[]).await;
+    let child = run_when_free(&fixture, &["apply", "--plan", &digest, "--format", "json"], &[]).await;
     let report = report_of(&child);
     assert_eq!(report["plan"]["digest"], digest.as_str());
     assert_eq!(report["tables"][1]["moved"], 100, "{report:#}");
     assert_ne!(report["approved_by"], "policy");
-    assert_eq!(stand.count(ORDERS).await, 0);
+    assert_eq!(fixture.count(ORDERS).await, 0);
 }
 
 #[tokio::test]
 async fn a_plan_is_refused_when_the_world_has_changed() {
-    let stand = Stand::new().await;
-    stand.orders(1, 100, 3, OLD).await;
-    let digest = planned(&stand).await;
-    stand
+    let fixture = Fixture::new().await;
+    fixture.orders(1, 100, 3, OLD).await;
+    let digest = planned(&fixture).await;
+    fixture
         .sql(&format!("ALTER TABLE {ORDERS} ADD COLUMN fee_tier smallint"))
         .await;
-    let (status, child) = stand
+    let (status, child) = fixture
         .command(&["apply", "--plan", &digest], &[])
         .run(WITHIN)
         .await;
     assert_eq!(status.code(), Some(1), "{}", child.stdout());
     let said = format!("{}{}", child.stdout(), child.stderr());
     assert!(said.contains("archiver plan"), "{said}");
-    assert_eq!(stand.count(ORDERS).await, 100);
+    assert_eq!(fixture.count(ORDERS).await, 100);
     assert_eq!(
-        stand
+        fixture
             .count("pg_class WHERE relname = 'eidos_trading_orders_archive'")
             .await,
         0
@@ -70,9 +70,9 @@ async fn a_plan_is_refused_when_the_world_has_changed() {
 
 #[tokio::test]
 async fn a_plan_nobody_made_is_refused() {
-    let stand = Stand::new().await;
+    let fixture = Fixture::new().await;
     let digest = "0".repeat(64);
-    let (status, child) = stand
+    let (status, child) = fixture
         .command(&["apply", "--plan", &digest], &[])
         .run(WITHIN)
         .await;
@@ -81,7 +81,7 @@ async fn a_plan_nobody_made_is_refused() {
 
 #[tokio::test]
 async fn a_wrong_profile_is_refused_at_start_naming_table_and_column() {
-    let stand = Stand::new().await;
+    let fixture = Fixture::new().await;
     for (key, value, named) in [
         (
             "ARCHIVE_PROFILE__ORDERS__TABLE",
@@ -104,7 +104,7 @@ async fn a_wrong_profile_is_refused_at_start_naming_table_and_column() {
             "wallet of eidos_trading_orders is character varying(42)",
         ),
     ] {
-        let (status, child) = stand.command(&["plan"], &[(key, value)]).run(WITHIN).await;
+        let (status, child) = fixture.command(&["plan"], &[(key, value)]).run(WITHIN).await;
         assert!(!status.success());
         let said = format!("{}{}", child.stdout(), child.stderr());
         assert!(said.contains(named), "{named} in {said}");

@@ -6,7 +6,7 @@ use eidos_testkit::ChildProcess;
 use rand::RngExt;
 use serde_json::Value;
 
-use crate::stand::{ORDERS, Stand, TRADES};
+use crate::fixture::{Fixture, ORDERS, TRADES};
 
 const WITHIN: Duration = Duration::from_secs(90);
 const BUSY: i32 = 75;
@@ -42,9 +42,13 @@ pub(crate) fn report_of(child: &ChildProcess) -> Value {
 }
 
 /// Runs the binary, waiting for a dead process's lease where there is one.
-pub(crate) async fn run_when_free(stand: &Stand, args: &[&str], settings: &[(&str, &str)]) -> ChildProcess {
+pub(crate) async fn run_when_free(
+    fixture: &Fixture,
+    args: &[&str],
+    settings: &[(&str, &str)],
+) -> ChildProcess {
     eidos_testkit::eventually("the job's lease is free", WITHIN, async || {
-        let (status, child) = stand.command(args, settings).run(WITHIN).await;
+        let (status, child) = fixture.command(args, settings).run(WITHIN).await;
         match status.code() {
             Some(0) => Ok(child),
             Some(BUSY) => Err("busy"),
@@ -55,10 +59,10 @@ pub(crate) async fn run_when_free(stand: &Stand, args: &[&str], settings: &[(&st
 }
 
 /// The binary, seen to move rows.
-async fn working(stand: &Stand, settings: &[(&str, &str)]) -> ChildProcess {
-    let before = stand.count(ORDERS).await + stand.count(TRADES).await;
+async fn working(fixture: &Fixture, settings: &[(&str, &str)]) -> ChildProcess {
+    let before = fixture.count(ORDERS).await + fixture.count(TRADES).await;
     eidos_testkit::eventually("a process moves rows", WITHIN, async || {
-        let child = stand.command(&RUN, settings).spawn();
+        let child = fixture.command(&RUN, settings).spawn();
         loop {
             if let Some(status) = child.exit_status() {
                 match status.code() {
@@ -66,7 +70,7 @@ async fn working(stand: &Stand, settings: &[(&str, &str)]) -> ChildProcess {
                     _ => panic!("{status}\n{}\n{}", child.stdout(), child.stderr()),
                 }
             }
-            if stand.count(ORDERS).await + stand.count(TRADES).await < before {
+            if fixture.count(ORDERS).await + fixture.count(TRADES).await < before {
                 return Ok(child);
             }
         }
@@ -75,10 +79,10 @@ async fn working(stand: &Stand, settings: &[(&str, &str)]) -> ChildProcess {
 }
 
 /// No row in both places, none in neither, and every value as it was.
-async fn exactly_one_place(stand: &Stand, before: &[(&str, String, i64)]) {
+async fn exactly_one_place(fixture: &Fixture, before: &[(&str, String, i64)]) {
     for (table, fingerprint, rows) in before {
         let archive = format!("{table}_archive");
-        let exists = stand
+        let exists = fixture
             .count(&format!("pg_class WHERE relname = '{archive}'"))
             .await
             == 1;
@@ -92,24 +96,24 @@ async fn exactly_one_place(stand: &Stand, before: &[(&str, String, i64)]) {
             .iter()
             .map(|table| format!("SELECT 1 FROM {table}"))
             .collect();
-        let sum = stand
+        let sum = fixture
             .count(&format!("({}) AS places", counts.join(" UNION ALL ")))
             .await;
         assert_eq!(sum, *rows, "{table}: rows in both places or in none");
-        assert_eq!(stand.fingerprint(&tables).await, *fingerprint, "{table}");
+        assert_eq!(fixture.fingerprint(&tables).await, *fingerprint, "{table}");
     }
 }
 
 /// An order in the archive has no trade in the hot table.
-async fn no_order_went_before_its_trades(stand: &Stand) {
-    if stand
+async fn no_order_went_before_its_trades(fixture: &Fixture) {
+    if fixture
         .count("pg_class WHERE relname = 'eidos_trading_orders_archive'")
         .await
         == 0
     {
         return;
     }
-    let early = stand
+    let early = fixture
         .count(&format!(
             "{ORDERS}_archive o WHERE EXISTS (SELECT 1 FROM {TRADES} t WHERE o.order_id IN (t.maker_order_id, t.taker_order_id))"
         ))
@@ -119,42 +123,46 @@ async fn no_order_went_before_its_trades(stand: &Stand) {
 
 #[tokio::test]
 async fn killed_at_random_points_every_row_is_in_exactly_one_place() {
-    let stand = Stand::new().await;
-    stand.orders(1, 3000, 3, OLD).await;
-    stand.orders(3001, 3100, 1, OLD).await;
-    stand.trades((1, 1500), (1, 2), 3, Some(OLD)).await;
-    stand.trades((1501, 1600), (3, 4), 1, None).await;
+    let fixture = Fixture::new().await;
+    fixture.orders(1, 3000, 3, OLD).await;
+    fixture.orders(3001, 3100, 1, OLD).await;
+    fixture.trades((1, 1500), (1, 2), 3, Some(OLD)).await;
+    fixture.trades((1501, 1600), (3, 4), 1, None).await;
     let mut before = Vec::new();
     for table in [ORDERS, TRADES] {
-        before.push((table, stand.fingerprint(&[table]).await, stand.count(table).await));
+        before.push((
+            table,
+            fixture.fingerprint(&[table]).await,
+            fixture.count(table).await,
+        ));
     }
     for _ in 0..4 {
-        let child = working(&stand, &slow("50", "5")).await;
+        let child = working(&fixture, &slow("50", "5")).await;
         // Anywhere: between two batches, inside one, between the tables.
         tokio::time::sleep(Duration::from_millis(rand::rng().random_range(0..150))).await;
         child.kill();
-        exactly_one_place(&stand, &before).await;
-        no_order_went_before_its_trades(&stand).await;
+        exactly_one_place(&fixture, &before).await;
+        no_order_went_before_its_trades(&fixture).await;
     }
-    let child = run_when_free(&stand, &RUN, &SHORT).await;
+    let child = run_when_free(&fixture, &RUN, &SHORT).await;
     let report = report_of(&child);
     assert_eq!(report["tables"][0]["ended"], "done", "{report:#}");
-    exactly_one_place(&stand, &before).await;
+    exactly_one_place(&fixture, &before).await;
     assert_eq!(
-        stand.count(ORDERS).await,
+        fixture.count(ORDERS).await,
         102,
         "open ones, and both of the unsettled trades"
     );
-    assert_eq!(stand.count(TRADES).await, 100);
+    assert_eq!(fixture.count(TRADES).await, 100);
 }
 
 #[tokio::test]
 async fn two_processes_do_not_work_at_once() {
-    let stand = Stand::new().await;
-    stand.orders(1, 2000, 3, OLD).await;
+    let fixture = Fixture::new().await;
+    fixture.orders(1, 2000, 3, OLD).await;
     let settings = slow("100", "100");
-    let first = working(&stand, &settings).await;
-    let (status, second) = stand.command(&RUN, &settings).run(WITHIN).await;
+    let first = working(&fixture, &settings).await;
+    let (status, second) = fixture.command(&RUN, &settings).run(WITHIN).await;
     assert_eq!(status.code(), Some(BUSY), "{}", second.stderr());
     assert!(first.wait_exit(WITHIN).await.success(), "{}", first.stderr());
     assert_eq!(report_of(&first)["tables"][1]["moved"], 2000);
@@ -162,47 +170,47 @@ async fn two_processes_do_not_work_at_once() {
 
 #[tokio::test]
 async fn a_process_that_was_stopped_beyond_its_lease_writes_nothing_more() {
-    let stand = Stand::new().await;
-    stand.orders(1, 4000, 3, OLD).await;
-    let before = [(ORDERS, stand.fingerprint(&[ORDERS]).await, 4000)];
+    let fixture = Fixture::new().await;
+    fixture.orders(1, 4000, 3, OLD).await;
+    let before = [(ORDERS, fixture.fingerprint(&[ORDERS]).await, 4000)];
     let settings = slow("50", "50");
-    let stale = working(&stand, &settings).await;
+    let stale = working(&fixture, &settings).await;
     stale.pause().await;
-    let child = run_when_free(&stand, &RUN, &SHORT).await;
+    let child = run_when_free(&fixture, &RUN, &SHORT).await;
     assert_eq!(report_of(&child)["tables"][1]["ended"], "done");
-    assert_eq!(stand.count(ORDERS).await, 0);
-    stand.orders(5001, 5050, 3, OLD).await;
+    assert_eq!(fixture.count(ORDERS).await, 0);
+    fixture.orders(5001, 5050, 3, OLD).await;
     stale.resume();
     let status = stale.wait_exit(WITHIN).await;
     assert!(!status.success(), "{}", stale.stdout());
-    assert_eq!(stand.count(ORDERS).await, 50, "the stale process moved rows");
-    stand.sql(&format!("DELETE FROM {ORDERS}")).await;
-    exactly_one_place(&stand, &before).await;
+    assert_eq!(fixture.count(ORDERS).await, 50, "the stale process moved rows");
+    fixture.sql(&format!("DELETE FROM {ORDERS}")).await;
+    exactly_one_place(&fixture, &before).await;
 }
 
 #[tokio::test]
 async fn told_to_stop_it_ends_after_its_batch_and_its_account_is_complete() {
-    let stand = Stand::new().await;
-    stand.orders(1, 4000, 3, OLD).await;
-    let child = working(&stand, &slow("50", "50")).await;
+    let fixture = Fixture::new().await;
+    fixture.orders(1, 4000, 3, OLD).await;
+    let child = working(&fixture, &slow("50", "50")).await;
     child.interrupt();
     let status = child.wait_exit(WITHIN).await;
     assert!(!status.success());
-    let moved = stand.count(&format!("{ORDERS}_archive")).await;
+    let moved = fixture.count(&format!("{ORDERS}_archive")).await;
     assert!((1..4000).contains(&moved), "{moved}");
     let account = "SELECT sum(row_count)::bigint FROM eidos_jobs_disposals WHERE action = 'move'";
-    assert_eq!(stand.jobs_number(account).await, moved);
+    assert_eq!(fixture.jobs_number(account).await, moved);
 }
 
 #[tokio::test]
 async fn the_end_of_its_time_is_an_ordinary_ending() {
-    let stand = Stand::new().await;
-    stand.orders(1, 4000, 3, OLD).await;
+    let fixture = Fixture::new().await;
+    fixture.orders(1, 4000, 3, OLD).await;
     let mut settings = slow("10", "50");
     settings.push(("JOBS__ARCHIVE-DATA__TIMEOUT", "3s"));
-    let (status, child) = stand.command(&RUN, &settings).run(WITHIN).await;
+    let (status, child) = fixture.command(&RUN, &settings).run(WITHIN).await;
     assert!(status.success(), "{}", child.stderr());
     let report = report_of(&child);
     assert_eq!(report["tables"][1]["ended"], "time", "{report:#}");
-    assert!(stand.count(ORDERS).await > 0);
+    assert!(fixture.count(ORDERS).await > 0);
 }

@@ -8,7 +8,7 @@ use eidos_types::{BreakId, SystemClock};
 use reqwest::StatusCode;
 use serde_json::Value;
 
-use crate::stand::Stand;
+use crate::fixture::Fixture;
 
 const WITHIN: Duration = Duration::from_mins(1);
 /// Token of the role viewer in the world's configuration.
@@ -24,10 +24,10 @@ struct Api {
 }
 
 impl Api {
-    async fn of(stand: &Stand) -> Self {
+    async fn of(fixture: &Fixture) -> Self {
         // Several tests of one process may do so.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let service = stand.serve();
+        let service = fixture.serve();
         let line = service.wait_for_line("serving", WITHIN).await;
         let mut words = line.split_whitespace();
         let address = words.find_map(|word| word.strip_prefix("http=")).unwrap();
@@ -70,14 +70,14 @@ impl Api {
 }
 
 /// One old critical break, and after it more warnings than one answer holds. Returns the id of the old one.
-async fn history(stand: &Stand) -> String {
+async fn history(fixture: &Fixture) -> String {
     let old = BreakId::new(&SystemClock::default());
     let insert = "INSERT INTO eidos_jobs_breaks (break_id, dimension, wallet_address, token, kind, severity, direction, \
                       first_seen, last_seen, evidence) \
                   SELECT $1, 'balance', '0x' || lpad(to_hex($2 + 1), 40, '0'), 'USDC', $3, $4, 'surplus', now(), now(), '{}'";
     let mut rows = vec![(old, "critical")];
     rows.extend((1..ROWS).map(|_| (BreakId::new(&SystemClock::default()), "warning")));
-    let mut transaction = stand.jobs.pool().begin().await.unwrap();
+    let mut transaction = fixture.jobs.pool().begin().await.unwrap();
     for (n, (id, severity)) in rows.iter().enumerate() {
         sqlx::query(insert)
             .bind(id.as_uuid())
@@ -94,9 +94,9 @@ async fn history(stand: &Stand) -> String {
 
 #[tokio::test]
 async fn a_break_older_than_the_newest_thousand_is_found_by_id_by_severity_and_by_paging() {
-    let stand = Stand::clean().await;
-    let old = history(&stand).await;
-    let api = Api::of(&stand).await;
+    let fixture = Fixture::clean().await;
+    let old = history(&fixture).await;
+    let api = Api::of(&fixture).await;
 
     let (status, row) = api.get(&format!("/v1/breaks/{old}")).await;
     assert_eq!(
@@ -120,15 +120,15 @@ async fn a_break_older_than_the_newest_thousand_is_found_by_id_by_severity_and_b
 
 #[tokio::test]
 async fn what_does_not_exist_is_an_error_and_not_an_empty_list() {
-    let stand = Stand::clean().await;
-    let api = Api::of(&stand).await;
+    let fixture = Fixture::clean().await;
+    let api = Api::of(&fixture).await;
     let (status, said) = api.get("/v1/breaks?token=USDC").await;
     assert_eq!(
         status,
         StatusCode::UNPROCESSABLE_ENTITY,
         "before the first run nothing is known: {said}"
     );
-    let report = stand.reconcile_when_free(&["--full"], &[]).await;
+    let report = fixture.reconcile_when_free(&["--full"], &[]).await;
     assert_eq!(report["breaks_found"], 0, "{report:#}");
 
     let (status, none) = api.get("/v1/breaks?token=WBTC").await;
@@ -160,17 +160,17 @@ async fn what_does_not_exist_is_an_error_and_not_an_empty_list() {
 
 #[tokio::test]
 async fn pauses_are_paged_and_picked_by_the_server() {
-    let stand = Stand::clean().await;
+    let fixture = Fixture::clean().await;
     sqlx::raw_sql(
         "INSERT INTO eidos_jobs_operation_pauses (operation, token, reason, set_by, set_at, lifted_by, lifted_at, lift_reason) \
          SELECT 'withdrawal', 'USDC', 'r', 'reconciliation', now(), 'ann', now(), 'ok' FROM generate_series(1, 25); \
          INSERT INTO eidos_jobs_operation_pauses (operation, token, reason, set_by, set_at) \
          VALUES ('withdrawal', 'USDC', 'r', 'reconciliation', now())",
     )
-    .execute(stand.jobs.pool())
+    .execute(fixture.jobs.pool())
     .await
     .unwrap();
-    let api = Api::of(&stand).await;
+    let api = Api::of(&fixture).await;
     let (_, active) = api.get("/v1/pauses?active=true").await;
     assert_eq!(active["pauses"].as_array().unwrap().len(), 1, "{active}");
     let (mut seen, mut after) = (0, String::new());

@@ -2,13 +2,13 @@
 
 use eidos_devnet::{Fault, Trap};
 
-use crate::stand::Stand;
+use crate::fixture::Fixture;
 
 #[tokio::test]
 async fn ruling_28_a_killed_full_run_is_continued_and_ends_like_an_undisturbed_one() {
-    let stand = Stand::new(&Fault::ALL, &Trap::ALL).await;
+    let fixture = Fixture::new(&Fault::ALL, &Trap::ALL).await;
     let small = ("RECONCILIATION__PAGE_ACCOUNTS", "1");
-    let child = stand
+    let child = fixture
         .command(
             &["--full"],
             &[
@@ -18,7 +18,7 @@ async fn ruling_28_a_killed_full_run_is_continued_and_ends_like_an_undisturbed_o
             ],
         )
         .spawn();
-    stand
+    fixture
         .until(
             "a shard is done",
             "SELECT count(*) > 0 FROM eidos_jobs_reconciliation_checkpoints WHERE (state->>'done')::boolean",
@@ -29,25 +29,25 @@ async fn ruling_28_a_killed_full_run_is_continued_and_ends_like_an_undisturbed_o
         "SELECT coalesce(sum((t->>'checked')::bigint), 0)::bigint \
          FROM eidos_jobs_reconciliation_checkpoints, jsonb_array_elements(state->'tally') t",
     )
-    .fetch_one(stand.jobs.pool())
+    .fetch_one(fixture.jobs.pool())
     .await
     .unwrap();
     let run: uuid::Uuid =
         sqlx::query_scalar("SELECT DISTINCT run_id FROM eidos_jobs_reconciliation_checkpoints")
-            .fetch_one(stand.jobs.pool())
+            .fetch_one(fixture.jobs.pool())
             .await
             .unwrap();
 
-    let report = stand.reconcile_when_free(&["--full"], &[small]).await;
+    let report = fixture.reconcile_when_free(&["--full"], &[small]).await;
     assert_eq!(report["run_id"], run.to_string(), "{report:#}");
     assert!(
         report["resumed_from"].as_i64().unwrap() >= durable,
         "{durable} were durable: {report:#}"
     );
-    let verdict = stand.verdict(stand.world.manifest()).await;
+    let verdict = fixture.verdict(fixture.world.manifest()).await;
     assert!(verdict.is_clean(), "{verdict:#?}");
 
-    let undisturbed = stand.reconcile(&["--full"], &[]).await;
+    let undisturbed = fixture.reconcile(&["--full"], &[]).await;
     for what in ["checked", "matched", "breaks_found", "tokens"] {
         assert_eq!(report[what], undisturbed[what], "{what}");
     }
@@ -55,19 +55,19 @@ async fn ruling_28_a_killed_full_run_is_continued_and_ends_like_an_undisturbed_o
 
 #[tokio::test]
 async fn ruling_28_other_settings_start_again() {
-    let stand = Stand::clean().await;
-    stand.edit("USDC", 0, "5").await;
-    let child = stand
+    let fixture = Fixture::clean().await;
+    fixture.edit("USDC", 0, "5").await;
+    let child = fixture
         .command(&["--full"], &[("RECONCILIATION__RECHECK_DELAY", "60s")])
         .spawn();
-    stand
+    fixture
         .until(
             "the first reading is durable",
             "SELECT count(*) > 0 FROM eidos_jobs_checkpoints WHERE checkpoint_key LIKE 'suspects/%'",
         )
         .await;
     child.kill();
-    let report = stand
+    let report = fixture
         .reconcile_when_free(&["--full"], &[("RECONCILIATION__IGNORE_BELOW_USDC", "0.02")])
         .await;
     assert!(report.get("resumed_from").is_none(), "{report:#}");

@@ -2,52 +2,52 @@
 
 use eidos_devnet::Fault;
 
-use crate::stand::Stand;
+use crate::fixture::Fixture;
 
 #[tokio::test]
 async fn ruling_23_a_change_that_only_the_chain_saw_is_found() {
-    let mut stand = Stand::clean().await;
-    let full = stand.reconcile(&[], &[]).await;
+    let mut fixture = Fixture::clean().await;
+    let full = fixture.reconcile(&[], &[]).await;
     assert_eq!(
         (&full["mode"], &full["breaks_found"]),
         (&"full".into(), &0.into()),
         "the first run covers all"
     );
-    stand.world.plant(Fault::MissingInBooks).await.unwrap();
-    stand.world.cut().await.unwrap();
+    fixture.world.plant(Fault::MissingInBooks).await.unwrap();
+    fixture.world.cut().await.unwrap();
     let settings = [
         ("RECONCILIATION__SAMPLE_WALLETS", "0"),
         ("RECONCILIATION__OVERLAP_WINDOW", "1ms"),
     ];
-    let report = stand.reconcile(&[], &settings).await;
+    let report = fixture.reconcile(&[], &settings).await;
     assert_eq!(report["mode"], "incremental");
     assert_eq!(report["breaks_found"], 1, "{report:#}");
-    assert_eq!(stand.open_breaks().await[0].2, "missing_in_books");
+    assert_eq!(fixture.open_breaks().await[0].2, "missing_in_books");
 }
 
 #[tokio::test]
 async fn ruling_23_the_rotating_sample_reaches_a_manual_edit_and_a_repair_closes_it() {
-    let stand = Stand::clean().await;
-    stand.reconcile(&["--full"], &[]).await;
-    let wallet = stand.edit("USDC", 0, "30").await;
+    let fixture = Fixture::clean().await;
+    fixture.reconcile(&["--full"], &[]).await;
+    let wallet = fixture.edit("USDC", 0, "30").await;
     let quiet = [
         ("RECONCILIATION__SAMPLE_WALLETS", "0"),
         ("RECONCILIATION__OVERLAP_WINDOW", "1ms"),
     ];
-    let report = stand.reconcile(&[], &quiet).await;
+    let report = fixture.reconcile(&[], &quiet).await;
     assert_eq!(report["breaks_found"], 0, "nothing says that it changed");
     let sample = [
         ("RECONCILIATION__SAMPLE_WALLETS", "1000"),
         ("RECONCILIATION__OVERLAP_WINDOW", "1ms"),
     ];
-    let report = stand.reconcile(&[], &sample).await;
+    let report = fixture.reconcile(&[], &sample).await;
     assert_eq!(report["breaks_found"], 1, "{report:#}");
-    assert_eq!(stand.open_breaks().await[0].0, wallet.to_lowercase());
-    stand.edit("USDC", 0, "-30").await;
-    let report = stand.reconcile(&[], &quiet).await;
+    assert_eq!(fixture.open_breaks().await[0].0, wallet.to_lowercase());
+    fixture.edit("USDC", 0, "-30").await;
+    let report = fixture.reconcile(&[], &quiet).await;
     assert_eq!(
         report["resolved"], 1,
         "an open break is looked at every time: {report:#}"
     );
-    assert_eq!(stand.open_breaks().await, []);
+    assert_eq!(fixture.open_breaks().await, []);
 }

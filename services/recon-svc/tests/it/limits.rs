@@ -7,7 +7,7 @@ use axum::Router;
 use axum::extract::State;
 use serde_json::{Value, json};
 
-use crate::stand::Stand;
+use crate::fixture::Fixture;
 
 /// A node in front of the real one that takes no call with more gas than EIP-7825 allows.
 #[derive(Clone)]
@@ -57,24 +57,24 @@ async fn answer(State(proxy): State<Thrifty>, body: String) -> String {
 
 #[tokio::test]
 async fn a_limit_of_the_node_is_stored_without_its_key_and_known_to_the_next_process() {
-    let stand = Stand::clean().await;
-    let (endpoint, refusals) = thrifty(&stand.node_url()).await;
+    let fixture = Fixture::clean().await;
+    let (endpoint, refusals) = thrifty(&fixture.node_url()).await;
     let url = format!("{endpoint}/v3/Key-12345678");
     let settings = [("CHAIN__RPC_URL", url.as_str())];
 
-    let report = stand.reconcile(&["--full", "--dry-run"], &settings).await;
+    let report = fixture.reconcile(&["--full", "--dry-run"], &settings).await;
     assert_eq!(report["breaks_found"], 0, "{report:#}");
     assert!(refusals.swap(0, Ordering::SeqCst) > 0);
-    assert_eq!(rows(&stand).await, [], "a dry run stores nothing");
+    assert_eq!(rows(&fixture).await, [], "a dry run stores nothing");
 
-    stand.reconcile(&["--full"], &settings).await;
+    fixture.reconcile(&["--full"], &settings).await;
     assert!(refusals.swap(0, Ordering::SeqCst) > 0);
     assert_eq!(
-        rows(&stand).await,
+        rows(&fixture).await,
         [(endpoint, 31_337, i64::try_from(CAP).unwrap())]
     );
 
-    let report = stand.reconcile(&["--full"], &settings).await;
+    let report = fixture.reconcile(&["--full"], &settings).await;
     assert_eq!(
         refusals.load(Ordering::SeqCst),
         0,
@@ -84,22 +84,22 @@ async fn a_limit_of_the_node_is_stored_without_its_key_and_known_to_the_next_pro
 
     // Plans and nodes change: after a week the setting is tried again.
     sqlx::query("UPDATE eidos_jobs_chain_limits SET learned_at = now() - interval '8 days'")
-        .execute(stand.jobs.pool())
+        .execute(fixture.jobs.pool())
         .await
         .unwrap();
-    stand.reconcile(&["--full"], &settings).await;
+    fixture.reconcile(&["--full"], &settings).await;
     assert!(refusals.load(Ordering::SeqCst) > 0);
     let young: bool =
         sqlx::query_scalar("SELECT learned_at > now() - interval '1 day' FROM eidos_jobs_chain_limits")
-            .fetch_one(stand.jobs.pool())
+            .fetch_one(fixture.jobs.pool())
             .await
             .unwrap();
     assert!(young, "it was learned anew");
 }
 
-async fn rows(stand: &Stand) -> Vec<(String, i64, i64)> {
+async fn rows(fixture: &Fixture) -> Vec<(String, i64, i64)> {
     sqlx::query_as("SELECT endpoint, chain_id, call_gas FROM eidos_jobs_chain_limits")
-        .fetch_all(stand.jobs.pool())
+        .fetch_all(fixture.jobs.pool())
         .await
         .unwrap()
 }

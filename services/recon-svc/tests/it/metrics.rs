@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use eidos_testkit::eventually;
 
-use crate::stand::Stand;
+use crate::fixture::Fixture;
 
 const WITHIN: Duration = Duration::from_mins(1);
 
@@ -13,8 +13,8 @@ const WITHIN: Duration = Duration::from_mins(1);
 async fn a_service_that_has_done_nothing_shows_its_counters_at_zero() {
     // Another test of this process may have done so.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let stand = Stand::new(&[], &[]).await;
-    let service = stand.serve();
+    let fixture = Fixture::new(&[], &[]).await;
+    let service = fixture.serve();
     let line = service.wait_for_line("serving", WITHIN).await;
     let mut words = line.split_whitespace();
     let address = words.find_map(|word| word.strip_prefix("http=")).unwrap();

@@ -10,30 +10,39 @@ use eidos_devnet::{Fault, Trap};
 use eidos_types::{Address, Amount};
 use serde_json::{Value, json};
 
-use crate::stand::Stand;
+use crate::fixture::Fixture;
 
 const QUICK: [(&str, &str); 1] = [("RECONCILIATION__RECHECK_ATTEMPTS", "2")];
 
 /// A withdrawal that the books confirmed in a block, and the same node one block before that block. Returns the wallet
 /// and the block.
-async fn confirmed_and_gone(stand: &mut Stand) -> (Address, u64) {
-    let snapshot = stand.world.node().call("evm_snapshot", json!([])).await.unwrap();
-    let before = stand.world.node().block(None).await.unwrap().number;
-    let wallet = stand.wallet_with("USDC").await;
+async fn confirmed_and_gone(fixture: &mut Fixture) -> (Address, u64) {
+    let snapshot = fixture
+        .world
+        .node()
+        .call("evm_snapshot", json!([]))
+        .await
+        .unwrap();
+    let before = fixture.world.node().block(None).await.unwrap().number;
+    let wallet = fixture.wallet_with("USDC").await;
     let amount: Amount = "150".parse().unwrap();
-    stand.world.withdraw(&[((wallet, "USDC"), amount)]).await.unwrap();
-    let block = stand.world.node().block(None).await.unwrap();
+    fixture
+        .world
+        .withdraw(&[((wallet, "USDC"), amount)])
+        .await
+        .unwrap();
+    let block = fixture.world.node().block(None).await.unwrap();
     assert_eq!(block.number, before + 1, "mined in one block");
-    stand.world.cut().await.unwrap();
-    stand.indexed(block.number, block.hash).await;
-    let reverted = stand
+    fixture.world.cut().await.unwrap();
+    fixture.indexed(block.number, block.hash).await;
+    let reverted = fixture
         .world
         .node()
         .call("evm_revert", json!([snapshot]))
         .await
         .unwrap();
     assert_eq!(reverted, json!(true));
-    assert_eq!(stand.world.node().block(None).await.unwrap().number, before);
+    assert_eq!(fixture.world.node().block(None).await.unwrap().number, before);
     (wallet, block.number)
 }
 
@@ -44,12 +53,12 @@ fn finding<'a>(report: &'a Value, kind: &str) -> Option<&'a Value> {
 
 #[tokio::test]
 async fn a_node_one_block_behind_the_books_makes_no_break_of_a_confirmed_withdrawal() {
-    let mut stand = Stand::clean().await;
-    let (wallet, block) = confirmed_and_gone(&mut stand).await;
+    let mut fixture = Fixture::clean().await;
+    let (wallet, block) = confirmed_and_gone(&mut fixture).await;
 
-    let report = stand.reconcile(&["--full"], &QUICK).await;
+    let report = fixture.reconcile(&["--full"], &QUICK).await;
     assert_eq!(report["breaks_found"], 0, "absence proves nothing: {report:#}");
-    assert_eq!(stand.open_breaks().await, []);
+    assert_eq!(fixture.open_breaks().await, []);
     assert_eq!(report["paused"], json!([]));
     assert_eq!(report["undecided"], 1, "and nothing was called equal: {report:#}");
     assert_eq!(report["node_behind_accounts"], 1, "for the gauge: {report:#}");
@@ -64,19 +73,19 @@ async fn a_node_one_block_behind_the_books_makes_no_break_of_a_confirmed_withdra
     assert!(detail.contains("1 accounts"), "{detail}");
 
     // The account is a debt of the next run, whichever kind that is.
-    let report = stand.reconcile(&[], &QUICK).await;
+    let report = fixture.reconcile(&[], &QUICK).await;
     assert_eq!(report["mode"], "incremental", "{report:#}");
     assert_eq!(report["undecided"], 1, "{report:#}");
 
     // The node passes the block and still does not know the transaction: now its absence is the proof of a fault.
-    stand.world.mine_blocks(3).await.unwrap();
-    let canonical = stand.world.node().block(Some(block)).await.unwrap();
-    stand.indexed(block, canonical.hash).await;
-    let report = stand.reconcile(&[], &QUICK).await;
+    fixture.world.mine_blocks(3).await.unwrap();
+    let canonical = fixture.world.node().block(Some(block)).await.unwrap();
+    fixture.indexed(block, canonical.hash).await;
+    let report = fixture.reconcile(&[], &QUICK).await;
     assert!(finding(&report, "node_behind").is_none(), "{report:#}");
     assert_eq!(report["node_behind_accounts"], 0, "{report:#}");
     assert_eq!(report["undecided"], 0, "{report:#}");
-    let breaks = stand.open_breaks().await;
+    let breaks = fixture.open_breaks().await;
     assert_eq!(breaks.len(), 1, "{breaks:?}");
     assert_eq!(breaks[0].0, wallet.to_string());
     assert_eq!(
@@ -87,11 +96,11 @@ async fn a_node_one_block_behind_the_books_makes_no_break_of_a_confirmed_withdra
 
 #[tokio::test]
 async fn a_real_shortfall_elsewhere_is_found_while_the_node_is_behind_the_books() {
-    let mut stand = Stand::clean().await;
-    let (wallet, _) = confirmed_and_gone(&mut stand).await;
-    let other = stand.edit("WETH", 5, "7").await;
+    let mut fixture = Fixture::clean().await;
+    let (wallet, _) = confirmed_and_gone(&mut fixture).await;
+    let other = fixture.edit("WETH", 5, "7").await;
     assert_ne!(other, wallet.to_string());
-    let report = stand.reconcile(&["--full"], &QUICK).await;
+    let report = fixture.reconcile(&["--full"], &QUICK).await;
     assert_eq!(report["breaks_found"], 1, "{report:#}");
     assert_eq!(report["breaks"][0]["wallet"], other);
     assert_eq!(report["breaks"][0]["kind"], "shortfall");
@@ -99,18 +108,23 @@ async fn a_real_shortfall_elsewhere_is_found_while_the_node_is_behind_the_books(
 
 #[tokio::test]
 async fn a_deposit_and_a_batch_above_the_head_of_the_node_are_not_judged() {
-    let mut stand = Stand::new(&[], &[]).await;
-    let snapshot = stand.world.node().call("evm_snapshot", json!([])).await.unwrap();
-    stand.world.set_trap(Trap::CreditAboveCut).await.unwrap();
-    let head = stand.world.node().block(None).await.unwrap();
-    stand.indexed(head.number, head.hash).await;
-    stand
+    let mut fixture = Fixture::new(&[], &[]).await;
+    let snapshot = fixture
+        .world
+        .node()
+        .call("evm_snapshot", json!([]))
+        .await
+        .unwrap();
+    fixture.world.set_trap(Trap::CreditAboveCut).await.unwrap();
+    let head = fixture.world.node().block(None).await.unwrap();
+    fixture.indexed(head.number, head.hash).await;
+    fixture
         .world
         .node()
         .call("evm_revert", json!([snapshot]))
         .await
         .unwrap();
-    let report = stand.reconcile(&["--full"], &QUICK).await;
+    let report = fixture.reconcile(&["--full"], &QUICK).await;
     assert_eq!(report["breaks_found"], 0, "{report:#}");
     assert_eq!(
         report["undecided"], 1,
@@ -119,8 +133,8 @@ async fn a_deposit_and_a_batch_above_the_head_of_the_node_are_not_judged() {
     assert!(finding(&report, "node_behind").is_some(), "{report:#}");
 
     // A batch that the books settled in a block that the node has not.
-    let trades = stand.settled_above(head.number).await;
-    let report = stand.reconcile(&["--full"], &QUICK).await;
+    let trades = fixture.settled_above(head.number).await;
+    let report = fixture.reconcile(&["--full"], &QUICK).await;
     assert!(
         report["undecided"].as_u64().unwrap() > 1,
         "{trades} trades: {report:#}"
@@ -196,33 +210,33 @@ fn fall_behind(answer: &mut Value, head: u64) {
 
 #[tokio::test]
 async fn a_receipt_asked_of_a_node_that_is_behind_the_cut_proves_nothing() {
-    let stand = Stand::new(&[], &[Trap::WithdrawalNotConfirmed, Trap::DepositNotCredited]).await;
-    let (url, head) = balancer(&stand.node_url(), u64::MAX).await;
+    let fixture = Fixture::new(&[], &[Trap::WithdrawalNotConfirmed, Trap::DepositNotCredited]).await;
+    let (url, head) = balancer(&fixture.node_url(), u64::MAX).await;
     let settings = [QUICK[0], ("CHAIN__RPC_URL", url.as_str())];
-    let report = stand.reconcile(&["--full"], &settings).await;
+    let report = fixture.reconcile(&["--full"], &settings).await;
     assert_eq!(
         (&report["breaks_found"], &report["undecided"]),
         (&json!(0), &json!(0)),
         "{report:#}"
     );
 
-    let vault_block = stand.world.addresses().deployed_in;
+    let vault_block = fixture.world.addresses().deployed_in;
     head.store(vault_block, Ordering::SeqCst);
-    let report = stand.reconcile(&["--full"], &settings).await;
+    let report = fixture.reconcile(&["--full"], &settings).await;
     assert_eq!(report["breaks_found"], 0, "{report:#}");
-    assert_eq!(stand.open_breaks().await, []);
+    assert_eq!(fixture.open_breaks().await, []);
     assert_eq!(report["undecided"], 2, "{report:#}");
     assert!(finding(&report, "node_behind").is_some(), "{report:#}");
 }
 
 #[tokio::test]
 async fn events_that_end_below_the_cut_because_a_node_lacks_a_block_are_no_success() {
-    let stand = Stand::new(&[Fault::MissingInBooks], &[]).await;
-    let (url, _) = balancer(&stand.node_url(), stand.world.addresses().deployed_in + 2).await;
+    let fixture = Fixture::new(&[Fault::MissingInBooks], &[]).await;
+    let (url, _) = balancer(&fixture.node_url(), fixture.world.addresses().deployed_in + 2).await;
     let few = ("RECONCILIATION__EVENT_BLOCKS", "3");
     let once = ("JOBS__RECONCILIATION__RETRY__MAX_ATTEMPTS", "1");
     let settings = [few, once, ("CHAIN__RPC_URL", url.as_str())];
-    let (status, child) = stand
+    let (status, child) = fixture
         .command(&["--full"], &settings)
         .run(std::time::Duration::from_mins(1))
         .await;
@@ -237,6 +251,6 @@ async fn events_that_end_below_the_cut_because_a_node_lacks_a_block_are_no_succe
         child.stderr()
     );
 
-    let report = stand.reconcile_when_free(&["--full"], &[few]).await;
+    let report = fixture.reconcile_when_free(&["--full"], &[few]).await;
     assert_eq!(report["breaks"][0]["kind"], "missing_in_books", "{report:#}");
 }

@@ -12,7 +12,7 @@ use recon_svc::store::pauses;
 use redis::AsyncCommands;
 use sqlx::PgPool;
 
-use crate::stand::Stand;
+use crate::fixture::Fixture;
 
 const OPERATION: &str = "withdrawal";
 const TOKEN: &str = "USDC";
@@ -72,7 +72,7 @@ async fn ruling_26_a_lift_does_not_take_the_key_of_a_pause_that_was_set_meanwhil
         .unwrap()
         .is_some()
     );
-    keys.settle(db.pool(), &[]).await.unwrap();
+    keys.sync(db.pool(), &[]).await.unwrap();
     assert!(client.exists::<_, bool>(&key).await.unwrap());
 
     let lifted = pauses::lift(db.pool(), OPERATION, TOKEN, "ann", "repaired", now)
@@ -94,9 +94,7 @@ async fn ruling_26_a_lift_does_not_take_the_key_of_a_pause_that_was_set_meanwhil
         .unwrap()
         .is_some()
     );
-    keys.settle(db.pool(), std::slice::from_ref(&lifted))
-        .await
-        .unwrap();
+    keys.sync(db.pool(), std::slice::from_ref(&lifted)).await.unwrap();
     assert!(
         client.exists::<_, bool>(&key).await.unwrap(),
         "an active pause has a key"
@@ -106,9 +104,7 @@ async fn ruling_26_a_lift_does_not_take_the_key_of_a_pause_that_was_set_meanwhil
         .await
         .unwrap()
         .unwrap();
-    keys.settle(db.pool(), std::slice::from_ref(&again))
-        .await
-        .unwrap();
+    keys.sync(db.pool(), std::slice::from_ref(&again)).await.unwrap();
     assert!(
         !client.exists::<_, bool>(&key).await.unwrap(),
         "a lifted one has none"
@@ -152,8 +148,8 @@ async fn the_event_of_a_pause_carries_the_id_that_the_table_and_the_lift_know() 
 #[tokio::test]
 async fn a_lift_and_its_event_are_stored_together_or_not_at_all() {
     let _installed_already = rustls::crypto::ring::default_provider().install_default();
-    let stand = Stand::clean().await;
-    let pool = stand.jobs.pool();
+    let fixture = Fixture::clean().await;
+    let pool = fixture.jobs.pool();
     let (now, cause) = (SystemClock::default().now(), broken(pool).await);
     let mut conn = pool.acquire().await.unwrap();
     let set = pauses::set(
@@ -167,7 +163,7 @@ async fn a_lift_and_its_event_are_stored_together_or_not_at_all() {
     )
     .await;
     let pause = set.unwrap().unwrap();
-    let service = stand.serve();
+    let service = fixture.serve();
     let line = service.wait_for_line("serving", WITHIN).await;
     let mut words = line.split_whitespace();
     let address = words.find_map(|word| word.strip_prefix("http=")).unwrap();

@@ -7,25 +7,25 @@ use eidos_devnet::Fault;
 use eidos_testkit::{Command, ScratchDir};
 use serde_json::Value;
 
-use crate::stand::Stand;
+use crate::fixture::Fixture;
 
-async fn refusal(stand: &Stand, settings: &[(&str, &str)]) -> String {
-    let (status, child) = stand
+async fn refusal(fixture: &Fixture, settings: &[(&str, &str)]) -> String {
+    let (status, child) = fixture
         .command(&["--full"], settings)
         .run(Duration::from_mins(1))
         .await;
     assert!(!status.success(), "{}", child.stdout());
-    assert_eq!(stand.open_breaks().await, []);
+    assert_eq!(fixture.open_breaks().await, []);
     format!("{}{}", child.stdout(), child.stderr())
 }
 
 /// Operations paused for the token, sorted.
-async fn paused(stand: &Stand, token: &str) -> Vec<String> {
+async fn paused(fixture: &Fixture, token: &str) -> Vec<String> {
     sqlx::query_scalar(
         "SELECT operation FROM eidos_jobs_operation_pauses WHERE token = $1 AND lifted_at IS NULL ORDER BY 1",
     )
     .bind(token)
-    .fetch_all(stand.jobs.pool())
+    .fetch_all(fixture.jobs.pool())
     .await
     .unwrap()
 }
@@ -43,10 +43,10 @@ fn severities(report: &Value, token: &str) -> Vec<(String, String)> {
 
 #[tokio::test]
 async fn the_start_refuses_a_token_without_a_price_until_that_is_said_to_be_meant() {
-    let stand = Stand::clean().await;
-    stand.without_price("WBTC");
+    let fixture = Fixture::clean().await;
+    fixture.without_price("WBTC");
     let refuse = ("RECONCILIATION__UNPRICED", "refuse");
-    let said = refusal(&stand, &[refuse]).await;
+    let said = refusal(&fixture, &[refuse]).await;
     assert!(
         said.contains("token WBTC has no price") && said.contains("unpriced: accept"),
         "{said}"
@@ -57,12 +57,12 @@ async fn the_start_refuses_a_token_without_a_price_until_that_is_said_to_be_mean
         "RECONCILIATION__PRICES",
         r#"{"wbtc": {"usdc": "60000", "source": "desk"}}"#,
     );
-    let said = refusal(&stand, &[refuse, lower]).await;
+    let said = refusal(&fixture, &[refuse, lower]).await;
     assert!(
         said.contains("wbtc") && said.contains("is written WBTC"),
         "{said}"
     );
-    let said = refusal(&stand, &[lower]).await;
+    let said = refusal(&fixture, &[lower]).await;
     assert!(said.contains("is written WBTC"), "whatever is accepted: {said}");
 
     // A table is a source too, for the tokens it has, and not for one dated in the future.
@@ -70,7 +70,7 @@ async fn the_start_refuses_a_token_without_a_price_until_that_is_said_to_be_mean
         "CREATE TABLE marks (symbol text, usdc numeric, at_ms bigint); GRANT SELECT ON marks TO PUBLIC; \
          INSERT INTO marks VALUES ('wbtc', 60000, 1700000000000), ('HUGE', 1, 1700000000000), ('WBTC', 1, 4102444800000)",
     )
-    .execute(stand.books())
+    .execute(fixture.books())
     .await
     .unwrap();
     let table = [
@@ -81,28 +81,28 @@ async fn the_start_refuses_a_token_without_a_price_until_that_is_said_to_be_mean
         ("RECONCILIATION__PRICE_TABLE__PRICE_COLUMN", "usdc"),
         ("RECONCILIATION__PRICE_TABLE__TIME_MS_COLUMN", "at_ms"),
     ];
-    let said = refusal(&stand, &table).await;
+    let said = refusal(&fixture, &table).await;
     assert!(
         said.contains("price_table has rows for wbtc") && said.contains("token WBTC has no price"),
         "{said}"
     );
     assert!(!said.contains("token HUGE"), "{said}");
     sqlx::raw_sql("UPDATE marks SET symbol = 'WBTC' WHERE symbol = 'wbtc'")
-        .execute(stand.books())
+        .execute(fixture.books())
         .await
         .unwrap();
-    let report = stand.reconcile(&["--full"], &table).await;
+    let report = fixture.reconcile(&["--full"], &table).await;
     assert_eq!(report["breaks_found"], 0, "{report:#}");
 }
 
 #[tokio::test]
 async fn insolvency_and_a_shortfall_of_an_unpriced_token_are_critical_and_pause() {
-    let stand = Stand::new(&[Fault::EmergencyWithdrawal], &[]).await;
-    stand.without_price("WBTC");
-    stand.without_price("WETH");
-    stand.edit("WETH", 0, "0.000001").await;
-    stand.edit("WETH", 1, "-0.000001").await;
-    let report = stand.reconcile(&["--full"], &[]).await;
+    let fixture = Fixture::new(&[Fault::EmergencyWithdrawal], &[]).await;
+    fixture.without_price("WBTC");
+    fixture.without_price("WETH");
+    fixture.edit("WETH", 0, "0.000001").await;
+    fixture.edit("WETH", 1, "-0.000001").await;
+    let report = fixture.reconcile(&["--full"], &[]).await;
     let pair = |kind: &str, severity: &str| (kind.to_owned(), severity.to_owned());
     assert_eq!(
         severities(&report, "WBTC"),
@@ -114,8 +114,8 @@ async fn insolvency_and_a_shortfall_of_an_unpriced_token_are_critical_and_pause(
         [pair("shortfall", "critical"), pair("surplus", "warning")],
         "{report:#}"
     );
-    assert_eq!(paused(&stand, "WBTC").await, ["settlement", "withdrawal"]);
-    assert_eq!(paused(&stand, "WETH").await, ["settlement", "withdrawal"]);
+    assert_eq!(paused(&fixture, "WBTC").await, ["settlement", "withdrawal"]);
+    assert_eq!(paused(&fixture, "WETH").await, ["settlement", "withdrawal"]);
 }
 
 /// `recon-svc check-config` of a file with these prices and two configured tokens: exit code and what it says.

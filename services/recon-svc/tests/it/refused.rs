@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::stand::Stand;
+use crate::fixture::Fixture;
 
-async fn refusal(stand: &Stand, settings: &[(&str, &str)]) -> String {
+async fn refusal(fixture: &Fixture, settings: &[(&str, &str)]) -> String {
     let settings = [&[("SERVICE__START_TIMEOUT", "1s")][..], settings].concat();
-    let (status, child) = stand
+    let (status, child) = fixture
         .command(&["--full"], &settings)
         .run(Duration::from_mins(1))
         .await;
@@ -18,7 +18,7 @@ async fn refusal(stand: &Stand, settings: &[(&str, &str)]) -> String {
 
 #[tokio::test]
 async fn ruling_16_each_mistake_is_named() {
-    let stand = Stand::clean().await;
+    let fixture = Fixture::clean().await;
     let column = r#"{"balances": {"columns": {"settled_frozen": "frozen_settled"}}}"#;
     for (key, value, named) in [
         ("CHAIN__CHAIN_ID", "1", "chain_id"),
@@ -34,22 +34,22 @@ async fn ruling_16_each_mistake_is_named() {
             "eidos_trading_balances has no column frozen_settled",
         ),
     ] {
-        let said = refusal(&stand, &[(key, value)]).await;
+        let said = refusal(&fixture, &[(key, value)]).await;
         assert!(said.contains(named), "{key}: {named} in {said}");
     }
     sqlx::query("DELETE FROM eidos_chain_block_checkpoints")
-        .execute(stand.books())
+        .execute(fixture.books())
         .await
         .unwrap();
-    let said = refusal(&stand, &[("JOBS__RECONCILIATION__RETRY__MAX_ATTEMPTS", "1")]).await;
+    let said = refusal(&fixture, &[("JOBS__RECONCILIATION__RETRY__MAX_ATTEMPTS", "1")]).await;
     assert!(said.contains("eidos_chain_block_checkpoints"), "{said}");
 }
 
 #[tokio::test]
 async fn ruling_16_tokens_that_contradict_the_books_are_named() {
-    let stand = Stand::clean().await;
+    let fixture = Fixture::clean().await;
     let tokens = |without: &str, usdc_decimals: u8| {
-        let list = stand
+        let list = fixture
             .world
             .tokens()
             .values()
@@ -71,19 +71,19 @@ async fn ruling_16_tokens_that_contradict_the_books_are_named() {
         ),
         (tokens("", 7), "token USDC: chain.tokens says"),
     ] {
-        let said = refusal(&stand, &[("CHAIN__TOKENS", &value)]).await;
+        let said = refusal(&fixture, &[("CHAIN__TOKENS", &value)]).await;
         assert!(said.contains(named), "{named} in {said}");
     }
 }
 
 #[tokio::test]
 async fn ruling_21_an_indexer_on_a_fork_is_no_difference() {
-    let stand = Stand::clean().await;
+    let fixture = Fixture::clean().await;
     sqlx::query("UPDATE eidos_chain_block_checkpoints SET block_hash = '0x' || repeat('ab', 32)")
-        .execute(stand.books())
+        .execute(fixture.books())
         .await
         .unwrap();
-    let said = refusal(&stand, &[("JOBS__RECONCILIATION__RETRY__MAX_ATTEMPTS", "1")]).await;
+    let said = refusal(&fixture, &[("JOBS__RECONCILIATION__RETRY__MAX_ATTEMPTS", "1")]).await;
     assert!(said.contains("reorganised"), "{said}");
-    assert_eq!(stand.open_breaks().await, []);
+    assert_eq!(fixture.open_breaks().await, []);
 }

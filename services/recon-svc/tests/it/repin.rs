@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::routing::post;
 use serde_json::{Value, json};
 
-use crate::stand::Stand;
+use crate::fixture::Fixture;
 
 /// A node in front of the real one that forgets its state: from the first `eth_getLogs` on (so after the start's own
 /// checks), it refuses this many requests for state.
@@ -70,23 +70,23 @@ fn refusal(request: &Value) -> Value {
 
 #[tokio::test]
 async fn ruling_21_state_that_is_gone_is_pinned_again() {
-    let stand = Stand::clean().await;
-    stand.edit("USDC", 0, "7").await;
-    let url = forgetful(&stand.node_url(), 1).await;
-    let report = stand.reconcile(&["--full"], &[("CHAIN__RPC_URL", &url)]).await;
+    let fixture = Fixture::clean().await;
+    fixture.edit("USDC", 0, "7").await;
+    let url = forgetful(&fixture.node_url(), 1).await;
+    let report = fixture.reconcile(&["--full"], &[("CHAIN__RPC_URL", &url)]).await;
     assert_eq!(report["repins"], 1, "{report:#}");
     assert_eq!(report["breaks_found"], 1, "neither lost nor invented: {report:#}");
 }
 
 #[tokio::test]
 async fn ruling_21_state_that_stays_gone_ends_the_run_as_failed() {
-    let stand = Stand::clean().await;
-    let url = forgetful(&stand.node_url(), u32::MAX).await;
+    let fixture = Fixture::clean().await;
+    let url = forgetful(&fixture.node_url(), u32::MAX).await;
     let settings = [
         ("CHAIN__RPC_URL", url.as_str()),
         ("JOBS__RECONCILIATION__RETRY__MAX_ATTEMPTS", "1"),
     ];
-    let (status, child) = stand
+    let (status, child) = fixture
         .command(&["--full"], &settings)
         .run(std::time::Duration::from_mins(1))
         .await;
@@ -96,5 +96,5 @@ async fn ruling_21_state_that_stays_gone_ends_the_run_as_failed() {
         "{}",
         child.stderr()
     );
-    assert_eq!(stand.open_breaks().await, []);
+    assert_eq!(fixture.open_breaks().await, []);
 }

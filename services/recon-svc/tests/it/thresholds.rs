@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::stand::Stand;
+use crate::fixture::Fixture;
 
 fn severity_of<'a>(report: &'a Value, wallet: &str) -> &'a str {
     report["breaks"]
@@ -15,35 +15,35 @@ fn severity_of<'a>(report: &'a Value, wallet: &str) -> &'a str {
 
 #[tokio::test]
 async fn ruling_25_boundaries_and_ruling_26_pause() {
-    let stand = Stand::clean().await;
-    let ignored = stand.edit("USDC", 0, "0.009999").await;
-    let low = stand.edit("USDC", 1, "0.01").await;
-    let high = stand.edit("USDC", 2, "-100").await;
-    let report = stand.reconcile(&["--full"], &[]).await;
+    let fixture = Fixture::clean().await;
+    let ignored = fixture.edit("USDC", 0, "0.009999").await;
+    let low = fixture.edit("USDC", 1, "0.01").await;
+    let high = fixture.edit("USDC", 2, "-100").await;
+    let report = fixture.reconcile(&["--full"], &[]).await;
     assert_eq!(severity_of(&report, &ignored), "none");
     assert_eq!(severity_of(&report, &low), "warning");
     assert_eq!(severity_of(&report, &high), "warning");
     assert_eq!(report["paused"], serde_json::json!([]), "{report:#}");
     let dust: String =
         sqlx::query_scalar("SELECT trim_scale(gross)::text FROM eidos_jobs_dust WHERE token = 'USDC'")
-            .fetch_one(stand.jobs.pool())
+            .fetch_one(fixture.jobs.pool())
             .await
             .unwrap();
     assert_eq!(dust, "0.009999");
 
-    let critical = stand.edit("USDC", 3, "100.000001").await;
-    let report = stand.reconcile(&["--full"], &[]).await;
+    let critical = fixture.edit("USDC", 3, "100.000001").await;
+    let report = fixture.reconcile(&["--full"], &[]).await;
     assert_eq!(severity_of(&report, &critical), "critical");
     let paused: Vec<String> = sqlx::query_scalar(
         "SELECT operation FROM eidos_jobs_operation_pauses WHERE token = 'USDC' AND lifted_at IS NULL ORDER BY 1",
     )
-    .fetch_all(stand.jobs.pool())
+    .fetch_all(fixture.jobs.pool())
     .await
     .unwrap();
     assert_eq!(paused, ["settlement", "withdrawal"], "a shortfall");
-    let client = redis::Client::open(stand.redis().url()).unwrap();
+    let client = redis::Client::open(fixture.redis().url()).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-    let key = format!("{}:pause:withdrawal:USDC", stand.redis().prefix());
+    let key = format!("{}:pause:withdrawal:USDC", fixture.redis().prefix());
     let value: Option<String> = redis::cmd("GET")
         .arg(key)
         .query_async(&mut connection)
@@ -54,19 +54,19 @@ async fn ruling_25_boundaries_and_ruling_26_pause() {
 
 #[tokio::test]
 async fn ruling_24_a_pause_waits_for_distinct_finalized_blocks() {
-    let stand = Stand::clean().await;
-    stand.edit("USDC", 0, "5000").await;
+    let fixture = Fixture::clean().await;
+    fixture.edit("USDC", 0, "5000").await;
     let three = [
         ("RECONCILIATION__CRITICAL_CONFIRMATIONS", "3"),
         ("RECONCILIATION__CONFIRM_WAIT", "100ms"),
     ];
-    let report = stand.reconcile(&["--full"], &three).await;
+    let report = fixture.reconcile(&["--full"], &three).await;
     assert_eq!(
         report["breaks"][0]["confirmations"], 1,
         "one block, however often it is read: {report:#}"
     );
     assert_eq!(report["paused"], serde_json::json!([]));
-    let report = stand.reconcile(&["--full"], &three).await;
+    let report = fixture.reconcile(&["--full"], &three).await;
     assert_eq!(
         report["breaks"][0]["confirmations"], 1,
         "the same block in another run"
@@ -76,10 +76,10 @@ async fn ruling_24_a_pause_waits_for_distinct_finalized_blocks() {
 
 #[tokio::test]
 async fn ruling_25_without_a_price_nothing_is_small() {
-    let stand = Stand::clean().await;
-    let wallet = stand.edit("USDC", 0, "0.000001").await;
+    let fixture = Fixture::clean().await;
+    let wallet = fixture.edit("USDC", 0, "0.000001").await;
     let prices = [("RECONCILIATION__MAX_PRICE_AGE", "1ms")];
-    let report = stand.reconcile(&["--full"], &prices).await;
+    let report = fixture.reconcile(&["--full"], &prices).await;
     assert_eq!(severity_of(&report, &wallet), "warning", "{report:#}");
     assert!(report["breaks"][0]["because"].as_str().unwrap().contains("old"));
 }

@@ -2,24 +2,24 @@
 
 use eidos_devnet::{Fault, Trap};
 
-use crate::stand::Stand;
+use crate::fixture::Fixture;
 
 #[tokio::test]
 async fn ruling_22_every_fault_is_found_once_and_no_trap_is() {
-    let stand = Stand::new(&Fault::ALL, &Trap::ALL).await;
-    let report = stand.reconcile(&["--full"], &[]).await;
-    let verdict = stand.verdict(stand.world.manifest()).await;
+    let fixture = Fixture::new(&Fault::ALL, &Trap::ALL).await;
+    let report = fixture.reconcile(&["--full"], &[]).await;
+    let verdict = fixture.verdict(fixture.world.manifest()).await;
     assert!(verdict.is_clean(), "{verdict:#?}");
     assert_eq!(report["mode"], "full");
     assert_eq!(report["coverage"]["complete"], true);
 
     // Seen again, each break is the same row.
-    let before = stand.open_breaks().await;
-    let again = stand.reconcile(&["--full"], &[]).await;
-    assert_eq!(stand.open_breaks().await, before);
+    let before = fixture.open_breaks().await;
+    let again = fixture.reconcile(&["--full"], &[]).await;
+    assert_eq!(fixture.open_breaks().await, before);
     assert_eq!(again["breaks_found"], report["breaks_found"]);
     let least: i64 = sqlx::query_scalar("SELECT min(occurrences) FROM eidos_jobs_breaks")
-        .fetch_one(stand.jobs.pool())
+        .fetch_one(fixture.jobs.pool())
         .await
         .unwrap();
     assert_eq!(least, 2);
@@ -27,32 +27,32 @@ async fn ruling_22_every_fault_is_found_once_and_no_trap_is() {
 
 #[tokio::test]
 async fn a_world_that_agrees_has_no_break_and_a_dry_run_writes_nothing() {
-    let stand = Stand::clean().await;
-    stand.edit("USDC", 0, "5").await;
-    let report = stand.reconcile(&["--full", "--dry-run"], &[]).await;
+    let fixture = Fixture::clean().await;
+    fixture.edit("USDC", 0, "5").await;
+    let report = fixture.reconcile(&["--full", "--dry-run"], &[]).await;
     assert_eq!(report["breaks_found"], 1, "{report:#}");
-    assert_eq!(stand.open_breaks().await, []);
+    assert_eq!(fixture.open_breaks().await, []);
     let rows: i64 = sqlx::query_scalar(
         "SELECT (SELECT count(*) FROM eidos_jobs_reconciliation_records) \
               + (SELECT count(*) FROM eidos_jobs_reconciliation_checkpoints) \
               + (SELECT count(*) FROM eidos_jobs_checkpoints)",
     )
-    .fetch_one(stand.jobs.pool())
+    .fetch_one(fixture.jobs.pool())
     .await
     .unwrap();
     assert_eq!(rows, 0);
-    stand.edit("USDC", 0, "-5").await;
-    let report = stand.reconcile(&["--full"], &[]).await;
+    fixture.edit("USDC", 0, "-5").await;
+    let report = fixture.reconcile(&["--full"], &[]).await;
     assert_eq!(report["breaks_found"], 0, "{report:#}");
     assert_eq!(report["checked"], report["matched"]);
 }
 
 #[tokio::test]
 async fn ruling_21_final_blocks_that_the_indexer_has_not_seen_are_beyond_the_cut() {
-    let stand = Stand::new(&[], &[Trap::CreditAboveCut, Trap::LaggingIndexer]).await;
+    let fixture = Fixture::new(&[], &[Trap::CreditAboveCut, Trap::LaggingIndexer]).await;
     // What lies above the indexer's checkpoint becomes final: only the cut keeps it out of the comparison.
-    stand.world.mine_blocks(100).await.unwrap();
-    let report = stand.reconcile(&["--full"], &[]).await;
+    fixture.world.mine_blocks(100).await.unwrap();
+    let report = fixture.reconcile(&["--full"], &[]).await;
     let cut = &report["cut"];
     assert!(
         cut["finalized_block"].as_u64() > cut["indexer_block"].as_u64(),
@@ -62,7 +62,7 @@ async fn ruling_21_final_blocks_that_the_indexer_has_not_seen_are_beyond_the_cut
     assert_eq!(report["breaks_found"], 0, "{report:#}");
 
     let limit = [("RECONCILIATION__INDEXER_MAX_LAG_BLOCKS", "5")];
-    let report = stand.reconcile(&["--full"], &limit).await;
+    let report = fixture.reconcile(&["--full"], &limit).await;
     assert_eq!(
         report["findings"][0]["kind"], "indexer_behind",
         "a finding of its own: {report:#}"
@@ -73,16 +73,16 @@ async fn ruling_21_final_blocks_that_the_indexer_has_not_seen_are_beyond_the_cut
 #[tokio::test]
 async fn an_indexer_behind_is_a_finding_also_where_the_node_keeps_little_state() {
     // geth keeps the state of 128 blocks; this node of 60, while indexer_max_lag_blocks is 256.
-    let stand = Stand::on_node(&["--prune-history", "60"], &[], &[]).await;
+    let fixture = Fixture::on_node(&["--prune-history", "60"], &[], &[]).await;
     // The chain is longer than that, or nothing would have been forgotten; the indexer's block is still readable.
-    stand.world.mine_blocks(52).await.unwrap();
-    let report = stand.reconcile(&["--full"], &[]).await;
+    fixture.world.mine_blocks(52).await.unwrap();
+    let report = fixture.reconcile(&["--full"], &[]).await;
     assert_eq!(report["findings"][0]["kind"], "indexer_behind", "{report:#}");
     assert_eq!(report["breaks_found"], 0, "{report:#}");
 
     // Further behind than the state: the run says so instead of pinning the same block again and again.
-    stand.world.mine_blocks(60).await.unwrap();
-    let (status, child) = stand
+    fixture.world.mine_blocks(60).await.unwrap();
+    let (status, child) = fixture
         .command(&["--full"], &[])
         .run(std::time::Duration::from_secs(90))
         .await;
@@ -92,5 +92,5 @@ async fn an_indexer_behind_is_a_finding_also_where_the_node_keeps_little_state()
         said.contains("blocks behind the finalized") && said.contains("keeps no state that old"),
         "{said}"
     );
-    assert_eq!(stand.open_breaks().await, []);
+    assert_eq!(fixture.open_breaks().await, []);
 }

@@ -46,7 +46,7 @@ pub(super) struct CandleWork {
 /// The means to delete candles in one run.
 pub(super) struct CandleRun<'a> {
     pub(super) ctx: &'a JobContext,
-    pub(super) external: &'an ExternalFence,
+    pub(super) external: &'a ExternalFence,
     pub(super) settings: &'a DisposalSettings,
     pub(super) recorder: Recorder<'a>,
     pub(super) budget: Budget,
@@ -173,7 +173,7 @@ impl CandleWork {
         server_is_ready(&mut conn, run.ctx, run.settings).await?;
         drop(conn);
         recorder
-            .announce_candles(source, &self.pair, self.candles(), self.cutoff_ms)
+            .mark_candles(source, &self.pair, self.candles(), self.cutoff_ms)
             .await?;
         for market in &self.markets {
             let before = report.deleted;

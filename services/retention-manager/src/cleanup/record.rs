@@ -21,7 +21,7 @@ pub(super) struct Recorder<'a> {
 
 impl Recorder<'_> {
     /// That candles of one interval are about to be deleted: if the process dies, this row remains.
-    pub(super) async fn announce_candles(
+    pub(super) async fn mark_candles(
         &self,
         source: SourceName,
         pair: &Pair,

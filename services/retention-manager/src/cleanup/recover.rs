@@ -102,7 +102,10 @@ async fn partitions(
     };
     let recovered = disposal.recover(&rule.table).await?;
     let changed = recovered.iter().any(Recovered::changes_what_is_due);
-    Ok((recovered.iter().map(report::told).collect(), changed))
+    Ok((
+        recovered.iter().map(report::recovered_sentence).collect(),
+        changed,
+    ))
 }
 
 /// Sources of the rules.

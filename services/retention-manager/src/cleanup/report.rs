@@ -372,7 +372,7 @@ impl UnitReport {
 }
 
 /// A sentence for people.
-pub(super) fn told(recovered: &Recovered) -> String {
+pub(super) fn recovered_sentence(recovered: &Recovered) -> String {
     match recovered {
         Recovered::Finalized { partition } => format!("finished the interrupted detach of {partition}"),
         Recovered::Abandoned { unit_name, unit_id } => {

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use eidos_disposal::DisposalError;
 use eidos_disposal::catalogue::{self, Partition, RelationKind, TableShape};
 use eidos_disposal::partition::{self, PartitionIdentity, PartitionPolicy};
 use eidos_disposal::unit::{self, Unit, UnitKind, UnitState};
+use eidos_disposal::{DisposalError, Refusal, split_refusal};
 use eidos_plan::{Action, PlanItem, hold::Hold};
 use eidos_runtime::JobContext;
 use eidos_types::Slot;
@@ -59,7 +59,7 @@ pub(super) async fn look(
     };
     for partition in expired {
         if room.is_none() {
-            let (notes, obstacle) = told(partition::room(&mut conn, &shape).await)?;
+            let (notes, obstacle) = split_refusal(partition::room(&mut conn, &shape).await)?;
             looked.notes.extend(notes);
             room = Some(obstacle);
         }
@@ -117,18 +117,6 @@ fn expired<'s>(shape: &'s TableShape, cutoff_ms: i64, notes: &mut Vec<String>) -
     expired
 }
 
-/// A refusal as a label and a sentence.
-type Refusal = (&'static str, String);
-
-/// What was answered, and what was refused; anything else ends the look at the table.
-fn told<T: Default>(outcome: Result<T, DisposalError>) -> Result<(T, Option<Refusal>), DisposalError> {
-    match outcome {
-        Ok(answer) => Ok((answer, None)),
-        Err(DisposalError::Refused { reason, what }) => Ok((T::default(), Some((reason, what)))),
-        Err(error) => Err(error),
-    }
-}
-
 /// An expired partition, looked at.
 struct Candidate<'c> {
     job: &'c DataCleanup,
@@ -156,7 +144,7 @@ impl Candidate<'_> {
         let obstacle = match (&found, self.obstacle) {
             (_, Some(obstacle)) => Some(obstacle),
             (Some(found), None) => {
-                told(partition::may_leave(
+                split_refusal(partition::may_leave(
                     shape,
                     partition,
                     found,
@@ -238,7 +226,7 @@ async fn due(
     let place = catalogue::find(conn, unit.table_oid).await?;
     let refused = match (&found, &place) {
         (Some(found), Some(place)) => {
-            told(partition::may_be_dropped(
+            split_refusal(partition::may_be_dropped(
                 &unit.unit_name,
                 &unit.table,
                 &place.relation,

@@ -63,7 +63,7 @@ pub struct Creation<'a> {
     /// The run.
     pub ctx: &'a JobContext,
     /// Its right to write to the table's database.
-    pub external: &'an ExternalFence,
+    pub external: &'a ExternalFence,
     /// The table.
     pub parent: &'a Parent,
     /// How gently.

@@ -3,11 +3,11 @@
 
 use serde_json::{Value, json};
 
-use crate::cleanup_ground::{Ground, Run, message};
-use crate::partitions_ground;
-use crate::partitions_ground::ms;
+use crate::cleanup_fixture::{JobFixture, Run, message};
+use crate::fixture::{Fixture, OPERATOR, WITHIN, count, sql};
+use crate::partitions_fixture;
+use crate::partitions_fixture::ms;
 use crate::partitions_service::Service;
-use crate::stand::{OPERATOR, Stand, WITHIN, count, sql};
 use eidos_runtime::Job;
 use retention_manager::jobs::data_cleanup::Params;
 
@@ -26,7 +26,7 @@ async fn tables(pool: &sqlx::PgPool) {
         ms("2024-12-01T00:00:00Z"),
     );
     let hour = ms("2024-07-01T00:00:00Z");
-    let klines = crate::cleanup_ground::KLINES.replace("eidos_market_klines", CANDLES_SQL);
+    let klines = crate::cleanup_fixture::KLINES.replace("eidos_market_klines", CANDLES_SQL);
     sql(
         pool,
         &format!(
@@ -68,10 +68,10 @@ fn rules() -> Value {
 
 #[tokio::test]
 async fn tables_outside_public_with_any_legal_name_leave_as_their_rules_say() {
-    let ground = Ground::new(&[]).await;
-    tables(ground.pool()).await;
-    let job = ground.job(rules()).await;
-    let plan = ground.plan(&job, SLOT).await.plan;
+    let fixture = JobFixture::new(&[]).await;
+    tables(fixture.pool()).await;
+    let job = fixture.job(rules()).await;
+    let plan = fixture.plan(&job, SLOT).await.plan;
     let tables: Vec<&str> = plan.items.iter().map(|item| item.table.as_str()).collect();
     assert_eq!(tables, [EVENTS, LOGS, "Märkte.Klines"], "{}", plan.render());
     assert!(
@@ -79,21 +79,23 @@ async fn tables_outside_public_with_any_legal_name_leave_as_their_rules_say() {
         "{}",
         plan.render()
     );
-    let report = ground.apply(&job, SLOT, &plan.digest).await.unwrap();
+    let report = fixture.apply(&job, SLOT, &plan.digest).await.unwrap();
     assert!(report.without_rule.is_empty(), "{:?}", report.without_rule);
     assert_eq!(
-        ground.units().await,
+        fixture.units().await,
         ["Events Dec quarantined", "2024-Logs@2023-12 deleted"]
     );
-    assert_eq!(ground.count(&format!("SELECT count(*) FROM {EVENTS}")).await, 0);
-    assert_eq!(ground.count(&format!("SELECT count(*) FROM {LOGS}")).await, 25);
+    assert_eq!(fixture.count(&format!("SELECT count(*) FROM {EVENTS}")).await, 0);
+    assert_eq!(fixture.count(&format!("SELECT count(*) FROM {LOGS}")).await, 25);
     assert_eq!(
-        ground.count(r#"SELECT count(*) FROM public."2024-Logs""#).await,
+        fixture.count(r#"SELECT count(*) FROM public."2024-Logs""#).await,
         100,
         "not this one"
     );
     assert_eq!(
-        ground.count(&format!("SELECT count(*) FROM {CANDLES_SQL}")).await,
+        fixture
+            .count(&format!("SELECT count(*) FROM {CANDLES_SQL}"))
+            .await,
         1
     );
     let text = report.render();
@@ -101,7 +103,7 @@ async fn tables_outside_public_with_any_legal_name_leave_as_their_rules_say() {
         text.contains("25 expired rows stay: they are not finished (State! is none of 'done')"),
         "{text}"
     );
-    let ctx = ground
+    let ctx = fixture
         .context(Run {
             dry: true,
             ..Run::of(SLOT)
@@ -125,20 +127,20 @@ async fn tables_outside_public_with_any_legal_name_leave_as_their_rules_say() {
     };
     assert!(job.validate_params(&unknown).is_err());
     // The plan is done: applying it again finds that out by the same names.
-    let again = ground.apply(&job, SLOT, &plan.digest).await.unwrap();
+    let again = fixture.apply(&job, SLOT, &plan.digest).await.unwrap();
     assert!(again.plan.items.is_empty(), "{}", again.plan.render());
-    ground.run(&job, "2024-08-08T04:00:00Z").await.unwrap();
-    assert_eq!(ground.units().await[0], "Events Dec dropped");
+    fixture.run(&job, "2024-08-08T04:00:00Z").await.unwrap();
+    assert_eq!(fixture.units().await[0], "Events Dec dropped");
 }
 
 #[tokio::test]
 async fn a_table_without_a_rule_is_told_though_another_schema_has_one_of_its_name() {
-    let ground = Ground::new(&[]).await;
-    tables(ground.pool()).await;
+    let fixture = JobFixture::new(&[]).await;
+    tables(fixture.pool()).await;
     let mut rules = rules();
     rules["keep_forever"] = json!(["_sqlx*", "eidos_jobs_*"]);
-    let job = ground.job(rules).await;
-    let report = ground.run(&job, SLOT).await.unwrap();
+    let job = fixture.job(rules).await;
+    let report = fixture.run(&job, SLOT).await.unwrap();
     let told: Vec<&str> = report
         .without_rule
         .iter()
@@ -146,11 +148,11 @@ async fn a_table_without_a_rule_is_told_though_another_schema_has_one_of_its_nam
         .collect();
     assert_eq!(told, [r#"public."2024-Logs""#]);
     // Nor does a rule without a schema decide about a namesake outside of `public`.
-    let job = ground
+    let job = fixture
         .job(json!({ "regular_tables": { "\"2024-Logs\"": { "source": "chain", "retention_months": 600, "time_column": "\"Made At\"" } },
             "keep_forever": ["_sqlx*", "eidos_jobs_*", "Risk Desk.*", "Märkte.*"] }))
         .await;
-    let report = ground.run(&job, SLOT).await.unwrap();
+    let report = fixture.run(&job, SLOT).await.unwrap();
     let told: Vec<&str> = report
         .without_rule
         .iter()
@@ -161,7 +163,7 @@ async fn a_table_without_a_rule_is_told_though_another_schema_has_one_of_its_nam
 
 #[tokio::test]
 async fn the_longest_names_fit_the_records() {
-    let ground = Ground::new(&[]).await;
+    let fixture = JobFixture::new(&[]).await;
     let part = |letter: &str| format!("\"{} \"\"{}\"", letter, "x".repeat(60));
     let (schema, table) = (part("s"), part("t"));
     let (old, next, end) = (
@@ -170,7 +172,7 @@ async fn the_longest_names_fit_the_records() {
         ms("2024-12-01T00:00:00Z"),
     );
     sql(
-        ground.pool(),
+        fixture.pool(),
         &format!(
             "CREATE SCHEMA {schema}; CREATE TABLE {schema}.{table} (id BIGINT, at BIGINT NOT NULL) PARTITION BY RANGE (at); \
              CREATE TABLE {schema}.\"old {0}\" PARTITION OF {schema}.{table} FOR VALUES FROM ({old}) TO ({next}); \
@@ -179,25 +181,25 @@ async fn the_longest_names_fit_the_records() {
         ),
     )
     .await;
-    let job = ground
+    let job = fixture
         .job(json!({ "partitioned_tables": { format!("{schema}.{table}"): { "source": "risk", "retention_months": 6,
             "archive_before_drop": true, "quarantine_days": 1 } } }))
         .await;
-    ground.run(&job, SLOT).await.unwrap();
-    ground.run(&job, "2024-08-02T04:00:00Z").await.unwrap();
-    assert_eq!(ground.units().await, [format!("old {} dropped", "y".repeat(59))]);
+    fixture.run(&job, SLOT).await.unwrap();
+    fixture.run(&job, "2024-08-02T04:00:00Z").await.unwrap();
+    assert_eq!(fixture.units().await, [format!("old {} dropped", "y".repeat(59))]);
 }
 
 #[tokio::test]
 async fn a_hold_and_the_settings_file_name_them_too() {
-    let stand = Stand::new(&format!(
+    let fixture = Fixture::new(&format!(
         "data_retention: {}\n",
         // JSON is YAML.
         rules()
     ))
     .await;
-    tables(stand.books()).await;
-    let service = Service::start(&stand).await;
+    tables(fixture.books()).await;
+    let service = Service::start(&fixture).await;
     for (table, expected) in [
         (r#""archive"."2024-Logs""#, 201),
         ("archive.nothing_like_that", 422),
@@ -208,15 +210,15 @@ async fn a_hold_and_the_settings_file_name_them_too() {
         assert_eq!(status.as_u16(), expected, "{table}: {answer}");
     }
     // The default rules also name tables that this database does not have: the run fails by name for those, and only those.
-    let (_status, child) = stand.run("data-cleanup", &["--slot", SLOT], &[]).await;
+    let (_status, child) = fixture.run("data-cleanup", &["--slot", SLOT], &[]).await;
     let report = child.stdout();
     assert_eq!(
-        count(stand.books(), &format!("SELECT count(*) FROM {EVENTS}")).await,
+        count(fixture.books(), &format!("SELECT count(*) FROM {EVENTS}")).await,
         0,
         "{report}"
     );
     assert_eq!(
-        count(stand.books(), &format!("SELECT count(*) FROM {LOGS}")).await,
+        count(fixture.books(), &format!("SELECT count(*) FROM {LOGS}")).await,
         100,
         "{report}"
     );
@@ -238,8 +240,8 @@ async fn two_names_of_one_table_and_names_that_are_none_are_refused_at_start() {
             "a column's name has one",
         ),
     ] {
-        let stand = Stand::new(&format!("data_retention:\n  {rule}\n")).await;
-        let (status, child) = stand.command(&["check-config"], &[]).run(WITHIN).await;
+        let fixture = Fixture::new(&format!("data_retention:\n  {rule}\n")).await;
+        let (status, child) = fixture.command(&["check-config"], &[]).run(WITHIN).await;
         assert!(!status.success(), "{rule}");
         let text = format!("{}{}", child.stdout(), child.stderr());
         assert!(text.contains(told), "{rule}: {text}");
@@ -248,9 +250,9 @@ async fn two_names_of_one_table_and_names_that_are_none_are_refused_at_start() {
 
 #[tokio::test]
 async fn partitions_are_made_for_tables_with_any_legal_name() {
-    let ground = partitions_ground::Ground::new(&[]).await;
+    let fixture = partitions_fixture::JobFixture::new(&[]).await;
     sql(
-        ground.pool(),
+        fixture.pool(),
         &format!(
             r#"CREATE SCHEMA "Risk Desk"; CREATE TABLE {EVENTS} ("Id" BIGSERIAL, "At" BIGINT NOT NULL, PRIMARY KEY ("At", "Id"))
                PARTITION BY RANGE ("At"); CREATE TABLE "Risk Desk"."Der Rest" PARTITION OF {EVENTS} DEFAULT;
@@ -259,8 +261,8 @@ async fn partitions_are_made_for_tables_with_any_legal_name() {
         ),
     )
     .await;
-    let job = ground.job(&[EVENTS]).await;
-    let report = ground.run(&job, "2024-05-15T00:00:00Z").await;
+    let job = fixture.job(&[EVENTS]).await;
+    let report = fixture.run(&job, "2024-05-15T00:00:00Z").await;
     assert!(
         report.is_ok(),
         "{}",
@@ -268,10 +270,10 @@ async fn partitions_are_made_for_tables_with_any_legal_name() {
     );
     let made =
         r#"SELECT count(*) FROM pg_inherits WHERE inhparent = '"Risk Desk"."Events.2024 ""old"""'::regclass"#;
-    assert_eq!(count(ground.pool(), made).await, 5);
+    assert_eq!(count(fixture.pool(), made).await, 5);
     assert_eq!(
         count(
-            ground.pool(),
+            fixture.pool(),
             r#"SELECT count(*) FROM ONLY "Risk Desk"."Der Rest""#
         )
         .await,

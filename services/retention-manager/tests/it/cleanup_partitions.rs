@@ -3,9 +3,9 @@
 use eidos_archive_store::ManifestRef;
 use serde_json::{Value, json};
 
-use crate::cleanup_ground::{DEPOSITS, Ground, Run, message};
-use crate::partitions_ground::ms;
-use crate::stand::sql;
+use crate::cleanup_fixture::{DEPOSITS, JobFixture, Run, message};
+use crate::fixture::sql;
+use crate::partitions_fixture::ms;
 use eidos_runtime::Job;
 use retention_manager::cleanup::report::Report;
 use retention_manager::jobs::data_cleanup::Params;
@@ -21,38 +21,38 @@ fn archived() -> Value {
 }
 
 /// Four months; with six kept, July 2024 ends the first two.
-async fn ground() -> Ground {
-    let ground = Ground::new(&[DEPOSITS]).await;
+async fn fixture() -> JobFixture {
+    let fixture = JobFixture::new(&[DEPOSITS]).await;
     for (first, next) in [
         ("2023-11-01", "2023-12-01"),
         ("2023-12-01", "2024-01-01"),
         ("2024-01-01", "2024-02-01"),
         ("2024-07-01", "2024-08-01"),
     ] {
-        ground.month(TABLE, first, next, 50).await;
+        fixture.month(TABLE, first, next, 50).await;
     }
-    ground
+    fixture
 }
 
 #[tokio::test]
 async fn ruling_35_a_partition_leaves_in_provable_steps_over_several_slots() {
-    let ground = ground().await;
-    let job = ground.job(archived()).await;
-    let before: String = digest(&ground, "eidos_chain_deposit_records_2023_11").await;
+    let fixture = fixture().await;
+    let job = fixture.job(archived()).await;
+    let before: String = digest(&fixture, "eidos_chain_deposit_records_2023_11").await;
 
     // 31 July: six months back is January, so what ends by 1 January goes.
-    let report = ground.run(&job, "2024-07-31T04:00:00Z").await.unwrap();
+    let report = fixture.run(&job, "2024-07-31T04:00:00Z").await.unwrap();
     assert_eq!(
-        ground.units().await,
+        fixture.units().await,
         [
             "eidos_chain_deposit_records_2023_11 quarantined",
             "eidos_chain_deposit_records_2023_12 quarantined"
         ]
     );
-    assert_resting(&ground, &report, &before).await;
+    assert_resting(&fixture, &report, &before).await;
 
     // A day later nothing happens but what is reported as resting.
-    let report = ground.run(&job, "2024-08-01T04:00:00Z").await.unwrap();
+    let report = fixture.run(&job, "2024-08-01T04:00:00Z").await.unwrap();
     let january: Vec<_> = report
         .plan
         .items
@@ -74,12 +74,12 @@ async fn ruling_35_a_partition_leaves_in_provable_steps_over_several_slots() {
     );
 
     // A minute too early, then due.
-    let report = ground.run(&job, "2024-08-07T03:59:00Z").await.unwrap();
+    let report = fixture.run(&job, "2024-08-07T03:59:00Z").await.unwrap();
     assert!(report.plan.items.is_empty(), "{:#?}", report.plan);
-    let report = ground.run(&job, "2024-08-07T04:00:00Z").await.unwrap();
+    let report = fixture.run(&job, "2024-08-07T04:00:00Z").await.unwrap();
     assert_eq!(report.plan.items.len(), 2);
     assert_eq!(
-        ground.units().await,
+        fixture.units().await,
         [
             "eidos_chain_deposit_records_2023_11 dropped",
             "eidos_chain_deposit_records_2023_12 dropped",
@@ -87,18 +87,18 @@ async fn ruling_35_a_partition_leaves_in_provable_steps_over_several_slots() {
         ]
     );
     assert_eq!(
-        ground
+        fixture
             .count("SELECT count(*) FROM pg_class WHERE relname LIKE '%2023_1__%'")
             .await,
         0
     );
-    assert_archived_and_recorded(&ground).await;
+    assert_archived_and_recorded(&fixture).await;
     // And again: nothing.
-    let report = ground.run(&job, "2024-08-07T04:00:00Z").await.unwrap();
+    let report = fixture.run(&job, "2024-08-07T04:00:00Z").await.unwrap();
     assert!(report.plan.items.is_empty() && !report.to_be_continued);
 }
 
-async fn assert_resting(ground: &Ground, report: &Report, before: &str) {
+async fn assert_resting(fixture: &JobFixture, report: &Report, before: &str) {
     let units = &report.tables[0].units;
     assert_eq!(units[0].acts, ["freeze", "export", "quarantine"]);
     assert_eq!(
@@ -106,13 +106,13 @@ async fn assert_resting(ground: &Ground, report: &Report, before: &str) {
         (Some(50), Some(ms("2024-08-07T04:00:00Z")))
     );
     assert_eq!(
-        ground
+        fixture
             .count("SELECT count(*) FROM eidos_chain_deposit_records")
             .await,
         100
     );
-    let resting = ground.resting("eidos_chain_deposit_records_2023_11").await;
-    assert_eq!(digest(ground, &resting).await, before);
+    let resting = fixture.resting("eidos_chain_deposit_records_2023_11").await;
+    assert_eq!(digest(fixture, &resting).await, before);
     let text = report.render();
     assert!(
         text.contains("drop from 2024-08-07T04:00:00Z") && text.contains("is archived at"),
@@ -120,21 +120,21 @@ async fn assert_resting(ground: &Ground, report: &Report, before: &str) {
     );
 }
 
-async fn assert_archived_and_recorded(ground: &Ground) {
+async fn assert_archived_and_recorded(fixture: &JobFixture) {
     // The archive holds what the table held.
     let (key, sha256): (String, String) = sqlx::query_as(
         "SELECT manifest_key, manifest_sha256 FROM eidos_jobs_disposal_units WHERE unit_name LIKE '%2023_11'",
     )
-    .fetch_one(ground.jobs.pool())
+    .fetch_one(fixture.jobs.pool())
     .await
     .unwrap();
     let manifest = ManifestRef { key, sha256 };
-    let verified = ground
+    let verified = fixture
         .store()
         .await
         .verify(
             &manifest,
-            &ground.context(Run::of("2024-08-07T04:00:00Z")).await.cancelled(),
+            &fixture.context(Run::of("2024-08-07T04:00:00Z")).await.cancelled(),
         )
         .await
         .unwrap();
@@ -143,12 +143,12 @@ async fn assert_archived_and_recorded(ground: &Ground) {
     let acts: Vec<String> = sqlx::query_scalar(
         "SELECT DISTINCT action FROM eidos_jobs_disposals WHERE object_name LIKE '%2023_11' AND approved_by = 'policy' ORDER BY 1",
     )
-    .fetch_all(ground.jobs.pool())
+    .fetch_all(fixture.jobs.pool())
     .await
     .unwrap();
     assert_eq!(acts, ["drop", "export", "freeze", "quarantine", "verify"]);
     assert_eq!(
-        ground
+        fixture
             .jobs_count(&format!(
                 "SELECT count(*) FROM eidos_jobs_archive_progress WHERE table_name = '{TABLE}'"
             ))
@@ -159,20 +159,23 @@ async fn assert_archived_and_recorded(ground: &Ground) {
 
 #[tokio::test]
 async fn without_an_archive_a_partition_rests_as_well() {
-    let ground = ground().await;
-    let job = ground
+    let fixture = fixture().await;
+    let job = fixture
         .job(rules(&json!({ "retention_months": 6, "quarantine_days": 1 })))
         .await;
-    ground.run(&job, "2024-07-15T04:00:00Z").await.unwrap();
-    let resting = ground.resting("eidos_chain_deposit_records_2023_11").await;
-    assert_eq!(ground.count(&format!("SELECT count(*) FROM {resting}")).await, 50);
+    fixture.run(&job, "2024-07-15T04:00:00Z").await.unwrap();
+    let resting = fixture.resting("eidos_chain_deposit_records_2023_11").await;
+    assert_eq!(
+        fixture.count(&format!("SELECT count(*) FROM {resting}")).await,
+        50
+    );
     assert!(
-        std::fs::read_dir(ground.archive()).unwrap().next().is_none(),
+        std::fs::read_dir(fixture.archive()).unwrap().next().is_none(),
         "nothing was exported"
     );
-    ground.run(&job, "2024-07-16T04:00:00Z").await.unwrap();
+    fixture.run(&job, "2024-07-16T04:00:00Z").await.unwrap();
     assert_eq!(
-        ground.units().await,
+        fixture.units().await,
         [
             "eidos_chain_deposit_records_2023_11 dropped",
             "eidos_chain_deposit_records_2023_12 dropped"
@@ -182,33 +185,33 @@ async fn without_an_archive_a_partition_rests_as_well() {
 
 #[tokio::test]
 async fn a_run_drops_only_so_many_and_says_that_it_goes_on() {
-    let ground = ground().await;
+    let fixture = fixture().await;
     let rules = rules(&json!({ "retention_months": 6, "quarantine_days": 0 }));
-    let job = ground
+    let job = fixture
         .job_with(rules, |settings| settings.drops_per_run = 1)
         .await;
-    let report = ground.run(&job, "2024-07-15T04:00:00Z").await.unwrap();
+    let report = fixture.run(&job, "2024-07-15T04:00:00Z").await.unwrap();
     assert!(report.to_be_continued, "{report:#?}");
     assert!(report.render().contains("to be continued"));
     assert_eq!(
-        ground.units().await,
+        fixture.units().await,
         [
             "eidos_chain_deposit_records_2023_11 dropped",
             "eidos_chain_deposit_records_2023_12 quarantined"
         ]
     );
-    let report = ground.run(&job, "2024-07-15T04:00:00Z").await.unwrap();
+    let report = fixture.run(&job, "2024-07-15T04:00:00Z").await.unwrap();
     assert!(!report.to_be_continued);
     assert_eq!(
-        ground.units().await[1],
+        fixture.units().await[1],
         "eidos_chain_deposit_records_2023_12 dropped"
     );
 }
 
 #[tokio::test]
 async fn ruling_37_a_held_month_stays_and_its_neighbours_go() {
-    let ground = ground().await;
-    ground
+    let fixture = fixture().await;
+    fixture
         .hold(
             "chain",
             TABLE,
@@ -216,72 +219,72 @@ async fn ruling_37_a_held_month_stays_and_its_neighbours_go() {
             Some("2023-12-11T00:00:00Z"),
         )
         .await;
-    let job = ground.job(archived()).await;
-    let report = ground.run(&job, "2024-07-15T04:00:00Z").await.unwrap();
+    let job = fixture.job(archived()).await;
+    let report = fixture.run(&job, "2024-07-15T04:00:00Z").await.unwrap();
     assert_eq!(
-        ground.units().await,
+        fixture.units().await,
         ["eidos_chain_deposit_records_2023_11 quarantined"]
     );
     assert_eq!(report.tables[0].held, 1);
     let blocked = report.plan.items[1].blocked.as_deref().unwrap();
     assert!(blocked.contains("a court order"), "{blocked}");
     // One that rests is not dropped either.
-    ground.hold("chain", TABLE, None, None).await;
-    let report = ground.run(&job, "2024-07-30T04:00:00Z").await.unwrap();
+    fixture.hold("chain", TABLE, None, None).await;
+    let report = fixture.run(&job, "2024-07-30T04:00:00Z").await.unwrap();
     assert_eq!(report.tables[0].held, 2);
     assert_eq!(
-        ground.units().await,
+        fixture.units().await,
         ["eidos_chain_deposit_records_2023_11 quarantined"]
     );
 }
 
 #[tokio::test]
 async fn a_hold_lets_writers_back_into_a_frozen_partition() {
-    let ground = ground().await;
+    let fixture = fixture().await;
     // The first run freezes and then cannot store anything; the second month is not frozen for nothing.
-    let mut broken = ground.job(archived()).await;
+    let mut broken = fixture.job(archived()).await;
     broken.store = None;
-    let error = ground.run(&broken, "2024-07-15T04:00:00Z").await.unwrap_err();
+    let error = fixture.run(&broken, "2024-07-15T04:00:00Z").await.unwrap_err();
     assert!(message(&error).contains("no object store"), "{error}");
     assert_eq!(
-        ground.units().await,
+        fixture.units().await,
         ["eidos_chain_deposit_records_2023_11 frozen"]
     );
     let correct =
         "UPDATE eidos_chain_deposit_records SET note = 'corrected' WHERE created_at < 1701388800000";
     assert!(
-        sqlx::query(correct).execute(ground.pool()).await.is_err(),
+        sqlx::query(correct).execute(fixture.pool()).await.is_err(),
         "frozen"
     );
-    ground
+    fixture
         .hold("chain", TABLE, None, Some("2023-12-01T00:00:00Z"))
         .await;
-    let job = ground.job(archived()).await;
-    ground.run(&job, "2024-07-15T04:00:00Z").await.unwrap();
+    let job = fixture.job(archived()).await;
+    fixture.run(&job, "2024-07-15T04:00:00Z").await.unwrap();
     assert_eq!(
-        ground.units().await,
+        fixture.units().await,
         [
             "eidos_chain_deposit_records_2023_11 abandoned",
             "eidos_chain_deposit_records_2023_12 quarantined"
         ]
     );
-    sqlx::query(correct).execute(ground.pool()).await.unwrap();
+    sqlx::query(correct).execute(fixture.pool()).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_partition_that_was_left_frozen_is_told_with_the_way_out() {
-    let ground = ground().await;
-    let mut broken = ground.job(archived()).await;
+    let fixture = fixture().await;
+    let mut broken = fixture.job(archived()).await;
     broken.store = None;
-    let _frozen = ground.run(&broken, "2024-07-15T04:00:00Z").await.unwrap_err();
+    let _frozen = fixture.run(&broken, "2024-07-15T04:00:00Z").await.unwrap_err();
     sql(
-        ground.jobs.pool(),
+        fixture.jobs.pool(),
         "UPDATE eidos_jobs_disposal_units SET state = 'abandoned'",
     )
     .await;
-    ground.hold("chain", TABLE, None, None).await;
-    let job = ground.job(archived()).await;
-    let text = message(&ground.run(&job, "2024-07-15T04:00:00Z").await.unwrap_err());
+    fixture.hold("chain", TABLE, None, None).await;
+    let job = fixture.job(archived()).await;
+    let text = message(&fixture.run(&job, "2024-07-15T04:00:00Z").await.unwrap_err());
     assert!(
         text.contains("refuses writes and is not being disposed of"),
         "{text}"
@@ -291,28 +294,28 @@ async fn a_partition_that_was_left_frozen_is_told_with_the_way_out() {
         .nth(1)
         .and_then(|rest| rest.split([';', '|']).next())
         .unwrap();
-    sql(ground.pool(), way_out).await;
+    sql(fixture.pool(), way_out).await;
 }
 
 #[tokio::test]
 async fn a_store_that_takes_nothing_lets_one_partition_be_frozen_and_no_more() {
-    let ground = ground().await;
+    let fixture = fixture().await;
     // Nobody makes a folder there, not even root.
-    std::os::unix::fs::symlink("/sys/kernel", ground.archive().join("chain")).unwrap();
-    let job = ground.job(archived()).await;
-    let error = ground.run(&job, "2024-07-31T04:00:00Z").await.unwrap_err();
+    std::os::unix::fs::symlink("/sys/kernel", fixture.archive().join("chain")).unwrap();
+    let job = fixture.job(archived()).await;
+    let error = fixture.run(&job, "2024-07-31T04:00:00Z").await.unwrap_err();
     assert!(message(&error).contains("was refused"), "{}", message(&error));
-    let units = ground.units().await;
+    let units = fixture.units().await;
     assert_eq!(units.len(), 1, "{units:?}");
-    assert_eq!(ground.count(&format!("SELECT count(*) FROM {TABLE}")).await, 200);
+    assert_eq!(fixture.count(&format!("SELECT count(*) FROM {TABLE}")).await, 200);
 }
 
 #[tokio::test]
 async fn one_failing_table_does_not_stop_the_others() {
-    let ground = ground().await;
+    let fixture = fixture().await;
     // Bare NUMERIC cannot be archived exactly, and is refused before anything happens to its partition.
     sql(
-        ground.pool(),
+        fixture.pool(),
         "CREATE TABLE eidos_chain_events (id BIGINT, created_at BIGINT NOT NULL, amount NUMERIC) \
              PARTITION BY RANGE (created_at); \
          CREATE TABLE eidos_chain_events_old PARTITION OF eidos_chain_events FOR VALUES FROM (1698796800000) TO (1701388800000); \
@@ -320,20 +323,20 @@ async fn one_failing_table_does_not_stop_the_others() {
     )
     .await;
     let rule = json!({ "retention_months": 6, "archive_before_drop": true });
-    let job = ground
+    let job = fixture
         .job(json!({
             "partitioned_tables": { "eidos_chain_events": rule, "eidos_chain_nowhere": rule, TABLE: rule },
         }))
         .await;
-    let error = ground.run(&job, "2024-07-15T04:00:00Z").await.unwrap_err();
+    let error = fixture.run(&job, "2024-07-15T04:00:00Z").await.unwrap_err();
     let text = message(&error);
     assert!(
         text.contains("amount") && text.contains("eidos_chain_nowhere does not exist"),
         "{text}"
     );
-    assert_eq!(ground.count("SELECT count(*) FROM eidos_chain_events").await, 0);
+    assert_eq!(fixture.count("SELECT count(*) FROM eidos_chain_events").await, 0);
     assert_eq!(
-        ground
+        fixture
             .units()
             .await
             .iter()
@@ -345,15 +348,15 @@ async fn one_failing_table_does_not_stop_the_others() {
 
 #[tokio::test]
 async fn a_rule_in_the_wrong_section_is_refused_by_name() {
-    let ground = Ground::new(&[DEPOSITS, crate::cleanup_ground::WITHDRAWALS]).await;
+    let fixture = JobFixture::new(&[DEPOSITS, crate::cleanup_fixture::WITHDRAWALS]).await;
     let rule = json!({ "retention_months": 6 });
-    let job = ground
+    let job = fixture
         .job(json!({
             "partitioned_tables": { "eidos_chain_withdrawal_txs": rule },
             "regular_tables": { TABLE: rule },
         }))
         .await;
-    let text = message(&ground.run(&job, "2024-07-15T04:00:00Z").await.unwrap_err());
+    let text = message(&fixture.run(&job, "2024-07-15T04:00:00Z").await.unwrap_err());
     assert!(
         text.contains("eidos_chain_withdrawal_txs is not partitioned, but has a rule in"),
         "{text}"
@@ -366,16 +369,16 @@ async fn a_rule_in_the_wrong_section_is_refused_by_name() {
 
 #[tokio::test]
 async fn ruling_37_tables_without_a_rule_are_named_in_report_and_plan() {
-    let ground = ground().await;
+    let fixture = fixture().await;
     sql(
-        ground.pool(),
+        fixture.pool(),
         "CREATE TABLE eidos_risk_rules (id INT); CREATE TABLE odd (id INT)",
     )
     .await;
     let mut retention = archived();
     retention["keep_forever"] = json!(["eidos_risk_rules"]);
-    let report = ground
-        .plan(&ground.job(retention).await, "2024-07-15T04:00:00Z")
+    let report = fixture
+        .plan(&fixture.job(retention).await, "2024-07-15T04:00:00Z")
         .await;
     let named: Vec<String> = report
         .without_rule
@@ -406,9 +409,9 @@ async fn ruling_37_tables_without_a_rule_are_named_in_report_and_plan() {
 
 #[tokio::test]
 async fn a_run_that_is_short_of_time_stops_between_two_pieces_and_goes_on() {
-    let ground = ground().await;
-    let job = ground.job(archived()).await;
-    let ctx = ground
+    let fixture = fixture().await;
+    let job = fixture.job(archived()).await;
+    let ctx = fixture
         .context(Run {
             budget: std::time::Duration::ZERO,
             ..Run::of("2024-07-15T04:00:00Z")
@@ -416,16 +419,16 @@ async fn a_run_that_is_short_of_time_stops_between_two_pieces_and_goes_on() {
         .await;
     let report = job.run(&ctx, Params::default()).await.unwrap();
     assert!(report.to_be_continued);
-    assert!(ground.units().await.is_empty());
-    ground.run(&job, "2024-07-15T04:00:00Z").await.unwrap();
-    assert_eq!(ground.units().await.len(), 2);
+    assert!(fixture.units().await.is_empty());
+    fixture.run(&job, "2024-07-15T04:00:00Z").await.unwrap();
+    assert_eq!(fixture.units().await.len(), 2);
 }
 
 #[tokio::test]
 async fn only_the_tables_that_were_asked_for() {
-    let ground = ground().await;
-    let job = ground.job(archived()).await;
-    let ctx = ground.context(Run::of("2024-07-15T04:00:00Z")).await;
+    let fixture = fixture().await;
+    let job = fixture.job(archived()).await;
+    let ctx = fixture.context(Run::of("2024-07-15T04:00:00Z")).await;
     let params = Params {
         tables: Some(vec!["eidos_chain_events".to_owned()]),
         ..Params::default()
@@ -435,13 +438,13 @@ async fn only_the_tables_that_were_asked_for() {
         "tables: no rule in data_retention for eidos_chain_events"
     );
     let report = job.run(&ctx, params).await.unwrap();
-    assert!(report.tables.is_empty() && ground.units().await.is_empty());
+    assert!(report.tables.is_empty() && fixture.units().await.is_empty());
 }
 
-async fn digest(ground: &Ground, table: &str) -> String {
+async fn digest(fixture: &JobFixture, table: &str) -> String {
     let query = format!("SELECT md5(string_agg(t::text, '|' ORDER BY id)) FROM {table} t");
     sqlx::query_scalar(sqlx::AssertSqlSafe(query))
-        .fetch_one(ground.pool())
+        .fetch_one(fixture.pool())
         .await
         .unwrap()
 }

@@ -2,24 +2,24 @@
 
 use serde_json::{Value, json};
 
-use crate::cleanup_ground::{DEPOSITS, Ground, WITHDRAWALS, message};
-use crate::partitions_ground::ms;
-use crate::stand::sql;
+use crate::cleanup_fixture::{DEPOSITS, JobFixture, WITHDRAWALS, message};
+use crate::fixture::sql;
+use crate::partitions_fixture::ms;
 
 const TABLE: &str = "eidos_chain_deposit_records";
 const SLOT: &str = "2024-07-31T04:00:00Z";
 
-async fn ground() -> Ground {
-    let ground = Ground::new(&[DEPOSITS]).await;
+async fn fixture() -> JobFixture {
+    let fixture = JobFixture::new(&[DEPOSITS]).await;
     for (first, next) in [
         ("2023-10-01", "2023-11-01"),
         ("2023-11-01", "2023-12-01"),
         ("2023-12-01", "2024-01-01"),
         ("2024-07-01", "2024-08-01"),
     ] {
-        ground.month(TABLE, first, next, 20).await;
+        fixture.month(TABLE, first, next, 20).await;
     }
-    ground
+    fixture
 }
 
 fn rules() -> Value {
@@ -37,10 +37,10 @@ fn rules() -> Value {
 
 /// Of each kind one: a view, bare numerics, a newest partition, a table that is not there, a cascade, a type of a plain
 /// table. Only two months of deposits can leave.
-async fn obstructed() -> Ground {
-    let ground = ground().await;
+async fn obstructed() -> JobFixture {
+    let fixture = fixture().await;
     sql(
-        ground.pool(),
+        fixture.pool(),
         &format!(
             "CREATE VIEW november AS SELECT id FROM {TABLE}_2023_11; \
              CREATE TABLE eidos_chain_events (id BIGINT, created_at BIGINT NOT NULL, amount NUMERIC) PARTITION BY RANGE (created_at); \
@@ -53,14 +53,14 @@ async fn obstructed() -> Ground {
         ),
     )
     .await;
-    ground
+    fixture
 }
 
 #[tokio::test]
 async fn a_plan_counts_as_blocked_whatever_a_run_would_refuse() {
-    let ground = obstructed().await;
-    let job = ground.job(rules()).await;
-    let report = ground.plan(&job, SLOT).await;
+    let fixture = obstructed().await;
+    let job = fixture.job(rules()).await;
+    let report = fixture.plan(&job, SLOT).await;
     let text = report.plan.render();
     assert!(text.contains("2 to do, 6 blocked"), "{text}");
     let why = |object: &str| {
@@ -81,7 +81,7 @@ async fn a_plan_counts_as_blocked_whatever_a_run_would_refuse() {
         assert!(why(object).contains(named), "{object}: {}", why(object));
     }
     // The run refuses these, by the same words, and nothing else; nothing of them was begun.
-    let error = ground.run(&job, SLOT).await.unwrap_err();
+    let error = fixture.run(&job, SLOT).await.unwrap_err();
     let told = message(&error);
     for item in &report.plan.items {
         if let Some(blocked) = &item.blocked {
@@ -90,7 +90,7 @@ async fn a_plan_counts_as_blocked_whatever_a_run_would_refuse() {
     }
     assert!(told.starts_with("6 of "), "{told}");
     assert_eq!(
-        ground.units().await,
+        fixture.units().await,
         [
             "eidos_chain_deposit_records_2023_10 quarantined",
             "eidos_chain_deposit_records_2023_12 quarantined"
@@ -100,23 +100,27 @@ async fn a_plan_counts_as_blocked_whatever_a_run_would_refuse() {
 
 #[tokio::test]
 async fn a_plan_with_blocked_pieces_is_applied_without_them() {
-    let ground = obstructed().await;
-    let job = ground.job(rules()).await;
-    let plan = ground.plan(&job, SLOT).await.plan;
-    let refused = ground.apply(&job, SLOT, &plan.digest).await.unwrap_err();
+    let fixture = obstructed().await;
+    let job = fixture.job(rules()).await;
+    let plan = fixture.plan(&job, SLOT).await.plan;
+    let refused = fixture.apply(&job, SLOT, &plan.digest).await.unwrap_err();
     assert!(message(&refused).contains("view public.november"), "{refused}");
-    assert_eq!(ground.units().await.len(), 2, "what the plan had as free is done");
+    assert_eq!(
+        fixture.units().await.len(),
+        2,
+        "what the plan had as free is done"
+    );
     // What was blocked in the plan was approved by nobody.
-    sql(ground.pool(), "DROP VIEW november").await;
-    let _still = ground.apply(&job, SLOT, &plan.digest).await;
-    assert_eq!(ground.units().await.len(), 2);
+    sql(fixture.pool(), "DROP VIEW november").await;
+    let _still = fixture.apply(&job, SLOT, &plan.digest).await;
+    assert_eq!(fixture.units().await.len(), 2);
 }
 
 #[tokio::test]
 async fn a_plan_names_the_locks_on_referenced_tables_and_the_sequence_that_stays() {
-    let ground = ground().await;
+    let fixture = fixture().await;
     sql(
-        ground.pool(),
+        fixture.pool(),
         &format!(
             "CREATE TABLE wallets (address VARCHAR(42) PRIMARY KEY); INSERT INTO wallets SELECT DISTINCT wallet_address FROM {TABLE}; \
              ALTER TABLE {TABLE} ADD CONSTRAINT of_wallet FOREIGN KEY (wallet_address) REFERENCES wallets; \
@@ -125,10 +129,10 @@ async fn a_plan_names_the_locks_on_referenced_tables_and_the_sequence_that_stays
         ),
     )
     .await;
-    let job = ground
+    let job = fixture
         .job(json!({ "partitioned_tables": { TABLE: { "retention_months": 6, "archive_before_drop": true, "quarantine_days": 7 } } }))
         .await;
-    let report = ground.plan(&job, SLOT).await;
+    let report = fixture.plan(&job, SLOT).await;
     let locks = report.plan.items[0].locks.join("\n");
     for line in [
         "SHARE ROW EXCLUSIVE on public.eidos_chain_deposit_records_2023_10, for a moment (freeze)",
@@ -148,43 +152,43 @@ async fn a_plan_names_the_locks_on_referenced_tables_and_the_sequence_that_stays
         text.contains("rows of public.wallets that its rows reference cannot be deleted"),
         "{text}"
     );
-    ground.run(&job, SLOT).await.unwrap();
-    let due = ground.plan(&job, "2024-08-08T04:00:00Z").await;
+    fixture.run(&job, SLOT).await.unwrap();
+    let due = fixture.plan(&job, "2024-08-08T04:00:00Z").await;
     let locks = due.plan.items[0].locks.join("\n");
     assert!(
         locks.contains("ACCESS EXCLUSIVE on public.wallets, which its rows reference"),
         "{locks}"
     );
-    ground.run(&job, "2024-08-08T04:00:00Z").await.unwrap();
-    assert_eq!(ground.count("SELECT nextval('deposit_ids')").await, 1);
+    fixture.run(&job, "2024-08-08T04:00:00Z").await.unwrap();
+    assert_eq!(fixture.count("SELECT nextval('deposit_ids')").await, 1);
 }
 
 #[tokio::test]
 async fn a_frozen_partition_that_cannot_leave_any_more_is_let_go_and_told() {
-    let ground = ground().await;
+    let fixture = fixture().await;
     let rule =
         json!({ "partitioned_tables": { TABLE: { "retention_months": 6, "archive_before_drop": true } } });
-    let mut broken = ground.job(rule.clone()).await;
+    let mut broken = fixture.job(rule.clone()).await;
     broken.store = None;
-    let _frozen = ground.run(&broken, SLOT).await.unwrap_err();
+    let _frozen = fixture.run(&broken, SLOT).await.unwrap_err();
     assert_eq!(
-        ground.units().await,
+        fixture.units().await,
         ["eidos_chain_deposit_records_2023_10 frozen"]
     );
     sql(
-        ground.pool(),
+        fixture.pool(),
         &format!("CREATE VIEW october AS SELECT id FROM {TABLE}_2023_10"),
     )
     .await;
-    let job = ground.job(rule).await;
-    let error = ground.run(&job, SLOT).await.unwrap_err();
+    let job = fixture.job(rule).await;
+    let error = fixture.run(&job, SLOT).await.unwrap_err();
     assert!(message(&error).contains("view public.october"), "{error}");
     assert_eq!(
-        ground.units().await[0],
+        fixture.units().await[0],
         "eidos_chain_deposit_records_2023_10 abandoned"
     );
     sql(
-        ground.pool(),
+        fixture.pool(),
         &format!(
             "UPDATE {TABLE} SET note = 'corrected' WHERE created_at < {}",
             ms("2023-11-01T00:00:00Z")
@@ -196,25 +200,25 @@ async fn a_frozen_partition_that_cannot_leave_any_more_is_let_go_and_told() {
 /// Partitions and rows alike, with one sentence for all of a table.
 #[tokio::test]
 async fn what_would_go_to_a_store_that_nobody_accepted_is_blocked_in_the_plan_and_refused_by_the_run() {
-    let ground = ground().await;
-    sql(ground.pool(), WITHDRAWALS).await;
+    let fixture = fixture().await;
+    sql(fixture.pool(), WITHDRAWALS).await;
     let spent = ms("2023-05-01T00:00:00Z");
     sql(
-        ground.pool(),
+        fixture.pool(),
         &format!("INSERT INTO eidos_chain_withdrawal_txs (withdraw_id, amount, status, created_at) SELECT 'w' || n, 1, 2, {spent} + n FROM generate_series(1, 5) AS n"),
     )
     .await;
-    let job = ground
+    let job = fixture
         .job(json!({
             "partitioned_tables": { TABLE: { "retention_months": 6, "archive_before_drop": true } },
             "regular_tables": { "eidos_chain_withdrawal_txs": { "retention_months": 6, "archive_before_delete": true } },
         }))
         .await;
     sqlx::query("DELETE FROM eidos_jobs_archive_stores")
-        .execute(ground.jobs.pool())
+        .execute(fixture.jobs.pool())
         .await
         .unwrap();
-    let report = ground.plan(&job, SLOT).await;
+    let report = fixture.plan(&job, SLOT).await;
     assert_eq!(report.plan.items.len(), 4, "{}", report.plan.render());
     for item in &report.plan.items {
         let blocked = item.blocked.as_deref().unwrap_or_default();
@@ -224,15 +228,15 @@ async fn what_would_go_to_a_store_that_nobody_accepted_is_blocked_in_the_plan_an
             item.object
         );
     }
-    let told = message(&ground.run(&job, SLOT).await.unwrap_err());
+    let told = message(&fixture.run(&job, SLOT).await.unwrap_err());
     assert_eq!(
         told.matches("was never accepted").count(),
         2,
         "once for each table: {told}"
     );
-    assert_eq!(ground.units().await, [""; 0]);
+    assert_eq!(fixture.units().await, [""; 0]);
     assert_eq!(
-        ground
+        fixture
             .count("SELECT count(*) FROM eidos_chain_withdrawal_txs")
             .await,
         5
@@ -241,11 +245,11 @@ async fn what_would_go_to_a_store_that_nobody_accepted_is_blocked_in_the_plan_an
 
 #[tokio::test]
 async fn a_plan_says_of_what_failed_for_good_that_nothing_has_changed_and_does_not_block_it() {
-    let ground = ground().await;
+    let fixture = fixture().await;
     let (withdrawals, old) = ("eidos_chain_withdrawal_txs", ms("2023-11-05T00:00:00Z"));
-    sql(ground.pool(), WITHDRAWALS).await;
+    sql(fixture.pool(), WITHDRAWALS).await;
     sql(
-        ground.pool(),
+        fixture.pool(),
         &format!(
             "INSERT INTO {withdrawals} (withdraw_id, amount, status, created_at) VALUES ('w', 'NaN', 2, {old}); \
              UPDATE {TABLE} SET amount = 'NaN' WHERE id = (SELECT min(id) FROM {TABLE}_2023_11)"
@@ -257,9 +261,9 @@ async fn a_plan_says_of_what_failed_for_good_that_nothing_has_changed_and_does_n
         "partitioned_tables": { TABLE: archived },
         "regular_tables": { withdrawals: { "retention_months": 6, "sleep_ms": 0 } },
     });
-    let job = ground.job(rules).await;
-    ground.run(&job, SLOT).await.unwrap_err();
-    let again = ground.plan(&job, SLOT).await.plan.render();
+    let job = fixture.job(rules).await;
+    fixture.run(&job, SLOT).await.unwrap_err();
+    let again = fixture.plan(&job, SLOT).await.plan.render();
     for object in [format!("{TABLE}_2023_11"), format!("{withdrawals}@2023-11")] {
         let note = format!("{object} was given up by unit ");
         assert!(again.contains(&note), "{object}: {again}");
@@ -267,10 +271,10 @@ async fn a_plan_says_of_what_failed_for_good_that_nothing_has_changed_and_does_n
     assert!(again.contains("2 to do, 0 blocked"), "{again}");
 
     sql(
-        ground.pool(),
+        fixture.pool(),
         &format!("UPDATE {withdrawals} SET amount = 1; UPDATE {TABLE} SET amount = 1 WHERE amount = 'NaN'"),
     )
     .await;
-    let corrected = ground.plan(&job, SLOT).await.plan.render();
+    let corrected = fixture.plan(&job, SLOT).await.plan.render();
     assert!(!corrected.contains("given up"), "{corrected}");
 }

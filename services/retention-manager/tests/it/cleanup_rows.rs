@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::cleanup_ground::{Ground, WITHDRAWALS, message};
-use crate::partitions_ground::ms;
-use crate::stand::{WITHIN, sql};
+use crate::cleanup_fixture::{JobFixture, WITHDRAWALS, message};
+use crate::fixture::{WITHIN, sql};
+use crate::partitions_fixture::ms;
 
 const TABLE: &str = "eidos_chain_withdrawal_txs";
 const SLOT: &str = "2024-07-31T04:00:00Z";
@@ -16,9 +16,9 @@ fn rules(rule: &Value) -> Value {
 }
 
 /// `count` rows of a status from an instant on, an hour apart.
-async fn rows(ground: &Ground, from: &str, count: i64, status: i64) {
+async fn rows(fixture: &JobFixture, from: &str, count: i64, status: i64) {
     sql(
-        ground.pool(),
+        fixture.pool(),
         &format!(
             "INSERT INTO eidos_chain_withdrawal_txs (withdraw_id, amount, status, created_at) \
              SELECT '{from}' || '/{status}/' || n, n + 0.000000000000000001, {status}, {} + n * 3600000 \
@@ -31,22 +31,22 @@ async fn rows(ground: &Ground, from: &str, count: i64, status: i64) {
 
 #[tokio::test]
 async fn ruling_31_unfinished_rows_stay_as_old_as_the_hills() {
-    let ground = Ground::new(&[WITHDRAWALS]).await;
+    let fixture = JobFixture::new(&[WITHDRAWALS]).await;
     // Status 0 and 1 are still to be sent or mined; 2 is confirmed, 3 failed.
     for status in 0..4 {
-        rows(&ground, "2017-03-05T00:00:00Z", 3, status).await;
-        rows(&ground, "2023-12-31T10:00:00Z", 20, status).await;
-        rows(&ground, "2024-07-01T00:00:00Z", 2, status).await;
+        rows(&fixture, "2017-03-05T00:00:00Z", 3, status).await;
+        rows(&fixture, "2023-12-31T10:00:00Z", 20, status).await;
+        rows(&fixture, "2024-07-01T00:00:00Z", 2, status).await;
     }
-    let job = ground
+    let job = fixture
         .job(rules(
             &json!({ "retention_months": 6, "batch_size": 7, "sleep_ms": 0 }),
         ))
         .await;
-    let report = ground.run(&job, SLOT).await.unwrap();
+    let report = fixture.run(&job, SLOT).await.unwrap();
     // 14 of the 20 hours lie in December, the others in January, which six months keep.
     let left = async |status: i64| {
-        ground
+        fixture
             .count(&format!("SELECT count(*) FROM {TABLE} WHERE status = {status}"))
             .await
     };
@@ -80,22 +80,22 @@ async fn ruling_31_unfinished_rows_stay_as_old_as_the_hills() {
         report.render()
     );
     // Again: nothing, but the unfinished ones are still told.
-    let report = ground.run(&job, SLOT).await.unwrap();
+    let report = fixture.run(&job, SLOT).await.unwrap();
     assert!(report.plan.items.is_empty());
     assert_eq!(report.tables[0].unfinished, Some(34));
     // One of them is settled at last.
     sql(
-        ground.pool(),
+        fixture.pool(),
         &format!(
             "UPDATE {TABLE} SET status = 2 WHERE status = 0 AND created_at < {}",
             ms("2018-01-01T00:00:00Z")
         ),
     )
     .await;
-    let report = ground.run(&job, SLOT).await.unwrap();
+    let report = fixture.run(&job, SLOT).await.unwrap();
     assert_eq!(report.tables[0].units[0].rows, Some(3));
     assert_eq!(
-        ground
+        fixture
             .jobs_count("SELECT count(*) FROM eidos_jobs_disposal_units WHERE state = 'deleted'")
             .await,
         3
@@ -105,12 +105,12 @@ async fn ruling_31_unfinished_rows_stay_as_old_as_the_hills() {
 #[tokio::test]
 async fn a_row_that_is_taken_up_again_between_plan_and_deletion_stays() {
     for archived in [false, true] {
-        let ground = Ground::new(&[WITHDRAWALS]).await;
-        rows(&ground, "2023-05-01T00:00:00Z", 10, 2).await;
+        let fixture = JobFixture::new(&[WITHDRAWALS]).await;
+        rows(&fixture, "2023-05-01T00:00:00Z", 10, 2).await;
         let rule = json!({ "retention_months": 6, "archive_before_delete": archived, "batch_size": 3, "sleep_ms": 0 });
-        let job = ground.job(rules(&rule)).await;
+        let job = fixture.job(rules(&rule)).await;
         // A finished row, as every statement sees it until the writer commits: after it was planned.
-        let mut writer = ground.pool().begin().await.unwrap();
+        let mut writer = fixture.pool().begin().await.unwrap();
         sqlx::query("UPDATE eidos_chain_withdrawal_txs SET status = 1 WHERE withdraw_id LIKE '%/7'")
             .execute(&mut *writer)
             .await
@@ -119,13 +119,13 @@ async fn a_row_that_is_taken_up_again_between_plan_and_deletion_stays() {
         let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
         let (first, ()) = tokio::join!(
             async {
-                let ended = ground.run(&job, SLOT).await;
+                let ended = fixture.run(&job, SLOT).await;
                 is_done.store(true, Ordering::Relaxed);
                 ended
             },
             async {
                 let met = async || {
-                    let met = is_done.load(Ordering::Relaxed) || ground.count(waiting).await > 0;
+                    let met = is_done.load(Ordering::Relaxed) || fixture.count(waiting).await > 0;
                     if met { Ok(()) } else { Err("not there yet") }
                 };
                 eidos_testkit::eventually("the run meets the writer, or is done", WITHIN, met).await;
@@ -134,11 +134,11 @@ async fn a_row_that_is_taken_up_again_between_plan_and_deletion_stays() {
         );
         // Whether the first run waited long enough or gave way: the row stays, and the others go in the end.
         drop(first);
-        let _settled = ground.run(&job, SLOT).await;
-        let report = ground.run(&job, SLOT).await.unwrap();
+        let _settled = fixture.run(&job, SLOT).await;
+        let report = fixture.run(&job, SLOT).await.unwrap();
         let left: Vec<(String, i16)> =
             sqlx::query_as("SELECT withdraw_id, status FROM eidos_chain_withdrawal_txs")
-                .fetch_all(ground.pool())
+                .fetch_all(fixture.pool())
                 .await
                 .unwrap();
         assert_eq!(
@@ -152,8 +152,8 @@ async fn a_row_that_is_taken_up_again_between_plan_and_deletion_stays() {
 
 #[tokio::test]
 async fn records_of_breaks_that_are_open_stay() {
-    let ground = Ground::new(&[]).await;
-    let jobs = ground.jobs.pool();
+    let fixture = JobFixture::new(&[]).await;
+    let jobs = fixture.jobs.pool();
     let old = ms("2023-05-01T00:00:00Z");
     for (id, status) in [(1, "open"), (2, "resolved"), (3, "ignored")] {
         let resolved = if status == "open" { "NULL" } else { "now()" };
@@ -179,10 +179,10 @@ async fn records_of_breaks_that_are_open_stay() {
         ),
     )
     .await;
-    let job = ground
+    let job = fixture
         .job(json!({ "regular_tables": { "eidos_jobs_reconciliation_records": { "retention_months": 6 } } }))
         .await;
-    ground.run(&job, SLOT).await.unwrap();
+    fixture.run(&job, SLOT).await.unwrap();
     let left: Vec<String> = sqlx::query_scalar("SELECT reference FROM eidos_jobs_reconciliation_records")
         .fetch_all(jobs)
         .await
@@ -193,9 +193,9 @@ async fn records_of_breaks_that_are_open_stay() {
         "UPDATE eidos_jobs_breaks SET status = 'resolved', resolved_at = now()",
     )
     .await;
-    ground.run(&job, SLOT).await.unwrap();
+    fixture.run(&job, SLOT).await.unwrap();
     assert_eq!(
-        ground
+        fixture
             .jobs_count("SELECT count(*) FROM eidos_jobs_reconciliation_records")
             .await,
         0
@@ -204,10 +204,10 @@ async fn records_of_breaks_that_are_open_stay() {
 
 #[tokio::test]
 async fn a_hold_on_a_month_keeps_its_rows() {
-    let ground = Ground::new(&[WITHDRAWALS]).await;
-    rows(&ground, "2023-05-01T00:00:00Z", 10, 2).await;
-    rows(&ground, "2023-06-01T00:00:00Z", 10, 2).await;
-    ground
+    let fixture = JobFixture::new(&[WITHDRAWALS]).await;
+    rows(&fixture, "2023-05-01T00:00:00Z", 10, 2).await;
+    rows(&fixture, "2023-06-01T00:00:00Z", 10, 2).await;
+    fixture
         .hold(
             "chain",
             TABLE,
@@ -215,31 +215,34 @@ async fn a_hold_on_a_month_keeps_its_rows() {
             Some("2023-05-21T00:00:00Z"),
         )
         .await;
-    let job = ground.job(rules(&json!({ "retention_months": 6 }))).await;
-    let report = ground.run(&job, SLOT).await.unwrap();
+    let job = fixture.job(rules(&json!({ "retention_months": 6 }))).await;
+    let report = fixture.run(&job, SLOT).await.unwrap();
     assert_eq!(report.tables[0].held, 1);
-    let left = ground
+    let left = fixture
         .count(&format!(
             "SELECT count(*) FROM {TABLE} WHERE created_at < {}",
             ms("2023-06-01T00:00:00Z")
         ))
         .await;
     assert_eq!(
-        (left, ground.count(&format!("SELECT count(*) FROM {TABLE}")).await),
+        (
+            left,
+            fixture.count(&format!("SELECT count(*) FROM {TABLE}")).await
+        ),
         (10, 10)
     );
 }
 
 #[tokio::test]
 async fn a_table_with_cascading_references_is_refused_and_nothing_happens() {
-    let ground = Ground::new(&[
+    let fixture = JobFixture::new(&[
         WITHDRAWALS,
         "CREATE TABLE notes (id INT PRIMARY KEY, tx BIGINT REFERENCES eidos_chain_withdrawal_txs (id) ON DELETE CASCADE)",
     ])
     .await;
-    rows(&ground, "2023-05-01T00:00:00Z", 10, 2).await;
-    let job = ground.job(rules(&json!({ "retention_months": 6 }))).await;
-    let text = message(&ground.run(&job, SLOT).await.unwrap_err());
+    rows(&fixture, "2023-05-01T00:00:00Z", 10, 2).await;
+    let job = fixture.job(rules(&json!({ "retention_months": 6 }))).await;
+    let text = message(&fixture.run(&job, SLOT).await.unwrap_err());
     assert!(text.contains("notes"), "{text}");
-    assert_eq!(ground.count(&format!("SELECT count(*) FROM {TABLE}")).await, 10);
+    assert_eq!(fixture.count(&format!("SELECT count(*) FROM {TABLE}")).await, 10);
 }

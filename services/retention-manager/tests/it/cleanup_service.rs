@@ -4,15 +4,15 @@
 use eidos_testkit::eventually;
 use serde_json::Value;
 
-use crate::cleanup_ground::{KLINES, WITHDRAWALS};
-use crate::partitions_ground::ms;
-use crate::stand::{Stand, WITHIN, count, report_of, sql};
+use crate::cleanup_fixture::{KLINES, WITHDRAWALS};
+use crate::fixture::{Fixture, WITHIN, count, report_of, sql};
+use crate::partitions_fixture::ms;
 
 const JOB: &str = "data-cleanup";
 const SLOT: &str = "2026-03-31T04:00:00Z";
 
 /// The neighbours' tables of the requirement: partitioned ones with a month that is over and one that is not.
-async fn with_tables(stand: &Stand) {
+async fn with_tables(fixture: &Fixture) {
     for (table, key) in [
         ("eidos_market_trade_history", "traded_at"),
         ("eidos_chain_events", "created_at"),
@@ -23,7 +23,7 @@ async fn with_tables(stand: &Stand) {
         let (old, next) = (ms("2023-12-01T00:00:00Z"), ms("2024-01-01T00:00:00Z"));
         let (new, end) = (ms("2026-03-01T00:00:00Z"), ms("2026-04-01T00:00:00Z"));
         sql(
-            stand.books(),
+            fixture.books(),
             &format!(
                 "CREATE TABLE {table} (id BIGSERIAL, {key} BIGINT NOT NULL, amount NUMERIC(36,18), details JSONB, \
                      PRIMARY KEY ({key}, id)) PARTITION BY RANGE ({key}); \
@@ -36,10 +36,10 @@ async fn with_tables(stand: &Stand) {
         .await;
     }
     let old = ms("2023-11-30T23:00:00Z");
-    sql(stand.books(), WITHDRAWALS).await;
-    sql(stand.books(), KLINES).await;
+    sql(fixture.books(), WITHDRAWALS).await;
+    sql(fixture.books(), KLINES).await;
     sql(
-        stand.books(),
+        fixture.books(),
         &format!(
             "CREATE TABLE eidos_chain_settlement_batches (id BIGSERIAL PRIMARY KEY, batch_id VARCHAR(64), status SMALLINT, \
                  created_at BIGINT NOT NULL); \
@@ -66,9 +66,9 @@ async fn with_tables(stand: &Stand) {
 
 #[tokio::test]
 async fn the_requirement_s_own_retention_table_is_carried_out() {
-    let stand = Stand::new("").await;
-    with_tables(&stand).await;
-    let (status, child) = stand.command(&["plan", "--slot", SLOT], &[]).run(WITHIN).await;
+    let fixture = Fixture::new("").await;
+    with_tables(&fixture).await;
+    let (status, child) = fixture.command(&["plan", "--slot", SLOT], &[]).run(WITHIN).await;
     let (text, errors) = (child.stdout(), child.stderr());
     assert!(status.success(), "{status}\n{text}\n{errors}");
     for told in [
@@ -81,12 +81,12 @@ async fn the_requirement_s_own_retention_table_is_carried_out() {
         assert!(text.contains(told), "{told}\n{text}");
     }
     assert_eq!(
-        count(stand.books(), "SELECT count(*) FROM eidos_chain_events").await,
+        count(fixture.books(), "SELECT count(*) FROM eidos_chain_events").await,
         100,
         "a plan changes nothing"
     );
 
-    let report = stand.report(JOB, &["--slot", SLOT], &[]).await;
+    let report = fixture.report(JOB, &["--slot", SLOT], &[]).await;
     for table in [
         "eidos_chain_events",
         "eidos_risk_audit_logs",
@@ -94,7 +94,7 @@ async fn the_requirement_s_own_retention_table_is_carried_out() {
         "eidos_chain_deposit_records",
     ] {
         assert_eq!(
-            count(stand.books(), &format!("SELECT count(*) FROM {table}")).await,
+            count(fixture.books(), &format!("SELECT count(*) FROM {table}")).await,
             0,
             "{table}"
         );
@@ -107,24 +107,24 @@ async fn the_requirement_s_own_retention_table_is_carried_out() {
         ("eidos_admin_audit_logs", 0),
     ] {
         assert_eq!(
-            count(stand.books(), &format!("SELECT count(*) FROM {table}")).await,
+            count(fixture.books(), &format!("SELECT count(*) FROM {table}")).await,
             left,
             "{table}"
         );
     }
     // 60 minutes add up to the hour; the twelve 5m candles, made from other trades, do not.
     let klines = "SELECT count(*) FROM eidos_market_klines WHERE interval = ";
-    assert_eq!(count(stand.books(), &format!("{klines}'1m'")).await, 0);
-    assert_eq!(count(stand.books(), &format!("{klines}'5m'")).await, 12);
+    assert_eq!(count(fixture.books(), &format!("{klines}'1m'")).await, 0);
+    assert_eq!(count(fixture.books(), &format!("{klines}'5m'")).await, 12);
     assert_eq!(report["candles"][1]["kept"][0]["why"], "disagrees", "{report:#}");
     let resting = "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
                    WHERE n.nspname = 'eidos_quarantine' AND c.relkind = 'r'";
-    assert_eq!(count(stand.books(), resting).await, 5);
+    assert_eq!(count(fixture.books(), resting).await, 5);
     // A week later they are gone, and the run after that has nothing to do but the candles nobody proves.
     let later = "2026-04-07T04:00:00Z";
-    stand.report(JOB, &["--slot", later], &[]).await;
-    assert_eq!(count(stand.books(), resting).await, 0);
-    let report = stand.report(JOB, &["--slot", later], &[]).await;
+    fixture.report(JOB, &["--slot", later], &[]).await;
+    assert_eq!(count(fixture.books(), resting).await, 0);
+    let report = fixture.report(JOB, &["--slot", later], &[]).await;
     let objects: Vec<&Value> = report["plan"]["items"]
         .as_array()
         .unwrap()
@@ -136,12 +136,12 @@ async fn the_requirement_s_own_retention_table_is_carried_out() {
 
 #[tokio::test]
 async fn a_person_applies_the_plan_from_the_command_line() {
-    let stand = Stand::new(
+    let fixture = Fixture::new(
         "data_retention:\n  partitioned_tables:\n    eidos_risk_events: { require_approval: true }\n",
     )
     .await;
-    with_tables(&stand).await;
-    let report = stand.report(JOB, &["--slot", SLOT], &[]).await;
+    with_tables(&fixture).await;
+    let report = fixture.report(JOB, &["--slot", SLOT], &[]).await;
     let waiting = report["tables"]
         .as_array()
         .unwrap()
@@ -150,33 +150,33 @@ async fn a_person_applies_the_plan_from_the_command_line() {
         .unwrap();
     assert_eq!(waiting["waiting_for_approval"], 1);
     assert_eq!(
-        count(stand.books(), "SELECT count(*) FROM eidos_risk_events").await,
+        count(fixture.books(), "SELECT count(*) FROM eidos_risk_events").await,
         100
     );
 
-    let (_, child) = stand
+    let (_, child) = fixture
         .command(&["plan", "--slot", SLOT, "--format", "json"], &[])
         .run(WITHIN)
         .await;
     let digest = report_of(&child)["plan"]["digest"].as_str().unwrap().to_owned();
-    let (status, child) = stand
+    let (status, child) = fixture
         .command(&["apply", &format!("--plan={digest}")], &[])
         .run(WITHIN)
         .await;
     assert!(status.success(), "{}\n{}", child.stdout(), child.stderr());
     assert_eq!(
-        count(stand.books(), "SELECT count(*) FROM eidos_risk_events").await,
+        count(fixture.books(), "SELECT count(*) FROM eidos_risk_events").await,
         0
     );
     let by = "SELECT count(*) FROM eidos_jobs_disposals WHERE approved_by = 'policy' AND table_name = 'public.eidos_risk_events'";
-    assert_eq!(count(stand.jobs.pool(), by).await, 0);
+    assert_eq!(count(fixture.jobs.pool(), by).await, 0);
     // The next plan is another one, and this one cannot be applied to a world it was not made for.
     sql(
-        stand.books(),
+        fixture.books(),
         "ALTER TABLE eidos_market_klines ADD COLUMN note TEXT",
     )
     .await;
-    let (status, child) = stand
+    let (status, child) = fixture
         .command(&["apply", &format!("--plan={digest}")], &[])
         .run(WITHIN)
         .await;
@@ -186,13 +186,13 @@ async fn a_person_applies_the_plan_from_the_command_line() {
 
 #[tokio::test]
 async fn a_person_takes_a_unit_back_from_the_command_line() {
-    let stand = Stand::new("").await;
-    with_tables(&stand).await;
-    stand.report(JOB, &["--slot", SLOT], &[]).await;
+    let fixture = Fixture::new("").await;
+    with_tables(&fixture).await;
+    fixture.report(JOB, &["--slot", SLOT], &[]).await;
     let rows = "SELECT count(*) FROM eidos_risk_events";
-    assert_eq!(count(stand.books(), rows).await, 0);
+    assert_eq!(count(fixture.books(), rows).await, 0);
     let undo = ["undo", "eidos_risk_events_2023_12", "--reason", "case 17"];
-    let (status, child) = stand.command(&undo, &[]).run(WITHIN).await;
+    let (status, child) = fixture.command(&undo, &[]).run(WITHIN).await;
     assert!(status.success(), "{}\n{}", child.stdout(), child.stderr());
     for told in [
         "was quarantined",
@@ -201,27 +201,31 @@ async fn a_person_takes_a_unit_back_from_the_command_line() {
     ] {
         assert!(child.stdout().contains(told), "{told}\n{}", child.stdout());
     }
-    assert_eq!(count(stand.books(), rows).await, 100);
-    sql(stand.books(), "UPDATE eidos_risk_events SET amount = 0").await;
+    assert_eq!(count(fixture.books(), rows).await, 100);
+    sql(fixture.books(), "UPDATE eidos_risk_events SET amount = 0").await;
     // The other tables' runs go on, and this month stays while it is held.
-    stand.report(JOB, &["--slot", SLOT], &[]).await;
-    assert_eq!(count(stand.books(), rows).await, 100);
+    fixture.report(JOB, &["--slot", SLOT], &[]).await;
+    assert_eq!(count(fixture.books(), rows).await, 100);
     let by = "SELECT count(*) FROM eidos_jobs_disposals WHERE action = 'undo' AND reason = 'case 17' AND approved_by <> 'policy'";
-    assert_eq!(count(stand.jobs.pool(), by).await, 1);
+    assert_eq!(count(fixture.jobs.pool(), by).await, 1);
     sql(
-        stand.jobs.pool(),
+        fixture.jobs.pool(),
         "UPDATE eidos_jobs_legal_holds SET lifted_by = 'x', lifted_at = now(), lift_reason = 'over'",
     )
     .await;
-    stand.report(JOB, &["--slot", SLOT], &[]).await;
-    assert_eq!(count(stand.books(), rows).await, 0, "disposed of like any other");
+    fixture.report(JOB, &["--slot", SLOT], &[]).await;
+    assert_eq!(
+        count(fixture.books(), rows).await,
+        0,
+        "disposed of like any other"
+    );
 
     for (args, told) in [
         (vec!["undo", "nosuch"], "there is no unit of the name nosuch"),
         (vec!["undo"], "--undo is missing"),
         (vec!["undo", "x", "--plan", "3f"], "leave out plan and tables"),
     ] {
-        let (status, child) = stand.command(&args, &[]).run(WITHIN).await;
+        let (status, child) = fixture.command(&args, &[]).run(WITHIN).await;
         assert!(!status.success());
         assert!(child.stderr().contains(told), "{told}: {}", child.stderr());
     }
@@ -229,14 +233,14 @@ async fn a_person_takes_a_unit_back_from_the_command_line() {
 
 #[tokio::test]
 async fn a_run_that_is_killed_in_the_middle_is_continued_by_the_next() {
-    let stand = Stand::new(
+    let fixture = Fixture::new(
         "data_retention:\n  regular_tables:\n    eidos_chain_withdrawal_txs: { batch_size: 10, sleep_ms: 20 }\n",
     )
     .await;
-    with_tables(&stand).await;
+    with_tables(&fixture).await;
     let old = ms("2023-06-01T00:00:00Z");
     sql(
-        stand.books(),
+        fixture.books(),
         &format!(
             "INSERT INTO eidos_chain_withdrawal_txs (withdraw_id, amount, status, created_at) \
              SELECT 'k' || n, n, 2, {old} + n FROM generate_series(0, 2999) n"
@@ -245,15 +249,15 @@ async fn a_run_that_is_killed_in_the_middle_is_continued_by_the_next() {
     .await;
     let left = "SELECT count(*) FROM eidos_chain_withdrawal_txs WHERE withdraw_id LIKE 'k%'";
     // As if the dead node's lease had ended at once: the fence is what counts.
-    let prefixes = ["first", "second", "third"].map(|round| format!("{}:{round}", stand.jobs.name()));
+    let prefixes = ["first", "second", "third"].map(|round| format!("{}:{round}", fixture.jobs.name()));
     let run = |round: usize| {
         let settings = [("REDIS__LOCK_PREFIX", prefixes[round].as_str())];
-        stand.command(&["run", JOB, "--slot", SLOT], &settings)
+        fixture.command(&["run", JOB, "--slot", SLOT], &settings)
     };
     for (round, upto) in [(0, 2900), (1, 2000)] {
         let child = run(round).spawn();
         eventually("rows are being deleted", WITHIN, async || {
-            match count(stand.books(), left).await {
+            match count(fixture.books(), left).await {
                 rows if rows < upto => Ok(()),
                 rows => Err(format!("{rows} rows, {}", child.stderr())),
             }
@@ -268,23 +272,23 @@ async fn a_run_that_is_killed_in_the_middle_is_continued_by_the_next() {
                 "a run that was cancelled is no success"
             );
         }
-        let rest = count(stand.books(), left).await;
+        let rest = count(fixture.books(), left).await;
         assert!(rest > 0 && rest % 10 == 0, "whole batches: {rest}");
     }
     let (status, child) = run(2).run(WITHIN).await;
     assert!(status.success(), "{}", child.stderr());
-    assert_eq!(count(stand.books(), left).await, 0);
+    assert_eq!(count(fixture.books(), left).await, 0);
     let deleted = "SELECT count(*) FROM eidos_jobs_disposal_units WHERE unit_name = 'eidos_chain_withdrawal_txs@2023-06' \
                    AND state = 'deleted' AND row_count = 3000";
-    assert_eq!(count(stand.jobs.pool(), deleted).await, 1);
+    assert_eq!(count(fixture.jobs.pool(), deleted).await, 1);
 }
 
 #[tokio::test]
 async fn a_table_that_is_not_there_fails_the_run_after_the_others_were_cleaned() {
-    let stand = Stand::new("").await;
-    with_tables(&stand).await;
-    sql(stand.books(), "DROP TABLE eidos_chain_events").await;
-    let (status, child) = stand.run(JOB, &["--slot", SLOT], &[]).await;
+    let fixture = Fixture::new("").await;
+    with_tables(&fixture).await;
+    sql(fixture.books(), "DROP TABLE eidos_chain_events").await;
+    let (status, child) = fixture.run(JOB, &["--slot", SLOT], &[]).await;
     assert_eq!(status.code(), Some(1), "{}", child.stderr());
     assert!(
         child.stderr().contains("eidos_chain_events does not exist"),
@@ -292,19 +296,19 @@ async fn a_table_that_is_not_there_fails_the_run_after_the_others_were_cleaned()
         child.stderr()
     );
     assert_eq!(
-        count(stand.books(), "SELECT count(*) FROM eidos_risk_events").await,
+        count(fixture.books(), "SELECT count(*) FROM eidos_risk_events").await,
         0
     );
 }
 
 #[tokio::test]
 async fn rules_that_cannot_be_end_the_start() {
-    let stand = Stand::new(
+    let fixture = Fixture::new(
         "jobs:\n  data-cleanup:\n    archive_before_cleanup: false\n\
          data_retention:\n  timescaledb:\n    eidos_market_klines:\n      retention_by_interval: { \"1m\": 400 }\n",
     )
     .await;
-    let (status, child) = stand.command(&["check-config"], &[]).run(WITHIN).await;
+    let (status, child) = fixture.command(&["check-config"], &[]).run(WITHIN).await;
     assert_eq!(status.code(), Some(78), "{}", child.stderr());
     let text = format!("{}{}", child.stdout(), child.stderr());
     for key in [

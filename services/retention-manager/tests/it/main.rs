@@ -8,18 +8,18 @@
 
 mod candles;
 mod cleanup_approval;
-mod cleanup_ground;
+mod cleanup_fixture;
 mod cleanup_names;
 mod cleanup_partitions;
 mod cleanup_plan;
 mod cleanup_rows;
 mod cleanup_service;
+mod fixture;
 mod partitions_crash;
 mod partitions_default;
-mod partitions_ground;
+mod partitions_fixture;
 mod partitions_layout;
 mod partitions_names;
 mod partitions_poolers;
 mod partitions_service;
 mod partitions_traffic;
-mod stand;

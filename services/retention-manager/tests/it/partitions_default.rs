@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::partitions_ground::{DEFAULT, Ground, TABLE};
-use crate::stand::{count, sql};
+use crate::fixture::{count, sql};
+use crate::partitions_fixture::{DEFAULT, JobFixture, TABLE};
 
 /// 1,000 rows in January 2024, ten minutes apart, and 500 in December.
 const ROWS: &str = "\
@@ -18,24 +18,24 @@ const CONTENT: &str =
     "SELECT md5(string_agg(e::text, ',' ORDER BY created_at, id)) FROM eidos_chain_events e";
 const SLOT: &str = "2024-01-20T00:00:00Z";
 
-async fn content(ground: &Ground) -> String {
+async fn content(fixture: &JobFixture) -> String {
     sqlx::query_scalar(CONTENT)
-        .fetch_one(ground.pool())
+        .fetch_one(fixture.pool())
         .await
         .unwrap()
 }
 
 #[tokio::test]
 async fn rows_move_to_their_month_unchanged() {
-    let ground = Ground::new(&[DEFAULT, ROWS]).await;
-    let before = content(&ground).await;
-    let job = ground.job(&[TABLE]).await;
-    let report = ground.run(&job, SLOT).await.unwrap();
-    assert_eq!(content(&ground).await, before);
-    assert_eq!(count(ground.pool(), IN_DEFAULT).await, 0);
+    let fixture = JobFixture::new(&[DEFAULT, ROWS]).await;
+    let before = content(&fixture).await;
+    let job = fixture.job(&[TABLE]).await;
+    let report = fixture.run(&job, SLOT).await.unwrap();
+    assert_eq!(content(&fixture).await, before);
+    assert_eq!(count(fixture.pool(), IN_DEFAULT).await, 0);
     assert_eq!(
         count(
-            ground.pool(),
+            fixture.pool(),
             "SELECT count(*) FROM ONLY eidos_chain_events_2024_01"
         )
         .await,
@@ -43,7 +43,7 @@ async fn rows_move_to_their_month_unchanged() {
     );
     assert_eq!(
         count(
-            ground.pool(),
+            fixture.pool(),
             "SELECT count(*) FROM ONLY eidos_chain_events_2023_12"
         )
         .await,
@@ -53,18 +53,18 @@ async fn rows_move_to_their_month_unchanged() {
         (report.tables[0].rows_drained, report.tables[0].default_rows),
         (1_500, 0)
     );
-    ground
+    fixture
         .assert_tiles(TABLE, "2023-12-01T00:00:00Z", "2024-05-01T00:00:00Z")
         .await;
     // The new partitions are like their siblings: keys and indexes came along, the helper check did not stay.
     let checks = "SELECT count(*) FROM pg_constraint WHERE conname = 'eidos_partition_bounds'";
-    assert_eq!(count(ground.pool(), checks).await, 0);
+    assert_eq!(count(fixture.pool(), checks).await, 0);
     let keys = "SELECT count(*) FROM pg_constraint WHERE contype = 'p' AND conrelid = 'eidos_chain_events_2024_01'::regclass";
-    assert_eq!(count(ground.pool(), keys).await, 1);
+    assert_eq!(count(fixture.pool(), keys).await, 1);
     let audited: Vec<(String, i64)> = sqlx::query_as(
         "SELECT action::text, sum(row_count)::bigint FROM eidos_jobs_disposals GROUP BY 1 ORDER BY 1",
     )
-    .fetch_all(ground.jobs.pool())
+    .fetch_all(fixture.jobs.pool())
     .await
     .unwrap();
     assert_eq!(audited, [("create".to_owned(), 0), ("drain".to_owned(), 1_500)]);
@@ -73,12 +73,12 @@ async fn rows_move_to_their_month_unchanged() {
 /// A month with more rows than one transaction may move becomes several partitions, and a reader never misses a row.
 #[tokio::test]
 async fn a_full_month_moves_piece_by_piece_and_every_row_stays_visible() {
-    let ground = Ground::new(&[DEFAULT, ROWS]).await;
-    let before = content(&ground).await;
-    let mut job = ground.job(&[TABLE]).await;
+    let fixture = JobFixture::new(&[DEFAULT, ROWS]).await;
+    let before = content(&fixture).await;
+    let mut job = fixture.job(&[TABLE]).await;
     job.options.drain_max_rows = 120;
     let stop = Arc::new(AtomicBool::new(false));
-    let (pool, until) = (ground.pool().clone(), Arc::clone(&stop));
+    let (pool, until) = (fixture.pool().clone(), Arc::clone(&stop));
     let reader = tokio::spawn(async move {
         let mut readings = 0_u32;
         while !until.load(Ordering::Relaxed) {
@@ -88,28 +88,28 @@ async fn a_full_month_moves_piece_by_piece_and_every_row_stays_visible() {
         }
         readings
     });
-    let report = ground.run(&job, SLOT).await.unwrap();
+    let report = fixture.run(&job, SLOT).await.unwrap();
     stop.store(true, Ordering::Relaxed);
     assert!(reader.await.unwrap() > 0);
-    assert_eq!(content(&ground).await, before);
+    assert_eq!(content(&fixture).await, before);
     assert!(report.tables[0].created.iter().all(|created| created.rows <= 120));
     assert!(
         report.tables[0].created.len() > 13,
         "{:?}",
         report.tables[0].created
     );
-    assert_eq!(count(ground.pool(), IN_DEFAULT).await, 0);
-    ground
+    assert_eq!(count(fixture.pool(), IN_DEFAULT).await, 0);
+    fixture
         .assert_tiles(TABLE, "2023-12-01T00:00:00Z", "2024-05-01T00:00:00Z")
         .await;
 }
 
 #[tokio::test]
 async fn a_run_moves_no_more_than_its_share_and_the_next_goes_on() {
-    let ground = Ground::new(&[DEFAULT, ROWS]).await;
-    let mut job = ground.job(&[TABLE]).await;
+    let fixture = JobFixture::new(&[DEFAULT, ROWS]).await;
+    let mut job = fixture.job(&[TABLE]).await;
     (job.options.drain_max_rows, job.options.drain_rows_per_run) = (100, 250);
-    let first = ground.run(&job, SLOT).await.unwrap();
+    let first = fixture.run(&job, SLOT).await.unwrap();
     let table = &first.tables[0];
     assert_eq!((table.rows_drained, table.default_rows), (250, 1_250));
     assert_eq!(table.waiting.len(), 2, "{:?}", table.waiting);
@@ -119,29 +119,29 @@ async fn a_run_moves_no_more_than_its_share_and_the_next_goes_on() {
     );
     assert!(table.problems.is_empty());
     job.options.drain_rows_per_run = 10_000;
-    let second = ground.run(&job, SLOT).await.unwrap();
+    let second = fixture.run(&job, SLOT).await.unwrap();
     assert_eq!(second.tables[0].default_rows, 0);
-    assert_eq!(ground.rows().await, 1_500);
+    assert_eq!(fixture.rows().await, 1_500);
 }
 
 #[tokio::test]
 async fn rows_of_one_instant_move_together_or_are_reported() {
-    let ground = Ground::new(&[
+    let fixture = JobFixture::new(&[
         DEFAULT,
         "INSERT INTO eidos_chain_events (created_at, amount) \
          SELECT CASE WHEN n <= 80 THEN 1704067200000 ELSE 1704067200000 + n * 1000 END, 1 \
          FROM generate_series(1, 130) n",
     ])
     .await;
-    let mut job = ground.job(&[TABLE]).await;
+    let mut job = fixture.job(&[TABLE]).await;
     job.options.drain_max_rows = 60;
-    let error = ground.run(&job, SLOT).await.unwrap_err().to_string();
+    let error = fixture.run(&job, SLOT).await.unwrap_err().to_string();
     assert!(error.contains("share the first instant"), "{error}");
-    assert_eq!(ground.rows().await, 130);
+    assert_eq!(fixture.rows().await, 130);
     job.options.drain_max_rows = 90;
-    ground.run(&job, SLOT).await.unwrap();
-    assert_eq!(count(ground.pool(), IN_DEFAULT).await, 0);
-    assert_eq!(ground.rows().await, 130);
+    fixture.run(&job, SLOT).await.unwrap();
+    assert_eq!(count(fixture.pool(), IN_DEFAULT).await, 0);
+    assert_eq!(fixture.rows().await, 130);
 }
 
 /// Moving deletes: what listens to deletions, or refers to the rows, must not be told a lie.
@@ -153,9 +153,9 @@ async fn rows_that_somebody_watches_or_refers_to_are_not_moved() {
     let reference = "CREATE TABLE notes (created_at BIGINT, event BIGINT, \
         FOREIGN KEY (created_at, event) REFERENCES eidos_chain_events (created_at, id) ON DELETE CASCADE)";
     for (watcher, said) in [(trigger, "trigger audit"), (reference, "foreign keys of")] {
-        let ground = Ground::new(&[DEFAULT, ROWS, watcher]).await;
-        let job = ground.job(&[TABLE]).await;
-        let error = ground.run(&job, SLOT).await.unwrap_err().to_string();
+        let fixture = JobFixture::new(&[DEFAULT, ROWS, watcher]).await;
+        let job = fixture.job(&[TABLE]).await;
+        let error = fixture.run(&job, SLOT).await.unwrap_err().to_string();
         assert!(
             error.contains(said) && error.contains("may not be moved"),
             "{error}"
@@ -164,30 +164,30 @@ async fn rows_that_somebody_watches_or_refers_to_are_not_moved() {
             error.contains("3 partitions created, 0 rows moved"),
             "the months ahead exist: {error}"
         );
-        assert_eq!(count(ground.pool(), IN_DEFAULT).await, 1_500);
+        assert_eq!(count(fixture.pool(), IN_DEFAULT).await, 1_500);
     }
 }
 
 /// The history of the jobs themselves goes the same way, through the fence of the jobs database.
 #[tokio::test]
 async fn the_jobs_own_history_is_among_the_tables() {
-    let ground = Ground::new(&[]).await;
+    let fixture = JobFixture::new(&[]).await;
     sql(
-        ground.jobs.pool(),
+        fixture.jobs.pool(),
         "INSERT INTO eidos_jobs_executions (job_name, status, started_at, created_at, execution_id, trigger) \
          SELECT 'old', 'success', 1893456000000 + n, 1893456000000 + n, gen_random_uuid(), 'cli' \
          FROM generate_series(1, 20) n",
     )
     .await;
     let in_default = "SELECT count(*) FROM eidos_jobs_executions_default";
-    assert_eq!(count(ground.jobs.pool(), in_default).await, 20);
-    let job = ground.job(&["eidos_jobs_executions"]).await;
-    let report = ground.run(&job, "2030-01-01T00:00:00Z").await.unwrap();
-    assert_eq!(count(ground.jobs.pool(), in_default).await, 0);
+    assert_eq!(count(fixture.jobs.pool(), in_default).await, 20);
+    let job = fixture.job(&["eidos_jobs_executions"]).await;
+    let report = fixture.run(&job, "2030-01-01T00:00:00Z").await.unwrap();
+    assert_eq!(count(fixture.jobs.pool(), in_default).await, 0);
     assert_eq!(report.tables[0].rows_drained, 20);
     assert_eq!(
         count(
-            ground.jobs.pool(),
+            fixture.jobs.pool(),
             "SELECT count(*) FROM eidos_jobs_executions_2030_01"
         )
         .await,
@@ -201,18 +201,18 @@ async fn a_replaced_run_creates_nothing() {
     use eidos_runtime::{Job, JobError};
     use retention_manager::jobs::partition_manage::Params;
 
-    let ground = Ground::new(&[DEFAULT, ROWS]).await;
-    let job = ground.job(&[TABLE]).await;
-    let stale = ground.context(SLOT, false).await;
-    let current = ground.context(SLOT, false).await;
+    let fixture = JobFixture::new(&[DEFAULT, ROWS]).await;
+    let job = fixture.job(&[TABLE]).await;
+    let stale = fixture.context(SLOT, false).await;
+    let current = fixture.context(SLOT, false).await;
     current
         .raised_in(job.sources.pool(eidos_settings::SourceName::Chain).unwrap())
         .await
         .unwrap();
     let refused = job.run(&stale, Params::default()).await.unwrap_err();
     assert!(matches!(refused, JobError::Fenced), "{refused}");
-    assert!(ground.partitions(TABLE).await.is_empty());
-    assert_eq!(count(ground.pool(), IN_DEFAULT).await, 1_500);
+    assert!(fixture.partitions(TABLE).await.is_empty());
+    assert_eq!(count(fixture.pool(), IN_DEFAULT).await, 1_500);
 }
 
 #[tokio::test]
@@ -220,14 +220,14 @@ async fn a_dry_run_changes_nothing_and_says_what_it_would_do() {
     use eidos_runtime::Job;
     use retention_manager::jobs::partition_manage::Params;
 
-    let ground = Ground::new(&[DEFAULT, ROWS]).await;
-    let job = ground.job(&[TABLE]).await;
-    let ctx = ground.context(SLOT, true).await;
+    let fixture = JobFixture::new(&[DEFAULT, ROWS]).await;
+    let job = fixture.job(&[TABLE]).await;
+    let ctx = fixture.context(SLOT, true).await;
     let report = job.run(&ctx, Params::default()).await.unwrap();
-    assert!(ground.partitions(TABLE).await.is_empty());
-    assert_eq!(count(ground.pool(), IN_DEFAULT).await, 1_500);
+    assert!(fixture.partitions(TABLE).await.is_empty());
+    assert_eq!(count(fixture.pool(), IN_DEFAULT).await, 1_500);
     assert_eq!(
-        count(ground.jobs.pool(), "SELECT count(*) FROM eidos_jobs_disposals").await,
+        count(fixture.jobs.pool(), "SELECT count(*) FROM eidos_jobs_disposals").await,
         0
     );
     assert_eq!(report.plan.items.len(), 5);
@@ -241,39 +241,43 @@ async fn a_dry_run_changes_nothing_and_says_what_it_would_do() {
 /// Counted, then locked: what came between the two is found by the server, and the piece is counted again.
 #[tokio::test]
 async fn a_row_that_arrives_after_the_count_is_moved_as_well() {
-    let ground = Ground::new(&[DEFAULT]).await;
-    let job = ground.job(&[TABLE]).await;
-    let mut writer = ground.pool().begin().await.unwrap();
+    let fixture = JobFixture::new(&[DEFAULT]).await;
+    let job = fixture.job(&[TABLE]).await;
+    let mut writer = fixture.pool().begin().await.unwrap();
     sqlx::query("INSERT INTO eidos_chain_events (created_at, amount) VALUES (1705000000000, 1)")
         .execute(&mut *writer)
         .await
         .unwrap();
     // Not visible yet, so nothing is counted; the writer's lock makes the transaction wait, then it commits.
-    let (run, committed) = tokio::join!(ground.run(&job, SLOT), async {
+    let (run, committed) = tokio::join!(fixture.run(&job, SLOT), async {
         let waiting =
             "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'eidos_chain_events'::regclass";
-        eidos_testkit::eventually("the job waits for the writer", crate::stand::WITHIN, async || {
-            if count(ground.pool(), waiting).await > 0 {
-                Ok(())
-            } else {
-                Err("not yet")
-            }
-        })
+        eidos_testkit::eventually(
+            "the job waits for the writer",
+            crate::fixture::WITHIN,
+            async || {
+                if count(fixture.pool(), waiting).await > 0 {
+                    Ok(())
+                } else {
+                    Err("not yet")
+                }
+            },
+        )
         .await;
         writer.commit().await
     });
     committed.unwrap();
     let report = run.unwrap();
     assert_eq!(report.tables[0].rows_drained, 1);
-    assert_eq!(count(ground.pool(), IN_DEFAULT).await, 0);
-    assert_eq!(ground.rows().await, 1);
+    assert_eq!(count(fixture.pool(), IN_DEFAULT).await, 0);
+    assert_eq!(fixture.rows().await, 1);
 }
 
 /// Rows that are slow to move (here by a check that takes a millisecond each) move in smaller pieces, so that nobody waits
 /// longer for them.
 #[tokio::test]
 async fn what_takes_too_long_is_done_in_smaller_pieces() {
-    let ground = Ground::new(&[
+    let fixture = JobFixture::new(&[
         "CREATE FUNCTION slow() RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$ \
          BEGIN \
              IF current_setting('application_name') = 'retention-manager' THEN PERFORM pg_sleep(0.001); END IF; \
@@ -284,11 +288,11 @@ async fn what_takes_too_long_is_done_in_smaller_pieces() {
         ROWS,
     ])
     .await;
-    let before = content(&ground).await;
-    let job = ground.job(&[TABLE]).await;
-    let report = ground.run(&job, SLOT).await.unwrap();
-    assert_eq!(content(&ground).await, before);
-    assert_eq!(count(ground.pool(), IN_DEFAULT).await, 0);
+    let before = content(&fixture).await;
+    let job = fixture.job(&[TABLE]).await;
+    let report = fixture.run(&job, SLOT).await.unwrap();
+    assert_eq!(content(&fixture).await, before);
+    assert_eq!(count(fixture.pool(), IN_DEFAULT).await, 0);
     let patience = u64::try_from(job.disposal.lock_timeout.as_millis()).unwrap();
     for created in &report.tables[0].created {
         assert!(

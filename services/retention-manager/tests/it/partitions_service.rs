@@ -6,7 +6,7 @@ use eidos_types::{Clock, SystemClock};
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 
-use crate::stand::{OPERATOR, Stand, VIEWER, WITHIN, count, report_of, sql};
+use crate::fixture::{Fixture, OPERATOR, VIEWER, WITHIN, count, report_of, sql};
 
 const JOB: &str = "partition-manage";
 /// The requirement's six tables, of which the sixth is ours.
@@ -18,10 +18,10 @@ const NEIGHBOURS: [&str; 5] = [
     "eidos_risk_events",
 ];
 
-async fn with_tables(stand: &Stand) {
+async fn with_tables(fixture: &Fixture) {
     for table in NEIGHBOURS {
         sql(
-            stand.books(),
+            fixture.books(),
             &format!(
                 "CREATE TABLE {table} (id BIGSERIAL, created_at BIGINT NOT NULL, note TEXT, \
                  PRIMARY KEY (created_at, id)) PARTITION BY RANGE (created_at)"
@@ -45,10 +45,10 @@ fn month_start(ahead: u32) -> i64 {
 
 #[tokio::test]
 async fn the_six_tables_of_the_requirement_are_ready_for_three_months() {
-    let stand = Stand::new("").await;
-    with_tables(&stand).await;
+    let fixture = Fixture::new("").await;
+    with_tables(&fixture).await;
     // The process lives in Shanghai, and so would every session that did not say otherwise.
-    let command = stand
+    let command = fixture
         .command(&["run", JOB, "--format", "json"], &[])
         .env("TZ", "Asia/Shanghai")
         .env("PGTZ", "Asia/Shanghai");
@@ -74,32 +74,32 @@ async fn the_six_tables_of_the_requirement_are_ready_for_three_months() {
                 .collect::<Vec<_>>()
                 .join(", ")
         );
-        assert_eq!(count(stand.books(), &bounds).await, 4, "{table}");
+        assert_eq!(count(fixture.books(), &bounds).await, 4, "{table}");
     }
     let audited =
         "SELECT count(*) FROM eidos_jobs_disposals WHERE action = 'create' AND job_name = 'partition-manage'";
     assert_eq!(
-        count(stand.jobs.pool(), audited).await,
+        count(fixture.jobs.pool(), audited).await,
         20,
         "ours existed already"
     );
     let stored = "SELECT count(*) FROM eidos_jobs_executions WHERE job_name = 'partition-manage' AND status = 'success' \
                   AND result -> 'plan' ->> 'digest' IS NOT NULL";
-    assert_eq!(count(stand.jobs.pool(), stored).await, 1);
+    assert_eq!(count(fixture.jobs.pool(), stored).await, 1);
 }
 
 #[tokio::test]
 async fn a_table_that_is_missing_fails_the_run_after_the_others_were_done() {
-    let stand = Stand::new("").await;
-    with_tables(&stand).await;
-    sql(stand.books(), "DROP TABLE eidos_chain_events").await;
+    let fixture = Fixture::new("").await;
+    with_tables(&fixture).await;
+    sql(fixture.books(), "DROP TABLE eidos_chain_events").await;
     let settings = [("JOBS__PARTITION_MANAGE__RETRY__MAX_ATTEMPTS", "1")];
-    let (status, child) = stand.run(JOB, &[], &settings).await;
+    let (status, child) = fixture.run(JOB, &[], &settings).await;
     assert_eq!(status.code(), Some(1), "{}\n{}", child.stdout(), child.stderr());
     let message: String = sqlx::query_scalar(
         "SELECT error_message FROM eidos_jobs_executions WHERE job_name = 'partition-manage' AND status = 'failed'",
     )
-    .fetch_one(stand.jobs.pool())
+    .fetch_one(fixture.jobs.pool())
     .await
     .unwrap();
     assert!(
@@ -107,23 +107,23 @@ async fn a_table_that_is_missing_fails_the_run_after_the_others_were_done() {
         "{message}"
     );
     assert_eq!(
-        count(stand.books(), "SELECT count(*) FROM pg_inherits").await - index_children(&stand).await,
+        count(fixture.books(), "SELECT count(*) FROM pg_inherits").await - index_children(&fixture).await,
         16
     );
 }
 
 /// Partitions' indexes are children too.
-async fn index_children(stand: &Stand) -> i64 {
+async fn index_children(fixture: &Fixture) -> i64 {
     count(
-        stand.books(),
+        fixture.books(),
         "SELECT count(*) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE c.relkind = 'i'",
     )
     .await
 }
 
-async fn plan(stand: &Stand) -> Value {
+async fn plan(fixture: &Fixture) -> Value {
     let args = ["plan", "--job", JOB, "--format", "json"];
-    let (status, child) = stand.command(&args, &[]).run(WITHIN).await;
+    let (status, child) = fixture.command(&args, &[]).run(WITHIN).await;
     assert!(
         status.success(),
         "{status}\n{}\n{}",
@@ -133,43 +133,46 @@ async fn plan(stand: &Stand) -> Value {
     report_of(&child)["plan"].clone()
 }
 
-async fn apply(stand: &Stand, digest: &str) -> (Option<i32>, ChildProcess) {
+async fn apply(fixture: &Fixture, digest: &str) -> (Option<i32>, ChildProcess) {
     let given = format!("--plan={digest}");
     let args = ["apply", "--job", JOB, "--format", "json", &given];
-    let (status, child) = stand.command(&args, &[]).run(WITHIN).await;
+    let (status, child) = fixture.command(&args, &[]).run(WITHIN).await;
     (status.code(), child)
 }
 
 #[tokio::test]
 async fn a_plan_is_carried_out_as_it_was_read() {
-    let stand = Stand::new("").await;
-    with_tables(&stand).await;
-    let plan = plan(&stand).await;
+    let fixture = Fixture::new("").await;
+    with_tables(&fixture).await;
+    let plan = plan(&fixture).await;
     assert_eq!(plan["items"].as_array().unwrap().len(), 20);
-    assert_eq!(count(stand.books(), "SELECT count(*) FROM pg_inherits").await, 0);
+    assert_eq!(
+        count(fixture.books(), "SELECT count(*) FROM pg_inherits").await,
+        0
+    );
     let digest = plan["digest"].as_str().unwrap();
-    let (code, child) = apply(&stand, digest).await;
+    let (code, child) = apply(&fixture, digest).await;
     assert_eq!(code, Some(0), "{}\n{}", child.stdout(), child.stderr());
-    assert!(count(stand.books(), "SELECT count(*) FROM pg_inherits").await > 0);
+    assert!(count(fixture.books(), "SELECT count(*) FROM pg_inherits").await > 0);
     let who = "SELECT count(*) FROM eidos_jobs_disposals WHERE approved_by <> 'policy' AND plan_digest = '";
-    assert_eq!(count(stand.jobs.pool(), &format!("{who}{digest}'")).await, 20);
+    assert_eq!(count(fixture.jobs.pool(), &format!("{who}{digest}'")).await, 20);
     // Once more is nothing more.
-    let (code, child) = apply(&stand, digest).await;
+    let (code, child) = apply(&fixture, digest).await;
     assert_eq!(code, Some(0), "{}\n{}", child.stdout(), child.stderr());
-    assert_eq!(count(stand.jobs.pool(), &format!("{who}{digest}'")).await, 20);
+    assert_eq!(count(fixture.jobs.pool(), &format!("{who}{digest}'")).await, 20);
 }
 
 #[tokio::test]
 async fn a_plan_whose_world_has_changed_is_refused_as_a_whole() {
-    let stand = Stand::new("").await;
-    with_tables(&stand).await;
-    let plan = plan(&stand).await;
+    let fixture = Fixture::new("").await;
+    with_tables(&fixture).await;
+    let plan = plan(&fixture).await;
     sql(
-        stand.books(),
+        fixture.books(),
         "ALTER TABLE eidos_risk_events ADD COLUMN surprise INT",
     )
     .await;
-    let (code, child) = apply(&stand, plan["digest"].as_str().unwrap()).await;
+    let (code, child) = apply(&fixture, plan["digest"].as_str().unwrap()).await;
     assert_eq!(code, Some(1), "{}\n{}", child.stdout(), child.stderr());
     let said = format!("{}{}", child.stdout(), child.stderr());
     assert!(
@@ -177,12 +180,12 @@ async fn a_plan_whose_world_has_changed_is_refused_as_a_whole() {
         "{said}"
     );
     assert_eq!(
-        count(stand.books(), "SELECT count(*) FROM pg_inherits").await,
+        count(fixture.books(), "SELECT count(*) FROM pg_inherits").await,
         0,
         "not even the other tables"
     );
 
-    let (code, child) = apply(&stand, &"0".repeat(64)).await;
+    let (code, child) = apply(&fixture, &"0".repeat(64)).await;
     assert_eq!(code, Some(1), "{}\n{}", child.stdout(), child.stderr());
 }
 
@@ -193,14 +196,14 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    pub(crate) async fn start(stand: &Stand) -> Self {
-        Self::start_with(stand, &[]).await
+    pub(crate) async fn start(fixture: &Fixture) -> Self {
+        Self::start_with(fixture, &[]).await
     }
 
-    async fn start_with(stand: &Stand, settings: &[(&str, &str)]) -> Self {
+    async fn start_with(fixture: &Fixture, settings: &[(&str, &str)]) -> Self {
         // Several tests of one process may do so.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let child = stand.command(&["serve"], settings).spawn();
+        let child = fixture.command(&["serve"], settings).spawn();
         let line = child.wait_for_line("serving", WITHIN).await;
         let address = line
             .split_whitespace()
@@ -241,16 +244,16 @@ async fn answer(request: reqwest::RequestBuilder) -> (StatusCode, Value) {
 
 #[tokio::test]
 async fn a_hold_that_would_protect_nothing_is_refused() {
-    let stand = Stand::new("").await;
-    with_tables(&stand).await;
+    let fixture = Fixture::new("").await;
+    with_tables(&fixture).await;
     sql(
-        stand.books(),
+        fixture.books(),
         "CREATE TABLE eidos_risk_events_2024_01 PARTITION OF eidos_risk_events FOR VALUES FROM (1704067200000) TO (1706745600000); \
          CREATE TABLE eidos_trading_orders (id BIGINT PRIMARY KEY)",
     )
     .await;
     let down = [("DATABASES__TRADING__URL", "postgres://nobody:x@127.0.0.1:9/none")];
-    let service = Service::start_with(&stand, &down).await;
+    let service = Service::start_with(&fixture, &down).await;
     for (source, table, says) in [
         (
             "risk",
@@ -293,9 +296,9 @@ async fn a_hold_that_would_protect_nothing_is_refused() {
 /// Issue 8, 22: times in seconds were accepted, and the hold covered January 1970: nothing.
 #[tokio::test]
 async fn a_hold_with_times_in_another_unit_is_refused_with_the_reading_that_was_made() {
-    let stand = Stand::new("").await;
-    with_tables(&stand).await;
-    let service = Service::start(&stand).await;
+    let fixture = Fixture::new("").await;
+    with_tables(&fixture).await;
+    let service = Service::start(&fixture).await;
     let hold = |from: Value, to: Value| json!({"source": "risk", "table": "eidos_risk_events", "from_ms": from, "to_ms": to, "reason": "case 20"});
     for (from, to, says) in [
         (
@@ -335,9 +338,9 @@ async fn a_hold_with_times_in_another_unit_is_refused_with_the_reading_that_was_
 
 #[tokio::test]
 async fn holds_are_placed_by_operators_seen_by_everybody_and_lifted_not_deleted() {
-    let stand = Stand::new("").await;
-    with_tables(&stand).await;
-    let service = Service::start(&stand).await;
+    let fixture = Fixture::new("").await;
+    with_tables(&fixture).await;
+    let service = Service::start(&fixture).await;
     let hold = json!({
         "source": "risk", "table": "eidos_risk_events", "from_ms": 1_704_067_200_000_i64, "reason": "case 17",
     });
@@ -399,10 +402,10 @@ async fn holds_are_placed_by_operators_seen_by_everybody_and_lifted_not_deleted(
 
 #[tokio::test]
 async fn the_audit_is_read_in_pages_newest_first() {
-    let stand = Stand::new("").await;
-    with_tables(&stand).await;
-    stand.report(JOB, &[], &[]).await;
-    let service = Service::start(&stand).await;
+    let fixture = Fixture::new("").await;
+    with_tables(&fixture).await;
+    fixture.report(JOB, &[], &[]).await;
+    let service = Service::start(&fixture).await;
     let (mut seen, mut next) = (Vec::new(), String::new());
     loop {
         let (status, page) = service
@@ -468,15 +471,15 @@ impl Service {
 /// An alert hangs on no replica: neither on the one that ran last, nor on one that ran a month ago.
 #[tokio::test]
 async fn a_replica_that_ran_nothing_tells_what_is_true() {
-    let stand = Stand::new("").await;
-    with_tables(&stand).await;
+    let fixture = Fixture::new("").await;
+    with_tables(&fixture).await;
     sql(
-        stand.books(),
+        fixture.books(),
         "CREATE TABLE eidos_risk_events_default PARTITION OF eidos_risk_events DEFAULT; \
          INSERT INTO eidos_risk_events (created_at) VALUES (5)",
     )
     .await;
-    let service = Service::start_with(&stand, &[("SCHEDULER__OBSERVE_INTERVAL", "100ms")]).await;
+    let service = Service::start_with(&fixture, &[("SCHEDULER__OBSERVE_INTERVAL", "100ms")]).await;
     let labels = r#"source="risk",table="eidos_risk_events""#;
     let ahead = format!("partition_months_ahead{{{labels}}}");
     service.until_gauge(&ahead, "0").await;
@@ -487,7 +490,7 @@ async fn a_replica_that_ran_nothing_tells_what_is_true() {
         "nobody has counted them yet"
     );
 
-    let report = stand.report(JOB, &[], &[]).await;
+    let report = fixture.report(JOB, &[], &[]).await;
     assert_eq!(report["tables"].as_array().unwrap().len(), 6);
     service.until_gauge(&ahead, "3").await;
     service.until_gauge(&in_default, "1").await;
@@ -500,10 +503,10 @@ async fn a_replica_that_ran_nothing_tells_what_is_true() {
          WHERE i.inhparent = 'eidos_risk_events'::regclass AND c.relname <> 'eidos_risk_events_default' \
          ORDER BY c.relname DESC LIMIT 1",
     )
-    .fetch_one(stand.books())
+    .fetch_one(fixture.books())
     .await
     .unwrap();
-    sql(stand.books(), &format!("DROP TABLE {last}")).await;
+    sql(fixture.books(), &format!("DROP TABLE {last}")).await;
     service.until_gauge(&ahead, "2").await;
     service.child.terminate();
 }
@@ -511,8 +514,8 @@ async fn a_replica_that_ran_nothing_tells_what_is_true() {
 /// A series that first appears with its first event shows no increase of it: its alert and its panel miss the first one.
 #[tokio::test]
 async fn a_service_that_has_done_nothing_shows_its_counters_at_zero() {
-    let stand = Stand::new("").await;
-    let service = Service::start(&stand).await;
+    let fixture = Fixture::new("").await;
+    let service = Service::start(&fixture).await;
     let risk = r#"source="risk",table="eidos_risk_audit_logs""#;
     let exported = r#"source="risk",table="public.eidos_risk_audit_logs""#;
     for series in [

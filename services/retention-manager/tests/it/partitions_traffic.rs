@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, PgPool};
 
-use crate::partitions_ground::{DEFAULT, Ground, TABLE, ms};
-use crate::stand::{count, sql};
+use crate::fixture::{count, sql};
+use crate::partitions_fixture::{DEFAULT, JobFixture, TABLE, ms};
 
 const SLOT: &str = "2024-01-15T00:00:00Z";
 const JANUARY: &str = "CREATE TABLE eidos_chain_events_2024_01 PARTITION OF eidos_chain_events \
@@ -18,8 +18,8 @@ const TOLERANCE: Duration = Duration::from_millis(50);
 
 /// Sessions of readers and writers: the server itself ends one that waits for a lock longer than it may. Unlike a
 /// stopwatch, it does not count the time this machine is busy with other tests.
-fn sessions(ground: &Ground, patience: Duration) -> PgPool {
-    let options: PgConnectOptions = ground.books.url().parse().unwrap();
+fn sessions(fixture: &JobFixture, patience: Duration) -> PgPool {
+    let options: PgConnectOptions = fixture.books.url().parse().unwrap();
     let limit = (patience + TOLERANCE).as_millis().to_string();
     PgPoolOptions::new()
         .max_connections(6)
@@ -79,16 +79,16 @@ async fn worker(pool: PgPool, statement: String, stop: Arc<AtomicBool>) -> (u64,
 
 /// The job under traffic, while further transactions keep every lock it asks for away from it, again and again.
 #[expect(clippy::print_stdout, reason = "libtest shows it with --nocapture")]
-async fn under_traffic(ground: &Ground, months_ahead: u32) {
-    let mut job = ground.job(&[TABLE]).await;
+async fn under_traffic(fixture: &JobFixture, months_ahead: u32) {
+    let mut job = fixture.job(&[TABLE]).await;
     job.options.months_ahead = months_ahead;
     job.options.drain_max_rows = 500;
     let patience = job.disposal.lock_timeout;
-    let pool = sessions(ground, patience);
+    let pool = sessions(fixture, patience);
     let traffic = Traffic::start(&pool);
     // Transactions that have read the table and rest for longer than we wait: our requests queue behind them, and
     // traffic queues behind our requests.
-    let (slow_pool, stop) = (ground.pool().clone(), Arc::clone(&traffic.stop));
+    let (slow_pool, stop) = (fixture.pool().clone(), Arc::clone(&traffic.stop));
     let slow = tokio::spawn(async move {
         while !stop.load(Ordering::Relaxed) {
             let mut tx = slow_pool.begin().await.unwrap();
@@ -100,7 +100,7 @@ async fn under_traffic(ground: &Ground, months_ahead: u32) {
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
     });
-    ground.run(&job, SLOT).await.unwrap();
+    fixture.run(&job, SLOT).await.unwrap();
     let (answered, longest) = traffic.end().await;
     slow.await.unwrap();
     assert!(answered > 50, "{answered} statements are no traffic");
@@ -109,16 +109,16 @@ async fn under_traffic(ground: &Ground, months_ahead: u32) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn without_a_default_partition_nobody_waits_longer_than_lock_timeout() {
-    let ground = Ground::new(&[JANUARY]).await;
-    under_traffic(&ground, 12).await;
-    ground
+    let fixture = JobFixture::new(&[JANUARY]).await;
+    under_traffic(&fixture, 12).await;
+    fixture
         .assert_tiles(TABLE, "2024-01-01T00:00:00Z", "2025-02-01T00:00:00Z")
         .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn with_a_default_partition_nobody_waits_longer_than_lock_timeout() {
-    let ground = Ground::new(&[
+    let fixture = JobFixture::new(&[
         JANUARY,
         DEFAULT,
         // Rows of two months that move, and many that stay and have to be looked at each time.
@@ -128,12 +128,12 @@ async fn with_a_default_partition_nobody_waits_longer_than_lock_timeout() {
          SELECT 4018636800000 + n, n FROM generate_series(1, 100000) n",
     ])
     .await;
-    under_traffic(&ground, 5).await;
-    ground
+    under_traffic(&fixture, 5).await;
+    fixture
         .assert_tiles(TABLE, "2023-12-01T00:00:00Z", "2024-07-01T00:00:00Z")
         .await;
     assert_eq!(
-        count(ground.pool(), "SELECT count(*) FROM eidos_chain_events_default").await,
+        count(fixture.pool(), "SELECT count(*) FROM eidos_chain_events_default").await,
         100_000
     );
 }
@@ -141,19 +141,19 @@ async fn with_a_default_partition_nobody_waits_longer_than_lock_timeout() {
 /// A transaction that never ends: the table is reported, to be tried again, and nothing is half done.
 #[tokio::test]
 async fn a_table_that_is_never_free_is_reported_and_the_next_goes_on() {
-    let ground = Ground::new(&[
+    let fixture = JobFixture::new(&[
         DEFAULT,
         "CREATE TABLE eidos_chain_other (created_at BIGINT NOT NULL) PARTITION BY RANGE (created_at)",
     ])
     .await;
-    let mut held = ground.pool().begin().await.unwrap();
+    let mut held = fixture.pool().begin().await.unwrap();
     sqlx::query("SELECT count(*) FROM eidos_chain_events")
         .execute(&mut *held)
         .await
         .unwrap();
-    let mut job = ground.job(&[TABLE, "eidos_chain_other"]).await;
+    let mut job = fixture.job(&[TABLE, "eidos_chain_other"]).await;
     job.disposal.lock_attempts = 3;
-    let error = ground.run(&job, SLOT).await.unwrap_err();
+    let error = fixture.run(&job, SLOT).await.unwrap_err();
     assert!(
         matches!(error.without_report(), eidos_runtime::JobError::Retry(_)),
         "{error}"
@@ -164,15 +164,15 @@ async fn a_table_that_is_never_free_is_reported_and_the_next_goes_on() {
         "{text}"
     );
     held.rollback().await.unwrap();
-    ground
+    fixture
         .assert_tiles(
             "eidos_chain_other",
             "2024-01-01T00:00:00Z",
             "2024-05-01T00:00:00Z",
         )
         .await;
-    assert!(ground.partitions(TABLE).await.is_empty());
-    sql(ground.pool(), "DROP TABLE eidos_chain_other").await;
+    assert!(fixture.partitions(TABLE).await.is_empty());
+    sql(fixture.pool(), "DROP TABLE eidos_chain_other").await;
     job.tables.truncate(1);
-    ground.run(&job, SLOT).await.unwrap();
+    fixture.run(&job, SLOT).await.unwrap();
 }

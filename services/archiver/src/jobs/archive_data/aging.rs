@@ -23,7 +23,7 @@ use crate::store::holds;
 struct Aging<'a> {
     job: &'a ArchiveData,
     ctx: &'a JobContext,
-    fence: &'an ExternalFence,
+    fence: &'a ExternalFence,
     quota: DropQuota,
     /// The part of the run's time that belongs to the moves: no month is begun once only this is left.
     reserve: Duration,

@@ -39,7 +39,7 @@ const LOCKED_LIMIT: u64 = 20;
 pub(super) struct Mover<'a> {
     pub(super) job: &'a ArchiveData,
     pub(super) ctx: &'a JobContext,
-    pub(super) fence: &'an ExternalFence,
+    pub(super) fence: &'a ExternalFence,
     pub(super) table: &'a MovedTable,
     pub(super) approval: &'a Approval,
     /// The fingerprint of the columns that move.
@@ -68,7 +68,7 @@ impl<'a> Mover<'a> {
     pub(super) async fn new(
         job: &'a ArchiveData,
         ctx: &'a JobContext,
-        fence: &'an ExternalFence,
+        fence: &'a ExternalFence,
         table: &'a MovedTable,
         approval: &'a Approval,
     ) -> Result<Self, JobError> {

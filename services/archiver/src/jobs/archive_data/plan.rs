@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use eidos_disposal::DisposalError;
 use eidos_disposal::catalogue::{self, Dependencies, Partition, Relation};
 use eidos_disposal::destination;
 use eidos_disposal::partition::{self, PartitionIdentity};
+use eidos_disposal::{DisposalError, split_refusal};
 use eidos_plan::{Action, Note, Plan, PlanItem, Surveyed};
 use eidos_runtime::{Job, JobContext, JobError};
 use eidos_types::Slot;
@@ -99,7 +99,7 @@ impl Survey {
                 continue;
             };
             let mut conn = job.connection().await?;
-            let (notes, room) = told(partition::room(&mut conn, shape).await)?;
+            let (notes, room) = split_refusal(partition::room(&mut conn, shape).await)?;
             to_know.extend(notes);
             let of_all = room.or_else(|| store.clone());
             for expired in self.expired(table) {
@@ -108,7 +108,7 @@ impl Survey {
                 };
                 let obstacle = match &of_all {
                     Some(in_the_way) => Some(in_the_way.clone()),
-                    None => told(partition::may_leave(shape, expired, &found, true))?.1,
+                    None => split_refusal(partition::may_leave(shape, expired, &found, true))?.1,
                 };
                 if obstacle.is_none() {
                     // No obstacle: a person who applies the plan is obeyed.
@@ -314,18 +314,6 @@ fn aged_item(
         blocked,
         identity: identity.to_value()?,
     })
-}
-
-/// A refusal as a label and a sentence.
-type Refusal = (&'static str, String);
-
-/// What was answered, and what was refused; anything else ends the look.
-fn told<T: Default>(outcome: Result<T, DisposalError>) -> Result<(T, Option<Refusal>), DisposalError> {
-    match outcome {
-        Ok(answer) => Ok((answer, None)),
-        Err(DisposalError::Refused { reason, what }) => Ok((T::default(), Some((reason, what)))),
-        Err(error) => Err(error),
-    }
 }
 
 fn instant(ms: i64) -> String {

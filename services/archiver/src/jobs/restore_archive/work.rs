@@ -11,7 +11,7 @@ use crate::store::units::Exported;
 /// What restoring one unit works with.
 pub(crate) struct Work<'a> {
     pub(crate) ctx: &'a JobContext,
-    pub(crate) fence: &'an ExternalFence,
+    pub(crate) fence: &'a ExternalFence,
     pub(crate) store: &'a ArchiveStore,
     pub(crate) disposal: &'a DisposalSettings,
     pub(crate) manifest: &'a Manifest,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use eidos_recon::run::{DEBTS, Done};
+use eidos_recon::run::{CARRY_OVER, Done};
 use eidos_recon::store::breaks;
 use eidos_runtime::JobContext;
 use eidos_types::Address;
@@ -50,7 +50,7 @@ impl Reconciliation {
                 .await
                 .map_err(Fault::own)?,
         );
-        let debts = parse(ctx.load_checkpoint(DEBTS).await?.unwrap_or_default());
+        let carry_over = parse(ctx.load_checkpoint(CARRY_OVER).await?.unwrap_or_default());
         let cursor: Option<SampleCursor> = ctx.load_checkpoint(CURSOR_KEY).await?;
         let limit = self.rules().sample_wallets;
         let sample =
@@ -65,7 +65,7 @@ impl Reconciliation {
             ("changed in the books", changed),
             ("touched on chain", touched),
             ("open breaks", open),
-            ("debts", debts),
+            ("debts", carry_over),
             ("in flight", in_flight),
             ("sample of quiet ones", sample.into_iter().collect()),
         ] {

@@ -174,7 +174,7 @@ impl Reconciliation {
             .close(view, &attempt.tally, &attempt.decided, wallets, attempt.cursor)
             .await?;
         if !ctx.dry_run() {
-            self.settle_pause_keys(ctx).await;
+            self.sync_pause_keys(ctx).await;
             self.gauges(ctx.jobs_db(), run.mode, view, &attempt.tally)
                 .await
                 .map_err(Fault::own)?;
@@ -285,8 +285,8 @@ impl Reconciliation {
     }
 
     /// Makes the pause keys equal to the table. It does not decide the run's result.
-    async fn settle_pause_keys(&self, ctx: &JobContext) {
-        if let Err(error) = self.pause_keys.settle(ctx.jobs_db().control(), &[]).await {
+    async fn sync_pause_keys(&self, ctx: &JobContext) {
+        if let Err(error) = self.pause_keys.sync(ctx.jobs_db().control(), &[]).await {
             tracing::error!(%error, "the pause keys could not be written to Redis; the next run writes them");
         }
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// Accounts that changed, have open breaks or debts, and a sample of quiet ones.
+    /// Accounts that changed, have open breaks or a carry-over, and a sample of quiet ones.
     #[default]
     Incremental,
     /// Every account of both sides.

@@ -46,7 +46,7 @@ impl PauseKeys {
     ///
     /// # Errors
     /// If the table or Redis does not answer, or the table does not stand still for [`SETTLE_ROUNDS`] looks.
-    pub async fn settle(&self, pool: &PgPool, lifted: &[PauseRow]) -> anyhow::Result<()> {
+    pub async fn sync(&self, pool: &PgPool, lifted: &[PauseRow]) -> anyhow::Result<()> {
         let mut seen = pauses::list(pool, LISTED_PAUSES).await?;
         for _ in 0..SETTLE_ROUNDS {
             let rows: Vec<PauseRow> = seen.iter().chain(lifted).cloned().collect();

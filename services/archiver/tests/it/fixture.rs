@@ -41,7 +41,7 @@ pub(crate) fn ms(text: &str) -> i64 {
     at(text).ms()
 }
 
-pub(crate) struct Stand {
+pub(crate) struct Fixture {
     pub(crate) jobs: TestDb,
     pub(crate) trading: TestDb,
     pub(crate) jobs_db: JobsDb,
@@ -51,7 +51,7 @@ pub(crate) struct Stand {
     pub(crate) settings: Effective<archiver::ArchiverSettings>,
 }
 
-impl Stand {
+impl Fixture {
     pub(crate) async fn new() -> Self {
         Self::with("").await
     }
@@ -227,7 +227,7 @@ impl Stand {
         job.run(&ctx, params).await
     }
 
-    /// The binary, pointed at this stand.
+    /// The binary, pointed at this fixture.
     pub(crate) fn command(&self, args: &[&str], settings: &[(&str, &str)]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_archiver"))
             .args(args.iter().copied())

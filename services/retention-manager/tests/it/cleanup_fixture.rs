@@ -20,8 +20,8 @@ use retention_manager::settings::DataRetention;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgPool};
 
-use crate::partitions_ground::{at, ms};
-use crate::stand::{accept_store, count, sql};
+use crate::fixture::{accept_store, count, sql};
+use crate::partitions_fixture::{at, ms};
 
 /// A partitioned table of the chain service.
 pub(crate) const DEPOSITS: &str = "\
@@ -44,32 +44,32 @@ pub(crate) const KLINES: &str = "\
         close NUMERIC(36,18) NOT NULL, volume NUMERIC(36,18) NOT NULL, quote_volume NUMERIC(36,18) NOT NULL, \
         trade_count INT NOT NULL, PRIMARY KEY (market, interval, open_time))";
 
-pub(crate) struct Ground {
+pub(crate) struct JobFixture {
     pub(crate) jobs: TestDb,
     pub(crate) books: TestDb,
     dir: ScratchDir,
 }
 
-impl Ground {
+impl JobFixture {
     /// A neighbour's database with these tables.
     pub(crate) async fn new(statements: &[&str]) -> Self {
-        let ground = Self {
+        let fixture = Self {
             jobs: TestDb::migrated().await,
             books: TestDb::empty().await,
             dir: ScratchDir::create("cleanup").unwrap(),
         };
-        eidos_core::migrations::install_external_fence(ground.pool())
+        eidos_core::migrations::install_external_fence(fixture.pool())
             .await
             .unwrap();
-        eidos_core::migrations::install_external_freeze(ground.pool())
+        eidos_core::migrations::install_external_freeze(fixture.pool())
             .await
             .unwrap();
-        std::fs::create_dir_all(ground.archive()).unwrap();
-        accept_store(&ground.jobs, &ground.archive()).await;
+        std::fs::create_dir_all(fixture.archive()).unwrap();
+        accept_store(&fixture.jobs, &fixture.archive()).await;
         for statement in statements {
-            sql(ground.pool(), statement).await;
+            sql(fixture.pool(), statement).await;
         }
-        ground
+        fixture
     }
 
     pub(crate) fn pool(&self) -> &PgPool {

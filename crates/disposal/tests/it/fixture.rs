@@ -35,7 +35,7 @@ pub(crate) const JANUARY: &str = "eidos_risk_audit_logs_2024_01";
 const OBJECTS: &str = "objects";
 const ROWS_PER_MONTH: i64 = 400;
 
-pub(crate) struct Stand {
+pub(crate) struct Fixture {
     pub(crate) jobs: TestDb,
     pub(crate) books: TestDb,
     pub(crate) jobs_db: JobsDb,
@@ -45,11 +45,11 @@ pub(crate) struct Stand {
     dir: ScratchDir,
 }
 
-impl Stand {
+impl Fixture {
     /// The audit log, with rows in January, February and March 2024.
     pub(crate) async fn new() -> Self {
-        let stand = Self::bare().await;
-        stand
+        let fixture = Self::bare().await;
+        fixture
             .sql(&format!(
                 "CREATE TABLE {TABLE} (id BIGINT NOT NULL, created_at BIGINT NOT NULL, actor VARCHAR(64), \
                      amount NUMERIC(36,18) NOT NULL DEFAULT 0, detail JSONB, seen BOOLEAN NOT NULL DEFAULT false, \
@@ -57,7 +57,7 @@ impl Stand {
             ))
             .await;
         for (month, bounds) in MONTHS.windows(2).enumerate() {
-            stand
+            fixture
                 .sql(&format!(
                     "CREATE TABLE {TABLE}_2024_0{} PARTITION OF {TABLE} FOR VALUES FROM ({}) TO ({})",
                     month + 1,
@@ -65,7 +65,7 @@ impl Stand {
                     bounds[1]
                 ))
                 .await;
-            stand
+            fixture
                 .sql(&format!(
                     "INSERT INTO {TABLE} SELECT {month} * 1000 + i, {} + i * 1000, \
                          CASE WHEN i % 7 = 0 THEN NULL WHEN i % 5 = 0 THEN '' ELSE 'actor ' || i END, \
@@ -76,7 +76,7 @@ impl Stand {
                 ))
                 .await;
         }
-        stand
+        fixture
     }
 
     /// Databases and a folder, and no table.
@@ -196,7 +196,7 @@ impl Stand {
         self.run_at("2026-01-01T00:00:00Z").await
     }
 
-    /// Eight days later: what was put into quarantine by [`Stand::run`] is due.
+    /// Eight days later: what was put into quarantine by [`Fixture::run`] is due.
     pub(crate) async fn later_run(&self) -> Run {
         self.run_at("2026-01-09T00:00:00Z").await
     }
@@ -397,9 +397,9 @@ pub(crate) struct Login(pub(crate) String);
 
 impl Login {
     /// Removes it from the server.
-    pub(crate) async fn gone(self, stand: &Stand) {
-        stand.external.close().await;
-        stand
+    pub(crate) async fn gone(self, fixture: &Fixture) {
+        fixture.external.close().await;
+        fixture
             .sql(&format!(
                 "REASSIGN OWNED BY {0} TO CURRENT_USER; DROP OWNED BY {0}; DROP ROLE {0}",
                 self.0

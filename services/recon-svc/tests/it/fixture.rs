@@ -16,7 +16,7 @@ const WITHIN: Duration = Duration::from_secs(90);
 /// devnet wants the chain to be old enough that young and old deposits can be told apart.
 const GENESIS_AGE: chrono::TimeDelta = chrono::TimeDelta::hours(3);
 
-pub(crate) struct Stand {
+pub(crate) struct Fixture {
     pub(crate) world: Devnet,
     pub(crate) jobs: TestDb,
     books: TestDb,
@@ -25,7 +25,7 @@ pub(crate) struct Stand {
     dir: ScratchDir,
 }
 
-impl Stand {
+impl Fixture {
     pub(crate) async fn new(faults: &[Fault], traps: &[Trap]) -> Self {
         Self::on_node(&[], faults, traps).await
     }
@@ -53,7 +53,7 @@ impl Stand {
         let world = Devnet::build(11, &anvil.url(), pool, options).await.unwrap();
         let redis = TestRedis::shared().await;
         let dir = ScratchDir::create("recon").unwrap();
-        let stand = Self {
+        let fixture = Self {
             world,
             jobs,
             books,
@@ -61,8 +61,8 @@ impl Stand {
             anvil,
             dir,
         };
-        stand.write_config();
-        stand
+        fixture.write_config();
+        fixture
     }
 
     /// A world in which both sides agree.

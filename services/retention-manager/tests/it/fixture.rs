@@ -15,7 +15,7 @@ pub(crate) const WITHIN: Duration = Duration::from_secs(90);
 pub(crate) const VIEWER: &str = "viewer-token-of-these-tests-0123456789";
 pub(crate) const OPERATOR: &str = "operator-token-of-these-tests-0123456789";
 
-pub(crate) struct Stand {
+pub(crate) struct Fixture {
     pub(crate) jobs: TestDb,
     pub(crate) books: TestDb,
     redis: TestRedis,
@@ -24,7 +24,7 @@ pub(crate) struct Stand {
     more: String,
 }
 
-impl Stand {
+impl Fixture {
     /// Both databases with fence and freeze, without any table of the neighbours. `more` are further sections.
     pub(crate) async fn new(more: &str) -> Self {
         let (jobs, books) = (TestDb::migrated().await, TestDb::empty().await);
@@ -34,16 +34,16 @@ impl Stand {
         eidos_core::migrations::install_external_freeze(books.pool())
             .await
             .unwrap();
-        let stand = Self {
+        let fixture = Self {
             jobs,
             books,
             redis: TestRedis::shared().await,
             dir: ScratchDir::create("retention").unwrap(),
             more: more.to_owned(),
         };
-        stand.write_config();
-        accept_store(&stand.jobs, &stand.archive_dir()).await;
-        stand
+        fixture.write_config();
+        accept_store(&fixture.jobs, &fixture.archive_dir()).await;
+        fixture
     }
 
     /// Where archives go.

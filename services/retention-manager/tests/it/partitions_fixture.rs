@@ -16,7 +16,7 @@ use retention_manager::jobs::partition_manage::{ManagedTable, Params, PartitionM
 use retention_manager::settings::PartitionManageOptions;
 use sqlx::{AssertSqlSafe, PgPool};
 
-use crate::stand::sql;
+use crate::fixture::sql;
 
 /// What these tests make partitions of.
 pub(crate) const EVENTS: &str = "\
@@ -30,29 +30,29 @@ pub(crate) const TABLE: &str = "eidos_chain_events";
 pub(crate) const DEFAULT: &str =
     "CREATE TABLE eidos_chain_events_default PARTITION OF eidos_chain_events DEFAULT";
 
-pub(crate) struct Ground {
+pub(crate) struct JobFixture {
     pub(crate) jobs: TestDb,
     pub(crate) books: TestDb,
 }
 
-impl Ground {
+impl JobFixture {
     /// A neighbour's database with [`EVENTS`], and what else is said.
     pub(crate) async fn new(statements: &[&str]) -> Self {
-        let ground = Self {
+        let fixture = Self {
             jobs: TestDb::migrated().await,
             books: TestDb::empty().await,
         };
-        eidos_core::migrations::install_external_fence(ground.pool())
+        eidos_core::migrations::install_external_fence(fixture.pool())
             .await
             .unwrap();
-        eidos_core::migrations::install_external_freeze(ground.pool())
+        eidos_core::migrations::install_external_freeze(fixture.pool())
             .await
             .unwrap();
-        sql(ground.pool(), EVENTS).await;
+        sql(fixture.pool(), EVENTS).await;
         for statement in statements {
-            sql(ground.pool(), statement).await;
+            sql(fixture.pool(), statement).await;
         }
-        ground
+        fixture
     }
 
     pub(crate) fn pool(&self) -> &PgPool {
@@ -133,7 +133,7 @@ impl Ground {
 
     /// Rows of the table, seen through the parent.
     pub(crate) async fn rows(&self) -> i64 {
-        crate::stand::count(self.pool(), "SELECT count(*) FROM eidos_chain_events").await
+        crate::fixture::count(self.pool(), "SELECT count(*) FROM eidos_chain_events").await
     }
 
     /// Attached partitions by lower bound: name and bounds as instants.
