@@ -32,7 +32,7 @@ const COUNTED_OF: &str = "SELECT name, value::text FROM counted WHERE name = ANY
 const REPORTED_OF: &str = "SELECT name, value::text FROM reported WHERE name = ANY($1) ORDER BY name";
 
 /// Names of one page: several pages make one run.
-const PAGE: i64 = 2;
+const PAGE: usize = 2;
 
 /// A counter.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -266,7 +266,7 @@ async fn page_of(
 ) -> Result<Vec<Row>, JobError> {
     sqlx::query_as(statement)
         .bind(after.map_or("", String::as_str))
-        .bind(PAGE)
+        .bind(i64::try_from(PAGE).unwrap())
         .fetch_all(conn)
         .await
         .map_err(JobError::retry)
@@ -299,8 +299,7 @@ impl Pages<Counters> for CounterPages<'_> {
         let mut left = page_of(&mut self.cut.conn, COUNTED, after).await?;
         let mut right = page_of(&mut self.cut.conn, REPORTED, after).await?;
         // A side with a full page may have more names beyond its last one.
-        let full =
-            |rows: &[Row]| (rows.len() == PAGE as usize).then(|| rows.last().map(|(name, _)| name.clone()));
+        let full = |rows: &[Row]| (rows.len() == PAGE).then(|| rows.last().map(|(name, _)| name.clone()));
         let upto = [full(&left), full(&right)].into_iter().flatten().flatten().min();
         if let Some(upto) = &upto {
             left.retain(|(name, _)| name <= upto);
