@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command, value_parser};
 use eidos_types::{Instant, Slot};
 use serde_json::{Map, Value};
@@ -130,9 +131,9 @@ fn job_command(command: &JobCommand) -> Command {
             parser
                 .arg(flag)
                 .arg(Arg::new(WORD).value_name("VALUE"))
-                .group(ArgGroup::new(VALUE).args([*key, WORD]).required(true))
+                .group(ArgGroup::new(VALUE).args([*key, WORD]))
         } else {
-            parser.arg(flag.required(true))
+            parser.arg(flag)
         };
     }
     parser
@@ -224,7 +225,9 @@ pub(crate) fn parse(
         ),
         Some((name, matches)) if name != "serve" => {
             let command = commands.iter().find(|command| command.name == name);
-            Action::Run(run_args(matches, command))
+            let run = run_args(matches, command);
+            refuse_missing(&run, command)?;
+            Action::Run(run)
         }
         _ => Action::Serve,
     };
@@ -242,6 +245,19 @@ fn run_args(matches: &ArgMatches, command: Option<&JobCommand>) -> RunArgs {
         params,
         typed,
     }
+}
+
+/// Names the parameter that a command cannot do without. Clap's own sentence would show how it takes a bare word.
+fn refuse_missing(run: &RunArgs, command: Option<&JobCommand>) -> Result<(), clap::Error> {
+    let mut required = command.map_or(&[][..], |command| command.required).iter();
+    required
+        .find(|key| run.params.get(**key).is_none())
+        .map_or(Ok(()), |key| {
+            Err(clap::Error::raw(
+                ErrorKind::MissingRequiredArgument,
+                format!("--{key} is missing: write --{key} VALUE\n"),
+            ))
+        })
 }
 
 /// `--full --batch-size=50 --token USDC` as `{"full": true, "batch_size": 50, "token": "USDC"}`.
