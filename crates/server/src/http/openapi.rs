@@ -223,8 +223,12 @@ mod tests {
             let text = std::fs::read_to_string(folder.join("openapi.json")).unwrap();
             let document: Value = serde_json::from_str(&text).unwrap();
             assert_eq!(documented(&document), routes(&source), "{}", folder.display());
-            let store = std::fs::read_to_string(folder.join("src/store.rs")).unwrap_or_default();
-            let fields = query_fields(&[source, store].concat());
+            let store = std::fs::read_dir(folder.join("src/store")).unwrap();
+            let store = store.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
+            let fields: BTreeSet<String> = store
+                .chain([source])
+                .flat_map(|text| query_fields(&text))
+                .collect();
             assert_eq!(query_parameters(&document), fields, "{}", folder.display());
             seen += 1;
         }
