@@ -27,5 +27,20 @@ pub mod jobs {
     }
 }
 
+/// What is asked of the matching engine.
+pub mod matching {
+    /// `eidos.matching.v1`.
+    #[expect(
+        clippy::pedantic,
+        clippy::allow_attributes,
+        clippy::allow_attributes_without_reason,
+        missing_docs,
+        reason = "generated code documents what the .proto documents and follows tonic's style"
+    )]
+    pub mod v1 {
+        include!("generated/eidos.matching.v1.rs");
+    }
+}
+
 /// The encoded `FileDescriptorSet` of every package: what gRPC reflection serves.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("generated/descriptors.bin");

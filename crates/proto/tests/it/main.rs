@@ -7,7 +7,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-const SOURCES: [&str; 2] = ["eidos/common/v1/pagination.proto", "eidos/jobs/v1/jobs.proto"];
+const SOURCES: [&str; 3] = [
+    "eidos/common/v1/pagination.proto",
+    "eidos/jobs/v1/jobs.proto",
+    "eidos/matching/v1/matching.proto",
+];
 
 fn generate() -> BTreeMap<String, Vec<u8>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
