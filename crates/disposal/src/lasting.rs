@@ -1,10 +1,12 @@
-//! Failures that cannot heal, for partitions and for rows of plain tables: how they are told, and what has to change before
+//! Failures that cannot heal, for partitions and for rows of plain tables: how they are worded, and what has to change before
 //! the same work is tried again.
 
-use sqlx::PgConnection;
+use eidos_pg::Relation;
+use eidos_settings::SourceName;
+use sqlx::{PgConnection, PgPool};
 
 use crate::DisposalError;
-use crate::unit::Unit;
+use crate::unit::{self, Unit, UnitState};
 use crate::unreadable::Unreadable;
 
 /// What decides whether an export can succeed: definitions, rights, rows. Row versions of the catalogue stand for
@@ -43,6 +45,19 @@ pub(crate) async fn situation(
         .map_err(DisposalError::sql("look whether a table has changed"))?;
     // A newer program may succeed where an older one could not.
     Ok(found.map(|found| format!("{}/{found}", env!("CARGO_PKG_VERSION"))))
+}
+
+/// Returns the newest unit of this name if it was given up for good on this very table, and what the table was like then.
+pub(crate) async fn last_failure(
+    jobs: &PgPool,
+    source: SourceName,
+    table: &Relation,
+    unit_name: &str,
+    oid: u32,
+) -> Result<Option<(Unit, String)>, DisposalError> {
+    let last = unit::newest_of(jobs, source, table, unit_name).await?;
+    let last = last.filter(|last| last.state == UnitState::Abandoned && last.table_oid == oid);
+    Ok(last.and_then(|last| Some((last.clone(), last.failed_as?))))
 }
 
 /// The failure as a refusal: with the object, the row if one is at fault, and what to do. `advice` says how it is left.

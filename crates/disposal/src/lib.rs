@@ -19,6 +19,7 @@ mod error;
 pub mod export;
 pub mod gauges;
 mod lasting;
+mod lifecycle;
 pub mod new_partition;
 pub mod pace;
 pub mod partition;

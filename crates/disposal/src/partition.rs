@@ -26,13 +26,14 @@ use eidos_core::fence::ExternalFence;
 use eidos_plan::Approval;
 use eidos_runtime::JobContext;
 use eidos_settings::SourceName;
-use eidos_telemetry::metric;
-use sqlx::PgPool;
+use sqlx::pool::PoolConnection;
+use sqlx::{PgPool, Postgres};
 
+use crate::DisposalError;
 use crate::catalogue::{self, Relation, Whereabouts};
+use crate::lifecycle::Lifecycle;
 use crate::settings::DisposalSettings;
-use crate::unit::{self, Change, Unit, UnitState};
-use crate::{DisposalError, source_connection};
+use crate::unit::{Unit, UnitState};
 
 mod attach;
 mod begin;
@@ -146,7 +147,7 @@ impl PartitionDisposal<'_> {
             let unit = self.unit_for(identity, approval).await?;
             self.drive(unit).await
         });
-        self.counted(&identity.table.plain(), outcome.await)
+        self.lifecycle().counted(&identity.table.plain(), outcome.await)
     }
 
     /// Takes a unit that is on its way as far as it may go now: one that rests in quarantine is in no plan's catalogue.
@@ -159,7 +160,7 @@ impl PartitionDisposal<'_> {
             let unit = self.restarted(unit).await?;
             self.drive(unit).await
         });
-        self.counted(&table, outcome.await)
+        self.lifecycle().counted(&table, outcome.await)
     }
 
     async fn drive(&self, mut unit: Unit) -> Result<UnitOutcome, DisposalError> {
@@ -207,38 +208,12 @@ impl PartitionDisposal<'_> {
         (!self.quota.take()).then_some(Waiting::Quota)
     }
 
-    fn counted(
-        &self,
-        table: &str,
-        outcome: Result<UnitOutcome, DisposalError>,
-    ) -> Result<UnitOutcome, DisposalError> {
-        if let Err(error) = &outcome {
-            self.count_refusal(table, error);
+    const fn lifecycle(&self) -> Lifecycle<'_> {
+        Lifecycle {
+            ctx: self.ctx,
+            external: self.external,
+            store: self.store,
         }
-        outcome
-    }
-
-    fn count_refusal(&self, table: &str, error: &DisposalError) {
-        if let Some(reason) = error.refusal() {
-            metric::disposal_refused(self.ctx.job().as_str(), table, reason);
-            tracing::warn!(table, reason, %error, "nothing was removed");
-        }
-    }
-
-    /// A unit's next state and the audit row that goes with it.
-    async fn moved_on(
-        &self,
-        unit: &Unit,
-        to: UnitState,
-        change: &Change,
-        act: &eidos_plan::audit::Act,
-    ) -> Result<Unit, DisposalError> {
-        let moved = unit::move_on_recorded(self.ctx, unit, to, change, act).await?;
-        tracing::info!(
-            unit = %unit.unit_id, table = %unit.table.plain(), partition = unit.unit_name, from = %unit.state,
-            state = %to, rows = moved.row_count, "a partition moved on"
-        );
-        Ok(moved)
     }
 
     /// Where the unit's table is now, by its identity.
@@ -247,21 +222,11 @@ impl PartitionDisposal<'_> {
         catalogue::find(&mut conn, unit.table_oid).await
     }
 
-    async fn reader(&self) -> Result<sqlx::pool::PoolConnection<sqlx::Postgres>, DisposalError> {
-        source_connection(self.external.pool()).await
+    async fn reader(&self) -> Result<PoolConnection<Postgres>, DisposalError> {
+        self.lifecycle().reader().await
     }
 
     const fn pool(&self) -> &PgPool {
         self.external.pool()
-    }
-
-    fn store(&self) -> Result<&ArchiveStore, DisposalError> {
-        self.store.ok_or_else(|| {
-            DisposalError::refused(
-                "store",
-                "no object store is configured for a table that is archived; set archive_store.url or \
-                 jobs.data-cleanup.archive_storage",
-            )
-        })
     }
 }

@@ -21,12 +21,11 @@ mod tally;
 
 use std::time::Duration;
 
-use eidos_archive_store::{ArchiveFormat, ArchiveStore, TableFolder, UnitFolder};
+use eidos_archive_store::{ArchiveFormat, ArchiveStore};
 use eidos_core::fence::ExternalFence;
-use eidos_plan::{Approval, hold};
+use eidos_plan::Approval;
 use eidos_runtime::JobContext;
 use eidos_settings::SourceName;
-use eidos_telemetry::metric;
 use serde::{Deserialize, Serialize};
 
 pub use failed::Ground;
@@ -34,12 +33,12 @@ pub use identity::RowIdentity;
 pub use predicate::may_leave;
 pub use survey::{RowMonth, RowSurvey, Staying, survey};
 
+use crate::DisposalError;
 use crate::catalogue::{self, TableShape};
-use crate::export::stored;
+use crate::lifecycle::Lifecycle;
 use crate::partition::server_is_ready;
 use crate::settings::{DisposalSettings, FinishedRule};
 use crate::unit::{self, Change, Unit, UnitKind, UnitState};
-use crate::{DisposalError, source_connection};
 
 /// What the settings say about a plain table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -112,7 +111,8 @@ impl RowDisposal<'_> {
         identity: &RowIdentity,
         approval: &Approval,
     ) -> Result<RowOutcome, DisposalError> {
-        let outcome = async {
+        // Boxed: what awaits it stays small.
+        let outcome = Box::pin(async {
             let shape = self.shape(identity.table_oid, &identity.table.plain()).await?;
             identity.still_fits(&shape, self.rule)?;
             let unit = if let Some(open) = self.open_unit(identity).await? {
@@ -123,8 +123,8 @@ impl RowDisposal<'_> {
                 self.begin(identity, approval).await?
             };
             self.drive(unit, &shape).await
-        };
-        self.counted(&identity.table.plain(), outcome.await)
+        });
+        self.lifecycle().counted(&identity.table.plain(), outcome.await)
     }
 
     /// Takes a month that is on its way as far as it may go now.
@@ -133,14 +133,14 @@ impl RowDisposal<'_> {
     /// As [`Self::advance`].
     pub async fn resume(&self, unit: Unit) -> Result<RowOutcome, DisposalError> {
         let table = unit.table.plain();
-        let outcome = async {
+        let outcome = Box::pin(async {
             let shape = self.shape(unit.table_oid, &unit.table.plain()).await?;
             if let Some(reason) = self.outlived(&unit, &shape.columns_fingerprint()) {
                 return self.closed(unit, reason).await;
             }
             self.drive(unit, &shape).await
-        };
-        self.counted(&table, outcome.await)
+        });
+        self.lifecycle().counted(&table, outcome.await)
     }
 
     /// Gives up exports that were interrupted, and sweeps folders of units that were given up. Run before anything else.
@@ -161,28 +161,17 @@ impl RowDisposal<'_> {
                     open.unit_name
                 ));
             } else if interrupted {
-                self.abandon(&open, "its export was interrupted", None).await?;
+                self.lifecycle()
+                    .give_up(&open, "abandon", "its export was interrupted", None)
+                    .await?;
                 done.push(format!("gave up the interrupted export of {}", open.unit_name));
             }
         }
-        let Some(store) = self.store else { return Ok(done) };
-        let below = TableFolder::new(self.rule.source.as_str(), &table.schema, &table.name)?;
-        let folders = stored(self.ctx, store.folders(&below).await)?;
-        if folders.is_empty() {
-            return Ok(done);
-        }
-        let abandoned = unit::abandoned_of(read, self.rule.source, table).await?;
-        for folder in folders {
-            if abandoned.iter().any(|unit| unit.unit_id == folder.unit_id()) {
-                let objects = stored(self.ctx, store.discard(&folder).await)?;
-                let remains = store.versions().await.after_removal();
-                done.push(format!(
-                    "removed {objects} objects of the abandoned unit {}{}",
-                    folder.unit_id(),
-                    remains.map_or_else(String::new, |remains| format!("; {remains}"))
-                ));
-            }
-        }
+        let swept = self.lifecycle().sweep(self.rule.source, table).await?;
+        done.extend(swept.removed.into_iter().map(|(unit_id, objects, remains)| {
+            let remains = remains.map_or_else(String::new, |remains| format!("; {remains}"));
+            format!("removed {objects} objects of the abandoned unit {unit_id}{remains}")
+        }));
         Ok(done)
     }
 
@@ -197,7 +186,7 @@ impl RowDisposal<'_> {
             self.not_held(&unit).await?;
             unchanged(&unit, shape)?;
             unit = match unit.state {
-                UnitState::Planned if unit.archived => self.mark_exporting(&unit).await?,
+                UnitState::Planned if unit.archived => self.lifecycle().mark_exporting(&unit).await?,
                 UnitState::Exporting => match self.export(&unit, shape).await {
                     Ok(verified) => verified,
                     Err(failure) => return Err(self.after_failure(&unit, shape, failure).await),
@@ -221,80 +210,43 @@ impl RowDisposal<'_> {
         let mut act = unit.act("delete", "begun");
         // None yet: what is deleted is added up from these rows.
         act.rows = Some(0);
-        unit::move_on_recorded(self.ctx, unit, UnitState::Deleting, &Change::default(), &act).await
+        self.lifecycle()
+            .moved_on(unit, UnitState::Deleting, &Change::default(), &act)
+            .await
     }
 
     async fn server_is_ready(&self) -> Result<(), DisposalError> {
-        let mut conn = source_connection(self.external.pool()).await?;
+        let mut conn = self.lifecycle().reader().await?;
         server_is_ready(&mut conn, self.ctx, self.settings).await
     }
 
-    /// Gives a unit up of which nothing was deleted, and removes its export.
-    async fn abandon(
-        &self,
-        unit: &Unit,
-        reason: &str,
-        failed_as: Option<String>,
-    ) -> Result<(), DisposalError> {
-        let change = Change {
-            reason: Some(reason.to_owned()),
-            failed_as,
-            ..Change::default()
-        };
-        let act = unit.act("abandon", reason);
-        unit::move_on_recorded(self.ctx, unit, UnitState::Abandoned, &change, &act).await?;
-        if let Some(store) = self.store.filter(|_store| unit.archived) {
-            stored(self.ctx, store.discard(&folder_of(unit)?).await)?;
+    const fn lifecycle(&self) -> Lifecycle<'_> {
+        Lifecycle {
+            ctx: self.ctx,
+            external: self.external,
+            store: self.store,
         }
-        Ok(())
     }
 
-    /// A hold beats every rule (ruling 37).
+    /// Refuses a unit under a legal hold.
     async fn not_held(&self, unit: &Unit) -> Result<(), DisposalError> {
-        let window = (unit.lower_ms, unit.upper_ms);
-        let control = self.ctx.jobs_db().control();
-        let holds = hold::active(control, unit.source, &unit.table, window).await?;
-        match holds.first() {
-            None => Ok(()),
+        match self.lifecycle().held(unit, &[&unit.table]).await? {
             Some(hold) => Err(DisposalError::refused(
                 "hold",
                 format!("{} stays: {}", unit.unit_name, hold.sentence()),
             )),
+            None => Ok(()),
         }
     }
 
     async fn shape(&self, oid: u32, name: &str) -> Result<TableShape, DisposalError> {
-        let mut conn = source_connection(self.external.pool()).await?;
+        let mut conn = self.lifecycle().reader().await?;
         let shape = catalogue::read_by_oid(&mut conn, oid).await?;
         let shape = shape.ok_or_else(|| {
             DisposalError::refused("removed", format!("{name} (oid {oid}) is gone: make a new plan"))
         })?;
         may_leave(&shape, self.rule)?;
         Ok(shape)
-    }
-
-    fn counted(
-        &self,
-        table: &str,
-        outcome: Result<RowOutcome, DisposalError>,
-    ) -> Result<RowOutcome, DisposalError> {
-        if let Err(error) = &outcome
-            && let Some(reason) = error.refusal()
-        {
-            metric::disposal_refused(self.ctx.job().as_str(), table, reason);
-            tracing::warn!(table, reason, %error, "the rows that are left stay");
-        }
-        outcome
-    }
-
-    fn store(&self) -> Result<&ArchiveStore, DisposalError> {
-        self.store.ok_or_else(|| {
-            DisposalError::refused(
-                "store",
-                "no object store is configured for a table that is archived; set archive_store.url or \
-                 jobs.data-cleanup.archive_storage",
-            )
-        })
     }
 }
 
@@ -312,9 +264,4 @@ fn unchanged(unit: &Unit, shape: &TableShape) -> Result<(), DisposalError> {
             unit.unit_name
         ),
     ))
-}
-
-fn folder_of(unit: &Unit) -> Result<UnitFolder, DisposalError> {
-    let table = TableFolder::new(unit.source.as_str(), &unit.table.schema, &unit.table.name)?;
-    Ok(UnitFolder::new(table, &unit.unit_name, unit.unit_id)?)
 }

@@ -1,17 +1,13 @@
 //! Which unit an item of the plan is: one on its way, or a new one.
 
-use eidos_archive_store::{StoreError, TableFolder, UnitFolder};
 use eidos_plan::Approval;
-use eidos_types::ExecutionId;
 
 use super::checks::removed;
 use super::fitness::{dependencies_of, may_leave, room};
 use super::{PartitionDisposal, PartitionIdentity};
 use crate::DisposalError;
 use crate::catalogue;
-use crate::destination;
-use crate::export::stored;
-use crate::unit::{self, Change, NewUnit, Unit, UnitKind, UnitState};
+use crate::unit::{self, NewUnit, Unit, UnitKind, UnitState};
 
 impl PartitionDisposal<'_> {
     /// The unit of this partition that is on its way, or a new one; never one whose export was interrupted.
@@ -39,7 +35,8 @@ impl PartitionDisposal<'_> {
             Some(unit) if self.may_begin_anew(&unit).await? => {
                 let reason = "its columns changed since; it begins again with those it has now";
                 if unit.state == UnitState::Verified {
-                    self.abandon_attached(&unit, reason).await?;
+                    // Its rows are all still attached: its export no longer proves anything.
+                    self.lifecycle().give_up(&unit, "abandon", reason, None).await?;
                 } else {
                     self.abandon(&unit, reason).await?;
                 }
@@ -71,7 +68,7 @@ impl PartitionDisposal<'_> {
         }
         let fresh = self.successor_of(&unit).await?;
         self.abandon(&unit, "its export was interrupted").await?;
-        self.create(&fresh).await
+        self.lifecycle().create(&fresh).await
     }
 
     /// What a unit would be if it began now.
@@ -80,7 +77,7 @@ impl PartitionDisposal<'_> {
         let shape = catalogue::read_by_oid(&mut conn, unit.table_oid).await?;
         let shape = shape.ok_or_else(|| removed(unit))?;
         Ok(NewUnit {
-            unit_id: self.new_id(),
+            unit_id: self.lifecycle().new_id(),
             source: unit.source,
             table: unit.table.clone(),
             unit_name: unit.unit_name.clone(),
@@ -111,13 +108,8 @@ impl PartitionDisposal<'_> {
         self.not_failed_before(&mut conn, identity, &approval.approved_by)
             .await?;
         drop(conn);
-        if identity.archive.is_some()
-            && let Some(store) = self.store
-        {
-            destination::check(self.ctx, store).await?;
-        }
-        self.create(&NewUnit {
-            unit_id: self.new_id(),
+        let new = NewUnit {
+            unit_id: self.lifecycle().new_id(),
             source: self.policy.source,
             table: identity.table.clone(),
             unit_name: identity.partition.name.clone(),
@@ -128,8 +120,8 @@ impl PartitionDisposal<'_> {
             archive: identity.archive,
             columns_fingerprint: own.columns_fingerprint(),
             approval: approval.clone(),
-        })
-        .await
+        };
+        self.lifecycle().begin(&new).await
     }
 
     /// Whether the catalogue and the settings still say what the plan says.
@@ -164,13 +156,6 @@ impl PartitionDisposal<'_> {
         Ok(partition)
     }
 
-    async fn create(&self, new: &NewUnit) -> Result<Unit, DisposalError> {
-        let mut step = self.ctx.step().await?;
-        let unit = unit::create(&mut step, self.ctx, new).await?;
-        step.commit().await?;
-        Ok(unit)
-    }
-
     /// Gives a unit up and discards what it left in the object store. Refused once something was proved or taken away:
     /// then its export may be the only copy there is.
     pub(super) async fn abandon(&self, unit: &Unit, reason: &str) -> Result<Unit, DisposalError> {
@@ -188,58 +173,8 @@ impl PartitionDisposal<'_> {
             // Its rows must still be where they came from.
             self.whereabouts(unit).await?.ok_or_else(|| removed(unit))?;
         }
-        let change = Change {
-            reason: Some(reason.to_owned()),
-            ..Change::default()
-        };
-        let abandoned = self
-            .moved_on(unit, UnitState::Abandoned, &change, &unit.act("abandon", reason))
-            .await?;
-        self.discard(&abandoned).await?;
-        Ok(abandoned)
+        self.lifecycle().give_up(unit, "abandon", reason, None).await
     }
-
-    /// Gives a verified unit up whose rows are all still attached: its export no longer proves anything.
-    pub(super) async fn abandon_attached(&self, unit: &Unit, reason: &str) -> Result<(), DisposalError> {
-        let change = Change {
-            reason: Some(reason.to_owned()),
-            ..Change::default()
-        };
-        self.moved_on(unit, UnitState::Abandoned, &change, &unit.act("abandon", reason))
-            .await?;
-        self.discard(unit).await.map(drop)
-    }
-
-    /// Removes what a unit left in the object store, and returns what to say of what remains there. A crash before it
-    /// leaves a folder that `recover` sweeps.
-    pub(super) async fn discard(&self, unit: &Unit) -> Result<Option<String>, DisposalError> {
-        let Some(store) = self.store.filter(|_store| unit.archived) else {
-            return Ok(None);
-        };
-        let removed = stored(self.ctx, store.discard(&folder_of(unit)?).await)?;
-        if removed == 0 {
-            return Ok(None);
-        }
-        let remains = store.versions().await.after_removal();
-        tracing::info!(
-            unit = %unit.unit_id,
-            objects = removed,
-            remains = remains.as_deref().unwrap_or("nothing"),
-            "discarded the export of an abandoned unit"
-        );
-        Ok(remains)
-    }
-
-    fn new_id(&self) -> uuid::Uuid {
-        // A UUIDv7 of the run's clock, like every identity of the suite.
-        ExecutionId::new(self.ctx.clock().as_ref()).as_uuid()
-    }
-}
-
-/// A unit's folder in the object store.
-fn folder_of(unit: &Unit) -> Result<UnitFolder, StoreError> {
-    let table = TableFolder::new(unit.source.as_str(), &unit.table.schema, &unit.table.name)?;
-    UnitFolder::new(table, &unit.unit_name, unit.unit_id)
 }
 
 /// Another job disposes of the same table.

@@ -1,6 +1,5 @@
 //! What must be true before anything that cannot be undone.
 
-use eidos_plan::hold;
 use eidos_runtime::JobContext;
 use sqlx::PgConnection;
 
@@ -58,18 +57,14 @@ pub async fn server_is_ready(
 }
 
 impl PartitionDisposal<'_> {
-    /// A hold beats every rule (ruling 37). Asked before work is begun, and again as the last thing before rows leave
-    /// their table or the table goes: what lies between takes as long as reading an export.
+    /// Refuses a unit under a legal hold, on its table or on the one its rows came from.
     pub(super) async fn not_held(&self, unit: &Unit) -> Result<(), DisposalError> {
-        let pool = self.ctx.jobs_db().control();
-        let window = (unit.lower_ms, unit.upper_ms);
-        for table in std::iter::once(&unit.table).chain(&self.policy.held_with) {
-            let holds = hold::active(pool, unit.source, table, window).await?;
-            if let Some(hold) = holds.first() {
-                return Err(refused("hold", unit, &format!("stays: {}", hold.sentence())));
-            }
+        let mut tables = vec![&unit.table];
+        tables.extend(&self.policy.held_with);
+        match self.lifecycle().held(unit, &tables).await? {
+            Some(hold) => Err(refused("hold", unit, &format!("stays: {}", hold.sentence()))),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// The partition as it hangs on its parent, if it may be taken from there.

@@ -65,7 +65,10 @@ impl PartitionDisposal<'_> {
             "drop_after_ms": change.drop_after_ms,
             "schema": from.filter(|schema| schema != QUARANTINE_SCHEMA),
         });
-        let moved = self.moved_on(unit, UnitState::Quarantined, &change, &act).await?;
+        let moved = self
+            .lifecycle()
+            .moved_on(unit, UnitState::Quarantined, &change, &act)
+            .await?;
         let rows = moved.row_count.unwrap_or_default().unsigned_abs();
         let (job, source) = (self.ctx.job().as_str(), unit.source.as_str());
         metric::disposal_rows(job, source, &unit.table.plain(), "quarantine", rows);
@@ -90,13 +93,13 @@ impl PartitionDisposal<'_> {
         if unit.rot.is_some() || unit.checked_at_ms.is_none() {
             return Err(checks::no_evidence(unit));
         }
-        stored(self.ctx, self.store()?.manifest(&manifest).await)?;
+        stored(self.ctx, self.lifecycle().store()?.manifest(&manifest).await)?;
         let Some(found) = self.whereabouts(unit).await? else {
             return Err(super::checks::removed(unit));
         };
         if found.parent.is_some() && !found.pending_detach && !found.frozen {
-            self.abandon_attached(unit, "its freeze trigger was removed after the export")
-                .await?;
+            let reason = "its freeze trigger was removed after the export";
+            self.lifecycle().give_up(unit, "abandon", reason, None).await?;
             return Err(checks::refused(
                 "freeze",
                 unit,

@@ -66,7 +66,14 @@ impl PartitionDisposal<'_> {
             return Err(checks::no_evidence(unit));
         }
         let expected = expected(unit)?;
-        verified(self.ctx, self.store()?, manifest, &unit.unit_name, expected).await?;
+        verified(
+            self.ctx,
+            self.lifecycle().store()?,
+            manifest,
+            &unit.unit_name,
+            expected,
+        )
+        .await?;
         Ok(())
     }
 
@@ -75,7 +82,8 @@ impl PartitionDisposal<'_> {
             return Ok(unit.clone());
         }
         let act = unit.act("drop", "begun; its export was read in full just now");
-        self.moved_on(unit, UnitState::Dropping, &Change::default(), &act)
+        self.lifecycle()
+            .moved_on(unit, UnitState::Dropping, &Change::default(), &act)
             .await
     }
 
@@ -237,6 +245,7 @@ impl PartitionDisposal<'_> {
         }
         let act = unit.act("drop", format!("taken back: {failure}"));
         let moved = self
+            .lifecycle()
             .moved_on(unit, UnitState::Quarantined, &Change::default(), &act)
             .await;
         if let Err(error) = moved {
@@ -257,6 +266,7 @@ impl PartitionDisposal<'_> {
             "table_oid": unit.table_oid,
         });
         let dropped = self
+            .lifecycle()
             .moved_on(unit, UnitState::Dropped, &Change::default(), &act)
             .await?;
         let rows = unit.row_count.unwrap_or_default().unsigned_abs();

@@ -11,8 +11,8 @@ use sqlx::PgPool;
 
 use super::{PartitionDisposal, PartitionIdentity};
 use crate::DisposalError;
-use crate::lasting::{as_refusal, situation};
-use crate::unit::{self, Unit, UnitState};
+use crate::lasting::{as_refusal, last_failure, situation};
+use crate::unit::{Unit, UnitState};
 use crate::unreadable::Unreadable;
 
 /// Why a partition is not tried again, if it is not: it failed for good, and is what it was.
@@ -26,14 +26,11 @@ pub async fn failed_before(
     source: eidos_settings::SourceName,
 ) -> Result<Option<String>, DisposalError> {
     let name = &identity.partition.name;
-    let Some(last) = unit::newest_of(jobs, source, &identity.table, name).await? else {
+    let oid = identity.partition_oid;
+    let Some((last, failed_as)) = last_failure(jobs, source, &identity.table, name, oid).await? else {
         return Ok(None);
     };
-    let same_table = last.state == UnitState::Abandoned && last.table_oid == identity.partition_oid;
-    let Some(failed_as) = last.failed_as.as_deref().filter(|_then| same_table) else {
-        return Ok(None);
-    };
-    if situation(conn, last.table_oid, true).await?.as_deref() != Some(failed_as) {
+    if situation(conn, oid, true).await? != Some(failed_as) {
         return Ok(None);
     }
     Ok(Some(format!(

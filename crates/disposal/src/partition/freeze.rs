@@ -26,7 +26,8 @@ impl PartitionDisposal<'_> {
         self.not_held(unit).await?;
         self.ensure_frozen(unit).await?;
         let act = unit.act("freeze", "its rows are older than the table's retention");
-        self.moved_on(unit, UnitState::Frozen, &Change::default(), &act)
+        self.lifecycle()
+            .moved_on(unit, UnitState::Frozen, &Change::default(), &act)
             .await
     }
 

@@ -1,8 +1,5 @@
 //! What earlier runs left behind, before a run plans anything new.
 
-use std::collections::BTreeSet;
-
-use eidos_archive_store::TableFolder;
 use eidos_core::ident::SqlIdent;
 use eidos_plan::audit::{self, Act};
 use serde::Serialize;
@@ -13,8 +10,7 @@ use super::locks::{Attempts, Patience};
 use super::{PartitionDisposal, UnitOutcome};
 use crate::DisposalError;
 use crate::catalogue::{self, TableShape};
-use crate::export::stored;
-use crate::unit::{self, Change, Unit, UnitKind, UnitState};
+use crate::unit::{self, Unit, UnitKind, UnitState};
 
 /// Something that was found and put in order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -94,7 +90,7 @@ impl PartitionDisposal<'_> {
                 Ok(found) => recovered.extend(found),
                 // One unit that needs a person does not keep the others waiting.
                 Err(error) if error.refusal().is_some() => {
-                    self.count_refusal(&shape.relation.plain(), &error);
+                    self.lifecycle().count_refusal(&shape.relation.plain(), &error);
                     refused.get_or_insert(error);
                 }
                 Err(error) => return Err(error),
@@ -190,31 +186,22 @@ impl PartitionDisposal<'_> {
         })
     }
 
-    /// Removes, again and again, what appears in the folders of units that were given up.
     async fn sweep(&self, shape: &TableShape) -> Result<Vec<Recovered>, DisposalError> {
-        let Some(store) = self.store else {
-            return Ok(Vec::new());
-        };
-        let (source, table) = (self.policy.source, &shape.relation);
-        let below = TableFolder::new(source.as_str(), &table.schema, &table.name)?;
-        let folders = stored(self.ctx, store.folders(&below).await)?;
-        if folders.is_empty() {
-            return Ok(Vec::new());
-        }
-        let abandoned = unit::abandoned_of(self.ctx.jobs_db().read(), source, table).await?;
-        let abandoned: BTreeSet<Uuid> = abandoned.into_iter().map(|unit| unit.unit_id).collect();
-        let mut recovered = Vec::new();
-        for folder in folders {
+        let swept = self
+            .lifecycle()
+            .sweep(self.policy.source, &shape.relation)
+            .await?;
+        let removed = swept.removed.into_iter();
+        let mut recovered: Vec<Recovered> = removed
+            .map(|(unit_id, objects, remains)| Recovered::Swept {
+                unit_id,
+                objects,
+                remains,
+            })
+            .collect();
+        for folder in swept.others {
             let unit_id = folder.unit_id();
-            if abandoned.contains(&unit_id) {
-                let objects = stored(self.ctx, store.discard(&folder).await)?;
-                let remains = store.versions().await.after_removal();
-                recovered.push(Recovered::Swept {
-                    unit_id,
-                    objects,
-                    remains,
-                });
-            } else if unit::by_id(self.ctx.jobs_db().read(), unit_id).await?.is_none() {
+            if unit::by_id(self.ctx.jobs_db().read(), unit_id).await?.is_none() {
                 recovered.push(Recovered::UnknownFolder {
                     unit_id,
                     unit_name: folder.unit_name().to_owned(),
@@ -266,16 +253,7 @@ impl PartitionDisposal<'_> {
         reason: &str,
         failed_as: Option<String>,
     ) -> Result<Unit, DisposalError> {
-        let change = Change {
-            reason: Some(reason.to_owned()),
-            failed_as,
-            ..Change::default()
-        };
-        let released = self
-            .moved_on(unit, UnitState::Abandoned, &change, &unit.act("release", reason))
-            .await?;
-        self.discard(&released).await?;
-        Ok(released)
+        self.lifecycle().give_up(unit, "release", reason, failed_as).await
     }
 }
 

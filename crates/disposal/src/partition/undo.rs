@@ -281,7 +281,7 @@ impl PartitionDisposal<'_> {
         if unit.state == UnitState::Abandoned && undone.done.is_empty() {
             undone.done.push("nothing: it was taken back already".to_owned());
             // An undo that died may have left it.
-            undone.done.extend(self.discard(unit).await?);
+            undone.done.extend(self.lifecycle().discard(unit).await?);
             return Ok(());
         }
         if unit.state != UnitState::Abandoned {
@@ -302,9 +302,11 @@ impl PartitionDisposal<'_> {
                 reason: Some(format!("undone: {}", request.reason)),
                 ..Change::default()
             };
-            self.moved_on(unit, UnitState::Abandoned, &change, &act).await?;
+            self.lifecycle()
+                .moved_on(unit, UnitState::Abandoned, &change, &act)
+                .await?;
         }
-        undone.done.extend(self.discard(unit).await?);
+        undone.done.extend(self.lifecycle().discard(unit).await?);
         Ok(())
     }
 }

@@ -1,14 +1,12 @@
 //! A month is taken up: with the unit that is open for it, if that still fits, or with a new one.
 
 use eidos_plan::Approval;
-use eidos_types::ExecutionId;
 
 use super::tally::Tally;
 use super::{RowDisposal, RowIdentity, RowOutcome};
+use crate::DisposalError;
 use crate::catalogue;
-use crate::destination;
 use crate::unit::{self, NewUnit, Unit, UnitKind, UnitState};
-use crate::{DisposalError, source_connection};
 
 impl RowDisposal<'_> {
     pub(super) async fn open_unit(&self, identity: &RowIdentity) -> Result<Option<Unit>, DisposalError> {
@@ -21,7 +19,7 @@ impl RowDisposal<'_> {
             Some(unit) if unit.table_oid != identity.table_oid => self.of_another_table(&unit).await,
             // What is in its folder was never proved.
             Some(unit) if unit.state == UnitState::Exporting => {
-                self.abandon(&unit, "its export was interrupted", None).await?;
+                self.abandon(&unit, "its export was interrupted").await?;
                 Ok(None)
             }
             Some(unit) => match self.outlived(&unit, &identity.columns_fingerprint) {
@@ -50,7 +48,7 @@ impl RowDisposal<'_> {
     pub(super) async fn closed(&self, unit: Unit, reason: &str) -> Result<RowOutcome, DisposalError> {
         let left = format!("{reason}; what is left is due as it is now");
         let unit = if unit.state < UnitState::Deleting {
-            self.abandon(&unit, &left, None).await?;
+            self.abandon(&unit, &left).await?;
             unit
         } else {
             self.settled(&unit, Tally::default(), Some(left.clone())).await?
@@ -66,7 +64,7 @@ impl RowDisposal<'_> {
     /// the old table may exist in this export and nowhere else.
     async fn of_another_table(&self, unit: &Unit) -> Result<Option<Unit>, DisposalError> {
         if unit.state == UnitState::Planned {
-            self.abandon(unit, "another table has its name now", None).await?;
+            self.abandon(unit, "another table has its name now").await?;
             return Ok(None);
         }
         Err(DisposalError::refused(
@@ -85,7 +83,7 @@ impl RowDisposal<'_> {
 
     /// Whether the unit's own table exists, by its identity.
     pub(super) async fn still_there(&self, unit: &Unit) -> Result<bool, DisposalError> {
-        let mut conn = source_connection(self.external.pool()).await?;
+        let mut conn = self.lifecycle().reader().await?;
         Ok(catalogue::find(&mut conn, unit.table_oid).await?.is_some())
     }
 
@@ -94,12 +92,9 @@ impl RowDisposal<'_> {
         identity: &RowIdentity,
         approval: &Approval,
     ) -> Result<Unit, DisposalError> {
-        if let Some(store) = self.store.filter(|_store| self.rule.archive.is_some()) {
-            destination::check(self.ctx, store).await?;
-        }
-        let mut step = self.ctx.step().await?;
+        let lifecycle = self.lifecycle();
         let new = NewUnit {
-            unit_id: ExecutionId::new(self.ctx.clock().as_ref()).as_uuid(),
+            unit_id: lifecycle.new_id(),
             source: self.rule.source,
             table: identity.table.clone(),
             unit_name: identity.unit_name(),
@@ -111,8 +106,13 @@ impl RowDisposal<'_> {
             columns_fingerprint: identity.columns_fingerprint.clone(),
             approval: approval.clone(),
         };
-        let unit = unit::create(&mut step, self.ctx, &new).await?;
-        step.commit().await?;
-        Ok(unit)
+        lifecycle.begin(&new).await
+    }
+
+    async fn abandon(&self, unit: &Unit, reason: &str) -> Result<(), DisposalError> {
+        self.lifecycle()
+            .give_up(unit, "abandon", reason, None)
+            .await
+            .map(drop)
     }
 }

@@ -114,7 +114,7 @@ impl RowDisposal<'_> {
             .as_deref()
             .and_then(|text| text.parse().ok())
             .ok_or_else(no_evidence)?;
-        let store = self.store()?;
+        let store = self.lifecycle().store()?;
         let whole = stored(self.ctx, store.manifest(&manifest).await)?;
         let expected = crate::export::Content {
             rows: whole.rows,

@@ -12,9 +12,9 @@ use super::{RowDisposal, RowIdentity, RowRule};
 use crate::DisposalError;
 use crate::catalogue::TableShape;
 use crate::export::{LongRead, content_of};
-use crate::lasting::{as_refusal, situation};
+use crate::lasting::{as_refusal, last_failure, situation};
 use crate::settings::DisposalSettings;
-use crate::unit::{self, Unit, UnitState};
+use crate::unit::Unit;
 use crate::unreadable::Unreadable;
 
 /// Where the rows are, and by which rules they leave.
@@ -40,15 +40,14 @@ impl Ground<'_> {
     pub async fn failed_before(&self, identity: &RowIdentity) -> Result<Option<String>, DisposalError> {
         let jobs = self.ctx.jobs_db().read();
         let name = identity.unit_name();
-        let Some(last) = unit::newest_of(jobs, self.rule.source, &identity.table, &name).await? else {
-            return Ok(None);
-        };
-        let same_table = last.state == UnitState::Abandoned && last.table_oid == identity.table_oid;
-        let Some(failed_as) = last.failed_as.as_deref().filter(|_then| same_table) else {
+        let oid = identity.table_oid;
+        let Some((last, failed_as)) =
+            last_failure(jobs, self.rule.source, &identity.table, &name, oid).await?
+        else {
             return Ok(None);
         };
         let window = (identity.lower_ms, identity.upper_ms);
-        if self.situation(window).await?.as_deref() != Some(failed_as) {
+        if self.situation(window).await? != Some(failed_as) {
             return Ok(None);
         }
         Ok(Some(format!(
@@ -155,6 +154,10 @@ impl RowDisposal<'_> {
     ) -> Result<(), DisposalError> {
         let window = (unit.lower_ms, unit.upper_ms);
         let failed_as = self.ground(shape).situation(window).await?;
-        self.abandon(unit, &failure.to_string(), failed_as).await
+        let reason = failure.to_string();
+        self.lifecycle()
+            .give_up(unit, "abandon", &reason, failed_as)
+            .await
+            .map(drop)
     }
 }

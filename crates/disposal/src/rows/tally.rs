@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::RowDisposal;
 use crate::DisposalError;
-use crate::unit::{self, Change, Unit, UnitState};
+use crate::unit::{Change, Unit, UnitState};
 
 /// How long deleted rows may be without an audit row: what a process that is killed takes with it.
 const NOTE_EVERY: Duration = Duration::from_secs(2);
@@ -119,7 +119,9 @@ impl RowDisposal<'_> {
             reason,
             ..Change::default()
         };
-        unit::move_on_recorded(self.ctx, unit, UnitState::Deleted, &change, &act).await
+        self.lifecycle()
+            .moved_on(unit, UnitState::Deleted, &change, &act)
+            .await
     }
 
     /// How many deleted rows of a unit are on record, from all runs.
