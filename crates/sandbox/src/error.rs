@@ -100,6 +100,12 @@ pub enum SandboxError {
         /// Highest port tried.
         high: u16,
     },
+    /// The port that was asked for is in use.
+    #[error("port {port} on 127.0.0.1 is in use: choose another one")]
+    PortTaken {
+        /// The port.
+        port: u16,
+    },
     /// Another process holds the directory of a reusable sandbox.
     #[error(
         "the sandbox in {} is in use by another process: stop that one, or choose another directory", dir.display()

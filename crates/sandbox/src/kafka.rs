@@ -1,18 +1,13 @@
 //! [`KafkaBroker`]: librdkafka's own broker in this process, or the real one that `KAFKA_BROKERS` names.
 
 use std::sync::mpsc;
-use std::time::Duration;
 
-use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
 use crate::error::SandboxError;
-
-const ADMIN_TIMEOUT: Duration = Duration::from_secs(20);
+use crate::kafka_admin::{self, refused};
 
 type Cluster = MockCluster<'static, DefaultProducerContext>;
 type Order = Box<dyn FnOnce(&Cluster) + Send>;
@@ -21,7 +16,8 @@ type Order = Box<dyn FnOnce(&Cluster) + Send>;
 ///
 /// librdkafka's broker speaks the real protocol over TCP (producers, idempotent and transactional ones, consumer
 /// groups with commits), so other processes can use it too. It keeps everything in memory and is gone with this
-/// process; it has no access control and no compaction. Where that matters, name real brokers in `KAFKA_BROKERS`.
+/// process; it has no access control, no retention and no compaction. Where that matters, use
+/// [`KafkaServer`](crate::KafkaServer), or name real brokers in `KAFKA_BROKERS`.
 #[derive(Debug)]
 pub struct KafkaBroker {
     bootstrap: String,
@@ -97,7 +93,7 @@ impl KafkaBroker {
             });
         }
         if self.orders.is_none() {
-            return self.create_external_topic(topic, partitions).await;
+            return kafka_admin::create_topic(&self.bootstrap, topic, partitions).await;
         }
         let topic = topic.to_owned();
         let created = self
@@ -166,34 +162,6 @@ impl KafkaBroker {
         orders.send(order).map_err(|_gone| gone(action))?;
         answer.await.map_err(|_gone| gone(action))
     }
-
-    async fn create_external_topic(&self, topic: &str, partitions: i32) -> Result<(), SandboxError> {
-        const ACTION: &str = "create a topic";
-        let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
-            .set("bootstrap.servers", &self.bootstrap)
-            .create()
-            .map_err(|error| refused(ACTION, &error))?;
-        let wanted = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1));
-        let options = AdminOptions::new()
-            .operation_timeout(Some(ADMIN_TIMEOUT))
-            .request_timeout(Some(ADMIN_TIMEOUT));
-        let results = admin
-            .create_topics([&wanted], &options)
-            .await
-            .map_err(|error| refused(ACTION, &error))?;
-        for result in results {
-            match result {
-                Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-                Err((name, code)) => {
-                    return Err(SandboxError::Kafka {
-                        action: ACTION,
-                        reason: format!("{name}: {code}"),
-                    });
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Life of the broker's thread: ends when the last [`KafkaBroker`] handle is dropped.
@@ -208,13 +176,6 @@ fn host(inbox: &mpsc::Receiver<Order>, ready: &mpsc::SyncSender<Result<String, S
     let _ = ready.send(Ok(cluster.bootstrap_servers()));
     for order in inbox {
         order(&cluster);
-    }
-}
-
-fn refused(action: &'static str, error: &rdkafka::error::KafkaError) -> SandboxError {
-    SandboxError::Kafka {
-        action,
-        reason: error.to_string(),
     }
 }
 

@@ -13,6 +13,7 @@
 //! | [`Moto`] | an S3-compatible server | `PyPI` package `moto[server]` |
 //! | [`Prometheus`] | the real server, without history | Debian package `prometheus` |
 //! | [`KafkaBroker`] | librdkafka's own broker inside this process, or a real one | linked in, or `KAFKA_BROKERS` |
+//! | [`KafkaServer`] | Apache Kafka, one node that is broker and controller | Maven Central, Debian package `default-jre-headless` |
 //!
 //! Three promises hold for each of them:
 //!
@@ -28,6 +29,8 @@ mod anvil;
 mod error;
 mod evm_nodes;
 mod kafka;
+mod kafka_admin;
+mod kafka_server;
 mod pooler;
 mod ports;
 mod postgres;
@@ -46,6 +49,7 @@ pub use anvil::{Anvil, AnvilOptions, Mining};
 pub use error::SandboxError;
 pub use evm_nodes::{EvmNode, EvmProgram};
 pub use kafka::KafkaBroker;
+pub use kafka_server::{KafkaServer, KafkaServerOptions};
 pub use pooler::{PoolMode, Pooler, PoolerBrand, PoolerOptions};
 pub use ports::PortLease;
 pub use postgres::{Durability, Postgres, PostgresOptions};
