@@ -1,25 +1,33 @@
-//! [`Consumer`]: reads events; the caller says when an offset is done.
+//! [`Consumer`]: reads messages; the caller says when an offset is done.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use eidos_settings::KafkaSection;
+use eidos_settings::{GroupProtocol, KafkaSection};
 use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{Headers as _, Message as _, OwnedMessage};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
-use serde::de::DeserializeOwned;
 
-use crate::{BusError, Event, EventId, Topic};
+use crate::membership::Membership;
+use crate::{BusError, Received, Topic};
 
 /// How much unread data is kept per partition, in KiB.
 const PREFETCH_KIB: u32 = 4 * 1_024;
-/// A member without a heartbeat for this long is replaced, in milliseconds. Kafka's own limits are 6 s and 30 min.
-const SESSION_TIMEOUT_MS: u32 = 10_000;
+/// How often the client reports its state.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// A request that is not answered for this long has failed.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest wait for the answer to a commit.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(15);
+/// A member that does not ask for a message for this long loses its partitions, unless its caller needs longer.
+const POLL_INTERVAL: Duration = Duration::from_mins(5);
+
+/// The client below every consumer.
+pub(crate) type Client = StreamConsumer<Membership>;
 
 /// One member of a consumer group.
 pub struct Consumer {
-    client: Arc<StreamConsumer>,
+    client: Arc<Client>,
     group: String,
 }
 
@@ -31,45 +39,30 @@ impl std::fmt::Debug for Consumer {
     }
 }
 
-/// A message that was read and is not committed yet.
-#[derive(Debug)]
-pub struct Received(OwnedMessage);
+/// How a client of a group is set up.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Membering<'a> {
+    pub(crate) group: &'a str,
+    /// What librdkafka does without a usable offset: `earliest`, or `error` to be told.
+    pub(crate) reset: &'static str,
+    /// The longest time between two polls.
+    pub(crate) poll_interval: Duration,
+}
 
 impl Consumer {
     /// Joins `group` for `topics`. A group that never committed starts at the oldest message.
     pub fn subscribe(settings: &KafkaSection, group: &str, topics: &[Topic]) -> Result<Self, BusError> {
-        let refused = |error: KafkaError| BusError::Settings {
-            brokers: settings.brokers.clone(),
-            reason: error.to_string(),
-        };
-        let client = ClientConfig::new()
-            .set("bootstrap.servers", settings.brokers.join(","))
-            .set("client.id", &settings.client_id)
-            .set("group.id", group)
-            // An offset moves only after the caller's effects are durable.
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("auto.offset.reset", "earliest")
-            // How soon another member takes over a dead one's partitions.
-            .set("session.timeout.ms", SESSION_TIMEOUT_MS.to_string())
-            .set("queued.max.messages.kbytes", PREFETCH_KIB.to_string())
-            .set("socket.keepalive.enable", "true")
-            .create::<StreamConsumer>()
-            .map_err(refused)?;
-        let names: Vec<&str> = topics.iter().map(Topic::as_str).collect();
-        client.subscribe(&names).map_err(refused)?;
         Ok(Self {
-            client: Arc::new(client),
+            client: Arc::new(join(settings, Membering::reading(group), topics)?),
             group: group.to_owned(),
         })
     }
 
-    /// Returns the next message. `None`: none came within `timeout` (an empty poll is the heartbeat that readiness
-    /// counts).
+    /// Returns the next message. `None`: none came within `timeout`.
     pub async fn next(&self, timeout: Duration) -> Result<Option<Received>, BusError> {
         match tokio::time::timeout(timeout, self.client.recv()).await {
             Err(_elapsed) => Ok(None),
-            Ok(Ok(message)) => Ok(Some(Received(message.detach()))),
+            Ok(Ok(message)) => Ok(Some(Received::new(message.detach()))),
             Ok(Err(error)) => Err(BusError::Refused {
                 topic: format!("group {}", self.group),
                 reason: error.to_string(),
@@ -81,72 +74,88 @@ impl Consumer {
     pub async fn commit(&self, message: &Received) -> Result<(), BusError> {
         let mut offsets = TopicPartitionList::new();
         let next = Offset::Offset(message.offset().saturating_add(1));
-        let topic = message.0.topic().to_owned();
+        let topic = message.topic().to_owned();
         let refused = |error: KafkaError| BusError::Refused {
             topic: topic.clone(),
             reason: error.to_string(),
         };
         offsets
-            .add_partition_offset(message.0.topic(), message.partition(), next)
+            .add_partition_offset(message.topic(), message.partition(), next)
             .map_err(refused)?;
         let client = Arc::clone(&self.client);
-        tokio::task::spawn_blocking(move || client.commit(&offsets, CommitMode::Sync))
-            .await
-            .map_err(|_join| BusError::Closed)?
-            .map_err(refused)
+        let commit = tokio::task::spawn_blocking(move || client.commit(&offsets, CommitMode::Sync));
+        match tokio::time::timeout(COMMIT_TIMEOUT, commit).await {
+            Ok(committed) => committed.map_err(|_join| BusError::Closed)?.map_err(refused),
+            Err(_elapsed) => Err(BusError::Timeout {
+                topic,
+                waited: COMMIT_TIMEOUT,
+            }),
+        }
     }
 }
 
-impl Received {
-    /// Returns the envelope and its payload.
-    pub fn decode<T: DeserializeOwned>(&self) -> Result<Event<T>, BusError> {
-        serde_json::from_slice(self.0.payload().unwrap_or_default()).map_err(|source| BusError::Decode {
-            topic: self.0.topic().to_owned(),
-            partition: self.partition(),
-            offset: self.offset(),
-            source,
-        })
+impl<'a> Membering<'a> {
+    /// A client that reads from the oldest message on.
+    pub(crate) const fn reading(group: &'a str) -> Self {
+        Self {
+            group,
+            reset: "earliest",
+            poll_interval: POLL_INTERVAL,
+        }
     }
+}
 
-    /// Returns the event's identity from the header, without parsing the body. `None`: the message is not ours.
-    #[must_use]
-    pub fn event_id(&self) -> Option<EventId> {
-        self.header("event_id")?.parse().ok()
-    }
+/// Creates a client and joins the group.
+pub(crate) fn join(
+    settings: &KafkaSection,
+    membering: Membering<'_>,
+    topics: &[Topic],
+) -> Result<Client, BusError> {
+    let client = connect(settings, membering)?;
+    let names: Vec<&str> = topics.iter().map(Topic::as_str).collect();
+    client
+        .subscribe(&names)
+        .map_err(|error| refused(settings, &error))?;
+    Ok(client)
+}
 
-    /// Returns the event's type from the header. `None`: the message is not ours.
-    #[must_use]
-    pub fn kind(&self) -> Option<&str> {
-        self.header("type")
+fn refused(settings: &KafkaSection, error: &KafkaError) -> BusError {
+    BusError::Settings {
+        brokers: settings.brokers.clone(),
+        reason: error.to_string(),
     }
+}
 
-    /// Returns the W3C trace of the producer. `None`: it had none.
-    #[must_use]
-    pub fn traceparent(&self) -> Option<&str> {
-        self.header("traceparent")
-    }
-
-    /// Returns the ordering key. `None`: there is none, or it is not text.
-    #[must_use]
-    pub fn key(&self) -> Option<&str> {
-        std::str::from_utf8(self.0.key()?).ok()
-    }
-
-    /// Returns the partition it was read from.
-    #[must_use]
-    pub fn partition(&self) -> i32 {
-        self.0.partition()
-    }
-
-    /// Returns its offset in the partition.
-    #[must_use]
-    pub fn offset(&self) -> i64 {
-        self.0.offset()
-    }
-
-    fn header(&self, name: &str) -> Option<&str> {
-        let headers = self.0.headers()?;
-        let value = headers.iter().find(|header| header.key == name)?.value?;
-        std::str::from_utf8(value).ok()
-    }
+/// Creates a client that has joined no group yet.
+pub(crate) fn connect(settings: &KafkaSection, membering: Membering<'_>) -> Result<Client, BusError> {
+    let poll_interval = membering.poll_interval.max(POLL_INTERVAL);
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", settings.brokers.join(","))
+        .set("client.id", &settings.client_id)
+        .set("group.id", membering.group)
+        // An offset moves only after the caller's effects are durable.
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", membering.reset)
+        .set("max.poll.interval.ms", poll_interval.as_millis().to_string())
+        .set("queued.max.messages.kbytes", PREFETCH_KIB.to_string())
+        .set("socket.timeout.ms", REQUEST_TIMEOUT.as_millis().to_string())
+        .set("statistics.interval.ms", REPORT_EVERY.as_millis().to_string())
+        .set("reconnect.backoff.max.ms", "2000")
+        .set("socket.keepalive.enable", "true");
+    match settings.group_protocol {
+        GroupProtocol::Classic => config
+            .set("group.protocol", "classic")
+            // How soon another member takes over a dead one's partitions.
+            .set(
+                "session.timeout.ms",
+                settings.session_timeout.as_millis().to_string(),
+            ),
+        // The brokers decide the session timeout; the client refuses to be told one.
+        GroupProtocol::Consumer => config.set("group.protocol", "consumer"),
+    };
+    config
+        .create_with_context(Membership::new(membering.group))
+        .map_err(|error| refused(settings, &error))
 }

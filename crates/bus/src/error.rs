@@ -77,6 +77,85 @@ pub enum BusError {
         /// How long was waited.
         waited: Duration,
     },
+    /// Topics are missing. Kafka tells a consumer nothing about them: it waits for ever.
+    #[error("the brokers {brokers:?} have no topic {}; create it, or correct the setting that names it", topics.join(", "))]
+    MissingTopics {
+        /// `kafka.brokers` as configured.
+        brokers: Vec<String>,
+        /// The names.
+        topics: Vec<String>,
+    },
+    /// A consumer is not in its group, so that it hears nothing.
+    #[error(
+        "group {group}: not joined for {waited:?} (the client is {state}; its last error: {last_error}); can the \
+         brokers create the topic __consumer_offsets, and may this client use the group?"
+    )]
+    NotJoined {
+        /// The group.
+        group: String,
+        /// For how long.
+        waited: Duration,
+        /// The client's words for what it is doing.
+        state: String,
+        /// What the client reported last.
+        last_error: String,
+    },
+    /// Messages were handled and their offsets could not be committed.
+    #[error(
+        "group {group}: no commit for {waited:?} (last error: {last_error}); handled messages will be read again"
+    )]
+    NotCommitted {
+        /// The group.
+        group: String,
+        /// For how long.
+        waited: Duration,
+        /// What the client reported last.
+        last_error: String,
+    },
+    /// The group's offset is not in the log and `kafka.offset_reset` is `fail`.
+    #[error(
+        "group {group}: {topic}[{partition}] has the offsets {low}..{high} and the group is at {}, {lost} offsets away; \
+         kafka.offset_reset is fail: set the group's offset, or set kafka.offset_reset to earliest or latest",
+        next.map_or_else(|| "none".to_owned(), |next| next.to_string())
+    )]
+    NoUsableOffset {
+        /// The group.
+        group: String,
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// The group's next offset. `None`: it has none.
+        next: Option<i64>,
+        /// The first offset of the log.
+        low: i64,
+        /// The offset that the next message gets.
+        high: i64,
+        /// Offsets between the group's and the log.
+        lost: u64,
+    },
+    /// The service cannot handle any message now.
+    #[error("group {group}: {topic}[{partition}]@{offset} waits, and all after it: {reason}")]
+    HandlerUnavailable {
+        /// The group.
+        group: String,
+        /// Where the message is.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// The offset.
+        offset: i64,
+        /// What the handler said.
+        reason: String,
+    },
+    /// The client of a group was refused.
+    #[error("group {group}: {reason}")]
+    Group {
+        /// The group.
+        group: String,
+        /// What was refused, and why.
+        reason: String,
+    },
     /// The client's own thread is gone; only a restart helps.
     #[error("the kafka client is closed")]
     Closed,
@@ -90,11 +169,17 @@ impl BusError {
             Self::QueueFull { .. }
             | Self::Timeout { .. }
             | Self::Unreachable { .. }
-            | Self::FlushIncomplete { .. } => true,
+            | Self::FlushIncomplete { .. }
+            | Self::NotJoined { .. }
+            | Self::NotCommitted { .. }
+            | Self::HandlerUnavailable { .. } => true,
             Self::Settings { .. }
             | Self::Encode { .. }
             | Self::Decode { .. }
             | Self::Refused { .. }
+            | Self::MissingTopics { .. }
+            | Self::NoUsableOffset { .. }
+            | Self::Group { .. }
             | Self::Closed => false,
         }
     }
@@ -114,6 +199,12 @@ impl BusError {
             Self::Encode { .. } => "encode",
             Self::Decode { .. } => "decode",
             Self::Refused { .. } => "refused",
+            Self::MissingTopics { .. } => "missing_topics",
+            Self::NotJoined { .. } => "not_joined",
+            Self::NotCommitted { .. } => "not_committed",
+            Self::NoUsableOffset { .. } => "no_usable_offset",
+            Self::HandlerUnavailable { .. } => "handler_unavailable",
+            Self::Group { .. } => "group",
             Self::Closed => "closed",
         }
     }

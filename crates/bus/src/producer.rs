@@ -34,6 +34,28 @@ pub struct Message<'a, T> {
     pub traceparent: Option<&'a str>,
 }
 
+/// A message without our envelope, for the exchange's topics: bytes as they are, a key and headers.
+#[derive(Debug, Clone, Copy)]
+pub struct RawMessage<'a> {
+    /// Messages with the same key keep their order.
+    pub key: &'a str,
+    /// The body, usually JSON.
+    pub payload: &'a [u8],
+    /// Headers besides `traceparent`.
+    pub headers: &'a [(&'a str, &'a str)],
+    /// The W3C `traceparent` of the run that caused it. `None`: it has no trace.
+    pub traceparent: Option<&'a str>,
+}
+
+/// What is handed to the client.
+#[derive(Debug)]
+pub(crate) struct Record<'a> {
+    pub(crate) key: Option<&'a [u8]>,
+    /// `None`: a tombstone.
+    pub(crate) payload: Option<&'a [u8]>,
+    pub(crate) headers: OwnedHeaders,
+}
+
 /// Where a message was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Delivered {
@@ -108,6 +130,34 @@ impl Producer {
         outcome
     }
 
+    /// Writes one message as it is, and counts the outcome.
+    pub(crate) async fn publish_raw(
+        &self,
+        topic: &Topic,
+        message: RawMessage<'_>,
+    ) -> Result<Delivered, BusError> {
+        let record = Record {
+            key: Some(message.key.as_bytes()),
+            payload: Some(message.payload),
+            headers: with_trace(
+                message
+                    .headers
+                    .iter()
+                    .fold(OwnedHeaders::new(), |headers, (key, value)| {
+                        headers.insert(Header {
+                            key,
+                            value: Some(*value),
+                        })
+                    }),
+                message.traceparent,
+            ),
+        };
+        let outcome = self.write(topic, record).await;
+        let word = outcome.as_ref().map_or_else(BusError::as_str, |_| "delivered");
+        eidos_telemetry::metric::bus_event(topic.metric_label(), word);
+        outcome
+    }
+
     async fn send<T: Serialize + Sync>(
         &self,
         topic: &Topic,
@@ -117,10 +167,20 @@ impl Producer {
             topic: topic.to_string(),
             source,
         })?;
-        let record = FutureRecord::to(topic.as_str())
-            .key(message.key)
-            .payload(&body)
-            .headers(headers(&message));
+        let record = Record {
+            key: Some(message.key.as_bytes()),
+            payload: Some(&body),
+            headers: headers(&message),
+        };
+        self.write(topic, record).await
+    }
+
+    /// Writes one message and waits until all in-sync replicas have it.
+    pub(crate) async fn write(&self, topic: &Topic, message: Record<'_>) -> Result<Delivered, BusError> {
+        let mut record: FutureRecord<'_, [u8], [u8]> =
+            FutureRecord::to(topic.as_str()).headers(message.headers);
+        record.key = message.key;
+        record.payload = message.payload;
         match self.client.send(record, self.delivery_timeout).await {
             Ok(delivery) => Ok(Delivered {
                 partition: delivery.partition,
@@ -198,7 +258,11 @@ fn headers<T>(message: &Message<'_, T>) -> OwnedHeaders {
             key: "type",
             value: Some(message.event.kind.as_str()),
         });
-    match message.traceparent {
+    with_trace(headers, message.traceparent)
+}
+
+fn with_trace(headers: OwnedHeaders, traceparent: Option<&str>) -> OwnedHeaders {
+    match traceparent {
         Some(traceparent) => headers.insert(Header {
             key: "traceparent",
             value: Some(traceparent),

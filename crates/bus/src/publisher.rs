@@ -6,7 +6,7 @@ use eidos_settings::KafkaSection;
 use serde::Serialize;
 
 use crate::producer::Producer;
-use crate::{BusError, Delivered, Message, Topic};
+use crate::{BusError, Delivered, Message, RawMessage, Topic};
 
 /// What a job holds. With no brokers configured it is off: publishing succeeds and does nothing, and the start says
 /// so. With brokers configured it is never silently off.
@@ -46,6 +46,18 @@ impl Publisher {
     ) -> Result<Option<Delivered>, BusError> {
         match &self.0 {
             Some(producer) => producer.publish(topic, message).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Writes one message without our envelope, with the promises of [`Self::publish`]. `None`: it is switched off.
+    pub async fn publish_raw(
+        &self,
+        topic: &Topic,
+        message: RawMessage<'_>,
+    ) -> Result<Option<Delivered>, BusError> {
+        match &self.0 {
+            Some(producer) => producer.publish_raw(topic, message).await.map(Some),
             None => Ok(None),
         }
     }

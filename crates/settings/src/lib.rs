@@ -51,7 +51,7 @@ pub use load::{Effective, Input, NoOptions, Origin, SHARED_DEFAULTS, ServiceSett
 pub use problem::{Problem, Problems, SettingsErrors};
 pub use render::render;
 pub use security::{ArchiveEncryption, GrpcTls, NacosTls, PostgresTls, RedisTls, SecuritySection, SslMode};
-pub use servers::{DatabaseSection, KafkaSection, RedisSection};
+pub use servers::{DatabaseSection, GroupProtocol, KafkaSection, OffsetReset, RedisSection};
 pub use shared::{Environment, LogFormat, SchedulerSection, ServiceSection, SuiteSettings, TelemetrySection};
 pub use sources::SourceName;
 pub use whole::{Declared, check_file};

@@ -94,6 +94,41 @@ pub struct KafkaSection {
     /// How long one event may take until the brokers have it.
     #[serde(with = "duration_text")]
     pub delivery_timeout: Duration,
+    /// How the members of a consumer group share its partitions.
+    pub group_protocol: GroupProtocol,
+    /// A member without a heartbeat for this long loses its partitions. Only for the classic protocol: with the other
+    /// one the brokers decide.
+    #[serde(with = "duration_text")]
+    pub session_timeout: Duration,
+    /// A consumer that is not in its group, or cannot commit, for this long fails.
+    #[serde(with = "duration_text")]
+    pub join_timeout: Duration,
+    /// Where reading starts when the group has no offset, or one that the log no longer has.
+    pub offset_reset: OffsetReset,
+    /// The topic for messages that cannot be handled; `{topic}` is the topic that the message was read from.
+    pub dead_letter_topic: String,
+}
+
+/// How the members of a consumer group share its partitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GroupProtocol {
+    /// One member computes the assignment; every broker knows it.
+    Classic,
+    /// The brokers compute it (KIP-848); Kafka 4.0 and newer.
+    Consumer,
+}
+
+/// Where reading starts when a group has no usable offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OffsetReset {
+    /// At the oldest message that the log still has.
+    Earliest,
+    /// At the next message that is written.
+    Latest,
+    /// Nowhere: an operator decides.
+    Fail,
 }
 
 impl KafkaSection {

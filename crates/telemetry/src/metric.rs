@@ -7,8 +7,10 @@ use eidos_types::Total;
 
 use crate::catalogue::{Kind, catalogue};
 
+mod bus;
 mod disposal;
 
+pub use bus::*;
 pub use disposal::*;
 
 /// Passes every row's meaning to the recorder, which prints it as `# HELP`.
@@ -276,11 +278,6 @@ pub fn chain_rung_rejected_from_zero(rung: &'static str, reason: &'static str) {
     metrics::counter!("chain_rung_rejected_total", "rung" => rung, "reason" => reason).increment(0);
 }
 
-/// `bus_events_total`: events sent to Kafka, by outcome.
-pub fn bus_event(topic: &'static str, outcome: &'static str) {
-    metrics::counter!("bus_events_total", "topic" => topic, "outcome" => outcome).increment(1);
-}
-
 /// `outbox_deliveries_total`: attempts to deliver events, by destination and outcome (`delivered`, `failed`).
 pub fn outbox_deliveries(destination: &str, outcome: &'static str, count: u64) {
     metrics::counter!("outbox_deliveries_total", "destination" => destination.to_owned(), "outcome" => outcome)
@@ -300,11 +297,6 @@ pub fn outbox_backlog(destination: &str, pending: u64, oldest_pending: Duration,
     metrics::gauge!("outbox_oldest_pending_seconds", "destination" => destination.to_owned())
         .set(oldest_pending.as_secs_f64());
     metrics::gauge!("outbox_dead_events", "destination" => destination.to_owned()).set(as_gauge(dead));
-}
-
-/// `bus_events_total` at zero: a series that first appears at 1 shows no increase.
-pub fn bus_events_from_zero(topic: &'static str, outcome: &'static str) {
-    metrics::counter!("bus_events_total", "topic" => topic, "outcome" => outcome).increment(0);
 }
 
 /// `reconciliation_diff_count`: open differences.
@@ -423,6 +415,12 @@ mod tests {
         chain_balances_read("x", 1);
         chain_rung_rejected("x", "x");
         bus_event("x", "x");
+        bus_message_handled("x", "x", "x");
+        bus_message_retried("x", "x");
+        bus_dead_letter("x", "x");
+        bus_offsets_lost("x", "x", 1);
+        bus_consumer_lag("x", "x", 1, 1);
+        bus_consumer_answer_age("x", time);
         outbox_deliveries("x", "x", 1);
         outbox_backlog("x", 1, time, 1);
         reconciliation_diff_count("x", "x", "x", 1);
@@ -477,6 +475,7 @@ mod tests {
         grpc_requests_from_zero("zero", "x");
         reconciliation_repins_from_zero("zero");
         bus_events_from_zero("zero", "x");
+        bus_consumer_from_zero("zero", "x", &["x"]);
         outbox_from_zero("zero");
         worker_restarts_from_zero("zero");
         archive_batch_duration_from_zero("zero");

@@ -51,6 +51,17 @@ pub fn continue_from(span: &Span, headers: &HeaderMap) {
     let _traces_are_off = span.set_parent(extract(headers));
 }
 
+/// Makes `span` a child of the span that `traceparent` names, for carriers that are not header maps. Text that is not a
+/// `traceparent` changes nothing.
+pub fn continue_from_text(span: &Span, traceparent: &str) {
+    if let Ok(value) = HeaderValue::from_str(traceparent) {
+        continue_from(
+            span,
+            &HeaderMap::from_iter([(HeaderName::from_static("traceparent"), value)]),
+        );
+    }
+}
+
 /// The span's `traceparent`, for carriers that are not header maps; `None` when traces are off.
 #[must_use]
 pub fn traceparent(span: &Span) -> Option<String> {
@@ -83,10 +94,14 @@ mod tests {
             continue_from(&served, &headers);
             let trace_of = |span: &Span| span.context().span().span_context().trace_id();
             assert_eq!(trace_of(&served), trace_of(&caller));
-            assert_eq!(
-                traceparent(&caller).as_deref(),
-                headers["traceparent"].to_str().ok()
-            );
+            let text = traceparent(&caller).unwrap();
+            assert_eq!(headers["traceparent"], text);
+            let read = tracing::info_span!("read");
+            continue_from_text(&read, &text);
+            assert_eq!(trace_of(&read), trace_of(&caller));
+            let unrelated = tracing::info_span!(parent: None, "unrelated");
+            continue_from_text(&unrelated, "no traceparent\n");
+            assert_ne!(trace_of(&unrelated), trace_of(&caller));
         });
     }
 }

@@ -81,5 +81,21 @@ fn kafka(suite: &SuiteSettings, problems: &mut Problems) {
             );
         }
     }
-    ranges!(problems, "kafka", suite.kafka; duration delivery_timeout: MS(100)..=SECONDS(300););
+    ranges!(problems, "kafka", suite.kafka;
+        duration delivery_timeout: MS(100)..=SECONDS(300);
+        // The limits that brokers have for it.
+        duration session_timeout: SECONDS(6)..=SECONDS(1_800);
+        duration join_timeout: SECONDS(1)..=SECONDS(HOUR);
+    );
+    let template = &suite.kafka.dead_letter_topic;
+    let rest = template.replacen("{topic}", "", 1);
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if rest.is_empty() || !rest.bytes().all(legal) {
+        problems.add_value(
+            "kafka.dead_letter_topic",
+            template,
+            "is not the name of another topic",
+            "write {topic}-dlq, or one name of letters, digits, '.', '_' and '-' for all topics",
+        );
+    }
 }

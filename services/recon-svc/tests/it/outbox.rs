@@ -17,7 +17,7 @@ use eidos_bus::{BREAKS, Consumer, Event, OPERATION_PAUSES, Publisher};
 use eidos_core::outbox::{self, DeliveryError, Destination, Outbox, OutboxEvent};
 use eidos_runtime::{Parts, ServiceDeps};
 use eidos_server::{Service, ServiceDefinition};
-use eidos_settings::{Input, KafkaSection};
+use eidos_settings::{GroupProtocol, Input, KafkaSection, OffsetReset};
 use eidos_testkit::{
     CRASH_VARIABLE, ChildProcess, Command, KafkaBroker, TestDb, TestRedis, crash_point, eventually,
 };
@@ -89,6 +89,11 @@ fn kafka(brokers: &str) -> KafkaSection {
         brokers: vec![brokers.to_owned()],
         client_id: "outbox-test".to_owned(),
         delivery_timeout: ATTEMPT,
+        group_protocol: GroupProtocol::Classic,
+        session_timeout: Duration::from_secs(10),
+        join_timeout: Duration::from_secs(60),
+        offset_reset: OffsetReset::Earliest,
+        dead_letter_topic: "{topic}-dlq".to_owned(),
     }
 }
 

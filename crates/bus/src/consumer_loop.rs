@@ -1,0 +1,405 @@
+//! [`ConsumerLoop`]: reads topics for a service until it is told to stop.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use eidos_settings::KafkaSection;
+use eidos_telemetry::metric;
+use rdkafka::consumer::Consumer as _;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use crate::attempts::{Attempts, Verdict};
+use crate::consumer::{Client, Membering, join};
+use crate::membership::Snapshot;
+use crate::producer::Producer;
+use crate::restart::restart;
+use crate::{BusError, Handler, Received, Topic, dead_letter, topics};
+
+/// The longest time between two turns without a message.
+const TURN: Duration = Duration::from_millis(250);
+/// How often what is done is committed while messages come without a pause.
+const COMMIT_EVERY: Duration = Duration::from_secs(1);
+/// How often the existence of the topics is checked.
+const TOPICS_EVERY: Duration = Duration::from_mins(1);
+/// How long the last commit may take at the end.
+const LAST_COMMIT: Duration = Duration::from_secs(5);
+/// How long leaving the group may take.
+const LEAVE: Duration = Duration::from_secs(5);
+
+/// What a loop reads and how patient it is with a message.
+#[derive(Debug, Clone)]
+pub struct LoopOptions {
+    /// The consumer group. All replicas of a service use the same one.
+    pub group: String,
+    /// The topics.
+    pub topics: Vec<Topic>,
+    /// How often a message is tried before it becomes a dead letter, at least once.
+    pub attempts: u32,
+    /// The pause after the first attempt; it doubles with every further one.
+    pub first_pause: Duration,
+    /// No pause is longer.
+    pub longest_pause: Duration,
+    /// The limit of one attempt. A longer one counts as refused.
+    pub attempt_timeout: Duration,
+}
+
+impl LoopOptions {
+    /// Five attempts of at most 30 s, with pauses from 200 ms to 5 s.
+    pub fn new(group: impl Into<String>, topics: impl IntoIterator<Item = Topic>) -> Self {
+        Self {
+            group: group.into(),
+            topics: topics.into_iter().collect(),
+            attempts: 5,
+            first_pause: Duration::from_millis(200),
+            longest_pause: Duration::from_secs(5),
+            attempt_timeout: Duration::from_secs(30),
+        }
+    }
+
+    /// The longest time that one message can take.
+    fn longest(&self) -> Duration {
+        (self.attempt_timeout + self.longest_pause) * self.attempts.max(1)
+    }
+}
+
+/// How a loop is, told in every turn.
+#[derive(Debug, Clone, Copy)]
+pub struct Turn {
+    /// Time since a broker last answered. `None`: none has yet.
+    pub answered_ago: Option<Duration>,
+    /// Whether this member is in its group.
+    pub joined: bool,
+    /// Messages that this member's partitions have and the group has not handled.
+    pub lag: u64,
+    /// Offsets of this run that the group had not handled and the log does not have any more, or that the group had
+    /// handled and the log lost.
+    pub lost: u64,
+}
+
+impl Turn {
+    /// Returns whether the loop does its work: it is in its group and a broker answered within `limit`.
+    #[must_use]
+    pub fn is_alive(&self, limit: Duration) -> bool {
+        self.joined && self.answered_ago.is_some_and(|ago| ago <= limit)
+    }
+}
+
+/// Reads topics and hands each message to a [`Handler`].
+#[derive(Debug)]
+pub struct ConsumerLoop {
+    settings: KafkaSection,
+    options: LoopOptions,
+    dead_letters: Vec<Topic>,
+}
+
+impl ConsumerLoop {
+    /// Checks the settings; [`Self::run`] connects.
+    pub fn new(settings: &KafkaSection, options: LoopOptions) -> Result<Self, BusError> {
+        let dead_letters = options
+            .topics
+            .iter()
+            .map(|topic| dead_letter::dead_letter_topic(settings, topic))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            settings: settings.clone(),
+            options,
+            dead_letters,
+        })
+    }
+
+    /// Reads until `stop` is ready, then commits what is done and leaves the group.
+    ///
+    /// `watch` is called in every turn, four times a second and after each message, with the state of the loop: a worker
+    /// beats there while [`Turn::is_alive`]. A message that is being handled is finished before the end.
+    ///
+    /// # Errors
+    /// The loop ends with an error where it would stand still otherwise: a topic or a dead-letter topic is missing, the
+    /// group is not joined or not committed for `kafka.join_timeout`, no offset can be used and `kafka.offset_reset` is
+    /// `fail`, a dead letter is not written, or the handler is unavailable. What was handled and not committed is read
+    /// again by the next run.
+    pub async fn run<H: Handler>(
+        &self,
+        handler: &H,
+        watch: impl Fn(&Turn) + Send + Sync,
+        stop: impl Future<Output = ()> + Send,
+    ) -> Result<(), BusError> {
+        for topic in &self.options.topics {
+            metric::bus_consumer_from_zero(&self.options.group, topic.as_str(), Verdict::WORDS);
+        }
+        let producer = Producer::connect(&self.settings)?;
+        let membering = Membering {
+            group: &self.options.group,
+            reset: "error",
+            poll_interval: self.options.longest() + TOPICS_EVERY,
+        };
+        let client = Arc::new(join(&self.settings, membering, &self.options.topics)?);
+        let mut running = Running {
+            of: self,
+            client: Arc::clone(&client),
+            producer,
+            committed: Instant::now(),
+            checked: Instant::now(),
+            lost: 0,
+        };
+        let outcome = running.read(handler, &watch, stop).await;
+        let last = running.finish().await;
+        drop(running);
+        leave(client, &self.options.group).await;
+        outcome.and(last)
+    }
+}
+
+/// A loop that is connected.
+struct Running<'a> {
+    of: &'a ConsumerLoop,
+    client: Arc<Client>,
+    producer: Producer,
+    /// When the last commit was asked for.
+    committed: Instant,
+    /// When the topics were last checked.
+    checked: Instant,
+    /// As [`Turn::lost`].
+    lost: u64,
+}
+
+impl Running<'_> {
+    async fn read<H: Handler>(
+        &mut self,
+        handler: &H,
+        watch: &(impl Fn(&Turn) + Send + Sync),
+        stop: impl Future<Output = ()> + Send,
+    ) -> Result<(), BusError> {
+        let mut stop = std::pin::pin!(stop);
+        self.require_topics().await?;
+        loop {
+            let next = tokio::select! {
+                biased;
+                () = &mut stop => return Ok(()),
+                next = tokio::time::timeout(TURN, self.client.recv()) => next,
+            };
+            match next {
+                Ok(Ok(message)) => {
+                    let message = Received::new(message.detach());
+                    if !self.handle(handler, &message, watch, stop.as_mut()).await? {
+                        return Ok(());
+                    }
+                    self.commit(COMMIT_EVERY)?;
+                }
+                Ok(Err(error)) => self.react(error).await?,
+                Err(_idle) => self.commit(Duration::ZERO)?,
+            }
+            self.tell(watch);
+            self.check_alive()?;
+            if self.checked.elapsed() >= TOPICS_EVERY {
+                self.require_topics().await?;
+            }
+        }
+    }
+
+    /// Handles one message to its end. `false`: the loop was stopped before.
+    async fn handle<H: Handler>(
+        &self,
+        handler: &H,
+        message: &Received,
+        watch: &(impl Fn(&Turn) + Send + Sync),
+        stop: impl Future<Output = ()> + Send,
+    ) -> Result<bool, BusError> {
+        let options = &self.of.options;
+        let attempts = Attempts { options, message };
+        let tried = attempts.all(handler, || self.tell(watch), stop).await?;
+        let (attempts, reason) = match &tried {
+            Verdict::Stopped => return Ok(false),
+            Verdict::Done => (0, None),
+            Verdict::Poison { attempts, reason } | Verdict::Exhausted { attempts, reason } => {
+                (*attempts, Some(reason))
+            }
+        };
+        if let Some(reason) = reason {
+            self.bury(message, attempts, reason).await?;
+        }
+        metric::bus_message_handled(&options.group, message.topic(), tried.as_str());
+        let place = (message.topic().to_owned(), message.partition());
+        self.client
+            .context()
+            .done(place, message.offset().saturating_add(1));
+        Ok(true)
+    }
+
+    /// Writes a dead letter. The message is done only when the brokers have it.
+    async fn bury(&self, message: &Received, attempts: u32, reason: &str) -> Result<(), BusError> {
+        let (of, group) = (self.of, &self.of.options.group);
+        let topics = of.options.topics.iter().zip(&of.dead_letters);
+        let to = topics
+            .into_iter()
+            .find(|(topic, _)| topic.as_str() == message.topic())
+            .map(|(_, to)| to)
+            .ok_or(BusError::Closed)?;
+        let at = dead_letter::write(&self.producer, to, group, message, attempts, reason).await?;
+        metric::bus_dead_letter(group, message.topic());
+        tracing::error!(
+            %group, topic = message.topic(), partition = message.partition(), offset = message.offset(), attempts, reason,
+            dead_letter = %format!("{to}[{}]@{}", at.partition, at.offset), "a message could not be handled"
+        );
+        Ok(())
+    }
+
+    /// Decides what an error of the client means for the loop.
+    async fn react(&mut self, error: KafkaError) -> Result<(), BusError> {
+        let of = self.of;
+        let group = &of.options.group;
+        match error.rdkafka_error_code() {
+            Some(
+                RDKafkaErrorCode::AutoOffsetReset
+                | RDKafkaErrorCode::OffsetOutOfRange
+                | RDKafkaErrorCode::LogTruncation
+                | RDKafkaErrorCode::NoOffset,
+            ) => self.restart().await,
+            Some(code) if BusError::is_refusal(code) => {
+                topics::require(&self.client, &self.of.settings.brokers, &self.of.options.topics).await?;
+                Err(self.refused(&error))
+            }
+            // These pass by themselves; the limits of `check_alive` hold meanwhile.
+            Some(
+                RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::Resolve
+                | RDKafkaErrorCode::OperationTimedOut
+                | RDKafkaErrorCode::RequestTimedOut
+                | RDKafkaErrorCode::MessageTimedOut
+                | RDKafkaErrorCode::CoordinatorLoadInProgress
+                | RDKafkaErrorCode::CoordinatorNotAvailable
+                | RDKafkaErrorCode::NotCoordinator
+                | RDKafkaErrorCode::NotLeaderForPartition
+                | RDKafkaErrorCode::LeaderNotAvailable
+                | RDKafkaErrorCode::RebalanceInProgress
+                | RDKafkaErrorCode::IllegalGeneration
+                | RDKafkaErrorCode::UnknownMemberId
+                | RDKafkaErrorCode::PollExceeded,
+            ) => {
+                tracing::warn!(%group, %error, "reading is interrupted");
+                Ok(())
+            }
+            _ => Err(self.refused(&error)),
+        }
+    }
+
+    fn refused(&self, error: &KafkaError) -> BusError {
+        BusError::Group {
+            group: self.of.options.group.clone(),
+            reason: error.to_string(),
+        }
+    }
+
+    /// Starts partitions whose offset cannot be used, says so, and commits the decision.
+    async fn restart(&mut self) -> Result<(), BusError> {
+        let of = self.of;
+        let group = &of.options.group;
+        for started in restart(&self.client, group, self.of.settings.offset_reset).await? {
+            let (topic, partition) = &started.place;
+            metric::bus_offsets_lost(group, topic, started.lost);
+            self.lost = self.lost.saturating_add(started.lost);
+            if started.was_at.is_some() {
+                tracing::error!(
+                    %group, topic, partition, was_at = started.was_at, starts_at = started.starts_at, lost = started.lost,
+                    "the log does not have the group's offset: messages were deleted before they were read, or the log \
+                     was truncated"
+                );
+            } else {
+                tracing::info!(%group, topic, partition, starts_at = started.starts_at, "the group has no offset yet");
+            }
+            self.client.context().done(started.place, started.starts_at);
+        }
+        Ok(())
+    }
+
+    /// Commits what is done unless it was asked for within `pause`.
+    fn commit(&mut self, pause: Duration) -> Result<(), BusError> {
+        if self.committed.elapsed() < pause || !self.client.context().has_due() {
+            return Ok(());
+        }
+        self.committed = Instant::now();
+        self.client
+            .context()
+            .commit(&*self.client)
+            .map_err(|error| self.refused(&error))
+    }
+
+    fn tell(&self, watch: &(impl Fn(&Turn) + Send + Sync)) {
+        let of = self.of;
+        let group = &of.options.group;
+        let now = self.client.context().snapshot();
+        for ((topic, partition), lag) in &now.lag {
+            metric::bus_consumer_lag(group, topic, *partition, *lag);
+        }
+        metric::bus_consumer_answer_age(group, now.answered_ago.unwrap_or(now.for_long));
+        watch(&Turn {
+            answered_ago: now.answered_ago,
+            joined: now.joining.is_none(),
+            lag: now.lag.values().sum(),
+            lost: self.lost,
+        });
+    }
+
+    fn check_alive(&self) -> Result<(), BusError> {
+        let limit = self.of.settings.join_timeout;
+        let group = || self.of.options.group.clone();
+        let Snapshot {
+            joining,
+            for_long,
+            uncommitted_for,
+            last_error,
+            ..
+        } = self.client.context().snapshot();
+        let last_error = last_error.unwrap_or_else(|| "none".to_owned());
+        match joining {
+            Some(state) if for_long > limit => Err(BusError::NotJoined {
+                group: group(),
+                waited: for_long,
+                state,
+                last_error,
+            }),
+            _ if uncommitted_for > limit => Err(BusError::NotCommitted {
+                group: group(),
+                waited: uncommitted_for,
+                last_error,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    async fn require_topics(&mut self) -> Result<(), BusError> {
+        self.checked = Instant::now();
+        let mut all = self.of.options.topics.clone();
+        all.extend(self.of.dead_letters.iter().cloned());
+        topics::require(&self.client, &self.of.settings.brokers, &all).await
+    }
+
+    /// Commits what is done and waits for the answer; messages that come meanwhile are left for the next member.
+    async fn finish(&mut self) -> Result<(), BusError> {
+        let until = Instant::now() + LAST_COMMIT;
+        while self.client.context().has_due() {
+            if Instant::now() > until {
+                return Err(BusError::NotCommitted {
+                    group: self.of.options.group.clone(),
+                    waited: LAST_COMMIT,
+                    last_error: "the loop ended".to_owned(),
+                });
+            }
+            self.commit(Duration::ZERO)?;
+            // The answer comes in a poll.
+            let _message_or_idle = tokio::time::timeout(TURN / 10, self.client.recv()).await;
+        }
+        Ok(())
+    }
+}
+
+/// Closes the client outside the runtime: it waits for the brokers.
+async fn leave(client: Arc<Client>, group: &str) {
+    let closing = tokio::task::spawn_blocking(move || drop(client));
+    if tokio::time::timeout(LEAVE, closing).await.is_err() {
+        tracing::warn!(
+            group,
+            "the brokers did not confirm that this member left within {LEAVE:?}"
+        );
+    }
+}

@@ -1,0 +1,57 @@
+//! [`Handler`]: what a service does with one message, and what it says about it.
+
+use crate::Received;
+
+/// What became of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Handled {
+    /// Its effects are durable: the offset may be committed.
+    Done,
+    /// It can never be handled, such as malformed JSON. It becomes a dead letter at once.
+    Poison {
+        /// Why, for the operator who reads the dead letter.
+        reason: String,
+    },
+    /// Another attempt may succeed. After the last attempt it becomes a dead letter.
+    Retry {
+        /// Why.
+        reason: String,
+    },
+    /// No message can be handled now, for example because the database is away. Nothing is committed, no message
+    /// becomes a dead letter, and the loop ends with an error, so that its worker is started again after a pause.
+    Unavailable {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Handled {
+    /// The message can never be handled.
+    pub fn poison(reason: impl ToString) -> Self {
+        Self::Poison {
+            reason: reason.to_string(),
+        }
+    }
+
+    /// Another attempt may succeed.
+    pub fn retry(reason: impl ToString) -> Self {
+        Self::Retry {
+            reason: reason.to_string(),
+        }
+    }
+
+    /// No message can be handled now.
+    pub fn unavailable(reason: impl ToString) -> Self {
+        Self::Unavailable {
+            reason: reason.to_string(),
+        }
+    }
+}
+
+/// What a service does with the messages of its topics.
+///
+/// A message can come again: after a crash, when another member takes over its partition, or from the dead letters.
+pub trait Handler: Send + Sync {
+    /// Handles one message. The messages of a partition come one after the other, in their order.
+    fn handle(&self, message: &Received) -> impl Future<Output = Handled> + Send;
+}
