@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use eidos_devnet::bulk;
+use eidos_devnet::matching::{Matching, MatchingOptions, Misbehaviour, Topics};
 use eidos_devnet::quickstart::{self, Options, nodes};
 use eidos_sandbox::Sandbox;
 use sqlx::PgPool;
@@ -83,6 +84,27 @@ enum Command {
         #[arg(long)]
         exit: bool,
     },
+    /// Run a matching engine and a trading service on an exchange's tables until Ctrl-C.
+    Matching {
+        /// The trading service's database, as its owner.
+        #[arg(long)]
+        trading_url: String,
+        /// Kafka brokers; without, requests come over gRPC only.
+        #[arg(long)]
+        brokers: Option<String>,
+        /// The beginning of the topics' names.
+        #[arg(long, default_value = "")]
+        topic_prefix: String,
+        /// The port of the gRPC server on loopback; without, a free one.
+        #[arg(long)]
+        port: Option<u16>,
+        /// The same seed gives the same faults.
+        #[arg(long, default_value_t = 7)]
+        seed: u64,
+        /// What goes wrong, such as drop_events=50,retry_later=100: shares per mille.
+        #[arg(long, default_value = "")]
+        misbehave: Misbehaviour,
+    },
 }
 
 #[tokio::main]
@@ -131,7 +153,38 @@ async fn run(command: Command) -> anyhow::Result<bool> {
             dir,
         } => nodes::run(&dir.join("nodes"), seed, wallets, &only, page.as_deref()).await,
         Command::Bulk { accounts, dir, exit } => make_bulk(accounts, &dir, exit).await.map(|()| true),
+        Command::Matching {
+            trading_url,
+            brokers,
+            topic_prefix,
+            port,
+            seed,
+            misbehave,
+        } => {
+            let trading = PgPool::connect(&trading_url).await.context("--trading-url")?;
+            let options = MatchingOptions {
+                brokers,
+                topics: Topics::prefixed(&topic_prefix),
+                port,
+                seed,
+                misbehaviour: misbehave,
+                ..MatchingOptions::new(trading)
+            };
+            serve_matching(options).await.map(|()| true)
+        }
     }
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "the program talks to the person who started it"
+)]
+async fn serve_matching(options: MatchingOptions) -> anyhow::Result<()> {
+    let matching = Matching::start(options).await?;
+    println!("the matching engine is at {}", matching.grpc_url());
+    tokio::signal::ctrl_c().await.context("waiting for Ctrl-C")?;
+    matching.stop().await;
+    Ok(())
 }
 
 #[expect(
