@@ -19,6 +19,7 @@ pub fn services() -> Vec<Declared> {
         declared(&recon_svc::service()),
         declared(&retention_manager::service()),
         declared(&archiver::service()),
+        declared(&order_expirer::service()),
     ]
 }
 

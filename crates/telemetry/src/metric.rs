@@ -9,9 +9,11 @@ use crate::catalogue::{Kind, catalogue};
 
 mod bus;
 mod disposal;
+mod expiry;
 
 pub use bus::*;
 pub use disposal::*;
+pub use expiry::*;
 
 /// Passes every row's meaning to the recorder, which prints it as `# HELP`.
 pub(crate) fn describe_all() {
@@ -436,6 +438,7 @@ mod tests {
         operation_pause_active("x", "x", true);
         reconciliation_repinned("x");
         emit_disposal(time);
+        emit_expiry(at, time);
         let text = handle.render();
         for metric in catalogue() {
             let series = text
@@ -479,6 +482,7 @@ mod tests {
         outbox_from_zero("zero");
         worker_restarts_from_zero("zero");
         archive_batch_duration_from_zero("zero");
+        expiry_from_zero(&["x"], &["x"]);
         let text = handle.render();
         for line in text
             .lines()
@@ -492,6 +496,20 @@ mod tests {
                 "no histogram at zero: {text}"
             );
         }
+    }
+
+    fn emit_expiry(at: DateTime<Utc>, time: Duration) {
+        expired_orders_overdue(1);
+        expired_orders_overlooked(1);
+        expiry_sweep_completed(Some(at));
+        expiry_verdicts("x", 1);
+        expiry_outcomes("x", 1);
+        expiry_confirmation_lag(time);
+        expiry_requests_open("x", 1);
+        expiry_oldest_open(time);
+        expiry_contradictions(1);
+        orders_cancelling_stuck(1);
+        expiry_cache_keys_unlinked(1);
     }
 
     fn emit_disposal(time: Duration) {

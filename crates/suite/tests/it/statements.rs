@@ -6,8 +6,9 @@ use crate::repository::{files, none, read, root};
 
 /// Where the statements of a service or engine are written, and nowhere else. A dimension of recon-svc reads the tables of
 /// other services by a schema profile, so its sources assemble their statements (ADR 3).
-const STATEMENTS: [(&str, &[&str]); 4] = [
+const STATEMENTS: [(&str, &[&str]); 5] = [
     ("services/archiver/src", &["store"]),
+    ("services/order-expirer/src", &["store"]),
     ("services/retention-manager/src", &["store"]),
     (
         "services/recon-svc/src",
