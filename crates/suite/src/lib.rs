@@ -20,6 +20,7 @@ pub fn services() -> Vec<Declared> {
         declared(&retention_manager::service()),
         declared(&archiver::service()),
         declared(&order_expirer::service()),
+        declared(&aggregator::service()),
     ]
 }
 

@@ -604,6 +604,63 @@ const CATALOGUE: &[MetricDescription] = &[
         &["table"],
         "Planned changes of a table that wait for an approval.",
     ),
+    row(
+        "kline_lag_seconds",
+        Kind::Gauge,
+        "s",
+        &["interval"],
+        "Time since the end of the newest whole window of an interval; without one there is no series.",
+    ),
+    row(
+        "kline_windows_incomplete",
+        Kind::Gauge,
+        "1",
+        &["interval", "state"],
+        "Windows that could not be published as whole, by state (missing, partial, unusable), and windows to be built \
+         again (dirty).",
+    ),
+    row(
+        "kline_windows_total",
+        Kind::Counter,
+        "1",
+        &["interval", "outcome"],
+        "Windows that runs judged, by outcome.",
+    ),
+    row(
+        "kline_proof_differences",
+        Kind::Gauge,
+        "1",
+        &[],
+        "Candles of one minute that the newest proof-read found to differ from their trades.",
+    ),
+    row(
+        "statistics_lag_seconds",
+        Kind::Gauge,
+        "s",
+        &[],
+        "Time since the end of the newest hour that has statistics.",
+    ),
+    row(
+        "statistics_refused_rows",
+        Kind::Gauge,
+        "1",
+        &[],
+        "Rows that the newest run did not count, because their numbers cannot be right.",
+    ),
+    row(
+        "statistics_unpriced_hours",
+        Kind::Gauge,
+        "1",
+        &[],
+        "Hours of the newest run without a total in the quote currency, for want of a price.",
+    ),
+    row(
+        "statistics_rows_written_total",
+        Kind::Counter,
+        "1",
+        &["kind"],
+        "Rows of statistics that were inserted or changed.",
+    ),
 ];
 
 #[cfg(test)]

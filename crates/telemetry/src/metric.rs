@@ -10,10 +10,12 @@ use crate::catalogue::{Kind, catalogue};
 mod bus;
 mod disposal;
 mod expiry;
+mod market;
 
 pub use bus::*;
 pub use disposal::*;
 pub use expiry::*;
+pub use market::*;
 
 /// Passes every row's meaning to the recorder, which prints it as `# HELP`.
 pub(crate) fn describe_all() {

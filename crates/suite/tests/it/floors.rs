@@ -10,7 +10,15 @@ use crate::repository::{none, root};
 /// The table of the architecture's §2. A new crate gets its floor here; services are on the highest.
 const FLOORS: &[(u8, &[&str])] = &[
     (0, &["eidos-types"]),
-    (1, &["eidos-telemetry", "eidos-settings", "eidos-sandbox"]),
+    (
+        1,
+        &[
+            "eidos-telemetry",
+            "eidos-settings",
+            "eidos-sandbox",
+            "eidos-market",
+        ],
+    ),
     (
         2,
         &[
@@ -41,6 +49,7 @@ const NEVER: &[(&str, &[&str])] = &[
         "eidos-settings",
         &["sqlx", "redis", "reqwest", "axum", "rdkafka", "alloy-*"],
     ),
+    ("eidos-market", &["tokio", "sqlx", "redis", "reqwest", "axum"]),
     ("eidos-pg", &["redis", "rdkafka", "alloy-*", "parquet", "axum"]),
     ("eidos-core", &["rdkafka", "alloy-*", "parquet", "reqwest"]),
     ("eidos-bus", &["sqlx", "redis", "alloy-*", "parquet"]),

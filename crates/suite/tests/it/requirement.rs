@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use aggregator::AggregatorSettings;
 use archiver::ArchiverSettings;
 use eidos_archive_store::ArchiveFormat;
 use eidos_settings::{
@@ -35,6 +36,7 @@ fn load(text: &str) -> Result<(SuiteSettings, DataRetention), SettingsErrors> {
     let mut suite = one::<Planned>(&input)?.suite;
     suite.jobs.extend(one::<ReconSettings>(&input)?.suite.jobs);
     suite.jobs.extend(one::<ArchiverSettings>(&input)?.suite.jobs);
+    suite.jobs.extend(one::<AggregatorSettings>(&input)?.suite.jobs);
     let retention = one::<RetentionSettings>(&input)?;
     suite.jobs.extend(retention.suite.jobs);
     Ok((suite, retention.service.data_retention))

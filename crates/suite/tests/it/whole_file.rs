@@ -160,7 +160,10 @@ fn the_program_refuses_with_the_code_of_settings() {
     );
     let (code, said) = run("");
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("recon-svc, retention-manager, archiver, order-expirer"), "{said}");
+    assert!(
+        said.contains("recon-svc, retention-manager, archiver, order-expirer, aggregator"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -15,11 +15,11 @@ use eidos_core::ident::SqlIdent;
 use eidos_disposal::catalogue::{Relation, source_of};
 use eidos_disposal::rows::{RowRule, StaysWhile};
 use eidos_disposal::settings::FinishedRule;
+use eidos_market::Interval;
 use eidos_settings::{Problems, SourceName};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::domain::candles::Interval;
 use crate::settings::{DataRetention, PartitionedTable, RegularTable};
 
 mod candles;

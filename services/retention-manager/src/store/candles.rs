@@ -11,12 +11,11 @@ use std::time::Duration;
 use eidos_core::fence::ExternalFence;
 use eidos_disposal::DisposalError;
 use eidos_disposal::catalogue::{Relation, TableShape};
+use eidos_market::Interval;
 use eidos_pg::{Sql, sql};
 use serde::Serialize;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgExecutor, Row};
-
-use crate::domain::candles::Interval;
 
 /// What a table of candles must have: column, and the declarations it may have.
 const COLUMNS: [(&str, &[&str]); 10] = [
@@ -197,7 +196,7 @@ impl Pair {
             );
             sqlx::query(locked)
                 .bind(stretch.market)
-                .bind(interval.as_str())
+                .bind(interval.to_string())
                 .bind(stretch.from_ms)
                 .bind(stretch.to_ms)
                 .execute(&mut *conn)
@@ -248,8 +247,8 @@ impl Pair {
     ) -> Result<Vec<Judged>, DisposalError> {
         let rows = sqlx::query(query)
             .bind(stretch.market)
-            .bind(self.interval.as_str())
-            .bind(self.prover.as_str())
+            .bind(self.interval.to_string())
+            .bind(self.prover.to_string())
             .bind(self.prover.width_ms())
             .bind(self.prover.origin_ms())
             .bind(stretch.from_ms)
@@ -279,7 +278,7 @@ impl Pair {
             table = self.table
         );
         let rows: Vec<(String, i64, i64)> = sqlx::query_as(query)
-            .bind(self.interval.as_str())
+            .bind(self.interval.to_string())
             .bind(cutoff_ms)
             .fetch_all(conn)
             .await
@@ -309,7 +308,7 @@ impl Pair {
         );
         sqlx::query_scalar(query)
             .bind(market)
-            .bind(self.interval.as_str())
+            .bind(self.interval.to_string())
             .bind(from_ms)
             .bind(cutoff_ms)
             .fetch_one(executor)

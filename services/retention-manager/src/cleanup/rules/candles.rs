@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use eidos_core::ident::SqlIdent;
+use eidos_market::Interval;
 use eidos_settings::Problems;
 
 use super::{CandleRule, Prover, ident, source};
-use crate::domain::candles::Interval;
+use crate::domain::candles::default_prover;
 use crate::settings::CandleRetention;
 
 /// The rules of the intervals that are not kept for ever, finest first.
@@ -33,10 +34,10 @@ pub(super) fn of(
         return Vec::new();
     };
     let mut rules = Vec::new();
-    for interval in Interval::ALL {
+    for interval in Interval::STANDARD {
         let days = retention
             .retention_by_interval
-            .get(interval.as_str())
+            .get(&interval.to_string())
             .copied()
             .unwrap_or(0);
         if days == 0 {
@@ -68,10 +69,10 @@ fn prover(
     problems: &mut Problems,
 ) -> Option<Prover> {
     let proof_key = format!("{key}.proved_by.{interval}");
-    let named = retention.proved_by.get(interval.as_str());
+    let named = retention.proved_by.get(&interval.to_string());
     let written = named
         .cloned()
-        .or_else(|| interval.default_prover().map(|prover| prover.to_string()));
+        .or_else(|| default_prover(interval).map(|prover| prover.to_string()));
     let Some(written) = written else {
         problems.add(
             format!("{key}.retention_by_interval.{interval}"),
@@ -103,7 +104,7 @@ fn prover(
         }
     };
     let kept = super::rule_of(all, &prover_name)
-        .and_then(|rule| rule.retention_by_interval.get(coarser.as_str()))
+        .and_then(|rule| rule.retention_by_interval.get(&coarser.to_string()))
         .copied()
         .unwrap_or(0);
     if kept != 0 && kept < days {

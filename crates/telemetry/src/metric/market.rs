@@ -1,0 +1,47 @@
+//! Metrics of candles and statistics.
+
+use std::time::Duration;
+
+use super::as_gauge;
+
+/// `kline_lag_seconds`: time since the end of the newest whole window of an interval.
+pub fn kline_lag(interval: &str, lag: Duration) {
+    metrics::gauge!("kline_lag_seconds", "interval" => interval.to_owned()).set(lag.as_secs_f64());
+}
+
+/// `kline_windows_incomplete`: windows of the ledger that are not whole, by state.
+pub fn kline_windows_incomplete(interval: &str, state: &'static str, count: u64) {
+    metrics::gauge!("kline_windows_incomplete", "interval" => interval.to_owned(), "state" => state)
+        .set(as_gauge(count));
+}
+
+/// `kline_windows_total`: windows that runs judged, by outcome.
+pub fn kline_windows(interval: &str, outcome: &'static str, count: u64) {
+    metrics::counter!("kline_windows_total", "interval" => interval.to_owned(), "outcome" => outcome)
+        .increment(count);
+}
+
+/// `kline_proof_differences`: minutes that the newest proof-read found to differ from their trades.
+pub fn kline_proof_differences(count: u64) {
+    metrics::gauge!("kline_proof_differences").set(as_gauge(count));
+}
+
+/// `statistics_lag_seconds`: time since the end of the newest hour that has statistics.
+pub fn statistics_lag(lag: Duration) {
+    metrics::gauge!("statistics_lag_seconds").set(lag.as_secs_f64());
+}
+
+/// `statistics_refused_rows`: rows that the newest run did not count, because their numbers cannot be right.
+pub fn statistics_refused_rows(count: u64) {
+    metrics::gauge!("statistics_refused_rows").set(as_gauge(count));
+}
+
+/// `statistics_unpriced_hours`: hours of the newest run without a total in the quote currency, for want of a price.
+pub fn statistics_unpriced_hours(count: u64) {
+    metrics::gauge!("statistics_unpriced_hours").set(as_gauge(count));
+}
+
+/// `statistics_rows_written_total`: rows of statistics that were inserted or changed.
+pub fn statistics_rows_written(kind: &'static str, count: u64) {
+    metrics::counter!("statistics_rows_written_total", "kind" => kind).increment(count);
+}

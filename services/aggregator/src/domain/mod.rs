@@ -1,0 +1,7 @@
+//! Decisions without a database: which intervals are built from which, and which windows are next.
+
+mod levels;
+mod stretch;
+
+pub use levels::{Level, levels};
+pub use stretch::{Stretch, stretches};

@@ -1,0 +1,3 @@
+//! One module per job.
+
+pub mod kline_agg;

@@ -1,0 +1,5 @@
+//! The aggregator program.
+
+fn main() -> std::process::ExitCode {
+    eidos_server::main(aggregator::service())
+}

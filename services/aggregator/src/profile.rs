@@ -1,0 +1,236 @@
+//! `aggregation_profile`: the names of the other services' tables and columns, and the codes in them (ruling 16).
+//!
+//! Statements are written once, with logical names in braces (`SELECT k.{klines.open} FROM {klines} k`), and rendered with
+//! quoted identifiers.
+
+use std::collections::BTreeMap;
+
+use eidos_core::ident::SqlIdent;
+use eidos_pg::Sql;
+use eidos_settings::{Problems, SourceName};
+use serde::{Deserialize, Serialize};
+
+/// What a column holds, which decides the declarations it may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A name or key.
+    Text,
+    /// A code or count.
+    Number,
+    /// Epoch milliseconds.
+    Ms,
+    /// Money: `NUMERIC`, never a float.
+    Money,
+}
+
+use Kind::{Money, Ms, Number, Text};
+
+/// A table as the statements know it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Definition {
+    /// Its key in the settings and in statements.
+    pub key: &'static str,
+    /// Its columns.
+    pub columns: &'static [(&'static str, Kind)],
+}
+
+/// Tables of the market service.
+pub const MARKET_TABLES: &[Definition] = &[
+    Definition {
+        key: "klines",
+        columns: &[
+            ("market", Text),
+            ("interval", Text),
+            ("open_time", Ms),
+            ("open", Money),
+            ("high", Money),
+            ("low", Money),
+            ("close", Money),
+            ("volume", Money),
+            ("quote_volume", Money),
+            ("trade_count", Number),
+            ("close_time", Ms),
+        ],
+    },
+    Definition {
+        key: "market_trades",
+        columns: &[("market", Text), ("timestamp", Ms), ("created_at", Ms)],
+    },
+    Definition {
+        key: "markets",
+        columns: &[("symbol", Text), ("status", Number), ("created_at", Ms)],
+    },
+];
+
+/// Another name for a table or some of its columns.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TableNames {
+    /// The table, `schema.table` allowed.
+    pub name: String,
+    /// Column of the documents → its name here.
+    #[serde(default)]
+    pub columns: BTreeMap<String, String>,
+}
+
+/// Codes of the database, which are not those of messages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Codes {
+    /// Status of a market that trades.
+    pub market_active: Vec<i64>,
+}
+
+/// Section `aggregation_profile`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AggregationProfile {
+    /// The database of candles, public trades and markets.
+    pub market_source: SourceName,
+    /// Candles.
+    pub klines: TableNames,
+    /// Public trades.
+    pub market_trades: TableNames,
+    /// Markets.
+    pub markets: TableNames,
+    /// Codes.
+    pub codes: Codes,
+}
+
+/// The names of one database, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schema {
+    names: BTreeMap<String, SqlIdent>,
+    definitions: &'static [Definition],
+}
+
+impl Schema {
+    /// Renders a statement: each `{table}` and `{table.column}` becomes its name here.
+    #[must_use]
+    pub fn render(&self, template: &'static str) -> Sql {
+        Sql::filled(template, |word| self.names.get(word))
+    }
+
+    /// Returns a table's or column's name here; `None`: no statement knows it.
+    #[must_use]
+    pub fn name(&self, key: &str) -> Option<&SqlIdent> {
+        self.names.get(key)
+    }
+
+    /// The tables of this database.
+    pub(crate) const fn definitions(&self) -> &'static [Definition] {
+        self.definitions
+    }
+}
+
+impl AggregationProfile {
+    /// Returns the names of the market service's tables.
+    ///
+    /// # Errors
+    /// What is wrong, each with its key below `aggregation_profile`.
+    pub fn market(&self) -> Result<Schema, Vec<(String, String)>> {
+        read(MARKET_TABLES, &[&self.klines, &self.market_trades, &self.markets])
+    }
+
+    /// Reports names and codes that cannot be used.
+    pub fn validate(&self, problems: &mut Problems) {
+        for (key, reason) in self.market().err().unwrap_or_default() {
+            problems.add(
+                format!("aggregation_profile.{key}"),
+                reason,
+                "use the name the database shows",
+            );
+        }
+        if self.codes.market_active.is_empty() {
+            problems.add(
+                "aggregation_profile.codes.market_active",
+                "names no status: no market would be expected to have candles",
+                "name the status of a market that trades",
+            );
+        }
+    }
+}
+
+fn read(definitions: &'static [Definition], tables: &[&TableNames]) -> Result<Schema, Vec<(String, String)>> {
+    let (mut names, mut wrong) = (BTreeMap::new(), Vec::new());
+    let mut take = |key: String, setting: String, text: &str, is_column: bool| match text.parse::<SqlIdent>()
+    {
+        Ok(ident) if is_column && ident.schema().is_some() => {
+            wrong.push((setting, format!("'{text}' is a table's name, not a column's")));
+        }
+        Ok(ident) => {
+            names.insert(key, ident);
+        }
+        Err(error) => wrong.push((setting, error.to_string())),
+    };
+    for (definition, table) in definitions.iter().zip(tables) {
+        let key = definition.key;
+        take(key.to_owned(), format!("{key}.name"), &table.name, false);
+        for (column, _) in definition.columns {
+            let setting = format!("{key}.columns.{column}");
+            let text = table.columns.get(*column).map_or(*column, String::as_str);
+            take(format!("{key}.{column}"), setting, text, true);
+        }
+    }
+    for (definition, table) in definitions.iter().zip(tables) {
+        let known = |name: &String| definition.columns.iter().any(|(column, _)| column == name);
+        for column in table.columns.keys().filter(|name| !known(name)) {
+            wrong.push((
+                format!("{}.columns.{column}", definition.key),
+                "is not a column that is read".to_owned(),
+            ));
+        }
+    }
+    if wrong.is_empty() {
+        Ok(Schema { names, definitions })
+    } else {
+        Err(wrong)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn profile() -> AggregationProfile {
+        let text = r#"{"market_source": "market",
+            "klines": {"name": "m.klines", "columns": {"trade_count": "trades"}},
+            "market_trades": {"name": "market_trades"}, "markets": {"name": "markets"},
+            "codes": {"market_active": [1]}}"#;
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn statements_are_rendered_with_the_names_of_this_installation() {
+        let schema = profile().market().unwrap();
+        let text = schema.render("SELECT k.{klines.open}, k.{klines.trade_count} FROM {klines} k");
+        assert_eq!(
+            text.as_str(),
+            r#"SELECT k."open", k."trades" FROM "m"."klines" k"#
+        );
+    }
+
+    #[test]
+    fn every_unusable_name_is_reported_with_its_key() {
+        let mut bad = profile();
+        bad.klines.name = "x; drop table y".to_owned();
+        bad.markets.columns.insert("symbol".to_owned(), "a.b".to_owned());
+        bad.market_trades
+            .columns
+            .insert("price".to_owned(), "p".to_owned());
+        let found: Vec<String> = bad
+            .market()
+            .unwrap_err()
+            .into_iter()
+            .map(|(key, _)| key)
+            .collect();
+        assert_eq!(
+            found,
+            [
+                "klines.name",
+                "markets.columns.symbol",
+                "market_trades.columns.price"
+            ]
+        );
+    }
+}

@@ -1,0 +1,106 @@
+//! What aggregator owns in the settings file.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use eidos_market::{Interval, WeekStart};
+use eidos_settings::{Problems, ServiceSettings, SuiteSettings, duration_text, ranges};
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{Level, levels};
+use crate::profile::AggregationProfile;
+
+/// The sections of aggregator.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AggregatorSettings {
+    /// Names and codes of the other services' tables.
+    pub aggregation_profile: AggregationProfile,
+}
+
+/// The own keys of aggregator's jobs.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct AggregatorOptions {
+    /// Those of `kline-agg`.
+    pub kline_agg: KlineAggOptions,
+}
+
+/// What becomes of a window without trades.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EmptyWindows {
+    /// A candle that carries the last close, with volume 0.
+    Emit,
+    /// No candle.
+    Skip,
+}
+
+/// Keys of `jobs.kline-agg`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KlineAggOptions {
+    /// Interval → the finer one that it is built from; `None`: it is not built, although the defaults have it.
+    pub intervals: BTreeMap<Interval, Option<Interval>>,
+    /// The day on which weeks begin.
+    pub week_start: WeekStart,
+    /// A window is over when it ended this long before the slot.
+    #[serde(with = "duration_text")]
+    pub grace: Duration,
+    /// Windows that ended less than this before the newest are compared again in every run.
+    #[serde(with = "duration_text")]
+    pub look_back: Duration,
+    /// Where the first run begins.
+    #[serde(with = "duration_text")]
+    pub first_run: Duration,
+    /// How long candles of one minute are kept.
+    #[serde(with = "duration_text")]
+    pub source_retention: Duration,
+    /// What becomes of a window without trades.
+    pub empty_windows: EmptyWindows,
+    /// When a partial window is published; unset: never.
+    #[serde(default, with = "duration_text::option")]
+    pub publish_partial_after: Option<Duration>,
+    /// Source candles of one batch, 1000–10000000.
+    pub batch_rows: u32,
+    /// Windows of the ledger that one run looks at again, per interval, 1–1000000.
+    pub reopen_limit: u32,
+}
+
+impl ServiceSettings for AggregatorSettings {
+    const DEFAULTS: &'static str = include_str!("../settings.default.yaml");
+    type Options = AggregatorOptions;
+
+    fn validate(&self, options: &AggregatorOptions, suite: &SuiteSettings, problems: &mut Problems) {
+        self.aggregation_profile.validate(problems);
+        let source = self.aggregation_profile.market_source;
+        problems.needs_source(suite, source, "aggregation_profile.market_source names it");
+        options.kline_agg.validate(problems);
+    }
+}
+
+impl KlineAggOptions {
+    /// Returns the intervals that are built, finest first.
+    ///
+    /// # Errors
+    /// What is wrong, each with its key below `jobs.kline-agg`.
+    pub fn levels(&self) -> Result<Vec<Level>, Vec<(String, String)>> {
+        let built = self.intervals.iter();
+        let built = built.filter_map(|(interval, source)| Some((*interval, (*source)?)));
+        levels(&built.collect(), self.week_start)
+    }
+
+    fn validate(&self, problems: &mut Problems) {
+        ranges!(problems, "jobs.kline-agg", self;
+            number batch_rows: 1_000..=10_000_000;
+            number reopen_limit: 1..=1_000_000;
+        );
+        for (key, reason) in self.levels().err().unwrap_or_default() {
+            problems.add(
+                format!("jobs.kline-agg.{key}"),
+                reason,
+                "write interval: finer interval, such as 1h: 1m",
+            );
+        }
+    }
+}

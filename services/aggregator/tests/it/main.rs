@@ -1,0 +1,16 @@
+//! aggregator against real PostgreSQL (jobs, market and trading), and as a process.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests: a failure is the test's"
+)]
+
+mod bad_data;
+mod candles;
+mod catch_up;
+mod fixture;
+mod late;
+mod process;
+mod statements;
+mod world;
