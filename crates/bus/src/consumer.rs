@@ -41,7 +41,7 @@ impl std::fmt::Debug for Consumer {
 
 /// How a client of a group is set up.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Membering<'a> {
+pub(crate) struct MemberOptions<'a> {
     pub(crate) group: &'a str,
     /// What librdkafka does without a usable offset: `earliest`, or `error` to be told.
     pub(crate) reset: &'static str,
@@ -53,7 +53,7 @@ impl Consumer {
     /// Joins `group` for `topics`. A group that never committed starts at the oldest message.
     pub fn subscribe(settings: &KafkaSection, group: &str, topics: &[Topic]) -> Result<Self, BusError> {
         Ok(Self {
-            client: Arc::new(join(settings, Membering::reading(group), topics)?),
+            client: Arc::new(join(settings, MemberOptions::reading(group), topics)?),
             group: group.to_owned(),
         })
     }
@@ -94,7 +94,7 @@ impl Consumer {
     }
 }
 
-impl<'a> Membering<'a> {
+impl<'a> MemberOptions<'a> {
     /// A client that reads from the oldest message on.
     pub(crate) const fn reading(group: &'a str) -> Self {
         Self {
@@ -108,10 +108,10 @@ impl<'a> Membering<'a> {
 /// Creates a client and joins the group.
 pub(crate) fn join(
     settings: &KafkaSection,
-    membering: Membering<'_>,
+    member: MemberOptions<'_>,
     topics: &[Topic],
 ) -> Result<Client, BusError> {
-    let client = connect(settings, membering)?;
+    let client = connect(settings, member)?;
     let names: Vec<&str> = topics.iter().map(Topic::as_str).collect();
     client
         .subscribe(&names)
@@ -127,17 +127,17 @@ fn refused(settings: &KafkaSection, error: &KafkaError) -> BusError {
 }
 
 /// Creates a client that has joined no group yet.
-pub(crate) fn connect(settings: &KafkaSection, membering: Membering<'_>) -> Result<Client, BusError> {
-    let poll_interval = membering.poll_interval.max(POLL_INTERVAL);
+pub(crate) fn connect(settings: &KafkaSection, member: MemberOptions<'_>) -> Result<Client, BusError> {
+    let poll_interval = member.poll_interval.max(POLL_INTERVAL);
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", settings.brokers.join(","))
         .set("client.id", &settings.client_id)
-        .set("group.id", membering.group)
+        .set("group.id", member.group)
         // An offset moves only after the caller's effects are durable.
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
-        .set("auto.offset.reset", membering.reset)
+        .set("auto.offset.reset", member.reset)
         .set("max.poll.interval.ms", poll_interval.as_millis().to_string())
         .set("queued.max.messages.kbytes", PREFETCH_KIB.to_string())
         .set("socket.timeout.ms", REQUEST_TIMEOUT.as_millis().to_string())
@@ -156,6 +156,6 @@ pub(crate) fn connect(settings: &KafkaSection, membering: Membering<'_>) -> Resu
         GroupProtocol::Consumer => config.set("group.protocol", "consumer"),
     };
     config
-        .create_with_context(Membership::new(membering.group))
+        .create_with_context(Membership::new(member.group))
         .map_err(|error| refused(settings, &error))
 }

@@ -5,17 +5,17 @@ use std::time::{Duration, Instant};
 
 use eidos_settings::KafkaSection;
 use eidos_telemetry::metric;
-use rdkafka::consumer::Consumer as _;
+use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::attempts::{Attempts, Verdict};
-use crate::consumer::{Client, Membering, join};
+use crate::consumer::{Client, MemberOptions, join};
 use crate::membership::Snapshot;
 use crate::producer::Producer;
 use crate::restart::restart;
-use crate::{BusError, Handler, Received, Topic, dead_letter, topics};
+use crate::{BusError, Handler, LoopOptions, Received, Topic, Turn, dead_letter, topics};
 
-/// The longest time between two turns without a message.
+/// The time between two turns; one that handles a message can be longer.
 const TURN: Duration = Duration::from_millis(250);
 /// How often what is done is committed while messages come without a pause.
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
@@ -25,64 +25,6 @@ const TOPICS_EVERY: Duration = Duration::from_mins(1);
 const LAST_COMMIT: Duration = Duration::from_secs(5);
 /// How long leaving the group may take.
 const LEAVE: Duration = Duration::from_secs(5);
-
-/// What a loop reads and how patient it is with a message.
-#[derive(Debug, Clone)]
-pub struct LoopOptions {
-    /// The consumer group. All replicas of a service use the same one.
-    pub group: String,
-    /// The topics.
-    pub topics: Vec<Topic>,
-    /// How often a message is tried before it becomes a dead letter, at least once.
-    pub attempts: u32,
-    /// The pause after the first attempt; it doubles with every further one.
-    pub first_pause: Duration,
-    /// No pause is longer.
-    pub longest_pause: Duration,
-    /// The limit of one attempt. A longer one counts as refused.
-    pub attempt_timeout: Duration,
-}
-
-impl LoopOptions {
-    /// Five attempts of at most 30 s, with pauses from 200 ms to 5 s.
-    pub fn new(group: impl Into<String>, topics: impl IntoIterator<Item = Topic>) -> Self {
-        Self {
-            group: group.into(),
-            topics: topics.into_iter().collect(),
-            attempts: 5,
-            first_pause: Duration::from_millis(200),
-            longest_pause: Duration::from_secs(5),
-            attempt_timeout: Duration::from_secs(30),
-        }
-    }
-
-    /// The longest time that one message can take.
-    fn longest(&self) -> Duration {
-        (self.attempt_timeout + self.longest_pause) * self.attempts.max(1)
-    }
-}
-
-/// How a loop is, told in every turn.
-#[derive(Debug, Clone, Copy)]
-pub struct Turn {
-    /// Time since a broker last answered. `None`: none has yet.
-    pub answered_ago: Option<Duration>,
-    /// Whether this member is in its group.
-    pub joined: bool,
-    /// Messages that this member's partitions have and the group has not handled.
-    pub lag: u64,
-    /// Offsets of this run that the group had not handled and the log does not have any more, or that the group had
-    /// handled and the log lost.
-    pub lost: u64,
-}
-
-impl Turn {
-    /// Returns whether the loop does its work: it is in its group and a broker answered within `limit`.
-    #[must_use]
-    pub fn is_alive(&self, limit: Duration) -> bool {
-        self.joined && self.answered_ago.is_some_and(|ago| ago <= limit)
-    }
-}
 
 /// Reads topics and hands each message to a [`Handler`].
 #[derive(Debug)]
@@ -109,8 +51,8 @@ impl ConsumerLoop {
 
     /// Reads until `stop` is ready, then commits what is done and leaves the group.
     ///
-    /// `watch` is called in every turn, four times a second and after each message, with the state of the loop: a worker
-    /// beats there while [`Turn::is_alive`]. A message that is being handled is finished before the end.
+    /// `watch` is called in every turn, four times a second, and between the attempts of a message, with the state of the
+    /// loop: a worker beats there while [`Turn::is_alive`]. A message that is being handled is finished before the end.
     ///
     /// # Errors
     /// The loop ends with an error where it would stand still otherwise: a topic or a dead-letter topic is missing, the
@@ -127,18 +69,19 @@ impl ConsumerLoop {
             metric::bus_consumer_from_zero(&self.options.group, topic.as_str(), Verdict::WORDS);
         }
         let producer = Producer::connect(&self.settings)?;
-        let membering = Membering {
+        let member = MemberOptions {
             group: &self.options.group,
             reset: "error",
             poll_interval: self.options.longest() + TOPICS_EVERY,
         };
-        let client = Arc::new(join(&self.settings, membering, &self.options.topics)?);
+        let client = Arc::new(join(&self.settings, member, &self.options.topics)?);
         let mut running = Running {
             of: self,
             client: Arc::clone(&client),
             producer,
             committed: Instant::now(),
             checked: Instant::now(),
+            turned: Instant::now(),
             lost: 0,
         };
         let outcome = running.read(handler, &watch, stop).await;
@@ -158,6 +101,8 @@ struct Running<'a> {
     committed: Instant,
     /// When the topics were last checked.
     checked: Instant,
+    /// When the last turn ended.
+    turned: Instant,
     /// As [`Turn::lost`].
     lost: u64,
 }
@@ -188,10 +133,11 @@ impl Running<'_> {
                 Ok(Err(error)) => self.react(error).await?,
                 Err(_idle) => self.commit(Duration::ZERO)?,
             }
-            self.tell(watch);
-            self.check_alive()?;
-            if self.checked.elapsed() >= TOPICS_EVERY {
-                self.require_topics().await?;
+            if self.turned.elapsed() >= TURN {
+                self.turned = Instant::now();
+                self.tell(watch);
+                self.check_alive()?;
+                self.check_topics().await?;
             }
         }
     }
@@ -312,16 +258,23 @@ impl Running<'_> {
         Ok(())
     }
 
-    /// Commits what is done unless it was asked for within `pause`.
+    /// Starts a commit of what is done, unless one was started within `pause`. Nobody waits for it: the client tells the
+    /// outcome of a commit only to a caller that blocks, and the loop must go on polling meanwhile.
     fn commit(&mut self, pause: Duration) -> Result<(), BusError> {
-        if self.committed.elapsed() < pause || !self.client.context().has_due() {
+        if self.committed.elapsed() < pause {
             return Ok(());
         }
+        let due = self.client.context().begin_commit();
+        let Some(offsets) = due.map_err(|error| self.refused(&error))? else {
+            return Ok(());
+        };
         self.committed = Instant::now();
-        self.client
-            .context()
-            .commit(&*self.client)
-            .map_err(|error| self.refused(&error))
+        let client = Arc::clone(&self.client);
+        tokio::task::spawn_blocking(move || {
+            let result = client.commit(&offsets, CommitMode::Sync);
+            client.context().end_commit(result, &offsets);
+        });
+        Ok(())
     }
 
     fn tell(&self, watch: &(impl Fn(&Turn) + Send + Sync)) {
@@ -367,6 +320,21 @@ impl Running<'_> {
         }
     }
 
+    /// Checks now and then that the topics are still there. Brokers that do not answer are the matter of
+    /// [`Self::check_alive`].
+    async fn check_topics(&mut self) -> Result<(), BusError> {
+        if self.checked.elapsed() < TOPICS_EVERY {
+            return Ok(());
+        }
+        match self.require_topics().await {
+            Err(BusError::Unreachable { reason, .. }) => {
+                tracing::warn!(group = %self.of.options.group, reason, "the topics could not be checked");
+                Ok(())
+            }
+            checked => checked,
+        }
+    }
+
     async fn require_topics(&mut self) -> Result<(), BusError> {
         self.checked = Instant::now();
         let mut all = self.of.options.topics.clone();
@@ -386,7 +354,7 @@ impl Running<'_> {
                 });
             }
             self.commit(Duration::ZERO)?;
-            // The answer comes in a poll.
+            // Polling goes on, so that a rebalance is not delayed.
             let _message_or_idle = tokio::time::timeout(TURN / 10, self.client.recv()).await;
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::statistics::Statistics;
 use rdkafka::{Offset, TopicPartitionList};
@@ -33,7 +33,7 @@ struct State {
     done: BTreeMap<Place, i64>,
     /// Since when `done` is not empty, or its last commit.
     uncommitted_since: Option<Instant>,
-    commits_in_flight: u32,
+    committing: bool,
 }
 
 /// How a member is.
@@ -63,7 +63,7 @@ impl Membership {
                 lag: BTreeMap::new(),
                 done: BTreeMap::new(),
                 uncommitted_since: None,
-                commits_in_flight: 0,
+                committing: false,
             }),
         }
     }
@@ -98,28 +98,42 @@ impl Membership {
         !self.state().done.is_empty()
     }
 
-    /// Asks for a commit of what is done, unless one is under way. The answer comes with a later poll.
-    pub(crate) fn commit(&self, client: &impl Consumer<Self>) -> KafkaResult<()> {
-        let offsets = {
-            let state = self.state();
-            if state.commits_in_flight > 0 || state.done.is_empty() {
-                return Ok(());
-            }
-            list(state.done.iter())?
-        };
-        self.send(client, &offsets)
+    /// Returns what to commit, and notes that somebody does. `None`: nothing is due, or a commit is under way.
+    pub(crate) fn begin_commit(&self) -> KafkaResult<Option<TopicPartitionList>> {
+        let mut state = self.state();
+        if state.committing || state.done.is_empty() {
+            return Ok(None);
+        }
+        let offsets = list(state.done.iter())?;
+        state.committing = true;
+        Ok(Some(offsets))
     }
 
-    fn send(&self, client: &impl Consumer<Self>, offsets: &TopicPartitionList) -> KafkaResult<()> {
-        self.state().commits_in_flight += 1;
-        client.commit(offsets, CommitMode::Async).inspect_err(|_| {
-            let mut state = self.state();
-            state.commits_in_flight = state.commits_in_flight.saturating_sub(1);
-        })
+    /// Notes how the commit of `offsets` ended.
+    pub(crate) fn end_commit(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
+        let mut state = self.state();
+        state.committing = false;
+        if let Err(error) = result {
+            tracing::warn!(
+                group = %self.group, %error,
+                "the commit failed; it is sent again while the partitions are this member's"
+            );
+            state.last_error = Some(error.to_string());
+            return;
+        }
+        for element in offsets.elements() {
+            let place = (element.topic().to_owned(), element.partition());
+            if let (Offset::Offset(committed), Some(&next)) = (element.offset(), state.done.get(&place))
+                && committed >= next
+            {
+                state.done.remove(&place);
+            }
+        }
+        state.uncommitted_since = (!state.done.is_empty()).then(Instant::now);
     }
 
     /// Commits and forgets what is done in partitions that this member loses; whoever gets them starts there.
-    fn give_up(&self, client: &impl Consumer<Self>, lost: &TopicPartitionList) {
+    fn give_up(&self, client: &BaseConsumer<Self>, lost: &TopicPartitionList) {
         let mut given_up = BTreeMap::new();
         {
             let mut state = self.state();
@@ -140,7 +154,8 @@ impl Membership {
             return;
         }
         // Not waited for: the client sends it before it leaves the partitions. If it fails they are read again.
-        if let Err(error) = list(given_up.iter()).and_then(|offsets| self.send(client, &offsets)) {
+        let sent = list(given_up.iter()).and_then(|offsets| client.commit(&offsets, CommitMode::Async));
+        if let Err(error) = sent {
             tracing::warn!(group = %self.group, %error, "the last commit of revoked partitions was not sent");
         }
     }
@@ -217,24 +232,5 @@ impl ConsumerContext for Membership {
                 tracing::warn!(group = %self.group, %error, "the rebalance failed");
             }
         }
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        let mut state = self.state();
-        state.commits_in_flight = state.commits_in_flight.saturating_sub(1);
-        if let Err(error) = result {
-            tracing::warn!(group = %self.group, %error, "the commit failed; it is sent again while the partitions are this member's");
-            state.last_error = Some(error.to_string());
-            return;
-        }
-        for element in offsets.elements() {
-            let place = (element.topic().to_owned(), element.partition());
-            if let (Offset::Offset(committed), Some(&next)) = (element.offset(), state.done.get(&place))
-                && committed >= next
-            {
-                state.done.remove(&place);
-            }
-        }
-        state.uncommitted_since = (!state.done.is_empty()).then(Instant::now);
     }
 }

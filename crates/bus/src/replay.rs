@@ -8,7 +8,7 @@ use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::consumer::{Client, Membering, connect};
+use crate::consumer::{Client, MemberOptions, connect};
 use crate::dead_letter::{self, ATTEMPTS, GROUP, OFFSET, PARTITION, REASON, REPLAYS, TIMESTAMP, TOPIC};
 use crate::producer::{Producer, Record};
 use crate::{BusError, Received, Topic, topics};
@@ -156,7 +156,7 @@ impl Source {
     fn open(settings: &KafkaSection, topic: &Topic, letters: Topic) -> Result<Self, BusError> {
         let group = format!("eidos-dead-letters-{topic}");
         Ok(Self {
-            client: Arc::new(connect(settings, Membering::reading(&group))?),
+            client: Arc::new(connect(settings, MemberOptions::reading(&group))?),
             letters,
         })
     }

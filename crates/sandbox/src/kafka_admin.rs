@@ -29,19 +29,6 @@ pub(crate) async fn create_topic(bootstrap: &str, topic: &str, partitions: i32) 
     Ok(())
 }
 
-/// Deletes a topic with its messages.
-pub(crate) async fn delete_topic(bootstrap: &str, topic: &str) -> Result<(), SandboxError> {
-    const ACTION: &str = "delete a topic";
-    let results = client(bootstrap, ACTION)?
-        .delete_topics(&[topic], &options())
-        .await
-        .map_err(|error| refused(ACTION, &error))?;
-    for result in results {
-        result.map_err(|(name, code)| failed(ACTION, format!("{name}: {code}")))?;
-    }
-    Ok(())
-}
-
 /// Deletes the messages of a partition before `offset`, as retention does.
 pub(crate) async fn delete_before(
     bootstrap: &str,

@@ -91,14 +91,6 @@ impl KafkaServer {
         kafka_admin::create_topic(&self.bootstrap_servers(), topic, partitions).await
     }
 
-    /// Deletes a topic with its messages.
-    ///
-    /// # Errors
-    /// [`SandboxError::Kafka`].
-    pub async fn delete_topic(&self, topic: &str) -> Result<(), SandboxError> {
-        kafka_admin::delete_topic(&self.bootstrap_servers(), topic).await
-    }
-
     /// Deletes the messages of a partition before `offset`, as retention does.
     ///
     /// # Errors

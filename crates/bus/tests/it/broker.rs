@@ -79,13 +79,6 @@ impl Broker {
         server.delete_before(topic.as_str(), 0, offset).await.unwrap();
     }
 
-    /// Replaces a topic of one partition by an empty one of the same name.
-    pub(crate) async fn recreate(&self, topic: &Topic) {
-        let (server, name) = (self.server(), topic.as_str());
-        server.delete_topic(name).await.unwrap();
-        server.create_topic(name, 1).await.unwrap();
-    }
-
     fn server(&self) -> &'static KafkaServer {
         match &self.kind {
             Kind::Real(server) => server,
@@ -96,7 +89,10 @@ impl Broker {
     /// A topic that the brokers do not have, and do not create when asked.
     pub(crate) async fn missing_topic(&self) -> Topic {
         let topic = fresh_name();
-        if let Kind::Embedded(broker) = &self.kind {
+        // Real ones create none by themselves.
+        if let Kind::Embedded(broker) = &self.kind
+            && !broker.is_external()
+        {
             broker.deny_topic(&topic).await.unwrap();
         }
         Topic::new(topic).unwrap()
