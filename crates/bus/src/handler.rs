@@ -25,6 +25,10 @@ pub enum Handled {
     },
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "a caller hands over an error or a text, and has no use for it afterwards"
+)]
 impl Handled {
     /// The message can never be handled.
     pub fn poison(reason: impl ToString) -> Self {

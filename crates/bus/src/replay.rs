@@ -219,7 +219,11 @@ impl Source {
 fn parts(client: &Client, letters: &str) -> Result<Vec<Part>, KafkaError> {
     let metadata = client.fetch_metadata(Some(letters), QUESTION_TIMEOUT)?;
     let mut all = TopicPartitionList::new();
-    for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+    for partition in metadata
+        .topics()
+        .iter()
+        .flat_map(rdkafka::metadata::MetadataTopic::partitions)
+    {
         all.add_partition(letters, partition.id());
     }
     let replayed = client.committed_offsets(all, QUESTION_TIMEOUT)?;

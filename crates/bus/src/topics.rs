@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::metadata::MetadataTopic;
 
 use crate::consumer::Client;
 use crate::{BusError, Topic};
@@ -47,7 +48,7 @@ fn missing(client: &Client, topics: &[Topic]) -> Result<Vec<String>, String> {
             .topics()
             .iter()
             .find(|found| found.name() == topic.as_str());
-        let code = answer.and_then(|found| found.error()).map(RDKafkaErrorCode::from);
+        let code = answer.and_then(MetadataTopic::error).map(RDKafkaErrorCode::from);
         match code {
             Some(code) if BusError::is_refusal(code) => missing.push(format!("{topic} ({code})")),
             _ if answer.is_none() => missing.push(topic.to_string()),

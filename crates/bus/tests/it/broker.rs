@@ -9,7 +9,7 @@ use eidos_types::SystemClock;
 use tokio::sync::OnceCell;
 
 /// What must come comes well before this, on a busy machine too.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A broker and how groups are formed there.
 pub(crate) struct Broker {

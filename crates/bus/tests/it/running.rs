@@ -48,10 +48,11 @@ impl Recorder {
     pub(crate) async fn until(&self, enough: impl Fn(&[String]) -> bool) -> Vec<String> {
         let mut handled = self.handled.subscribe();
         let waiting = handled.wait_for(|done| enough(done));
-        match tokio::time::timeout(PATIENCE, waiting).await {
-            Ok(done) => done.unwrap().clone(),
-            Err(_elapsed) => panic!("not enough within {PATIENCE:?}: {:?}", self.done()),
-        }
+        let came = tokio::time::timeout(PATIENCE, waiting).await;
+        let done = came.unwrap_or_else(|_elapsed| {
+            panic!("not enough within {PATIENCE:?}: {:?}", self.done());
+        });
+        done.unwrap().clone()
     }
 
     pub(crate) async fn until_count(&self, count: usize) -> Vec<String> {
@@ -107,8 +108,8 @@ impl Running {
     /// Waits for a turn that `wanted` accepts.
     pub(crate) async fn until_turn(&mut self, wanted: impl Fn(&Turn) -> bool) {
         let waiting = self.turns.wait_for(|turn| turn.as_ref().is_some_and(&wanted));
-        let waited = tokio::time::timeout(PATIENCE, waiting).await;
-        waited.expect("the turn did not come").expect("the loop ended");
+        let came = tokio::time::timeout(PATIENCE, waiting).await;
+        came.expect("the turn did not come").expect("the loop ended");
     }
 
     pub(crate) async fn until_joined(&mut self) {

@@ -91,7 +91,7 @@ fn kafka(brokers: &str) -> KafkaSection {
         delivery_timeout: ATTEMPT,
         group_protocol: GroupProtocol::Classic,
         session_timeout: Duration::from_secs(10),
-        join_timeout: Duration::from_secs(60),
+        join_timeout: Duration::from_mins(1),
         offset_reset: OffsetReset::Earliest,
         dead_letter_topic: "{topic}-dlq".to_owned(),
     }
