@@ -55,6 +55,9 @@ pub enum Command {
     Migrate(Migrate),
     /// Check a settings file for all services, and refuse every key that none of them knows.
     CheckConfig(CheckConfig),
+    /// List messages that a service could not handle, or write them back: `replay --topic TOPIC [--dry-run]`.
+    #[command(disable_help_flag = true)]
+    DeadLetters(DeadLetters),
     /// All jobs of the service: schedule, last success, next slot, paused or not.
     Jobs,
     /// Request a run now.
@@ -111,6 +114,14 @@ pub struct CheckConfig {
     /// The settings file; environment variables `EIDOS__SECTION__KEY` win over it.
     #[arg(long, env = "EIDOS_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
+}
+
+/// `dead-letters`
+#[derive(Debug, Args)]
+pub struct DeadLetters {
+    /// What `eidos-suite dead-letters` takes; `--help` lists it.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
+    pub arguments: Vec<std::ffi::OsString>,
 }
 
 /// `trigger`

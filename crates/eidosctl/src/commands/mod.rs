@@ -1,11 +1,11 @@
 //! One file per noun; each command is a request and the way its answer is shown.
 
 mod breaks;
-mod check_config;
 mod executions;
 mod jobs;
 mod migrate;
 mod pauses;
+mod suite_program;
 mod trigger;
 
 use std::io::Write;
@@ -24,7 +24,10 @@ pub(crate) async fn run(cli: Cli, out: &mut dyn Write) -> Result<()> {
         return migrate::run(&options, format, out).await;
     }
     if let Command::CheckConfig(options) = &cli.command {
-        return check_config::run(options);
+        return suite_program::check_config(options);
+    }
+    if let Command::DeadLetters(options) = cli.command {
+        return suite_program::dead_letters(options);
     }
     if let Command::Completions { shell } = cli.command {
         clap_complete::generate(shell, &mut Cli::command(), "eidosctl", out);
@@ -35,7 +38,10 @@ pub(crate) async fn run(cli: Cli, out: &mut dyn Write) -> Result<()> {
     let session = &mut session;
     match cli.command {
         // Answered above: they need no API.
-        Command::Migrate(_) | Command::CheckConfig(_) | Command::Completions { .. } => Ok(()),
+        Command::Migrate(_)
+        | Command::CheckConfig(_)
+        | Command::DeadLetters(_)
+        | Command::Completions { .. } => Ok(()),
         Command::Jobs => jobs::list(session).await,
         Command::Pause(options) => jobs::set_paused(session, &options, true).await,
         Command::Resume(options) => jobs::set_paused(session, &options, false).await,

@@ -1,4 +1,4 @@
-//! `eidosctl check-config` hands over to the program that links all services.
+//! `eidosctl check-config` and `eidosctl dead-letters` hand over to the program that links all services.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -45,4 +45,20 @@ fn without_that_program_it_says_what_to_do() {
         said.contains("eidos-suite cannot be started") && said.contains("<service> check-config"),
         "{said}"
     );
+}
+
+#[test]
+fn dead_letters_are_its_work_too_with_every_argument() {
+    let arguments = [
+        "dead-letters",
+        "replay",
+        "--topic",
+        "orders",
+        "--dry-run",
+        "--help",
+    ];
+    let output = run(Some("/bin/echo"), &arguments);
+    assert_eq!(output.status.code(), Some(0));
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(said, format!("{}\n", arguments.join(" ")));
 }
