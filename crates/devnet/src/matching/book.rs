@@ -184,7 +184,7 @@ impl Books {
             return answer;
         }
         if let Some(event) = self.removed.get(&ask.order_id).cloned() {
-            return self.removed_before(event);
+            return self.removed_before(&event);
         }
         let Some(order) = self.resting.get(&ask.order_id).cloned() else {
             let events = self.failed(ask, NOT_FOUND, "0", now_ms);
@@ -238,12 +238,12 @@ impl Books {
             sequence: self.next_sequence(),
         };
         self.removed.insert(event.order_id.clone(), event.clone());
-        let events = self.outgoing(event);
+        let events = self.outgoing(&event);
         Answer::with(Outcome::Removed, String::new(), events)
     }
 
     /// A new attempt for an order that this engine removed: the caller missed its event, so it is published again.
-    fn removed_before(&mut self, event: OrderCancelled) -> Answer {
+    fn removed_before(&mut self, event: &OrderCancelled) -> Answer {
         let reason = format!("it was removed as {}", event.reason);
         let events = self.outgoing(event);
         Answer::with(Outcome::AlreadyTerminal, reason, events)
@@ -264,11 +264,11 @@ impl Books {
             timestamp: nanoseconds(now_ms),
             sequence: self.next_sequence(),
         };
-        self.outgoing(event)
+        self.outgoing(&event)
     }
 
     /// Returns none, one or two copies of `event`, each with its delay.
-    fn outgoing(&mut self, event: OrderCancelled) -> Vec<Outgoing> {
+    fn outgoing(&mut self, event: &OrderCancelled) -> Vec<Outgoing> {
         if self.falls(|faults| faults.drop_events) {
             return Vec::new();
         }
