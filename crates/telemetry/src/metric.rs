@@ -418,13 +418,7 @@ mod tests {
         chain_rpc_duration("x", time);
         chain_balances_read("x", 1);
         chain_rung_rejected("x", "x");
-        bus_event("x", "x");
-        bus_message_handled("x", "x", "x");
-        bus_message_retried("x", "x");
-        bus_dead_letter("x", "x");
-        bus_offsets_lost("x", "x", 1);
-        bus_consumer_lag("x", "x", 1, 1);
-        bus_consumer_answer_age("x", time);
+        emit_bus(time);
         outbox_deliveries("x", "x", 1);
         outbox_backlog("x", 1, time, 1);
         reconciliation_diff_count("x", "x", "x", 1);
@@ -512,6 +506,16 @@ mod tests {
         expiry_contradictions(1);
         orders_cancelling_stuck(1);
         expiry_cache_keys_unlinked(1);
+    }
+
+    fn emit_bus(time: Duration) {
+        bus_event("x", "x");
+        bus_message_handled("x", "x", "x");
+        bus_message_retried("x", "x");
+        bus_dead_letter("x", "x");
+        bus_offsets_lost("x", "x", 1);
+        bus_consumer_lag("x", "x", 1, 1);
+        bus_consumer_answer_age("x", time);
     }
 
     fn emit_disposal(time: Duration) {
