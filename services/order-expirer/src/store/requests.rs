@@ -54,11 +54,11 @@ const GIVE_UP: &str = "\
     UPDATE eidos_jobs_order_expiries r SET state = 'given_up', contradicted = r.contradicted OR n.contradicted \
     FROM unnest($1::text[], $2::int[], $3::bool[]) AS n (order_id, attempt_epoch, contradicted) \
     WHERE r.order_id = n.order_id AND r.attempt_epoch = n.attempt_epoch AND r.state = 'answered'";
-/// The order is open again, or an event closed what the row does not show.
+/// The order is due again, or was taken for ended while it was open.
 const REOPEN: &str = "\
     UPDATE eidos_jobs_order_expiries SET state = 'requested', attempt_epoch = attempt_epoch + 1, sends = 0, \
         verdict = NULL, verdict_reason = NULL, outcome = NULL, confirmed_by = NULL, closed_at = NULL, \
-        contradicted = true, expire_at = $3, next_attempt_at = $2 \
+        contradicted = outcome <> 'not_due', expire_at = $3, next_attempt_at = $2 \
     WHERE order_id = $1 AND state = 'closed'";
 const RETRY_GIVEN_UP: &str = "\
     UPDATE eidos_jobs_order_expiries SET state = 'requested', attempt_epoch = attempt_epoch + 1, sends = 0, \

@@ -248,9 +248,15 @@ impl Fixture {
 
     /// Waits until the trading service has recorded that many expired orders.
     pub(crate) async fn until_expired(&self, count: i64) {
+        self.until(&format!("SELECT count(*) FROM {ORDERS} WHERE status = 5"), count)
+            .await;
+    }
+
+    /// Waits until the question is answered with at least `count`.
+    pub(crate) async fn until(&self, question: &str, count: i64) {
         eventually("the trading service records the removals", WITHIN, async || {
-            let now = self.with_status(5).await;
-            if now == count {
+            let now = self.number(question).await;
+            if now >= count {
                 Ok(())
             } else {
                 Err(format!("{now} of {count}"))

@@ -12,6 +12,7 @@ mod crash;
 mod engine_faults;
 mod fixture;
 mod operation;
+mod oracle;
 mod orders;
 mod reference;
 mod sweep;

@@ -118,7 +118,9 @@ async fn a_run_with_a_limit_is_continued_behind_its_last_order() {
 #[tokio::test]
 async fn the_selection_uses_the_partial_index() {
     let fixture = Fixture::new().await;
-    fixture.orders(1, 20_000, 3, "i", "0").await;
+    // Most open orders have no expiry, and most orders with one have ended.
+    fixture.orders(1, 10_000, 3, "i", "0").await;
+    fixture.orders(10_001, 20_000, 1, "0", "1").await;
     fixture.expired_orders(20_001, 20_100).await;
     fixture.sql(&format!("ANALYZE {ORDERS}")).await;
     let statement = fixture.store().expired_statement().as_str().to_owned();

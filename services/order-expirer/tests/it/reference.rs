@@ -40,8 +40,21 @@ fn every_mistake_is_reported_with_its_key() {
 
 #[test]
 fn the_defaults_are_the_documents() {
-    let settings = load::<ExpirerSettings>(&Input::default())
-        .unwrap_err()
-        .to_string();
-    assert!(settings.contains("databases.trading"), "{settings}");
+    let settings = load::<ExpirerSettings>(&Input::default()).unwrap();
+    let (expiry, profile) = (&settings.service.expiry, &settings.service.expiry_profile);
+    assert_eq!(
+        (expiry.grace.as_secs(), expiry.cache.after.as_secs()),
+        (60, 24 * 3_600)
+    );
+    let codes = profile.codes;
+    assert_eq!(
+        (codes.pending, codes.open, codes.partial, codes.cancelling),
+        (0, 1, 2, 7)
+    );
+    assert_eq!(
+        (codes.filled, codes.cancelled, codes.expired, codes.rejected),
+        (3, 4, 5, 6)
+    );
+    let section = &settings.suite.jobs[&"cleanup-orders".parse().unwrap()];
+    assert_eq!((section.timeout.as_secs(), section.lock.ttl.as_secs()), (60, 60));
 }

@@ -45,6 +45,10 @@ async fn a_sweep_finds_what_is_overdue_and_what_was_overlooked() {
 
     let asked = fixture.run().await;
     assert_eq!(asked.verdicts.get("removed"), Some(&24), "{asked:#?}");
+    fixture.until_expired(60).await;
+    let ended =
+        format!("SELECT count(*) FROM {ORDERS} WHERE id BETWEEN 21 AND 24 AND status IN (3, 4, 5, 6)");
+    fixture.until(&ended, 4).await;
     fixture.later(2);
     fixture.run().await;
     let clean = fixture.sweep().await;

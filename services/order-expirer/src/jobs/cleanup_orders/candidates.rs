@@ -137,7 +137,7 @@ impl<'a> Candidates<'a> {
                 .await
                 .map_err(stored("open requests again"))?;
             report.finding(
-                format!("order {order_id} was reported as ended, and its row is open"),
+                format!("order {order_id} has a closed request, and its row is open and due"),
                 self.job.settings.report_orders,
             );
         }

@@ -68,8 +68,10 @@ impl Job for CleanupOrders {
         }
         confirm::run(self, ctx, &mut report).await?;
         let asked = ask::run(self, ctx, &mut report).await;
-        // The cache does not wait for an engine that is away; a run that must stop ends here.
-        ctx.check_cancelled()?;
+        // The cache does not wait for an engine that is away; a run that may not go on ends here.
+        if !matches!(asked, Ok(()) | Err(JobError::Retry(_) | JobError::Fail(_))) {
+            return asked.map(|()| report);
+        }
         let purged = purge::run(self, ctx, &mut report).await;
         let ended = asked.and(purged);
         ended.map_err(|error| {

@@ -29,7 +29,7 @@ pub struct CleanupReport {
     pub scanned: u64,
     /// Whether the scan reached the newest expired order.
     pub scanned_all: bool,
-    /// Orders that were closed by an event, and whose rows were open.
+    /// Orders whose requests were closed, and whose rows are open and due.
     pub reopened: u64,
     /// Orders sent to the engine, repetitions included.
     pub sent: u64,
