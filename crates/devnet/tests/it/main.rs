@@ -5,6 +5,7 @@ mod bulk;
 mod devnet;
 mod faults;
 mod history;
+mod matching;
 mod traps;
 
 use eidos_devnet::{Audit, Devnet, DevnetOptions};
