@@ -14,6 +14,7 @@ use eidos_settings::{
     Effective, Input, JobSection, LockKind, ServiceSettings, SettingsErrors, SslMode, SuiteSettings,
 };
 use eidos_suite::Planned;
+use order_expirer::ExpirerSettings;
 use recon_svc::ReconSettings;
 use retention_manager::RetentionSettings;
 use retention_manager::settings::DataRetention;
@@ -37,6 +38,7 @@ fn load(text: &str) -> Result<(SuiteSettings, DataRetention), SettingsErrors> {
     suite.jobs.extend(one::<ReconSettings>(&input)?.suite.jobs);
     suite.jobs.extend(one::<ArchiverSettings>(&input)?.suite.jobs);
     suite.jobs.extend(one::<AggregatorSettings>(&input)?.suite.jobs);
+    suite.jobs.extend(one::<ExpirerSettings>(&input)?.suite.jobs);
     let retention = one::<RetentionSettings>(&input)?;
     suite.jobs.extend(retention.suite.jobs);
     Ok((suite, retention.service.data_retention))

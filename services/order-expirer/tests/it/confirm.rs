@@ -84,7 +84,7 @@ async fn an_order_that_no_book_has_is_a_contradiction_and_is_given_up_after_the_
         .sql(&format!("UPDATE {ORDERS} SET created_by = NULL WHERE id = 2"))
         .await;
     let ctx = fixture.context("cleanup-orders", false).await;
-    let params = CleanupParams { retry_given_up: true };
+    let params = CleanupParams { retry: true };
     let report = fixture.cleanup_orders().run(&ctx, params).await.unwrap();
     assert_eq!((report.retried, report.sent), (2, 1), "{report:#?}");
     assert_eq!(report.ended.get("expired"), Some(&1), "{report:#?}");

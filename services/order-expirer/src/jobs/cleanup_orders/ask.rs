@@ -7,8 +7,9 @@ use eidos_runtime::{JobContext, JobError};
 use eidos_telemetry::metric;
 
 use super::candidates::Candidates;
-use super::{CleanupOrders, CleanupReport, stored};
+use super::{CleanupOrders, CleanupReport};
 use crate::domain::life::{Verdict, after_verdict};
+use crate::jobs::stored;
 use crate::sources::engine::{Answers, EngineError, ExpireStream, OrderVerdict};
 use crate::store::requests::{self, Answer, Request};
 

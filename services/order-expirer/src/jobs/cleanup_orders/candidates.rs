@@ -4,8 +4,9 @@ use std::collections::{HashMap, VecDeque};
 
 use eidos_runtime::{JobContext, JobError};
 
-use super::{CleanupOrders, CleanupReport, stored};
+use super::{CleanupOrders, CleanupReport};
 use crate::domain::life::{Reading, Reason, State};
+use crate::jobs::stored;
 use crate::store::orders::{Candidate, Position};
 use crate::store::requests::{self, Request};
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 use eidos_runtime::{JobContext, JobError};
 use eidos_telemetry::metric;
 
-use super::{CleanupOrders, CleanupReport, stored};
+use super::{CleanupOrders, CleanupReport};
 use crate::domain::life::{Decision, Outcome, Reading, Reason, after_reading};
+use crate::jobs::stored;
 use crate::profile::Status;
 use crate::store::orders::OrderRow;
 use crate::store::requests::{self, Request, Unconfirmed};

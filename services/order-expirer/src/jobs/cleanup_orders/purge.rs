@@ -4,7 +4,8 @@
 use eidos_runtime::{JobContext, JobError};
 use eidos_telemetry::metric;
 
-use super::{CleanupOrders, CleanupReport, stored};
+use super::{CleanupOrders, CleanupReport};
+use crate::jobs::stored;
 use crate::settings::ms;
 use crate::store::orders::Position;
 
