@@ -627,13 +627,6 @@ const CATALOGUE: &[MetricDescription] = &[
         "Windows that runs judged, by outcome.",
     ),
     row(
-        "kline_proof_differences",
-        Kind::Gauge,
-        "1",
-        &[],
-        "Candles of one minute that the newest proof-read found to differ from their trades.",
-    ),
-    row(
         "statistics_lag_seconds",
         Kind::Gauge,
         "s",

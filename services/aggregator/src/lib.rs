@@ -3,8 +3,9 @@
 //! | job | what it does |
 //! |---|---|
 //! | `kline-agg` | closed candles of 1h, 4h, 1d and 1w from finer ones ([`jobs::kline_agg`]) |
+//! | `stats-agg` | statistics of every closed hour and day ([`jobs::stats_agg`]) |
 //!
-//! Tables it owns: `eidos_jobs_kline_windows`. It writes candles of the intervals that are set to the market service's
+//! Tables it owns: `eidos_jobs_kline_windows`, `eidos_jobs_statistics`. It writes candles of the intervals that are set to the market service's
 //! table, by fenced steps.
 //!
 //! Invariants: a candle is written only if its window is over and every source candle is there; a window whose source

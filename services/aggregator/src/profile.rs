@@ -58,7 +58,63 @@ pub const MARKET_TABLES: &[Definition] = &[
     },
     Definition {
         key: "markets",
-        columns: &[("symbol", Text), ("status", Number), ("created_at", Ms)],
+        columns: &[
+            ("symbol", Text),
+            ("quote_token", Text),
+            ("status", Number),
+            ("created_at", Ms),
+        ],
+    },
+];
+
+/// Tables of the trading service.
+pub const TRADING_TABLES: &[Definition] = &[
+    Definition {
+        key: "trades",
+        columns: &[
+            ("market", Text),
+            ("maker_wallet", Text),
+            ("taker_wallet", Text),
+            ("amount", Money),
+            ("quote_amount", Money),
+            ("maker_fee", Money),
+            ("taker_fee", Money),
+            ("fee_token", Text),
+            ("settlement_status", Number),
+            ("matched_at", Ms),
+        ],
+    },
+    Definition {
+        key: "orders",
+        columns: &[
+            ("market", Text),
+            ("wallet", Text),
+            ("status", Number),
+            ("created_at", Ms),
+            ("updated_at", Ms),
+        ],
+    },
+    Definition {
+        key: "deposits",
+        columns: &[
+            ("token", Text),
+            ("amount", Money),
+            ("status", Number),
+            ("credited_at", Ms),
+        ],
+    },
+    Definition {
+        key: "withdrawals",
+        columns: &[
+            ("token", Text),
+            ("amount", Money),
+            ("status", Number),
+            ("confirmed_at", Ms),
+        ],
+    },
+    Definition {
+        key: "balances",
+        columns: &[("wallet", Text), ("created_at", Ms)],
     },
 ];
 
@@ -79,6 +135,14 @@ pub struct TableNames {
 pub struct Codes {
     /// Status of a market that trades.
     pub market_active: Vec<i64>,
+    /// Settlement status of a trade that was rolled back.
+    pub trade_rolled_back: Vec<i64>,
+    /// Status of a cancelled order.
+    pub order_cancelled: Vec<i64>,
+    /// Status of a credited deposit.
+    pub deposit_credited: Vec<i64>,
+    /// Status of a confirmed withdrawal.
+    pub withdrawal_confirmed: Vec<i64>,
 }
 
 /// Section `aggregation_profile`.
@@ -93,6 +157,18 @@ pub struct AggregationProfile {
     pub market_trades: TableNames,
     /// Markets.
     pub markets: TableNames,
+    /// The database of trades, orders, deposits, withdrawals and balances.
+    pub trading_source: SourceName,
+    /// Trades.
+    pub trades: TableNames,
+    /// Orders.
+    pub orders: TableNames,
+    /// Deposits.
+    pub deposits: TableNames,
+    /// Withdrawals.
+    pub withdrawals: TableNames,
+    /// Balances: a user is new when the first balance is.
+    pub balances: TableNames,
     /// Codes.
     pub codes: Codes,
 }
@@ -132,21 +208,60 @@ impl AggregationProfile {
         read(MARKET_TABLES, &[&self.klines, &self.market_trades, &self.markets])
     }
 
+    /// Returns the names of the trading service's tables.
+    ///
+    /// # Errors
+    /// What is wrong, each with its key below `aggregation_profile`.
+    pub fn trading(&self) -> Result<Schema, Vec<(String, String)>> {
+        let tables = [
+            &self.trades,
+            &self.orders,
+            &self.deposits,
+            &self.withdrawals,
+            &self.balances,
+        ];
+        read(TRADING_TABLES, &tables)
+    }
+
     /// Reports names and codes that cannot be used.
     pub fn validate(&self, problems: &mut Problems) {
-        for (key, reason) in self.market().err().unwrap_or_default() {
+        let wrong = self.market().err().into_iter().chain(self.trading().err());
+        for (key, reason) in wrong.flatten() {
             problems.add(
                 format!("aggregation_profile.{key}"),
                 reason,
                 "use the name the database shows",
             );
         }
-        if self.codes.market_active.is_empty() {
-            problems.add(
-                "aggregation_profile.codes.market_active",
-                "names no status: no market would be expected to have candles",
-                "name the status of a market that trades",
-            );
+        for (code, values, consequence) in [
+            (
+                "market_active",
+                &self.codes.market_active,
+                "no market would be expected to have candles",
+            ),
+            (
+                "order_cancelled",
+                &self.codes.order_cancelled,
+                "no cancelled order would be counted",
+            ),
+            (
+                "deposit_credited",
+                &self.codes.deposit_credited,
+                "no deposit would be added",
+            ),
+            (
+                "withdrawal_confirmed",
+                &self.codes.withdrawal_confirmed,
+                "no withdrawal would be added",
+            ),
+        ] {
+            if values.is_empty() {
+                problems.add(
+                    format!("aggregation_profile.codes.{code}"),
+                    format!("names no status: {consequence}"),
+                    "name the status as the database has it",
+                );
+            }
         }
     }
 }
@@ -196,7 +311,10 @@ mod tests {
         let text = r#"{"market_source": "market",
             "klines": {"name": "m.klines", "columns": {"trade_count": "trades"}},
             "market_trades": {"name": "market_trades"}, "markets": {"name": "markets"},
-            "codes": {"market_active": [1]}}"#;
+            "trading_source": "trading", "trades": {"name": "t"}, "orders": {"name": "o"}, "deposits": {"name": "d"},
+            "withdrawals": {"name": "w"}, "balances": {"name": "b"},
+            "codes": {"market_active": [1], "trade_rolled_back": [5], "order_cancelled": [4], "deposit_credited": [2],
+                      "withdrawal_confirmed": [3]}}"#;
         serde_json::from_str(text).unwrap()
     }
 

@@ -24,6 +24,8 @@ pub struct AggregatorSettings {
 pub struct AggregatorOptions {
     /// Those of `kline-agg`.
     pub kline_agg: KlineAggOptions,
+    /// Those of `stats-agg`.
+    pub stats_agg: StatsAggOptions,
 }
 
 /// What becomes of a window without trades.
@@ -67,6 +69,23 @@ pub struct KlineAggOptions {
     pub reopen_limit: u32,
 }
 
+/// Keys of `jobs.stats-agg`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StatsAggOptions {
+    /// The currency of the total of all markets.
+    pub quote_currency: String,
+    /// An hour is over when it ended this long before the slot.
+    #[serde(with = "duration_text")]
+    pub grace: Duration,
+    /// Hours that ended less than this before the slot are added up again in every run.
+    #[serde(with = "duration_text")]
+    pub look_back: Duration,
+    /// Where the first run begins.
+    #[serde(with = "duration_text")]
+    pub first_run: Duration,
+}
+
 impl ServiceSettings for AggregatorSettings {
     const DEFAULTS: &'static str = include_str!("../settings.default.yaml");
     type Options = AggregatorOptions;
@@ -75,7 +94,16 @@ impl ServiceSettings for AggregatorSettings {
         self.aggregation_profile.validate(problems);
         let source = self.aggregation_profile.market_source;
         problems.needs_source(suite, source, "aggregation_profile.market_source names it");
+        let source = self.aggregation_profile.trading_source;
+        problems.needs_source(suite, source, "aggregation_profile.trading_source names it");
         options.kline_agg.validate(problems);
+        if options.stats_agg.quote_currency.is_empty() {
+            problems.add(
+                "jobs.stats-agg.quote_currency",
+                "is empty: the total of all markets needs a currency",
+                "name a token, such as USDC",
+            );
+        }
     }
 }
 

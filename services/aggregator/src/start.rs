@@ -5,10 +5,13 @@ use eidos_runtime::{JobEntry, Parts, ServiceDeps};
 use sqlx::PgPool;
 
 use crate::jobs::kline_agg::KlineAgg;
+use crate::jobs::stats_agg::StatsAgg;
 use crate::profile::Schema;
 use crate::settings::AggregatorSettings;
+use crate::store::activity::Activity;
 use crate::store::candles::Candles;
 use crate::store::catalogue;
+use crate::store::statistics::Prices;
 use crate::store::trades::LateTrades;
 
 /// Builds the jobs of this service.
@@ -16,17 +19,28 @@ pub(crate) async fn build(deps: ServiceDeps<AggregatorSettings>) -> anyhow::Resu
     let profile = &deps.settings.service.aggregation_profile;
     let options = &deps.settings.options;
     let market = named("aggregation_profile", profile.market())?;
+    let trading = named("aggregation_profile", profile.trading())?;
     let levels = named("jobs.kline-agg", options.kline_agg.levels())?;
     let pool = deps.external(profile.market_source).await?;
     let mut problems = catalogue::check(&market, &pool).await?;
     if problems.is_empty() {
         problems = catalogue::check_writable(&market, &pool).await?;
     }
+    let trading_pool = deps.source(profile.trading_source).await?;
+    problems.extend(catalogue::check(&trading, &trading_pool).await?);
     if !problems.is_empty() {
         bail!("{}", problems.join("\n"));
     }
     advise(&market, &pool).await?;
-    let jobs = vec![JobEntry::new(KlineAgg {
+    let stats_agg = JobEntry::new(StatsAgg {
+        options: options.stats_agg.clone(),
+        codes: profile.codes.clone(),
+        trading: trading_pool,
+        market: pool.clone(),
+        activity: Activity::new(&trading),
+        prices: Prices::new(&market),
+    });
+    let kline_agg = JobEntry::new(KlineAgg {
         options: options.kline_agg.clone(),
         levels,
         active: profile.codes.market_active.clone(),
@@ -34,9 +48,9 @@ pub(crate) async fn build(deps: ServiceDeps<AggregatorSettings>) -> anyhow::Resu
         late_trades: LateTrades::new(&market),
         schema: market,
         pool,
-    })];
+    });
     Ok(Parts {
-        jobs,
+        jobs: vec![kline_agg, stats_agg],
         workers: Vec::new(),
     })
 }

@@ -21,11 +21,6 @@ pub fn kline_windows(interval: &str, outcome: &'static str, count: u64) {
         .increment(count);
 }
 
-/// `kline_proof_differences`: minutes that the newest proof-read found to differ from their trades.
-pub fn kline_proof_differences(count: u64) {
-    metrics::gauge!("kline_proof_differences").set(as_gauge(count));
-}
-
 /// `statistics_lag_seconds`: time since the end of the newest hour that has statistics.
 pub fn statistics_lag(lag: Duration) {
     metrics::gauge!("statistics_lag_seconds").set(lag.as_secs_f64());

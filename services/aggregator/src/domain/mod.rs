@@ -2,6 +2,8 @@
 
 mod levels;
 mod stretch;
+mod turnover;
 
 pub use levels::{Level, levels};
 pub use stretch::{Stretch, stretches};
+pub use turnover::Turnover;

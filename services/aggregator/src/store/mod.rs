@@ -1,9 +1,11 @@
 //! Every SQL statement of this service. Those on the other services' tables are templates that [`crate::profile::Schema`]
 //! renders; constants on our own tables are prepared in one test, as are the templates with the names of the documents.
 
+pub mod activity;
 pub mod candles;
 pub mod catalogue;
 pub mod ledger;
+pub mod statistics;
 pub mod trades;
 
 use eidos_core::CoreError;
@@ -15,7 +17,7 @@ fn failed(doing: &'static str) -> impl FnOnce(sqlx::Error) -> CoreError {
 
 #[cfg(test)]
 mod tests {
-    use super::{catalogue, ledger};
+    use super::{catalogue, ledger, statistics};
     use eidos_testkit::{TestDb, assert_prepares};
 
     /// A statement that does not fit the schema fails here and not in front of a caller (ADR 3).
@@ -34,6 +36,9 @@ mod tests {
             ("ledger::NOTE_INCOMPLETE", ledger::NOTE_INCOMPLETE),
             ("ledger::OPEN", ledger::OPEN),
             ("ledger::RESOLVE", ledger::RESOLVE),
+            ("statistics::DAY", statistics::DAY),
+            ("statistics::WRITE", statistics::WRITE),
+            ("statistics::ZERO", statistics::ZERO),
         ];
         assert_prepares(db.pool(), statements).await;
     }

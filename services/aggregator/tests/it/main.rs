@@ -13,4 +13,5 @@ mod fixture;
 mod late;
 mod process;
 mod statements;
+mod stats;
 mod world;

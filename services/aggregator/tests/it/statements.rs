@@ -1,6 +1,8 @@
 //! Every statement on the other services' tables fits them, and a tick reads by an index.
 
+use aggregator::store::activity::Activity;
 use aggregator::store::candles::Candles;
+use aggregator::store::statistics::Prices;
 use aggregator::store::trades::LateTrades;
 use eidos_testkit::assert_prepares;
 use sqlx::AssertSqlSafe;
@@ -14,6 +16,9 @@ async fn every_statement_on_the_other_services_tables_fits_the_documents() {
     let schema = fixture.settings.service.aggregation_profile.market().unwrap();
     let mut statements = Candles::new(&schema).statements();
     statements.push(LateTrades::new(&schema).statement());
+    statements.extend(Prices::new(&schema).statements());
+    let trading = fixture.settings.service.aggregation_profile.trading().unwrap();
+    statements.extend(Activity::new(&trading).statements());
     assert_prepares(fixture.market.pool(), statements).await;
 }
 
