@@ -101,7 +101,7 @@ enum Command {
         /// The same seed gives the same faults.
         #[arg(long, default_value_t = 7)]
         seed: u64,
-        /// What goes wrong, such as drop_events=50,retry_later=100: shares per mille.
+        /// What goes wrong, such as `drop_events=50,retry_later=100`: shares per mille.
         #[arg(long, default_value = "")]
         misbehave: Misbehaviour,
     },

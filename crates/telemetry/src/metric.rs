@@ -414,10 +414,7 @@ mod tests {
         dependency_up("x", true);
         http_request("x", "x", 200);
         grpc_request("x", "x");
-        chain_rpc_request("x", "x");
-        chain_rpc_duration("x", time);
-        chain_balances_read("x", 1);
-        chain_rung_rejected("x", "x");
+        emit_chain(time);
         emit_bus(time);
         outbox_deliveries("x", "x", 1);
         outbox_backlog("x", 1, time, 1);
@@ -435,6 +432,7 @@ mod tests {
         reconciliation_repinned("x");
         emit_disposal(time);
         emit_expiry(at, time);
+        emit_market(time);
         let text = handle.render();
         for metric in catalogue() {
             let series = text
@@ -492,6 +490,23 @@ mod tests {
                 "no histogram at zero: {text}"
             );
         }
+    }
+
+    fn emit_chain(time: Duration) {
+        chain_rpc_request("x", "x");
+        chain_rpc_duration("x", time);
+        chain_balances_read("x", 1);
+        chain_rung_rejected("x", "x");
+    }
+
+    fn emit_market(time: Duration) {
+        kline_lag("x", time);
+        kline_windows_incomplete("x", "x", 1);
+        kline_windows("x", "x", 1);
+        statistics_lag(time);
+        statistics_refused_rows(1);
+        statistics_unpriced_hours(1);
+        statistics_rows_written(1);
     }
 
     fn emit_expiry(at: DateTime<Utc>, time: Duration) {

@@ -7,6 +7,10 @@ use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use serde::Serialize;
 
 /// The report of `cleanup-orders`.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says something else about the run; none is a state"
+)]
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct CleanupReport {
     /// Whether nothing was changed.

@@ -122,7 +122,7 @@ impl ExpirySweep {
         for order in &odd {
             match self.codes.meaning(order.status) {
                 Status::Live if order.expire_at > 0 && order.expire_at < cutoffs[0] => {
-                    overdue.push(candidate(order))
+                    overdue.push(candidate(order));
                 }
                 Status::Live => empty.push(candidate(order)),
                 Status::Cancelling => report.cancelling(order, listed),
