@@ -506,7 +506,7 @@ mod tests {
         statistics_lag(time);
         statistics_refused_rows(1);
         statistics_unpriced_hours(1);
-        statistics_rows_written(1);
+        statistics_rows_written("x", 1);
     }
 
     fn emit_expiry(at: DateTime<Utc>, time: Duration) {
