@@ -59,9 +59,13 @@ async fn keys_of_old_cancelled_orders_go_and_others_stay() {
     };
     let run = async || {
         let ctx = fixture.context("cleanup-orders", false).await;
-        eidos_runtime::Job::run(&job(), &ctx, Default::default())
-            .await
-            .unwrap()
+        eidos_runtime::Job::run(
+            &job(),
+            &ctx,
+            order_expirer::jobs::cleanup_orders::CleanupParams::default(),
+        )
+        .await
+        .unwrap()
     };
     let report = run().await;
     assert_eq!((report.cache_orders, report.cache_keys), (10, 20), "{report:#?}");

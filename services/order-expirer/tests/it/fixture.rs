@@ -20,7 +20,7 @@ use order_expirer::store::orders::OrdersStore;
 use sqlx::{AssertSqlSafe, PgPool};
 
 pub(crate) const ORDERS: &str = "eidos_trading_orders";
-pub(crate) const WITHIN: Duration = Duration::from_secs(60);
+pub(crate) const WITHIN: Duration = Duration::from_mins(1);
 /// A minute in the unit of the tables.
 pub(crate) const MINUTE: i64 = 60_000;
 
