@@ -1,6 +1,8 @@
 //! Cache keys are unlinked for orders that the database shows as cancelled long ago, and for no other.
 
 use eidos_devnet::matching::Misbehaviour;
+use eidos_runtime::Job;
+use order_expirer::jobs::cleanup_orders::CleanupParams;
 use redis::AsyncCommands as _;
 
 use crate::fixture::{Fixture, MINUTE, ORDERS};
@@ -59,13 +61,7 @@ async fn keys_of_old_cancelled_orders_go_and_others_stay() {
     };
     let run = async || {
         let ctx = fixture.context("cleanup-orders", false).await;
-        eidos_runtime::Job::run(
-            &job(),
-            &ctx,
-            order_expirer::jobs::cleanup_orders::CleanupParams::default(),
-        )
-        .await
-        .unwrap()
+        job().run(&ctx, CleanupParams::default()).await.unwrap()
     };
     let report = run().await;
     assert_eq!((report.cache_orders, report.cache_keys), (10, 20), "{report:#?}");
