@@ -46,17 +46,18 @@ pub(super) const WRITE: &str = "\
     ON CONFLICT ON CONSTRAINT uq_statistics DO UPDATE SET metric_value = EXCLUDED.metric_value \
         WHERE s.metric_value IS DISTINCT FROM EXCLUDED.metric_value";
 
-/// A figure that is no longer found is zero: its rows were rolled back.
+/// A figure that is no longer found is zero: its rows were rolled back. `$6` is not: without a price it is not known.
 pub(super) const ZERO: &str = "\
     UPDATE eidos_jobs_statistics s SET metric_value = 0 \
     WHERE s.stat_type = $1 AND s.stat_date = $2 AND s.stat_hour IS NOT DISTINCT FROM $3 AND s.metric_value <> 0 \
-      AND NOT EXISTS (SELECT FROM unnest($4::text[], $5::text[]) AS n(market, metric) \
+      AND s.metric_name <> $6 AND NOT EXISTS (SELECT FROM unnest($4::text[], $5::text[]) AS n(market, metric) \
         WHERE n.market IS NOT DISTINCT FROM s.market::text AND n.metric = s.metric_name)";
 
-/// A day is the sum of its hours, so both say the same.
+/// A day is the sum of its hours, so both say the same. `$2` is left out of a day that has not all hours of it: the sum
+/// would pass for the whole day's.
 pub(super) const DAY: &str = "\
     SELECT market::text, metric_name::text, sum(metric_value)::text FROM eidos_jobs_statistics \
-    WHERE stat_type = 'hourly' AND stat_date = $1 GROUP BY 1, 2";
+    WHERE stat_type = 'hourly' AND stat_date = $1 GROUP BY 1, 2 HAVING metric_name::text <> $2 OR count(*) = 24";
 
 const QUOTES: &str = "SELECT {markets.symbol}::text, {markets.quote_token}::text FROM {markets}";
 
@@ -65,11 +66,17 @@ const CLOSES: &str = "\
     SELECT k.{klines.market}::text, k.{klines.close}::text FROM {klines} k WHERE k.{klines.market} = ANY ($2::text[]) \
       AND k.{klines.interval} = '1h' AND k.{klines.open_time} = $1 AND k.{klines.close} > 0";
 
-/// Writes the figures of a period. Returns how many rows were inserted or changed.
+/// Writes the figures of a period. Returns how many rows were inserted or changed. `total`: the metric that stays as it is
+/// if it is not among the figures; any other is set to zero.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn write(step: &mut Step<'_>, period: Period, figures: &[Figure]) -> Result<u64, CoreError> {
+pub async fn write(
+    step: &mut Step<'_>,
+    period: Period,
+    figures: &[Figure],
+    total: &str,
+) -> Result<u64, CoreError> {
     let markets: Vec<Option<&str>> = figures.iter().map(|figure| figure.market.as_deref()).collect();
     let metrics: Vec<&str> = figures.iter().map(|figure| figure.metric.as_str()).collect();
     let values: Vec<String> = figures.iter().map(|figure| figure.value.to_string()).collect();
@@ -89,19 +96,21 @@ pub async fn write(step: &mut Step<'_>, period: Period, figures: &[Figure]) -> R
         .bind(period.hour)
         .bind(&markets)
         .bind(&metrics)
+        .bind(total)
         .execute(step.conn())
         .await
         .map_err(failed("take statistics back"))?;
     Ok(written.rows_affected() + zeroed.rows_affected())
 }
 
-/// Returns the sums of a day's hours, as they are in this step.
+/// Returns the sums of a day's hours, as they are in this step; that of `total` only if each hour has it.
 ///
 /// # Errors
 /// Those of the database; a sum that does not fit `DECIMAL(36,18)`.
-pub async fn day(step: &mut Step<'_>, date: NaiveDate) -> Result<Vec<Figure>, CoreError> {
+pub async fn day(step: &mut Step<'_>, date: NaiveDate, total: &str) -> Result<Vec<Figure>, CoreError> {
     let rows: Vec<(Option<String>, String, String)> = sqlx::query_as(DAY)
         .bind(date)
+        .bind(total)
         .fetch_all(step.conn())
         .await
         .map_err(failed("add up a day"))?;

@@ -319,10 +319,34 @@ async fn numbers_that_cannot_be_true_are_counted_as_refused_and_unpriced_tokens_
         (report.unpriced[0].hour_ms, &report.unpriced[0].names[..]),
         (ms("2026-03-03T12:00:00Z"), &["ETH".to_owned()][..])
     );
+    let total = (None, "trade_volume:USDC".to_owned());
     let hour = fixture.figures("2026-03-03", Some(12)).await;
-    assert!(!hour.contains_key(&(None, "trade_volume:USDC".to_owned())));
+    assert!(!hour.contains_key(&total));
+    let day = fixture.figures("2026-03-03", None).await;
+    assert!(!day.contains_key(&total), "23 hours are not the day");
+    assert!(fixture.figures("2026-03-02", None).await.contains_key(&total));
     assert_eq!(
         hour[&(None, "quote_volume:ETH".to_owned())],
         Amount::from_whole(2).unwrap()
     );
+}
+
+#[tokio::test]
+async fn a_total_that_is_not_known_any_more_is_kept_and_not_set_to_zero() {
+    let fixture = Fixture::new().await;
+    trading(&fixture, 5).await;
+    fixture.stats_at(at(SLOT)).await;
+    let total = (None, "trade_volume:USDC".to_owned());
+    let known = fixture.figures("2026-03-03", Some(23)).await[&total];
+    list(&fixture, "ARB-ETH", 0).await;
+    let late = ms("2026-03-03T23:10:00Z");
+    fixture
+        .sql(&format!(
+            "UPDATE eidos_trading_trades SET market = 'ARB-ETH' WHERE trade_id = (SELECT min(trade_id) \
+               FROM eidos_trading_trades WHERE settlement_status = 3 AND matched_at >= {late})"
+        ))
+        .await;
+    let report = fixture.stats_at(at("2026-03-04T01:05:00Z")).await;
+    assert_eq!(report.unpriced.len(), 1, "{report:#?}");
+    assert_eq!(fixture.figures("2026-03-03", Some(23)).await[&total], known);
 }

@@ -19,8 +19,10 @@ use crate::store::statistics::{self, Figure, Period};
 
 /// A run stops between two hours when less than this is left of its time, and the next one continues.
 const RESERVE: Duration = Duration::from_secs(5);
-/// The total of all markets in one currency is stored under this name, a colon and the currency.
-const TURNOVER: &str = "trade_volume";
+/// The metric of the total of all markets in one currency.
+fn total_metric(job: &StatsAgg) -> String {
+    format!("trade_volume:{}", job.options.quote_currency)
+}
 
 pub(super) async fn run(job: &StatsAgg, ctx: &JobContext) -> Result<Report, JobError> {
     let hour = Interval::H1;
@@ -83,11 +85,7 @@ async fn figures(
     let by_token = turnover.by_token.into_iter();
     let further: Vec<Figure> = by_token
         .map(|(token, value)| all(format!("quote_volume:{token}"), value))
-        .chain(
-            turnover
-                .total
-                .map(|value| all(format!("{TURNOVER}:{currency}"), value)),
-        )
+        .chain(turnover.total.map(|value| all(total_metric(job), value)))
         .collect();
     figures.extend(further);
     if !turnover.unpriced.is_empty() {
@@ -153,10 +151,11 @@ async fn write(
         date,
         hour: i32::try_from(at.hour()).ok(),
     };
-    let hourly = statistics::write(&mut step, hour, figures).await?;
+    let total = total_metric(job);
+    let hourly = statistics::write(&mut step, hour, figures, &total).await?;
     let mut daily = 0;
     if let Some((active, new)) = users {
-        let mut figures = statistics::day(&mut step, date).await?;
+        let mut figures = statistics::day(&mut step, date, &total).await?;
         for (metric, count) in [("active_users", active), ("new_users", new)] {
             figures.push(Figure {
                 market: None,
@@ -164,7 +163,7 @@ async fn write(
                 value: Amount::from_whole(count).map_err(JobError::fail)?,
             });
         }
-        daily = statistics::write(&mut step, Period { date, hour: None }, &figures).await?;
+        daily = statistics::write(&mut step, Period { date, hour: None }, &figures, &total).await?;
         report.days += 1;
     }
     step.save_checkpoint(Watermark::KEY, &watermark).await?;
