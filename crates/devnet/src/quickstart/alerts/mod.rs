@@ -10,7 +10,7 @@
 //!    no small devnet reaches are lowered ([`rules::Scale::Small`]), never raised.
 //!
 //! The names are compared with the chart's before anything starts: an alert that no trouble names, and a name that no rule
-//! has, is a failure.
+//! has, is a failure. What is not tried is a list of its own ([`rules::NOT_RUN`], [`trouble::UNTRIED`]) and printed first.
 
 mod page;
 mod prometheus;
@@ -50,6 +50,7 @@ const NO_RUN_YET: &str = "no job has run yet";
 pub async fn run(dir: &Path, seed: u64, page: Option<&Path>) -> anyhow::Result<bool> {
     let unmatched = unmatched(&rules::names()?);
     anyhow::ensure!(unmatched.is_empty(), "{}", unmatched.join("; "));
+    say(&format!("Not tried here: {}", not_tried().join(", ")));
     let mut rig = Rig::build(dir, seed).await?;
     let mut outcome = Seen::default();
     before_the_first_run(&mut rig, &mut outcome).await?;
@@ -66,7 +67,12 @@ pub async fn run(dir: &Path, seed: u64, page: Option<&Path>) -> anyhow::Result<b
     }
     if let Some(page) = page {
         let day = chrono::DateTime::from_timestamp_millis(crate::devnet::now_ms()).unwrap_or_default();
-        let text = page::render(&outcome, &rules::all()?, &day.format("%Y-%m-%d").to_string());
+        let text = page::render(
+            &outcome,
+            &rules::all()?,
+            &not_tried().join(", "),
+            &day.format("%Y-%m-%d").to_string(),
+        );
         std::fs::write(page, text).with_context(|| format!("cannot write {}", page.display()))?;
     }
     Ok(outcome.problems.is_empty())
@@ -152,12 +158,22 @@ async fn troubled(rig: &mut Rig, seen: &mut Seen) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The alerts and services that only promtool's cases try.
+fn not_tried() -> Vec<String> {
+    let services = rules::NOT_RUN
+        .iter()
+        .map(|(service, _)| format!("the alerts and panels of {service}"));
+    let alerts = trouble::UNTRIED.iter().map(|alert| (*alert).to_owned());
+    services.chain(alerts).collect()
+}
+
 /// What does not match between the names of the rules and those of the troubles: a misspelt name could never fire.
 fn unmatched(known: &BTreeSet<String>) -> Vec<String> {
     let of_troubles = trouble::TROUBLES.iter().flat_map(|trouble| trouble.alerts);
     let named: BTreeSet<&str> = trouble::BEFORE_THE_FIRST_RUN
         .iter()
         .chain(of_troubles)
+        .chain(trouble::UNTRIED)
         .copied()
         .collect();
     let untried = known.iter().filter(|alert| !named.contains(alert.as_str()));

@@ -21,16 +21,17 @@ pub(super) struct Seen {
     pub(super) problems: Vec<String>,
 }
 
-/// The page's text. `rules` are all rules of the chart.
-pub(super) fn render(seen: &Seen, rules: &[Rule], day: &str) -> String {
+/// The page's text. `rules` are all rules of the chart, `not_tried` what only promtool's cases try.
+pub(super) fn render(seen: &Seen, rules: &[Rule], not_tried: &str, day: &str) -> String {
     let mut page = format!(
         "# Alerts and panels, tried\n\n\
          Written by `./scripts/test-alerts --page docs/alerts-tested.md`, which belongs to the check of a release, not to\n\
          `scripts/test`. Last run: {day}.\n\n\
          A real Prometheus scrapes a real recon-svc, retention-manager and archiver each second and evaluates the chart's rules\n\
-         without their `for`. \"Silent\": in a world without faults the alert did not fire, neither before nor after the running\n\
-         services had run each of their jobs. \"Fired in\": what was broken when it did. Thresholds that no small world reaches are\n\
-         lowered for that (`SMALLER` in `crates/devnet/src/quickstart/alerts/rules.rs`).\n\n\
+         without their `for`. \"Silent\": in a devnet without faults the alert did not fire, neither before nor after the running\n\
+         services had run each of their jobs. \"Fired in\": what was broken when it did. Thresholds that no small devnet reaches are\n\
+         lowered for that (`SMALLER` in `crates/devnet/src/quickstart/alerts/rules.rs`). Not tried here, only by promtool's\n\
+         cases: {not_tried}.\n\n\
          ## Alerts\n\n| alert | severity | silent | fired in |\n|---|---|---|---|\n"
     );
     for Rule { alert, severity } in rules {
@@ -148,7 +149,7 @@ mod tests {
                 severity: "warning".to_owned(),
             })
             .collect();
-        let page = render(&seen, &rules, "2026-12-01");
+        let page = render(&seen, &rules, "what is not tried", "2026-12-01");
         for row in [
             "| Fired | warning | yes | a trouble |",
             "| Noisy | warning | **no** | **did not fire** |",

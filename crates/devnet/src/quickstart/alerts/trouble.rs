@@ -39,6 +39,10 @@ pub(super) enum Cause {
 /// They fire while no job has ever run.
 pub(super) const BEFORE_THE_FIRST_RUN: &[&str] = &["ReconciliationDataMissing"];
 
+/// No trouble makes them fire: they watch what reads topics, and no service that runs here does. The cases in `rules/tests`
+/// show that they fire.
+pub(super) const UNTRIED: &[&str] = &["DeadLetters", "MessagesLost"];
+
 /// In this order: what is broken first must not keep a later cause from being seen.
 pub(super) const TROUBLES: &[Trouble] = &[
     Trouble {
