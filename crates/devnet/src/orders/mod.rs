@@ -1,7 +1,7 @@
 //! Orders of every kind, and what must happen to each.
 //!
 //! [`fill`] writes orders, the balances that they froze and, into the schema `oracle` beside them, a copy of both with
-//! each order's [`Fate`]. A trigger records every later change of an order's status. [`verdict`] compares the tables with
+//! each order's [`Fate`]. A trigger records every later change of an order's status. [`verdict()`] compares the tables with
 //! the oracle.
 
 mod verdict;

@@ -99,8 +99,9 @@ impl CleanupReport {
             table.add_row([market.clone(), count.to_string()]);
         }
         let mut text = if self.dry_run {
+            let asked: u64 = self.markets.values().sum();
             format!(
-                "{} expired orders were looked at; nothing was changed.",
+                "{} expired orders were looked at, {asked} would be asked for; nothing was changed.",
                 self.scanned
             )
         } else {

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::store::orders::{Candidate, Swept};
 
+/// Orders that a row of the table names.
+const SHOWN: usize = 3;
+
 /// The report of `expiry-sweep`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct SweepReport {
@@ -94,7 +97,7 @@ impl SweepReport {
             ("in an unknown status", self.unknown_status, &self.unknown_orders),
         ];
         for (what, count, orders) in rows {
-            table.add_row([what.to_owned(), count.to_string(), orders.join(", ")]);
+            table.add_row([what.to_owned(), count.to_string(), first(orders)]);
         }
         table.add_row([
             "open without quantity".to_owned(),
@@ -115,6 +118,13 @@ impl SweepReport {
         }
         text
     }
+}
+
+/// The first few orders: a table has to fit a terminal, and the report has the others.
+fn first(orders: &[String]) -> String {
+    let shown = &orders[..orders.len().min(SHOWN)];
+    let more = if orders.len() > SHOWN { ", …" } else { "" };
+    format!("{}{more}", shown.join(", "))
 }
 
 fn list(orders: &mut Vec<String>, order: String, listed: u32) {
