@@ -52,6 +52,34 @@ async fn ruling_40_a_late_trade_reopens_the_hour_and_everything_above_it() {
     assert!(again.levels.iter().all(|level| level.written == 0), "{again:#?}");
 }
 
+/// The candle of a day was written, and the process died before the ledger knew: the next run finds nothing to write for
+/// the day, and the week still has to follow it.
+#[tokio::test]
+async fn a_week_follows_its_day_although_the_run_that_wrote_the_day_died_before_it_said_so() {
+    let (fixture, mut world, range) = built().await;
+    fixture.sql(LATE_INDEX).await;
+    arrives_late(&fixture, &mut world).await;
+    let (from, to) = (ms("2026-03-04T00:00:00Z"), ms("2026-03-05T00:00:00Z"));
+    fixture
+        .sql(&format!(
+            "UPDATE eidos_market_klines d SET high = m.high, low = m.low, volume = m.volume, quote_volume = m.quote_volume, \
+               trade_count = m.trade_count \
+             FROM (SELECT max(high) FILTER (WHERE trade_count > 0) AS high, min(low) FILTER (WHERE trade_count > 0) AS low, \
+                 sum(volume) AS volume, sum(quote_volume) AS quote_volume, sum(trade_count) AS trade_count \
+               FROM eidos_market_klines WHERE interval = '1m' AND open_time >= {from} AND open_time < {to}) AS m \
+             WHERE d.interval = '1d' AND d.open_time = {from}"
+        ))
+        .await;
+    let report = fixture.klines_at("2026-03-09T13:01:00Z").await;
+    let day = report.levels.iter().find(|level| level.interval == "1d");
+    assert_eq!(
+        day.map(|day| day.written),
+        Some(0),
+        "the day is as it must be: {report:#?}"
+    );
+    world.assert_candles(&fixture, &[MARKET], &BUILT, range).await;
+}
+
 #[tokio::test]
 async fn without_the_index_the_report_says_that_late_trades_were_not_looked_for() {
     let (fixture, mut world, _) = built().await;

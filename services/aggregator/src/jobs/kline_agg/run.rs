@@ -120,7 +120,7 @@ impl<'a> Run<'a> {
     }
 
     /// Records what became of windows, in one step with `watermark`: those that are not whole are noted, the others leave
-    /// the ledger, and windows that were built from a written one are noted to be built again.
+    /// the ledger, and passed windows that are built from them are noted to be built again.
     pub(super) async fn record(
         &mut self,
         level: &Level,
@@ -151,7 +151,8 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// The windows, already passed, of levels that are built from windows that were written now.
+    /// The windows, already passed, of levels that are built from these. Also of those that were not written now: a run
+    /// that died between the candles and the ledger may have written them.
     fn dependents(&self, level: &Level, judged: &[Judged]) -> BTreeMap<Interval, (Vec<String>, Vec<i64>)> {
         let mut found: BTreeMap<Interval, (Vec<String>, Vec<i64>)> = BTreeMap::new();
         for dependent in self
@@ -165,7 +166,7 @@ impl<'a> Run<'a> {
             };
             let mut windows: Vec<(&str, i64)> = judged
                 .iter()
-                .filter(|window| window.written)
+                .filter(|window| window.written || !window.is_incomplete())
                 .map(|window| {
                     (
                         window.market.as_str(),
