@@ -62,6 +62,33 @@ impl TestDb {
         self.server.url_via(port, &self.name)
     }
 
+    /// Runs statements as they are, through the pool.
+    ///
+    /// # Panics
+    /// With the statements, if the server refuses one.
+    pub async fn sql(&self, statements: &str) {
+        let done = sqlx::raw_sql(AssertSqlSafe(statements.to_owned()))
+            .execute(&self.pool)
+            .await;
+        if let Err(error) = done {
+            panic!("{statements}: {error}");
+        }
+    }
+
+    /// Returns the one `BIGINT` that answers `question`.
+    ///
+    /// # Panics
+    /// With the question, if there is no such answer.
+    pub async fn number(&self, question: &str) -> i64 {
+        let answer = sqlx::query_scalar(AssertSqlSafe(question.to_owned()))
+            .fetch_one(&self.pool)
+            .await;
+        match answer {
+            Ok(number) => number,
+            Err(error) => panic!("{question}: {error}"),
+        }
+    }
+
     #[expect(
         clippy::print_stderr,
         reason = "libtest shows what a failed test printed with this macro"

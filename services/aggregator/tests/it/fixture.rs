@@ -17,7 +17,7 @@ use eidos_settings::{Effective, Input, load};
 use eidos_testkit::{Command, ScratchDir, TestDb, TestRedis};
 use eidos_types::{ExecutionId, JobName, NodeId, Slot, SystemClock};
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::PgPool;
 
 pub(crate) const HOUR_MS: i64 = 3_600_000;
 
@@ -51,7 +51,7 @@ impl Fixture {
             include_str!("../../../../crates/devnet/neighbours/market.sql"),
             include_str!("../../../../crates/devnet/neighbours/trading.sql"),
         ] {
-            run(&market, tables).await;
+            market.sql(tables).await;
         }
         install_external_fence(market.pool()).await.unwrap();
         let redis = TestRedis::shared().await;
@@ -189,15 +189,15 @@ impl Fixture {
     }
 
     pub(crate) async fn sql(&self, statement: &str) {
-        run(&self.market, statement).await;
+        self.market.sql(statement).await;
     }
 
     pub(crate) async fn count(&self, from: &str) -> i64 {
-        number(self.market.pool(), &format!("SELECT count(*) FROM {from}")).await
+        self.market.number(&format!("SELECT count(*) FROM {from}")).await
     }
 
     pub(crate) async fn jobs_number(&self, question: &str) -> i64 {
-        number(self.jobs.pool(), question).await
+        self.jobs.number(question).await
     }
 
     /// The digest of all candles that are built.
@@ -221,18 +221,4 @@ impl Fixture {
         .await
         .unwrap()
     }
-}
-
-async fn number(pool: &PgPool, question: &str) -> i64 {
-    sqlx::query_scalar(AssertSqlSafe(question.to_owned()))
-        .fetch_one(pool)
-        .await
-        .unwrap()
-}
-
-async fn run(db: &TestDb, statement: &str) {
-    sqlx::raw_sql(AssertSqlSafe(statement.to_owned()))
-        .execute(db.pool())
-        .await
-        .unwrap_or_else(|error| panic!("{statement}: {error}"));
 }

@@ -1,10 +1,6 @@
 //! aggregator against real PostgreSQL (jobs, market and trading), and as a process.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "helpers of tests: a failure is the test's"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is the test's")]
 
 mod bad_data;
 mod candles;

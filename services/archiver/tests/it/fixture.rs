@@ -60,11 +60,9 @@ impl Fixture {
     pub(crate) async fn with(yaml: &str) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (jobs, trading) = (TestDb::migrated().await, TestDb::empty().await);
-        run(
-            &trading,
-            include_str!("../../../../crates/devnet/neighbours/trading.sql"),
-        )
-        .await;
+        trading
+            .sql(include_str!("../../../../crates/devnet/neighbours/trading.sql"))
+            .await;
         install_external_fence(trading.pool()).await.unwrap();
         install_external_freeze(trading.pool()).await.unwrap();
         for index in [
@@ -76,7 +74,7 @@ impl Fixture {
                  WHERE settlement_status IN (3, 5)"
             ),
         ] {
-            run(&trading, &index).await;
+            trading.sql(&index).await;
         }
         let dir = ScratchDir::create("archiver").unwrap();
         let redis = TestRedis::shared().await;
@@ -239,15 +237,15 @@ impl Fixture {
     }
 
     pub(crate) async fn sql(&self, statement: &str) {
-        run(&self.trading, statement).await;
+        self.trading.sql(statement).await;
     }
 
     pub(crate) async fn count(&self, from: &str) -> i64 {
-        number(self.trading.pool(), &format!("SELECT count(*) FROM {from}")).await
+        self.trading.number(&format!("SELECT count(*) FROM {from}")).await
     }
 
     pub(crate) async fn jobs_number(&self, question: &str) -> i64 {
-        number(self.jobs.pool(), question).await
+        self.jobs.number(question).await
     }
 
     pub(crate) async fn ids(&self, from: &str) -> Vec<i64> {
@@ -309,20 +307,6 @@ impl Fixture {
             .await
             .unwrap()
     }
-}
-
-async fn number(pool: &PgPool, question: &str) -> i64 {
-    sqlx::query_scalar(AssertSqlSafe(question.to_owned()))
-        .fetch_one(pool)
-        .await
-        .unwrap()
-}
-
-pub(crate) async fn run(db: &TestDb, statement: &str) {
-    sqlx::raw_sql(AssertSqlSafe(statement.to_owned()))
-        .execute(db.pool())
-        .await
-        .unwrap_or_else(|error| panic!("{statement}: {error}"));
 }
 
 fn config_of(

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::aging::aged;
-use crate::fixture::{Fixture, run};
+use crate::fixture::Fixture;
 use crate::process::report_of;
 
 const WITHIN: Duration = Duration::from_secs(90);
@@ -24,7 +24,7 @@ async fn units(fixture: &Fixture) -> i64 {
 #[tokio::test]
 async fn a_new_store_takes_no_export_until_the_command_of_the_message_was_run() {
     let fixture = aged(20, "").await;
-    run(&fixture.jobs, "DELETE FROM eidos_jobs_archive_stores").await;
+    fixture.jobs.sql("DELETE FROM eidos_jobs_archive_stores").await;
     let location = fixture.store.location();
     let command = format!("archiver store accept --location '{location}' --reason");
     let run_job = [&["run", "archive-data"], &SLOT[..]].concat();

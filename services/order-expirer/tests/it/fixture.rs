@@ -17,7 +17,7 @@ use order_expirer::jobs::expiry_sweep::{ExpirySweep, SweepParams, SweepReport};
 use order_expirer::sources::cache::OrderCache;
 use order_expirer::sources::engine::Engine;
 use order_expirer::store::orders::OrdersStore;
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::PgPool;
 
 pub(crate) const ORDERS: &str = "eidos_trading_orders";
 pub(crate) const WITHIN: Duration = Duration::from_mins(1);
@@ -197,10 +197,7 @@ impl Fixture {
     }
 
     pub(crate) async fn sql(&self, statement: &str) {
-        sqlx::raw_sql(AssertSqlSafe(statement.to_owned()))
-            .execute(self.trading.pool())
-            .await
-            .unwrap_or_else(|error| panic!("{statement}: {error}"));
+        self.trading.sql(statement).await;
     }
 
     /// Open orders `o<from>..=o<to>` of two markets, of which the first expired longest ago.
@@ -231,7 +228,7 @@ impl Fixture {
 
     /// One number from the trading service's database.
     pub(crate) async fn number(&self, question: &str) -> i64 {
-        number(self.trading.pool(), question).await
+        self.trading.number(question).await
     }
 
     /// How many orders have this status.
@@ -243,7 +240,7 @@ impl Fixture {
     /// One number from our own table.
     pub(crate) async fn requests(&self, condition: &str) -> i64 {
         let question = format!("SELECT count(*) FROM eidos_jobs_order_expiries WHERE {condition}");
-        number(self.jobs.pool(), &question).await
+        self.jobs.number(&question).await
     }
 
     /// Waits until the trading service has recorded that many expired orders.
@@ -264,11 +261,4 @@ impl Fixture {
         })
         .await;
     }
-}
-
-async fn number(pool: &PgPool, question: &str) -> i64 {
-    sqlx::query_scalar(AssertSqlSafe(question.to_owned()))
-        .fetch_one(pool)
-        .await
-        .unwrap_or_else(|error| panic!("{question}: {error}"))
 }
