@@ -14,6 +14,9 @@ use crate::server::{Server, server_lifecycle};
 
 /// Where `scripts/install` puts the environment, below the workspace.
 const ENVIRONMENT: &str = ".sandbox/tools/python";
+/// Moto behind a lock: its own program lets several creators of one object succeed when they come together, which the
+/// stores this stands for do not.
+const ONE_AT_A_TIME: &str = include_str!("moto_one_at_a_time.py");
 /// A cold start imports half of botocore.
 const READY_WITHIN: Duration = Duration::from_mins(1);
 
@@ -37,8 +40,8 @@ fn in_environment(program: &'static str, package: &'static str) -> Result<PathBu
         })
 }
 
-/// A private S3-compatible server (moto) on a loopback port. It keeps objects in memory, speaks plain HTTP, and takes
-/// any credentials.
+/// A private S3-compatible server (moto) on a loopback port. It keeps objects in memory, speaks plain HTTP, answers one
+/// request at a time, and takes any credentials.
 #[derive(Debug)]
 pub struct Moto {
     server: Server,
@@ -54,14 +57,13 @@ impl Moto {
     /// # Errors
     /// [`SandboxError::MissingProgram`], or why it did not start.
     pub async fn start() -> Result<Self, SandboxError> {
-        let program = in_environment("moto_server", "the PyPI package moto[server]")?;
+        let program = python()?;
         let scratch = ScratchDir::create("moto")?;
         let port = PortLease::take()?;
         let number = port.port();
         let mut spec = ProcessSpec::new("moto_server", program, scratch.path().join("moto.log"))
-            .arg("--host")
-            .arg("127.0.0.1")
-            .arg("--port")
+            .arg("-c")
+            .arg(ONE_AT_A_TIME)
             .arg(number.to_string())
             .env("HOME", scratch.path());
         spec.current_dir = Some(scratch.path().to_owned());

@@ -107,6 +107,15 @@ fn quick(url: impl Into<String>) -> ArchiveStoreSettings {
     }
 }
 
+/// Long patience, for servers of which nothing hangs: a loaded machine is slow, too.
+fn patient(settings: ArchiveStoreSettings) -> ArchiveStoreSettings {
+    ArchiveStoreSettings {
+        request_timeout: Duration::from_secs(30),
+        connect_timeout: Duration::from_secs(10),
+        ..settings
+    }
+}
+
 fn s3(endpoint: String) -> ArchiveStoreSettings {
     ArchiveStoreSettings {
         endpoint: Some(endpoint),

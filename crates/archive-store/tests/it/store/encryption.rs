@@ -20,7 +20,7 @@ async fn puts_under(s3_sse: &str, kms_key_id: Option<&str>) -> Vec<Seen> {
     let front = TlsFront::start(server.port()).await;
     let settings = ArchiveStoreSettings {
         ca_cert: Some(front.authority()),
-        ..s3(front.endpoint())
+        ..patient(s3(front.endpoint()))
     };
     let security = security(true, s3_sse, kms_key_id);
     let store = ArchiveStore::open(&settings, &security).await.unwrap();
@@ -72,7 +72,7 @@ async fn a_store_that_does_not_say_that_it_encrypts_is_refused_by_the_probe() {
     let front = TlsFront::start(server.port()).await;
     let settings = ArchiveStoreSettings {
         ca_cert: Some(front.authority()),
-        ..s3(front.endpoint())
+        ..patient(s3(front.endpoint()))
     };
     let key = "arn:aws:kms:eu-central-1:1:key/abc";
     for (sse, key_id) in [("AES256", None), ("aws:kms", Some("abc")), ("aws:kms", Some(key))] {

@@ -14,7 +14,7 @@ async fn fixture() -> (Moto, ArchiveStore) {
     let moto = Moto::start().await.unwrap();
     let settings = ArchiveStoreSettings {
         request_timeout: Duration::from_secs(20),
-        ..s3(moto.url())
+        ..patient(s3(moto.url()))
     };
     let store = open(&settings).await;
     let bucket = format!("{}/{}", moto.url(), crate::fake_s3::BUCKET);
@@ -56,7 +56,7 @@ async fn a_bucket_that_does_not_exist_is_named() {
     let (moto, _) = fixture().await;
     let settings = ArchiveStoreSettings {
         url: "s3://nowhere/db".into(),
-        ..s3(moto.url())
+        ..patient(s3(moto.url()))
     };
     let error = open(&settings).await.probe("tests").await.unwrap_err();
     assert!(error.to_string().contains("s3://nowhere/db"), "{error}");
@@ -87,7 +87,7 @@ async fn a_bucket_that_keeps_versions_is_told_and_the_probe_leaves_none_of_its_o
                    <Status>Enabled</Status></VersioningConfiguration>";
     let put = http().put(bucket).body(enabled).send().await.unwrap();
     assert!(put.status().is_success(), "{put:?}");
-    let fresh = open(&s3(moto.url())).await;
+    let fresh = open(&patient(s3(moto.url()))).await;
     let other = fresh.probe("another").await.unwrap();
     assert_eq!(
         (&other.versions, other.left),
