@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use eidos_settings::KafkaSection;
 use eidos_telemetry::metric;
+use futures::FutureExt as _;
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
@@ -124,11 +125,15 @@ impl Running<'_> {
             };
             match next {
                 Ok(Ok(message)) => {
-                    let message = Received::new(message.detach());
-                    if !self.handle(handler, &message, watch, stop.as_mut()).await? {
+                    let first = Received::new(message.detach());
+                    let (messages, interrupted) = self.gather(first);
+                    if !self.handle_all(handler, &messages, watch, stop.as_mut()).await? {
                         return Ok(());
                     }
                     self.commit(COMMIT_EVERY)?;
+                    if let Some(error) = interrupted {
+                        self.react(error).await?;
+                    }
                 }
                 Ok(Err(error)) => self.react(error).await?,
                 Err(_idle) => self.commit(Duration::ZERO)?,
@@ -140,6 +145,50 @@ impl Running<'_> {
                 self.check_topics().await?;
             }
         }
+    }
+
+    /// Adds the messages that have come already, and the error behind them, if one is there.
+    fn gather(&self, first: Received) -> (Vec<Received>, Option<KafkaError>) {
+        let mut messages = vec![first];
+        while messages.len() < self.of.options.together {
+            match self.client.recv().now_or_never() {
+                None => break,
+                Some(Ok(message)) => messages.push(Received::new(message.detach())),
+                Some(Err(error)) => return (messages, Some(error)),
+            }
+        }
+        (messages, None)
+    }
+
+    /// Handles messages to their end, together where the handler can. `false`: the loop was stopped before.
+    async fn handle_all<H: Handler>(
+        &self,
+        handler: &H,
+        messages: &[Received],
+        watch: &(impl Fn(&Turn) + Send + Sync),
+        mut stop: std::pin::Pin<&mut (impl Future<Output = ()> + Send)>,
+    ) -> Result<bool, BusError> {
+        let done = match messages {
+            [_alone] => Vec::new(),
+            _ => handler.handle_together(messages).await,
+        };
+        // In the order of the partitions: an offset says that everything before it is done.
+        for (index, message) in messages.iter().enumerate() {
+            if done.get(index).copied().unwrap_or(false) {
+                metric::bus_message_handled(&self.of.options.group, message.topic(), Verdict::Done.as_str());
+                self.done(message);
+            } else if !self.handle(handler, message, watch, stop.as_mut()).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn done(&self, message: &Received) {
+        let place = (message.topic().to_owned(), message.partition());
+        self.client
+            .context()
+            .done(place, message.offset().saturating_add(1));
     }
 
     /// Handles one message to its end. `false`: the loop was stopped before.
@@ -164,10 +213,7 @@ impl Running<'_> {
             self.bury(message, attempts, reason).await?;
         }
         metric::bus_message_handled(&options.group, message.topic(), tried.as_str());
-        let place = (message.topic().to_owned(), message.partition());
-        self.client
-            .context()
-            .done(place, message.offset().saturating_add(1));
+        self.done(message);
         Ok(true)
     }
 

@@ -58,4 +58,13 @@ impl Handled {
 pub trait Handler: Send + Sync {
     /// Handles one message. The messages of a partition come one after the other, in their order.
     fn handle(&self, message: &Received) -> impl Future<Output = Handled> + Send;
+
+    /// Handles messages that have come already together, where that costs less than one after the other, and returns for
+    /// each whether its effects are durable. [`Self::handle`] then gets the others one by one, so that what cannot be
+    /// handled is found, retried and isolated as without this. `messages` are at least two and at most
+    /// [`LoopOptions::together`](crate::LoopOptions::together), those of a partition in their order. An implementation has
+    /// a time limit of its own.
+    fn handle_together(&self, messages: &[Received]) -> impl Future<Output = Vec<bool>> + Send {
+        std::future::ready(vec![false; messages.len()])
+    }
 }

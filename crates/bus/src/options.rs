@@ -19,10 +19,13 @@ pub struct LoopOptions {
     pub longest_pause: Duration,
     /// The limit of one attempt. A longer one counts as refused.
     pub attempt_timeout: Duration,
+    /// How many messages that have come already are offered to
+    /// [`Handler::handle_together`](crate::Handler::handle_together). 1: none.
+    pub together: usize,
 }
 
 impl LoopOptions {
-    /// Five attempts of at most 30 s, with pauses from 200 ms to 5 s.
+    /// Five attempts of at most 30 s, with pauses from 200 ms to 5 s; one message at a time.
     pub fn new(group: impl Into<String>, topics: impl IntoIterator<Item = Topic>) -> Self {
         Self {
             group: group.into(),
@@ -31,6 +34,7 @@ impl LoopOptions {
             first_pause: Duration::from_millis(200),
             longest_pause: Duration::from_secs(5),
             attempt_timeout: Duration::from_secs(30),
+            together: 1,
         }
     }
 

@@ -1,13 +1,13 @@
 //! [`Producer`]: idempotent, acknowledged by all replicas, bounded in memory and in time.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use eidos_settings::KafkaSection;
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
+use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer as _};
 use serde::Serialize;
 
 use crate::topic::OWN;
@@ -20,6 +20,8 @@ const QUEUE_KIB: u32 = 16 * 1_024;
 /// How long messages are gathered before they are sent, in milliseconds. Breaks are rare; a person waits for them.
 const LINGER_MS: u32 = 5;
 
+/// The pause before a full queue is tried again.
+const QUEUE_PAUSE: Duration = Duration::from_millis(5);
 /// The longest question for the reason of a time-out.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -125,8 +127,7 @@ impl Producer {
         message: Message<'_, T>,
     ) -> Result<Delivered, BusError> {
         let outcome = self.send(topic, message).await;
-        let word = outcome.as_ref().map_or_else(BusError::as_str, |_| "delivered");
-        eidos_telemetry::metric::bus_event(topic.metric_label(), word);
+        count(topic, &outcome);
         outcome
     }
 
@@ -136,26 +137,79 @@ impl Producer {
         topic: &Topic,
         message: RawMessage<'_>,
     ) -> Result<Delivered, BusError> {
-        let record = Record {
-            key: Some(message.key.as_bytes()),
-            payload: Some(message.payload),
-            headers: with_trace(
-                message
-                    .headers
-                    .iter()
-                    .fold(OwnedHeaders::new(), |headers, (key, value)| {
-                        headers.insert(Header {
-                            key,
-                            value: Some(*value),
-                        })
-                    }),
-                message.traceparent,
-            ),
-        };
+        let record = raw(&message);
         let outcome = self.write(topic, record).await;
-        let word = outcome.as_ref().map_or_else(BusError::as_str, |_| "delivered");
-        eidos_telemetry::metric::bus_event(topic.metric_label(), word);
+        count(topic, &outcome);
         outcome
+    }
+
+    /// Writes messages as [`Publisher::publish_in_order`](crate::Publisher::publish_in_order) describes.
+    pub(crate) async fn publish_in_order(
+        &self,
+        topic: &Topic,
+        messages: &[RawMessage<'_>],
+    ) -> Vec<Result<Delivered, BusError>> {
+        let mut queued = Vec::with_capacity(messages.len());
+        let mut refused = None;
+        for message in messages {
+            match self.queue(topic, raw(message)).await {
+                Ok(delivery) => queued.push(delivery),
+                Err(error) => {
+                    refused = Some(error);
+                    break;
+                }
+            }
+        }
+        let mut outcomes = Vec::with_capacity(messages.len());
+        let mut is_explained = false;
+        for delivery in queued {
+            let outcome = match delivery.await {
+                Ok(Ok(delivery)) => Ok(Delivered {
+                    partition: delivery.partition,
+                    offset: delivery.offset,
+                }),
+                Ok(Err((error, _message))) => {
+                    let error = BusError::sending(topic.as_str(), &error, self.delivery_timeout);
+                    // The reason of the first time-out is that of all: the brokers are asked once.
+                    let first = !std::mem::replace(&mut is_explained, true);
+                    Err(if first {
+                        self.explain(topic, error).await
+                    } else {
+                        error
+                    })
+                }
+                Err(_canceled) => Err(BusError::Closed),
+            };
+            outcomes.push(outcome);
+        }
+        outcomes.extend(refused.map(Err));
+        for outcome in &outcomes {
+            count(topic, outcome);
+        }
+        outcomes
+    }
+
+    /// Hands a message to the client's queue, waiting for room within the delivery timeout.
+    async fn queue(&self, topic: &Topic, message: Record<'_>) -> Result<DeliveryFuture, BusError> {
+        let mut record: FutureRecord<'_, [u8], [u8]> =
+            FutureRecord::to(topic.as_str()).headers(message.headers);
+        record.key = message.key;
+        record.payload = message.payload;
+        let until = Instant::now() + self.delivery_timeout;
+        loop {
+            match self.client.send_result(record) {
+                Ok(delivery) => return Ok(delivery),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back))
+                    if Instant::now() < until =>
+                {
+                    record = back;
+                    tokio::time::sleep(QUEUE_PAUSE).await;
+                }
+                Err((error, _record)) => {
+                    return Err(BusError::sending(topic.as_str(), &error, self.delivery_timeout));
+                }
+            }
+        }
     }
 
     async fn send<T: Serialize + Sync>(
@@ -243,6 +297,27 @@ impl Producer {
             }),
             Err(_) => Err(BusError::Closed),
         }
+    }
+}
+
+/// Counts how the delivery of a message ended.
+fn count(topic: &Topic, outcome: &Result<Delivered, BusError>) {
+    let word = outcome.as_ref().map_or_else(BusError::as_str, |_| "delivered");
+    eidos_telemetry::metric::bus_event(topic.metric_label(), word);
+}
+
+fn raw<'a>(message: &RawMessage<'a>) -> Record<'a> {
+    let own = message.headers.iter();
+    let headers = own.fold(OwnedHeaders::new(), |headers, (key, value)| {
+        headers.insert(Header {
+            key,
+            value: Some(*value),
+        })
+    });
+    Record {
+        key: Some(message.key.as_bytes()),
+        payload: Some(message.payload),
+        headers: with_trace(headers, message.traceparent),
     }
 }
 

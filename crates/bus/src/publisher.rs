@@ -62,6 +62,20 @@ impl Publisher {
         }
     }
 
+    /// Writes messages without our envelope, in order: each is queued before the next, so that those of one key keep their
+    /// order. All are waited for together, with the limits and promises of [`Self::publish`], and each has an outcome of
+    /// its own. A message that cannot be queued ends the batch: those behind it are not sent. Empty: it is switched off.
+    pub async fn publish_in_order(
+        &self,
+        topic: &Topic,
+        messages: &[RawMessage<'_>],
+    ) -> Vec<Result<Delivered, BusError>> {
+        match &self.0 {
+            Some(producer) => producer.publish_in_order(topic, messages).await,
+            None => Vec::new(),
+        }
+    }
+
     /// Checks whether the brokers answer; succeeds when switched off.
     pub async fn check(&self, timeout: Duration) -> Result<(), BusError> {
         match &self.0 {

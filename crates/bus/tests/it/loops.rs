@@ -1,8 +1,12 @@
 //! The loop of a service, against both brokers.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
-use eidos_bus::{BusError, Consumer, Handled, Received, ReplayOptions, Topic, replay};
+use eidos_bus::{
+    BusError, Consumer, ConsumerLoop, Handled, Handler, LoopOptions, Publisher, RawMessage, Received,
+    ReplayOptions, Topic, replay,
+};
 use eidos_settings::{KafkaSection, OffsetReset};
 
 use crate::broker::{Broker, PATIENCE, on_both};
@@ -18,6 +22,8 @@ on_both!(
     a_missing_dead_letter_topic_is_named,
     a_new_group_starts_where_the_setting_says,
     a_loop_that_is_stopped_between_attempts_ends_at_once,
+    messages_that_have_come_are_handled_together_and_the_others_one_by_one,
+    a_batch_keeps_its_order_and_each_message_has_its_outcome,
 );
 
 async fn what_is_done_is_committed_and_the_next_run_starts_after_it(broker: &Broker) {
@@ -236,6 +242,133 @@ async fn a_loop_that_is_stopped_between_attempts_ends_at_once(broker: &Broker) {
     let running = Running::start(&kafka, &topic, &again);
     again.until_count(1).await;
     running.stop().await;
+}
+
+/// Does together whatever is a number, up to three at once.
+#[derive(Default)]
+struct Numbers {
+    together: Mutex<Vec<Vec<String>>>,
+    alone: Mutex<Vec<String>>,
+}
+
+impl Handler for Numbers {
+    async fn handle(&self, message: &Received) -> Handled {
+        let text = text(message);
+        self.alone.lock().unwrap().push(text.clone());
+        match text.parse::<u32>() {
+            Ok(_) => Handled::Done,
+            Err(_) => Handled::poison("not a number"),
+        }
+    }
+
+    async fn handle_together(&self, messages: &[Received]) -> Vec<bool> {
+        let texts: Vec<String> = messages.iter().map(text).collect();
+        let done = texts.iter().map(|text| text.parse::<u32>().is_ok()).collect();
+        self.together.lock().unwrap().push(texts);
+        done
+    }
+}
+
+fn text(message: &Received) -> String {
+    String::from_utf8(message.payload().to_vec()).unwrap()
+}
+
+async fn messages_that_have_come_are_handled_together_and_the_others_one_by_one(broker: &Broker) {
+    let (topic, kafka) = (broker.topic(1).await, broker.settings());
+    let texts: Vec<String> = (0..20)
+        .map(|n| if n == 7 { "x".to_owned() } else { n.to_string() })
+        .collect();
+    let all: Vec<&str> = texts.iter().map(String::as_str).collect();
+    write(&kafka, &topic, &all).await;
+    let handler = Numbers::default();
+    let options = LoopOptions {
+        together: 3,
+        ..options(&topic)
+    };
+    let reading = ConsumerLoop::new(&kafka, options).unwrap();
+    let have_all_come = || {
+        let (together, alone) = (handler.together.lock().unwrap(), handler.alone.lock().unwrap());
+        // The poison is handled alone, whether it was offered together before or not.
+        alone.contains(&"x".to_owned())
+            && texts.iter().all(|text| {
+                together
+                    .iter()
+                    .flatten()
+                    .chain(alone.iter())
+                    .any(|seen| seen == text)
+            })
+    };
+    let stop = async {
+        while !have_all_come() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let read = reading.run(&handler, |_| {}, stop);
+    tokio::time::timeout(PATIENCE, read)
+        .await
+        .expect("not all came")
+        .unwrap();
+    let together = handler.together.into_inner().unwrap();
+    assert!(
+        together.iter().all(|batch| (2..=3).contains(&batch.len())),
+        "{together:?}"
+    );
+    assert!(together.iter().map(Vec::len).sum::<usize>() > 10, "{together:?}");
+    assert!(handler.alone.into_inner().unwrap().contains(&"x".to_owned()));
+    let mut letters = Vec::new();
+    let dry = ReplayOptions {
+        dry_run: true,
+        limit: None,
+    };
+    replay(&kafka, &topic, dry, |letter| letters.push(letter.clone()))
+        .await
+        .unwrap();
+    assert_eq!(
+        letters
+            .iter()
+            .map(|letter| letter.original_offset)
+            .collect::<Vec<_>>(),
+        [Some(7)]
+    );
+
+    // Everything was committed: the next member gets what comes after.
+    write(&kafka, &topic, &["20"]).await;
+    let recorder = Recorder::all_done();
+    let running = Running::start(&kafka, &topic, &recorder);
+    assert_eq!(recorder.until_count(1).await, ["20"]);
+    running.stop().await;
+}
+
+async fn a_batch_keeps_its_order_and_each_message_has_its_outcome(broker: &Broker) {
+    let (topic, kafka) = (broker.topic(4).await, broker.settings());
+    let publisher = Publisher::connect(&kafka).unwrap();
+    let texts: Vec<(String, String)> = (0..1_500).map(|n| ((n % 5).to_string(), n.to_string())).collect();
+    let messages: Vec<RawMessage<'_>> = texts
+        .iter()
+        .map(|(key, text)| RawMessage {
+            key,
+            payload: text.as_bytes(),
+            headers: &[],
+            traceparent: None,
+        })
+        .collect();
+    // More than the queue takes at once.
+    let outcomes = publisher.publish_in_order(&topic, &messages).await;
+    assert_eq!(outcomes.len(), 1_500);
+    assert!(outcomes.iter().all(Result::is_ok));
+    let recorder = Recorder::all_done();
+    let running = Running::start(&kafka, &topic, &recorder);
+    let read: Vec<u32> = recorder
+        .until_count(1_500)
+        .await
+        .iter()
+        .map(|text| text.parse().unwrap())
+        .collect();
+    running.stop().await;
+    for key in 0..5 {
+        let of_key: Vec<u32> = read.iter().copied().filter(|n| n % 5 == key).collect();
+        assert!(of_key.is_sorted() && of_key.len() == 300, "{of_key:?}");
+    }
 }
 
 /// The next message of a topic, for a group that nobody else has.
