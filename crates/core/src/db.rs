@@ -105,12 +105,24 @@ pub async fn connect_jobs(
     app_name: &str,
 ) -> Result<JobsDb, CoreError> {
     let settings = settings.into();
-    let options = session_options(&settings.url, app_name, "jobs")?;
-    let target = target(&options, "jobs");
+    let (options, target) = jobs_address(&settings, app_name)?;
+    let read_only = Guards::new(&settings, true, target);
+    probe(&options, settings.connect_timeout, &read_only).await?;
+    open_jobs(settings, app_name)
+}
+
+/// Makes the pools of the jobs database without a connection: for a service that must start while the database is down.
+/// Each session is still set up and read back when it is opened; only the comparison of two sessions, by which a pooler in
+/// transaction mode is refused at start, is left out.
+///
+/// # Errors
+/// [`CoreError::Url`].
+pub fn open_jobs(settings: impl Into<DatabaseSettings>, app_name: &str) -> Result<JobsDb, CoreError> {
+    let settings = settings.into();
+    let (options, target) = jobs_address(&settings, app_name)?;
     let guards = Guards::new(&settings, false, target.clone());
     // Reads go to the primary as well: a checkpoint read from a lagging replica would repeat work.
     let read_only = Guards::new(&settings, true, target);
-    probe(&options, settings.connect_timeout, &read_only).await?;
     let control = (settings.max_connections / 4).max(2);
     let data = (settings.max_connections.saturating_sub(control) / 2).max(1);
     let read = settings.max_connections.saturating_sub(control + data).max(1);
@@ -119,6 +131,15 @@ pub async fn connect_jobs(
         read: pool(&settings, read, options.clone(), read_only.clone()),
         data: pool(&settings, data, options, read_only),
     })
+}
+
+fn jobs_address(
+    settings: &DatabaseSettings,
+    app_name: &str,
+) -> Result<(PgConnectOptions, Target), CoreError> {
+    let options = session_options(&settings.url, app_name, "jobs")?;
+    let target = target(&options, "jobs");
+    Ok((options, target))
 }
 
 /// Connects to a neighbour's database, its replica if it has one, with read-only sessions.

@@ -77,16 +77,30 @@ impl LeaseClient {
     /// # Errors
     /// [`LeaseError::Url`], [`LeaseError::Connect`], [`LeaseError::NotOneServer`], [`LeaseError::Stopped`].
     pub async fn connect(settings: impl Into<RedisSettings>) -> Result<Self, LeaseError> {
-        let link = link::Link::new(&settings.into())?;
-        let (commands, inbox) = mpsc::channel(QUEUE_LIMIT);
         let (ready, started) = oneshot::channel();
+        let client = Self::start(&settings.into(), Some(ready))?;
+        started
+            .await
+            .map_err(|_closed| LeaseError::Stopped("it ended while starting".to_owned()))??;
+        Ok(client)
+    }
+
+    /// Starts the watchdog thread without a connection: for a service that must start while Redis is down. Its
+    /// connection is made by the first command.
+    ///
+    /// # Errors
+    /// [`LeaseError::Url`], [`LeaseError::Authority`], [`LeaseError::Stopped`].
+    pub fn open(settings: impl Into<RedisSettings>) -> Result<Self, LeaseError> {
+        Self::start(&settings.into(), None)
+    }
+
+    fn start(settings: &RedisSettings, ready: Option<keeper::Ready>) -> Result<Self, LeaseError> {
+        let link = link::Link::new(settings)?;
+        let (commands, inbox) = mpsc::channel(QUEUE_LIMIT);
         std::thread::Builder::new()
             .name("eidos-lease".to_owned())
             .spawn(move || keeper::run(link, inbox, ready))
             .map_err(|error| LeaseError::Stopped(error.to_string()))?;
-        started
-            .await
-            .map_err(|_closed| LeaseError::Stopped("it ended while starting".to_owned()))??;
         Ok(Self { commands })
     }
 

@@ -8,10 +8,45 @@ use eidos_types::{NodeId, SharedClock};
 use futures::future::BoxFuture;
 use sqlx::PgPool;
 
+use crate::registry::Registry;
 use crate::{HealthRegistry, JobEntry, WorkerEntry};
 
 /// Connects what jobs and workers need and builds them.
 pub type Build<S> = fn(ServiceDeps<S>) -> BoxFuture<'static, anyhow::Result<Parts>>;
+
+/// What must answer before a service starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// The jobs database, with the right schema version, and Redis.
+    Connected,
+    /// Nothing: the service works while every server is down, and its pools connect when they are used. None of its jobs
+    /// takes a lock and none of its workers a lease. Dependencies are shown by `/ready` without effect on it; the history
+    /// of runs is written as far as the database answers.
+    Unconnected,
+}
+
+impl Start {
+    /// Refuses what cannot work without servers.
+    pub(crate) fn check(self, jobs: &Registry, workers: &[WorkerEntry]) -> anyhow::Result<()> {
+        if self == Self::Connected {
+            return Ok(());
+        }
+        if let Some(job) = jobs.iter().find(|job| job.is_locked()) {
+            anyhow::bail!(
+                "jobs.{0}.lock.kind must be none: this service works while Redis and PostgreSQL are down, and a lock \
+                 needs both of them",
+                job.name
+            );
+        }
+        if let Some(worker) = workers.iter().find(|worker| worker.lease_ttl().is_some()) {
+            anyhow::bail!(
+                "the worker {} asks for a lease, and its service starts without Redis: let it work in every replica",
+                worker.name()
+            );
+        }
+        Ok(())
+    }
+}
 
 /// What a service runs.
 #[derive(Debug, Default)]

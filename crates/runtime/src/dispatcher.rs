@@ -142,7 +142,11 @@ impl Dispatcher {
 
     /// Closes the runs of stopped nodes and continues interrupted slots.
     async fn poll_rescue(self: Arc<Self>) -> Result<(), eidos_core::CoreError> {
-        let found = self.runner.look_for_abandoned(&self.registry.names()).await?;
+        let locked = self.registry.locked_names();
+        if locked.is_empty() {
+            return Ok(());
+        }
+        let found = self.runner.look_for_abandoned(&locked).await?;
         for orphan in found.running {
             let Some(job) = self.registry.get(orphan.job.as_str()).cloned() else {
                 continue;

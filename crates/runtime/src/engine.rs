@@ -22,7 +22,8 @@ use crate::runner::Runner;
 use crate::running::Running;
 use crate::start_again::until_it_starts;
 use crate::{
-    Build, CancelReason, HealthRegistry, ServiceDeps, WorkerEntry, observation_rounds, observe, worker_host,
+    Build, CancelReason, HealthRegistry, ServiceDeps, Start, WorkerEntry, observation_rounds, observe,
+    worker_host,
 };
 
 /// Jobs and workers of one process. Cheap to clone.
@@ -36,7 +37,12 @@ pub struct Engine {
     tasks: TaskTracker,
     /// How long a start may be tried again.
     start_timeout: Duration,
+    /// What must answer at the start.
+    start: Start,
 }
+
+/// How long a start that needs no server waits for what the database knows.
+const BEST_EFFORT: Duration = Duration::from_secs(2);
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -57,22 +63,25 @@ pub enum Drained {
 
 impl Engine {
     /// Connects to what every service needs, refuses a wrong schema version, and builds jobs and workers. Nothing runs yet.
-    /// While a server does not answer, it begins again, for `service.start_timeout`.
+    /// While a server does not answer, it begins again, for `service.start_timeout`. With [`Start::Unconnected`] no server
+    /// is asked.
     ///
     /// # Errors
     /// Names the setting, database, job or worker that is wrong, and the fix.
     pub async fn connect<S: ServiceSettings>(
+        start: Start,
         build: Build<S>,
         settings: Arc<Effective<S>>,
         clock: SharedClock,
     ) -> anyhow::Result<(Self, ServiceDeps<S>)> {
         until_it_starts(settings.suite.service.start_timeout, async || {
-            Self::connect_once(build, Arc::clone(&settings), Arc::clone(&clock)).await
+            Self::connect_once(start, build, Arc::clone(&settings), Arc::clone(&clock)).await
         })
         .await
     }
 
     async fn connect_once<S: ServiceSettings>(
+        start: Start,
         build: Build<S>,
         settings: Arc<Effective<S>>,
         clock: SharedClock,
@@ -82,9 +91,17 @@ impl Engine {
             .databases
             .get(&SourceName::Jobs)
             .ok_or_else(|| anyhow!("databases.jobs.url is not set: every service keeps its history there"))?;
-        let jobs_db = db::connect_jobs(section, &suite.service.name).await?;
-        migrations::check(jobs_db.control()).await?;
-        let leases = LeaseClient::connect(&suite.redis).await?;
+        let (jobs_db, leases) = match start {
+            Start::Connected => {
+                let jobs_db = db::connect_jobs(section, &suite.service.name).await?;
+                migrations::check(jobs_db.control()).await?;
+                (jobs_db, LeaseClient::connect(&suite.redis).await?)
+            }
+            Start::Unconnected => (
+                db::open_jobs(section, &suite.service.name)?,
+                LeaseClient::open(&suite.redis)?,
+            ),
+        };
         let deps = ServiceDeps {
             settings,
             jobs_db: jobs_db.clone(),
@@ -92,10 +109,11 @@ impl Engine {
             node: NodeId::new(&*clock),
             health: HealthRegistry::default(),
         };
-        register_checks(&deps.health, jobs_db.control().clone(), leases.clone());
+        register_checks(start, &deps.health, jobs_db.control().clone(), leases.clone());
         let parts = build(deps.clone()).await?;
         worker_host::check(&parts.workers)?;
         let registry = Arc::new(Registry::new(parts.jobs, &suite, clock.now())?);
+        start.check(&registry, &parts.workers)?;
         let runner = Runner {
             jobs_db,
             leases,
@@ -114,6 +132,7 @@ impl Engine {
             wake: Arc::new(Notify::new()),
             tasks: TaskTracker::new(),
             start_timeout: suite.service.start_timeout,
+            start,
         };
         Ok((engine, deps))
     }
@@ -121,14 +140,31 @@ impl Engine {
     /// Prepares what scheduling starts from: cursors and gauges.
     ///
     /// # Errors
-    /// A database that went away.
+    /// A database that went away, unless the service starts without it.
     pub async fn prepare(&self) -> anyhow::Result<()> {
-        until_it_starts(self.start_timeout, async || {
+        observe::series_at_start(&self.registry, &*self.runner.clock);
+        let loading = async || {
             self.first_sight().await?;
-            observe::load_at_start(&self.registry, &self.runner.jobs_db, &*self.runner.clock).await?;
-            Ok(())
-        })
-        .await
+            observe::load_at_start(&self.registry, &self.runner.jobs_db).await?;
+            anyhow::Ok(())
+        };
+        match self.start {
+            Start::Connected => until_it_starts(self.start_timeout, loading).await,
+            Start::Unconnected => {
+                match tokio::time::timeout(BEST_EFFORT, loading()).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::warn!(
+                        error = format!("{error:#}"),
+                        "started without the history of earlier runs; the gauges follow when the database answers"
+                    ),
+                    Err(_elapsed) => tracing::warn!(
+                        limit = ?BEST_EFFORT,
+                        "started without the history of earlier runs: the database does not answer in time"
+                    ),
+                }
+                Ok(())
+            }
+        }
     }
 
     /// Starts scheduling and the workers. The task is the scheduler's: it ends when the engine is drained.
@@ -239,9 +275,22 @@ impl Engine {
     }
 }
 
-fn register_checks(health: &HealthRegistry, control: sqlx::PgPool, leases: LeaseClient) {
-    health.register("database.jobs", Severity::Hard, move || answers(control.clone()));
-    health.register("redis", Severity::Hard, move || {
+fn register_checks(start: Start, health: &HealthRegistry, control: sqlx::PgPool, leases: LeaseClient) {
+    let severity = match start {
+        Start::Connected => Severity::Hard,
+        Start::Unconnected => Severity::Soft,
+    };
+    health.register("database.jobs", severity, move || {
+        let control = control.clone();
+        async move {
+            match start {
+                Start::Connected => answers(control).await,
+                // The start did not ask for the schema's version.
+                Start::Unconnected => Ok(migrations::check(&control).await?),
+            }
+        }
+    });
+    health.register("redis", severity, move || {
         let leases = leases.clone();
         async move {
             leases.ping().await?;

@@ -36,16 +36,7 @@ impl Runner {
         ended: &Ended,
         progress: &Progress,
     ) {
-        let outcome = match &ended.outcome {
-            Ok(report) => Outcome::Success {
-                report: report.stored(),
-            },
-            Err(failure) => Outcome::Failed {
-                kind: failure.kind,
-                message: failure.message.clone(),
-                report: failure.report.as_ref().map(RunReport::stored),
-            },
-        };
+        let outcome = outcome_of(ended);
         let replaced = self.write_final_row(job, opened, &outcome, progress).await;
         observe::finished(&*self.clock, &job.name, &outcome, opened.again.dry_run, replaced);
         if Self::passed_slots_are_skipped(job, opened, ended)
@@ -75,7 +66,10 @@ impl Runner {
                 Some(_) => finishing.await,
                 None => match tokio::time::timeout(BEST_EFFORT, finishing).await {
                     Ok(finished) => finished,
-                    Err(_elapsed) => return false,
+                    Err(_elapsed) => {
+                        self.ended_without_row(job, opened, "the database does not answer in time");
+                        return false;
+                    }
                 },
             };
             match finished {
@@ -83,9 +77,18 @@ impl Runner {
                     observe::duration(&job.name, duration_ms);
                     return false;
                 }
+                // No row was written when it began.
+                Ok(Finished::Replaced) if opened.fence.is_none() => {
+                    self.ended_without_row(job, opened, "it began without one");
+                    return false;
+                }
                 // After an answer that was lost, the row may be final already, by ourselves.
                 Ok(Finished::Replaced) => return attempt == 1,
-                Err(error) if opened.fence.is_some() && error.is_retryable() && attempt < FINISH_ATTEMPTS => {
+                Err(error) if opened.fence.is_none() => {
+                    self.ended_without_row(job, opened, &chain(&error));
+                    return false;
+                }
+                Err(error) if error.is_retryable() && attempt < FINISH_ATTEMPTS => {
                     tracing::warn!(job = %job.name, error = %chain(&error), attempt, "the final row is written again");
                     tokio::time::sleep(pause).await;
                     pause *= 2;
@@ -98,6 +101,13 @@ impl Runner {
             }
         }
         false
+    }
+
+    /// A run of a job without a lock has no final row: its history is best effort (ruling 10), its metrics are not.
+    fn ended_without_row(&self, job: &RegisteredJob, opened: &Opened, why: &str) {
+        tracing::warn!(job = %job.name, execution = %opened.execution, why, "the run is not in the history");
+        let took = (self.clock.now() - opened.at).num_milliseconds();
+        observe::duration(&job.name, i32::try_from(took).unwrap_or(i32::MAX));
     }
 
     /// With overlap `skip`, slots that came due during a scheduled run are skipped, by the one process that knows for
@@ -172,10 +182,17 @@ impl Runner {
         Ok(())
     }
 
-    /// The running row of a job without a lock, if the database answers soon.
-    pub(crate) async fn open_without_fence(&self, job: &RegisteredJob, opened: &Opened) {
+    /// Counts the end of a run of a job without a lock that began without a row.
+    pub(crate) fn finish_without_row(&self, job: &RegisteredJob, opened: &Opened, ended: &Ended) {
+        self.ended_without_row(job, opened, "it began without one");
+        let dry_run = opened.again.dry_run;
+        observe::finished(&*self.clock, &job.name, &outcome_of(ended), dry_run, false);
+    }
+
+    /// Writes the running row of a job without a lock, if the database answers soon. Returns whether there is one.
+    pub(crate) async fn open_without_fence(&self, job: &RegisteredJob, opened: &Opened) -> bool {
         if opened.again.idempotency_key.is_some() {
-            return; // a trigger has its row already
+            return true; // a trigger has its row already
         }
         let request = OpenRequest {
             job: job.name.clone(),
@@ -195,7 +212,7 @@ impl Runner {
             Ok::<_, sqlx::Error>(execution::open(&mut conn, &request).await)
         };
         match tokio::time::timeout(BEST_EFFORT, opening).await {
-            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Ok(()))) => return true,
             Ok(Ok(Err(error))) => {
                 tracing::debug!(job = %job.name, error = %chain(&error), "run without a history row");
             }
@@ -206,5 +223,20 @@ impl Runner {
                 tracing::debug!(job = %job.name, "run without a history row: the database is slow");
             }
         }
+        false
+    }
+}
+
+/// The outcome as it is stored.
+fn outcome_of(ended: &Ended) -> Outcome {
+    match &ended.outcome {
+        Ok(report) => Outcome::Success {
+            report: report.stored(),
+        },
+        Err(failure) => Outcome::Failed {
+            kind: failure.kind,
+            message: failure.message.clone(),
+            report: failure.report.as_ref().map(RunReport::stored),
+        },
     }
 }

@@ -117,15 +117,11 @@ fn series_from_zero(job: &RegisteredJob) {
     job.entry.series_from_zero();
 }
 
-/// Series that exist before the first run: what an alert compares with, and when each job last succeeded, so that a
-/// rollout does not look like a first start (ruling 12).
-pub(crate) async fn load_at_start(
-    registry: &Registry,
-    db: &JobsDb,
-    clock: &dyn Clock,
-) -> Result<(), CoreError> {
+/// Series that exist before the first run and without a database: what an alert compares with.
+pub(crate) fn series_at_start(registry: &Registry, clock: &dyn Clock) {
     for job in registry.iter() {
         metric::job_running(job.name.as_str(), false);
+        metric::job_paused(job.name.as_str(), false);
         series_from_zero(job);
         // A job that is only run by hand is never late.
         if job.section.enabled {
@@ -135,6 +131,13 @@ pub(crate) async fn load_at_start(
                 metric::job_next_run(job.name.as_str(), next.instant());
             }
         }
+    }
+}
+
+/// What the database knows: pauses, and when each job last succeeded, so that a rollout does not look like a first start
+/// (ruling 12).
+pub(crate) async fn load_at_start(registry: &Registry, db: &JobsDb) -> Result<(), CoreError> {
+    for job in registry.iter() {
         let paused = state::get(db.control(), &job.name)
             .await?
             .is_some_and(|state| state.pause.is_some());

@@ -200,6 +200,13 @@ impl Registry {
         self.0.values()
     }
 
+    /// The names of jobs whose runs are exclusive. Only they are continued and closed by other replicas: an interrupted
+    /// run of a job without a lock is followed by the next slot.
+    pub(crate) fn locked_names(&self) -> Vec<JobName> {
+        let locked = self.0.values().filter(|job| job.is_locked());
+        locked.map(|job| job.name.clone()).collect()
+    }
+
     /// All names.
     pub(crate) fn names(&self) -> Vec<JobName> {
         self.0.keys().cloned().collect()

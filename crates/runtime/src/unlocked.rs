@@ -63,14 +63,19 @@ impl Runner {
             at: self.clock.now(),
             again,
         };
-        self.open_without_fence(job, &opened).await;
         let limits = Limits {
             lost: CancellationToken::new(),
             deadline: Instant::now() + job.section.timeout,
             grace: self.scheduler.cancel_grace,
         };
-        let (ended, progress) = self.run(job, &opened, &limits).await;
-        self.finish(job, &opened, &ended, &progress).await;
+        // The run does not wait for a database that is away.
+        let opening = self.open_without_fence(job, &opened);
+        let (has_row, (ended, progress)) = tokio::join!(opening, self.run(job, &opened, &limits));
+        if has_row {
+            self.finish(job, &opened, &ended, &progress).await;
+        } else {
+            self.finish_without_row(job, &opened, &ended);
+        }
         if ended.remains == Remains::Stuck {
             self.health.mark_stuck(format!(
                 "a run of {} ignores its cancellation and cannot be dropped",

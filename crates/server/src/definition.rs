@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use eidos_runtime::{Build, ServiceDeps};
+use eidos_runtime::{Build, ServiceDeps, Start};
 use eidos_settings::ServiceSettings;
 
 use crate::Reports;
@@ -17,6 +17,8 @@ pub struct ServiceDefinition<S: ServiceSettings> {
     pub name: &'static str,
     /// One sentence for `--help`.
     pub about: &'static str,
+    /// What must answer before it starts: [`Start::Connected`] for every service but one that watches the servers.
+    pub start: Start,
     /// Connects what jobs and workers need and builds them. An error refuses the start: say what is wrong and the fix.
     pub build: Build<S>,
     /// Further HTTP routes below `/v1`. The server authenticates them: `GET` needs the role viewer, everything else

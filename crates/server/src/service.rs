@@ -62,7 +62,7 @@ impl Service {
         clock: SharedClock,
     ) -> anyhow::Result<Self> {
         let suite = settings.suite.clone();
-        let (engine, deps) = Engine::connect(definition.build, settings, clock).await?;
+        let (engine, deps) = Engine::connect(definition.start, definition.build, settings, clock).await?;
         let routes = ServiceRoutes {
             router: definition.routes.map(|routes| routes(&deps)),
             document: definition.openapi,

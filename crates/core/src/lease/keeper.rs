@@ -19,6 +19,8 @@ use super::scripts;
 use super::term::Moment;
 
 type ReleaseReply = oneshot::Sender<Result<(), LeaseError>>;
+/// Where the thread says whether the server can be used.
+pub(super) type Ready = oneshot::Sender<Result<(), LeaseError>>;
 
 /// What handles ask of the thread.
 #[derive(Debug)]
@@ -35,25 +37,25 @@ pub(super) enum Command {
 /// The longest a lease's task sleeps: how soon it notices that the machine was suspended.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
-/// The thread's body: serves commands until the last handle is gone and the last lease has ended.
-pub(super) fn run(
-    link: Link,
-    mut inbox: mpsc::Receiver<Command>,
-    ready: oneshot::Sender<Result<(), LeaseError>>,
-) {
+/// The thread's body: serves commands until the last handle is gone and the last lease has ended. `ready`: `None` serves
+/// without asking the server first.
+pub(super) fn run(link: Link, mut inbox: mpsc::Receiver<Command>, ready: Option<Ready>) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            let _gone = ready.send(Err(LeaseError::Stopped(error.to_string())));
+            // Without a listener, every command is answered with "the thread has ended".
+            let _gone = ready.map(|ready| ready.send(Err(LeaseError::Stopped(error.to_string()))));
             return;
         }
     };
     runtime.block_on(async move {
         let link = Arc::new(link);
-        let reachable = usable(&link).await;
-        let give_up = reachable.is_err();
-        if ready.send(reachable).is_err() || give_up {
-            return;
+        if let Some(ready) = ready {
+            let reachable = usable(&link).await;
+            let give_up = reachable.is_err();
+            if ready.send(reachable).is_err() || give_up {
+                return;
+            }
         }
         let tasks = TaskTracker::new();
         while let Some(command) = inbox.recv().await {

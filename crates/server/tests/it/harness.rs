@@ -84,11 +84,7 @@ impl Fixture {
 
     pub(crate) async fn start(&self, more: &[(&str, &str)]) -> Node {
         let _installed_before = rustls::crypto::ring::default_provider().install_default();
-        let serving = self.service(more).await.serve().await.unwrap();
-        Node {
-            serving,
-            http: reqwest::Client::builder().timeout(SOON).build().unwrap(),
-        }
+        Node::of(self.service(more).await.serve().await.unwrap())
     }
 
     /// Executions of a job as (status, failure kind, attempt), oldest first.
@@ -108,6 +104,13 @@ impl Fixture {
 }
 
 impl Node {
+    pub(crate) fn of(serving: Serving) -> Self {
+        Self {
+            serving,
+            http: reqwest::Client::builder().timeout(SOON).build().unwrap(),
+        }
+    }
+
     pub(crate) async fn grpc(&self) -> JobsServiceClient<Channel> {
         JobsServiceClient::connect(format!("http://{}", self.serving.grpc_address()))
             .await

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use eidos_runtime::{Job, JobContext, JobEntry, JobError, Observation, Parts, ServiceDeps};
+use eidos_runtime::{Job, JobContext, JobEntry, JobError, Observation, Parts, ServiceDeps, Start};
 use eidos_server::ServiceDefinition;
 use eidos_settings::{NoOptions, ServiceSettings};
 use eidos_types::SlotRange;
@@ -25,6 +25,7 @@ pub(crate) fn definition() -> ServiceDefinition<SmallSettings> {
         commands: &[],
         name: "small-svc",
         about: "test",
+        start: Start::Connected,
         build: |_deps: ServiceDeps<SmallSettings>| {
             async {
                 let jobs = vec![

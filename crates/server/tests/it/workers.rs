@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use eidos_runtime::{Drained, Parts, ServiceDeps, Worker, WorkerContext, WorkerEntry};
+use eidos_runtime::{Drained, Parts, ServiceDeps, Start, Worker, WorkerContext, WorkerEntry};
 use eidos_server::{Service, ServiceDefinition, Serving};
 use eidos_settings::Input;
 use eidos_testkit::{ChildProcess, Command, eventually};
@@ -96,6 +96,7 @@ fn service_of(
     ServiceDefinition {
         name: "small-svc",
         about: "test",
+        start: Start::Connected,
         build,
         routes: None,
         reports: None,

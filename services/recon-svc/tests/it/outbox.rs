@@ -15,7 +15,7 @@ use axum::routing::post;
 use axum::{Json, Router};
 use eidos_bus::{BREAKS, Consumer, Event, OPERATION_PAUSES, Publisher};
 use eidos_core::outbox::{self, DeliveryError, Destination, Outbox, OutboxEvent};
-use eidos_runtime::{Parts, ServiceDeps};
+use eidos_runtime::{Parts, ServiceDeps, Start};
 use eidos_server::{Service, ServiceDefinition};
 use eidos_settings::{GroupProtocol, Input, KafkaSection, OffsetReset};
 use eidos_testkit::{
@@ -102,6 +102,7 @@ fn delivering() -> ServiceDefinition<ReconSettings> {
     ServiceDefinition {
         name: "recon-svc",
         about: "delivers",
+        start: Start::Connected,
         build: |deps: ServiceDeps<ReconSettings>| {
             async move {
                 let suite = &deps.settings.suite;

@@ -7,7 +7,7 @@ use eidos_proto::jobs::v1::jobs_service_client::JobsServiceClient;
 use eidos_proto::jobs::v1::{
     GetReconciliationReportRequest, GetStatisticsRequest, ListReconciliationRecordsRequest,
 };
-use eidos_runtime::Parts;
+use eidos_runtime::{Parts, Start};
 use eidos_server::{Service, ServiceDefinition, Serving};
 use eidos_settings::Input;
 use eidos_testkit::{TestDb, TestRedis};
@@ -72,6 +72,7 @@ impl World {
         let definition = ServiceDefinition {
             name: "recon-svc",
             about: "reports",
+            start: Start::Connected,
             build: |_deps| async { Ok(Parts::default()) }.boxed(),
             routes: None,
             openapi: None,
