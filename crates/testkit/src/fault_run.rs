@@ -25,12 +25,25 @@ impl FaultRunOptions {
     /// # Errors
     /// Names the argument that is not understood.
     pub fn from_args(rounds: u32, random_seed: u64) -> Result<Self, String> {
+        // Cargo adds --bench to whatever it runs as a benchmark.
+        let args = std::env::args().skip(1).filter(|arg| arg != "--bench");
+        Self::from_list(args, rounds, random_seed)
+    }
+
+    /// As [`Self::from_args`], of arguments from which the run has taken its own.
+    ///
+    /// # Errors
+    /// Names the argument that is not understood.
+    pub fn from_list(
+        args: impl IntoIterator<Item = String>,
+        rounds: u32,
+        random_seed: u64,
+    ) -> Result<Self, String> {
         let mut options = Self {
             rounds,
             seed: random_seed,
         };
-        // Cargo adds --bench to whatever it runs as a benchmark.
-        let mut args = std::env::args().skip(1).filter(|arg| arg != "--bench");
+        let mut args = args.into_iter();
         while let Some(flag) = args.next() {
             let text = args.next().ok_or_else(|| format!("{flag} needs a number"))?;
             let number: u64 = text

@@ -5,14 +5,17 @@
 //! | `cleanup-orders` | asks the engine for each expired order, and reads the order's row until it ended ([`jobs::cleanup_orders`]) |
 //! | `expiry-sweep` | reads every order, and counts those that should have ended ([`jobs::expiry_sweep`]) |
 //!
+//! With brokers, the worker `expiry-confirmations` ([`workers::confirmations`]) hears on Kafka what became of orders, and
+//! has their rows read at once.
+//!
 //! Tables it owns: `eidos_jobs_order_expiries`. It reads the trading service's orders and never writes them (ruling 29).
 //!
 //! Invariants: a request is durable before it is sent; a repetition has the same id until an answer was not confirmed in
-//! time; only the order's row, or the trading service's event about it, ends a request; the engine never has more orders
+//! time; only the order's row ends a request, an event has it read sooner; the engine never has more orders
 //! without an answer than its window. A crash leaves requests without an answer, which the next runs repeat.
 //!
-//! Read in this order: [`domain`] (the decisions), [`jobs::cleanup_orders`] (the sentence), [`sources`] (the engine and the
-//! cache), [`store`].
+//! Read in this order: [`domain`] (the decisions), [`jobs::cleanup_orders`] (the sentence), [`sources`] (the engine, its
+//! topics and the cache), [`workers`], [`store`].
 
 pub mod domain;
 pub mod jobs;
@@ -21,7 +24,9 @@ pub mod settings;
 pub mod sources;
 mod start;
 pub mod store;
+pub mod workers;
 
+use eidos_runtime::Start;
 use eidos_server::{JobCommand, ServiceDefinition};
 
 pub use settings::ExpirerSettings;
@@ -40,6 +45,7 @@ pub fn service() -> ServiceDefinition<ExpirerSettings> {
     ServiceDefinition {
         name: "order-expirer",
         about: "Has expired orders removed by the matching engine, and proves that each ended.",
+        start: Start::Connected,
         build: |deps| Box::pin(start::build(deps)),
         routes: None,
         reports: None,

@@ -48,10 +48,54 @@ pub struct MatchingSection {
     pub batch_orders: u32,
 }
 
+/// How requests reach the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TransportKind {
+    /// `eidos.matching.v1`.
+    Grpc,
+    /// The topic `cancel-requests`.
+    Kafka,
+}
+
+/// The sequence numbers of requests on the topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Numbering {
+    /// Requests have none.
+    None,
+    /// Microseconds since the epoch, each number used once and higher than the one before.
+    Clock,
+}
+
+/// Section `expiry.kafka`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaTransport {
+    /// The topic of requests.
+    pub cancel_requests: String,
+    /// The engine's topic.
+    pub order_cancelled: String,
+    /// The trading service's topic.
+    pub order_updates: String,
+    /// Whether the two are read.
+    pub confirmations: bool,
+    /// The consumer group.
+    pub group: String,
+    /// Requests on the topic about which nothing is known.
+    pub window: u32,
+    /// Their numbers.
+    pub sequence: Numbering,
+}
+
 /// Section `expiry`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExpirySection {
+    /// How requests reach the engine.
+    pub transport: TransportKind,
+    /// The topics.
+    pub kafka: KafkaTransport,
     /// How long after its expiry an order is left alone.
     #[serde(with = "duration_text")]
     pub grace: Duration,
@@ -141,7 +185,15 @@ impl ExpirySection {
         }
     }
 
-    fn validate(&self, problems: &mut Problems) {
+    fn validate(&self, suite: &SuiteSettings, problems: &mut Problems) {
+        self.kafka.validate(problems);
+        if self.transport == TransportKind::Kafka && !suite.kafka.is_enabled() {
+            problems.add(
+                "expiry.transport",
+                "is kafka, and there are no brokers",
+                "set kafka.brokers, or expiry.transport: grpc",
+            );
+        }
         ranges!(problems, "expiry", self;
             duration grace: Duration::ZERO..=S(DAY);
             number scan_orders_per_run: 1..=10_000_000;
@@ -163,6 +215,41 @@ impl ExpirySection {
             problems.duration(&format!("expiry.{key}"), longest, first..=S(7 * DAY));
         }
         self.cache.validate(problems);
+    }
+}
+
+impl KafkaTransport {
+    fn validate(&self, problems: &mut Problems) {
+        ranges!(problems, "expiry.kafka", self; number window: 1..=100_000;);
+        let topics = [
+            ("cancel_requests", &self.cancel_requests),
+            ("order_cancelled", &self.order_cancelled),
+            ("order_updates", &self.order_updates),
+        ];
+        for (index, (key, name)) in topics.iter().enumerate() {
+            if let Err(error) = eidos_bus::Topic::new((*name).clone()) {
+                problems.add(
+                    format!("expiry.kafka.{key}"),
+                    error.to_string(),
+                    "use the name that the brokers have",
+                );
+            }
+            if let Some((other, _)) = topics[..index].iter().find(|(_, before)| before == name) {
+                problems.add_value(
+                    format!("expiry.kafka.{key}"),
+                    name,
+                    format!("is the topic of expiry.kafka.{other} too"),
+                    "give each its own topic: their messages differ",
+                );
+            }
+        }
+        if self.group.is_empty() {
+            problems.add(
+                "expiry.kafka.group",
+                "is empty",
+                "name the consumer group of this service",
+            );
+        }
     }
 }
 
@@ -246,7 +333,7 @@ impl ServiceSettings for ExpirerSettings {
 
     fn validate(&self, _options: &NoOptions, suite: &SuiteSettings, problems: &mut Problems) {
         self.matching.validate(suite, problems);
-        self.expiry.validate(problems);
+        self.expiry.validate(suite, problems);
         self.expiry_profile.validate(problems);
         let source = self.expiry_profile.source;
         problems.needs_source(suite, source, "expiry_profile.source names it");

@@ -1,15 +1,19 @@
 //! The start: connect, compare the profile with the catalogue, refuse with table, column and fix.
 
 use anyhow::bail;
-use eidos_runtime::{JobEntry, Parts, ServiceDeps, Severity};
+use eidos_bus::Publisher;
+use eidos_runtime::{JobEntry, Parts, ServiceDeps, Severity, WorkerEntry};
 
 use crate::jobs::cleanup_orders::CleanupOrders;
 use crate::jobs::expiry_sweep::ExpirySweep;
-use crate::settings::ExpirerSettings;
+use crate::settings::{ExpirerSettings, TransportKind};
 use crate::sources::cache::OrderCache;
+use crate::sources::cancel_requests::CancelRequests;
 use crate::sources::engine::Engine;
+use crate::sources::transport::Transport;
 use crate::store::catalogue;
 use crate::store::orders::OrdersStore;
+use crate::workers::confirmations::{Confirmations, Databases};
 
 /// Builds the jobs of this service.
 pub(crate) async fn build(deps: ServiceDeps<ExpirerSettings>) -> anyhow::Result<Parts> {
@@ -38,24 +42,34 @@ pub(crate) async fn build(deps: ServiceDeps<ExpirerSettings>) -> anyhow::Result<
     if !problems.is_empty() {
         bail!("{}", problems.join("\n"));
     }
-    let engine = Engine::new(&settings.matching, &suite.security)?;
-    let watched = engine.clone();
+    let transport = transport(&deps)?;
+    let watched = transport.clone();
     // Soft: a replica that cannot reach the engine still answers what it knows.
-    deps.health.register("matching_engine", Severity::Soft, move || {
-        let engine = watched.clone();
-        async move { Ok(engine.check().await?) }
-    });
+    deps.health
+        .register(transport.dependency(), Severity::Soft, move || {
+            let transport = watched.clone();
+            async move { Ok(transport.check().await?) }
+        });
     let orders = OrdersStore::new(&table, &profile.codes);
     let cleanup = CleanupOrders {
         settings: settings.expiry.clone(),
         matching: settings.matching.clone(),
-        engine,
+        transport,
         orders: orders.clone(),
         codes: profile.codes,
         replica: replica.clone(),
         primary,
         cache: OrderCache::new(&settings.expiry.cache, &suite.redis)?,
     };
+    let workers = confirmations(
+        &deps,
+        Databases {
+            jobs_db: deps.jobs_db.clone(),
+            orders: orders.clone(),
+            codes: profile.codes,
+            primary: cleanup.primary.clone(),
+        },
+    )?;
     let sweep = ExpirySweep {
         settings: settings.expiry.clone(),
         orders,
@@ -64,6 +78,33 @@ pub(crate) async fn build(deps: ServiceDeps<ExpirerSettings>) -> anyhow::Result<
     };
     Ok(Parts {
         jobs: vec![JobEntry::new(cleanup), JobEntry::new(sweep)],
-        workers: Vec::new(),
+        workers,
     })
+}
+
+/// The way to the engine.
+fn transport(deps: &ServiceDeps<ExpirerSettings>) -> anyhow::Result<Transport> {
+    let (suite, settings) = (&deps.settings.suite, &deps.settings.service);
+    Ok(match settings.expiry.transport {
+        TransportKind::Grpc => Transport::Grpc(Box::new(Engine::new(&settings.matching, &suite.security)?)),
+        TransportKind::Kafka => Transport::Kafka(CancelRequests::new(
+            Publisher::connect(&suite.kafka)?,
+            &settings.expiry.kafka,
+            settings.matching.connect_timeout,
+            deps.clock.clone(),
+        )?),
+    })
+}
+
+/// The worker that hears of ends, where there are brokers.
+fn confirmations(
+    deps: &ServiceDeps<ExpirerSettings>,
+    databases: Databases,
+) -> anyhow::Result<Vec<WorkerEntry>> {
+    let (kafka, settings) = (&deps.settings.suite.kafka, &deps.settings.service.expiry.kafka);
+    if !kafka.is_enabled() || !settings.confirmations {
+        return Ok(Vec::new());
+    }
+    let worker = Confirmations::new(kafka, settings, databases, deps.clock.clone())?;
+    Ok(vec![WorkerEntry::new(worker)])
 }

@@ -9,12 +9,15 @@ use eidos_devnet::matching::Topics;
 use eidos_devnet::neighbours;
 use eidos_devnet::orders::{self, OrdersOptions};
 use eidos_sandbox::{
-    Durability, KafkaBroker, PortLease, Postgres, PostgresOptions, Redis, RedisOptions, ScratchDir,
+    Durability, KafkaServer, KafkaServerOptions, PortLease, Postgres, PostgresOptions, Redis, RedisOptions,
+    ScratchDir,
 };
 use eidos_testkit::{ChildProcess, Command};
 use eidos_types::{Clock as _, SystemClock};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
+
+use crate::transport::{Transport, Transports};
 
 /// How many order-expirer processes race for the slots.
 pub(crate) const REPLICAS: usize = 2;
@@ -39,7 +42,9 @@ const ROLE: &str = "
 pub(crate) struct Arena {
     pub(crate) postgres: Postgres,
     pub(crate) redis: Redis,
-    pub(crate) kafka: KafkaBroker,
+    pub(crate) kafka: KafkaServer,
+    pub(crate) topics: Topics,
+    pub(crate) transports: Transports,
     /// The exchange's database, as its owner.
     pub(crate) exchange: PgPool,
     /// The jobs database, as its owner.
@@ -53,7 +58,7 @@ pub(crate) struct Arena {
 
 impl Arena {
     /// Starts the servers and writes the first orders.
-    pub(crate) async fn build(seed: u64) -> anyhow::Result<Self> {
+    pub(crate) async fn build(seed: u64, transports: Transports) -> anyhow::Result<Self> {
         let devnet = Path::new(env!("CARGO_BIN_EXE_order-expirer")).with_file_name("devnet");
         ensure!(
             devnet.is_file(),
@@ -66,15 +71,8 @@ impl Arena {
         })
         .await?;
         let redis = Redis::start(RedisOptions::default()).await?;
-        let kafka = KafkaBroker::start_in_process()?;
         let topics = Topics::default();
-        for topic in [
-            &topics.cancel_requests,
-            &topics.order_cancelled,
-            &topics.order_updates,
-        ] {
-            kafka.create_topic(topic, 8).await?;
-        }
+        let kafka = brokers(&topics).await?;
         for database in [EXCHANGE, JOBS] {
             postgres.create_database(database).await?;
         }
@@ -92,6 +90,8 @@ impl Arena {
             postgres,
             redis,
             kafka,
+            topics,
+            transports,
             exchange,
             jobs,
             seed,
@@ -132,7 +132,7 @@ impl Arena {
         Command::new(&self.devnet)
             .arg("matching")
             .args(["--trading-url", &self.postgres.url(EXCHANGE)])
-            .args(["--brokers", self.kafka.bootstrap_servers()])
+            .args(["--brokers", &self.kafka.bootstrap_servers()])
             .args(["--port", &self.engine_port.port().to_string()])
             // Each life has faults of its own, the same for the same run.
             .args(["--seed", &self.seed.wrapping_add(life).to_string()])
@@ -140,10 +140,10 @@ impl Arena {
             .spawn()
     }
 
-    /// Starts order-expirer `index`.
-    pub(crate) fn replica(&self, index: usize) -> anyhow::Result<ChildProcess> {
+    /// Starts order-expirer `index`, with the transport of this round.
+    pub(crate) fn replica(&self, index: usize, round: u32) -> anyhow::Result<ChildProcess> {
         let file = self.scratch.path().join(format!("replica-{index}.yaml"));
-        std::fs::write(&file, self.settings(index)?)?;
+        std::fs::write(&file, self.settings(index, self.transports.of_round(round))?)?;
         Ok(Command::new(env!("CARGO_BIN_EXE_order-expirer"))
             .arg("serve")
             .env("EIDOS_CONFIG", file)
@@ -151,9 +151,10 @@ impl Arena {
     }
 
     /// Short leases and pauses, and small batches, which make many places to be killed at.
-    fn settings(&self, index: usize) -> anyhow::Result<String> {
+    fn settings(&self, index: usize, transport: Transport) -> anyhow::Result<String> {
         let (http, grpc) = self.ports.get(index).context("more replicas than ports")?;
         let (http, grpc, engine) = (http.port(), grpc.port(), self.engine_port.port());
+        let (transport, brokers) = (transport.as_str(), self.kafka.bootstrap_servers());
         let (jobs, redis, port) = (self.postgres.url(JOBS), self.redis.url(), self.postgres.port());
         Ok(format!(
             r#"service: {{ name: fault-run, env: dev, http_port: {http}, grpc_port: {grpc}, shutdown_soft: 1s, shutdown_grace: 2s }}
@@ -163,8 +164,11 @@ databases:
   trading: {{ url: "postgres://fault_run_reader:fault-run-reader@127.0.0.1:{port}/{EXCHANGE}" }}
 redis: {{ url: "{redis}", response_timeout: 300ms }}
 telemetry: {{ log_level: info }}
+kafka: {{ brokers: ["{brokers}"], delivery_timeout: 2s, session_timeout: 6s, join_timeout: 20s }}
 matching: {{ url: "http://127.0.0.1:{engine}", connect_timeout: 1s, answer_timeout: 2s, batch_orders: 20 }}
 expiry:
+  transport: {transport}
+  kafka: {{ window: 300 }}
   grace: 1s
   page_orders: 50
   resend_after: 1s
@@ -179,6 +183,20 @@ jobs:
 "#
         ))
     }
+}
+
+/// Starts Apache Kafka with the exchange's topics and those of dead letters.
+async fn brokers(topics: &Topics) -> anyhow::Result<KafkaServer> {
+    let kafka = KafkaServer::start(KafkaServerOptions::default()).await?;
+    for topic in [
+        &topics.cancel_requests,
+        &topics.order_cancelled,
+        &topics.order_updates,
+    ] {
+        kafka.create_topic(topic, 8).await?;
+        kafka.create_topic(&format!("{topic}-dlq"), 1).await?;
+    }
+    Ok(kafka)
 }
 
 async fn pool(url: &str) -> anyhow::Result<PgPool> {

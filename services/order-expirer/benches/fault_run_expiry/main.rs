@@ -1,5 +1,7 @@
-//! `./scripts/fault-run expiry --minutes 30`: two order-expirer processes, a matching engine that misbehaves, a trading
-//! service, Kafka, PostgreSQL and Redis, each of them killed or stopped at random; then a verdict for each invariant.
+//! `./scripts/fault-run expiry --minutes 30 [--transport grpc|kafka|both]`: two order-expirer processes, a matching engine that
+//! misbehaves, a trading service, Apache Kafka, PostgreSQL and Redis, each of them killed or stopped at random; then a verdict
+//! for each invariant. With `both`, the default, the transport of requests changes with every round: the two processes are
+//! told the other one when they are started again, which each round does to one of them.
 //!
 //! Orders of every kind are written, and more of them in every round. The engine and the trading service are a process of
 //! the devnet, which drops, delays, repeats and forgets, and loses its memory when it is killed. What is judged afterwards is the
@@ -11,7 +13,9 @@
 )]
 
 mod arena;
+mod poison;
 mod storm;
+mod transport;
 mod verdict;
 
 use anyhow::bail;
@@ -22,29 +26,33 @@ use rand::rngs::StdRng;
 
 use crate::arena::Arena;
 use crate::storm::Storm;
+use crate::transport::Transports;
 
 fn main() -> anyhow::Result<()> {
-    let options = FaultRunOptions::from_args(200, rand::random()).map_err(anyhow::Error::msg)?;
+    let (transports, rest) = Transports::from_args(std::env::args().skip(1))?;
+    let options = FaultRunOptions::from_list(rest, 200, rand::random()).map_err(anyhow::Error::msg)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let held = runtime.block_on(run(options))?;
+    let held = runtime.block_on(run(options, transports))?;
     if !held {
         bail!("an invariant did not hold; seed {} repeats the run", options.seed);
     }
     Ok(())
 }
 
-async fn run(options: FaultRunOptions) -> anyhow::Result<bool> {
+async fn run(options: FaultRunOptions, transports: Transports) -> anyhow::Result<bool> {
     println!(
-        "fault-run expiry: {} rounds, seed {}",
-        options.rounds, options.seed
+        "fault-run expiry: {} rounds, seed {}, transport {}",
+        options.rounds,
+        options.seed,
+        transports.as_str()
     );
-    let arena = Arena::build(options.seed).await?;
+    let arena = Arena::build(options.seed, transports).await?;
     let mut storm = Storm::begin(&arena, StdRng::seed_from_u64(options.seed)).await?;
     let tally = storm.rage(options.rounds).await?;
     storm.calm().await?;
     storm.end().await?;
     let comparison = orders::verdict(&arena.exchange).await?;
     println!("\nthe tables against the oracle\n{comparison}");
-    let verdicts = verdict::judge(&arena, &comparison).await?;
+    let verdicts = verdict::judge(&arena, &comparison, storm.planted()).await?;
     Ok(report_fault_run("expiry", options, &tally, &verdicts))
 }

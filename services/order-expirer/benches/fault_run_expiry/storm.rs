@@ -9,7 +9,11 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 
 use crate::arena::{Arena, REPLICAS};
+use crate::poison::{self, Planted};
+use crate::transport::Transports;
 
+/// Rounds from one planting of poison to the next.
+const POISON_EVERY: u32 = 5;
 /// How long everything may take to settle after the last fault.
 const RECOVERY: Duration = Duration::from_mins(5);
 
@@ -19,14 +23,15 @@ enum Fault {
     StopReplica,
     KillEngine,
     StopEngine,
-    KafkaAway,
+    KafkaKill,
+    KafkaStopped,
     PostgresRestart,
     RedisRestart,
 }
 
 impl Fault {
     /// Kills are half of them.
-    const DEALT: [Self; 10] = [
+    const DEALT: [Self; 11] = [
         Self::KillReplica,
         Self::KillReplica,
         Self::KillReplica,
@@ -34,7 +39,8 @@ impl Fault {
         Self::KillEngine,
         Self::StopReplica,
         Self::StopEngine,
-        Self::KafkaAway,
+        Self::KafkaKill,
+        Self::KafkaStopped,
         Self::PostgresRestart,
         Self::RedisRestart,
     ];
@@ -45,7 +51,8 @@ impl Fault {
             Self::StopReplica => "order-expirer stopped, continued",
             Self::KillEngine => "kill -9 of engine and trading service",
             Self::StopEngine => "engine stopped, continued",
-            Self::KafkaAway => "kafka away for a while",
+            Self::KafkaKill => "kill -9 of kafka, away for a while",
+            Self::KafkaStopped => "kafka stopped, continued",
             Self::PostgresRestart => "postgres restart",
             Self::RedisRestart => "redis restart",
         }
@@ -60,13 +67,16 @@ pub(crate) struct Storm<'a> {
     /// How often the engine was started.
     lives: u64,
     replicas: Vec<ChildProcess>,
+    /// The current round; it decides the transport of a process that is started.
+    round: u32,
+    planted: Vec<Planted>,
 }
 
 impl<'a> Storm<'a> {
     /// Starts everything and waits for the first order to expire.
     pub(crate) async fn begin(arena: &'a Arena, rng: StdRng) -> anyhow::Result<Self> {
         let replicas = (0..REPLICAS)
-            .map(|index| arena.replica(index))
+            .map(|index| arena.replica(index, 0))
             .collect::<anyhow::Result<_>>()?;
         let storm = Self {
             arena,
@@ -74,6 +84,8 @@ impl<'a> Storm<'a> {
             engine: arena.engine(0, true),
             lives: 1,
             replicas,
+            round: 0,
+            planted: Vec::new(),
         };
         let before = orders::still_open(&arena.exchange).await?;
         eventually(
@@ -93,7 +105,12 @@ impl<'a> Storm<'a> {
     pub(crate) async fn rage(&mut self, rounds: u32) -> anyhow::Result<Tally> {
         let mut tally = Tally::new();
         for round in 1..=rounds {
+            self.round = round;
             self.arena.add_round(round).await?;
+            self.change_transport().await?;
+            if round % POISON_EVERY == 0 {
+                self.plant().await?;
+            }
             // Not a wait for anything: the random moment is the point, any instant of a run may be hit.
             tokio::time::sleep(Duration::from_millis(self.rng.random_range(50..3_000))).await;
             let fault = *Fault::DEALT.choose(&mut self.rng).expect("there are faults");
@@ -107,6 +124,32 @@ impl<'a> Storm<'a> {
             }
         }
         Ok(tally)
+    }
+
+    /// With both transports, one process per round is started again with the other one.
+    async fn change_transport(&mut self) -> anyhow::Result<()> {
+        if self.arena.transports != Transports::Both {
+            return Ok(());
+        }
+        let index = self.round as usize / 2 % self.replicas.len();
+        self.replicas[index].terminate();
+        self.replicas[index].wait_exit(Duration::from_secs(30)).await;
+        self.replicas[index] = self.arena.replica(index, self.round)?;
+        Ok(())
+    }
+
+    /// Plants poison. Brokers that have just been started again may need a moment; what was not acknowledged is not planted,
+    /// so no fault is dealt meanwhile.
+    async fn plant(&mut self) -> anyhow::Result<()> {
+        let kafka = poison::section(&self.arena.kafka.bootstrap_servers());
+        let planted = poison::plant(&kafka, &self.arena.topics, self.round).await?;
+        self.planted.extend(planted);
+        Ok(())
+    }
+
+    /// The poison that was planted.
+    pub(crate) fn planted(&self) -> &[Planted] {
+        &self.planted
     }
 
     async fn strike(&mut self, fault: Fault) -> anyhow::Result<()> {
@@ -129,10 +172,15 @@ impl<'a> Storm<'a> {
                 tokio::time::sleep(pause).await;
                 self.engine.resume();
             }
-            Fault::KafkaAway => {
-                self.arena.kafka.take_down().await?;
+            Fault::KafkaKill => {
+                self.arena.kafka.kill().await?;
                 tokio::time::sleep(pause).await;
-                self.arena.kafka.bring_up().await?;
+                self.arena.kafka.start_again().await?;
+            }
+            Fault::KafkaStopped => {
+                self.arena.kafka.pause().await?;
+                tokio::time::sleep(pause).await;
+                self.arena.kafka.resume().await?;
             }
             Fault::PostgresRestart => self.arena.postgres.restart().await?,
             Fault::RedisRestart => self.arena.redis.restart().await?,
@@ -144,7 +192,7 @@ impl<'a> Storm<'a> {
     fn revive(&mut self) -> anyhow::Result<()> {
         for index in 0..self.replicas.len() {
             if self.replicas[index].exit_status().is_some() {
-                self.replicas[index] = self.arena.replica(index)?;
+                self.replicas[index] = self.arena.replica(index, self.round)?;
             }
         }
         if self.engine.exit_status().is_some() {
@@ -159,6 +207,8 @@ impl<'a> Storm<'a> {
         self.engine.kill();
         self.engine = self.arena.engine(self.lives, false);
         let arena = self.arena;
+        let kafka = poison::section(&arena.kafka.bootstrap_servers());
+        let planted = self.planted.len();
         eventually("every order and every request has ended", RECOVERY, async || {
             self.revive().map_err(|error| format!("{error:#}"))?;
             let open = orders::still_open(&arena.exchange).await;
@@ -168,11 +218,13 @@ impl<'a> Storm<'a> {
                     .fetch_one(&arena.jobs)
                     .await
                     .map_err(|error| error.to_string())?;
-            if open == 0 && requests == 0 {
+            let letters = poison::dead_letters(&kafka, &arena.topics).await;
+            let letters = letters.map_err(|error| format!("{error:#}"))?.len();
+            if open == 0 && requests == 0 && letters >= planted {
                 Ok(())
             } else {
                 Err(format!(
-                    "{open} orders and {requests} requests are open\n{}",
+                    "{open} orders and {requests} requests are open, {letters} of {planted} poisons are dead letters\n{}",
                     self.last_words()
                 ))
             }

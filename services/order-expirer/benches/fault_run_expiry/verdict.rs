@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 
+use eidos_bus::DeadLetter;
 use eidos_devnet::orders::Comparison;
 use eidos_testkit::Verdict;
 use sqlx::PgPool;
 
 use crate::arena::Arena;
+use crate::poison::{self, Planted};
 
 /// Of the jobs database: (checked, violations, an example).
 const JOBS_QUESTIONS: [(&str, &str); 2] = [
@@ -24,7 +26,11 @@ const JOBS_QUESTIONS: [(&str, &str); 2] = [
 ];
 
 /// Judges everything.
-pub(crate) async fn judge(arena: &Arena, comparison: &Comparison) -> anyhow::Result<Vec<Verdict>> {
+pub(crate) async fn judge(
+    arena: &Arena,
+    comparison: &Comparison,
+    planted: &[Planted],
+) -> anyhow::Result<Vec<Verdict>> {
     let mut verdicts: Vec<Verdict> = comparison
         .findings
         .iter()
@@ -45,7 +51,36 @@ pub(crate) async fn judge(arena: &Arena, comparison: &Comparison) -> anyhow::Res
         });
     }
     verdicts.extend(requests_against_rows(&arena.jobs, &arena.exchange).await?);
+    let letters =
+        poison::dead_letters(&poison::section(&arena.kafka.bootstrap_servers()), &arena.topics).await?;
+    if !planted.is_empty() {
+        verdicts.extend(dead_letters_explained(planted, &letters));
+    }
     Ok(verdicts)
+}
+
+/// Compares the dead letters with the poison. A crash between the letter and the commit of its offset writes the letter again:
+/// a message may have several, and each names the same place.
+fn dead_letters_explained(planted: &[Planted], letters: &[(String, DeadLetter)]) -> [Verdict; 2] {
+    let is_of = |(topic, letter): &(String, DeadLetter), poison: &Planted| {
+        *topic == poison.topic
+            && letter.original_partition == Some(poison.partition)
+            && letter.original_offset == Some(poison.offset)
+    };
+    let mut missing = empty("each planted poison is a dead letter, with its reason");
+    for poison in planted {
+        let has_letter = letters
+            .iter()
+            .any(|letter| is_of(letter, poison) && letter.1.reason.contains(poison.reason));
+        let name = format!("{}[{}]@{}", poison.topic, poison.partition, poison.offset);
+        count(&mut missing, !has_letter, &name);
+    }
+    let mut unexplained = empty("dead letters explained: nothing but planted poison is one");
+    for letter in letters {
+        let is_planted = planted.iter().any(|poison| is_of(letter, poison));
+        count(&mut unexplained, !is_planted, &format!("{letter:?}"));
+    }
+    [missing, unexplained]
 }
 
 /// Compares what was recorded as ended with the orders' rows, and looks for expired orders that were never asked for.

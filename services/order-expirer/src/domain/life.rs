@@ -1,5 +1,5 @@
-//! The life of a request to remove an order: asked, answered, closed or given up. Only the order's own row, or the trading
-//! service's event about it, closes a request; an answer of the engine never does.
+//! The life of a request to remove an order: asked, answered, closed or given up. Only the order's own row closes a request;
+//! an answer of the engine or an event never does.
 
 use serde::{Deserialize, Serialize};
 

@@ -18,6 +18,7 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Request as GrpcRequest, Response, Status, Streaming};
 
+use super::printable;
 use crate::domain::life::{Reason, Verdict};
 use crate::settings::MatchingSection;
 use crate::store::requests::Request;
@@ -26,8 +27,6 @@ use crate::store::requests::Request;
 const QUEUE: usize = 64;
 /// Verdicts that are taken together, so that they are committed together.
 const GATHERED: usize = 1_000;
-/// A reason is stored and shown up to this many characters.
-const REASON_CHARACTERS: usize = 300;
 
 /// How to reach the engine. Nothing is connected before [`Engine::open`].
 #[derive(Debug, Clone)]
@@ -70,8 +69,8 @@ impl EngineError {
 pub struct Answers {
     /// For each order: id, verdict, reason, shortest pause.
     pub verdicts: Vec<OrderVerdict>,
-    /// The newest window.
-    pub window: u32,
+    /// The newest window. `None`: who answers names none.
+    pub window: Option<u32>,
 }
 
 /// The verdict for one order.
@@ -266,7 +265,7 @@ impl ExpireStream {
                     let verdicts = response.verdicts.into_iter().map(verdict).collect();
                     return Ok(Answers {
                         verdicts,
-                        window: response.window,
+                        window: Some(response.window),
                     });
                 }
             }
@@ -306,12 +305,4 @@ fn verdict(answer: ExpireOrderVerdict) -> OrderVerdict {
         reason: printable(&answer.reason),
         retry_after_ms: answer.retry_after_ms.max(0),
     }
-}
-
-/// What PostgreSQL and a terminal can show, and no more of it than helps.
-fn printable(text: &str) -> String {
-    text.chars()
-        .filter(|c| !c.is_control())
-        .take(REASON_CHARACTERS)
-        .collect()
 }

@@ -1,6 +1,9 @@
 //! `eidos_jobs_order_expiries`: what was asked, and what is known about it. Every change names the state and epoch that it
 //! expects, so that a change by an event and one by a run never undo each other.
 
+use std::time::Duration;
+
+use eidos_telemetry::metric;
 use sqlx::{PgConnection, PgPool};
 
 use super::orders::Candidate;
@@ -34,12 +37,28 @@ const SENT: &str = "\
     UPDATE eidos_jobs_order_expiries r SET sends = r.sends + 1, requested_at = $4, next_attempt_at = s.next_attempt_at \
     FROM unnest($1::text[], $2::int[], $3::bigint[]) AS s (order_id, attempt_epoch, next_attempt_at) \
     WHERE r.order_id = s.order_id AND r.attempt_epoch = s.attempt_epoch AND r.state = 'requested'";
+/// The engine's event may be here before the brokers' acknowledgement: what the engine said is kept.
 const ANSWER: &str = "\
-    UPDATE eidos_jobs_order_expiries r SET state = a.state, verdict = a.verdict, verdict_reason = a.reason, \
-        next_attempt_at = a.next_attempt_at \
+    UPDATE eidos_jobs_order_expiries r SET state = a.state, next_attempt_at = a.next_attempt_at, \
+        verdict = CASE WHEN a.verdict = 'delivered' AND r.verdict IN ('removed', 'not_found', 'already_terminal', 'refused') \
+            THEN r.verdict ELSE a.verdict END, \
+        verdict_reason = CASE WHEN a.verdict = 'delivered' AND r.verdict IN ('removed', 'not_found', 'already_terminal', 'refused') \
+            THEN r.verdict_reason ELSE a.reason END \
     FROM unnest($1::text[], $2::int[], $3::text[], $4::text[], $5::text[], $6::bigint[]) \
         AS a (order_id, attempt_epoch, state, verdict, reason, next_attempt_at) \
     WHERE r.order_id = a.order_id AND r.attempt_epoch = a.attempt_epoch AND r.state = 'requested'";
+/// What the engine said on a topic, about a request of which only the delivery is known, or not even that. It names no attempt,
+/// so it changes neither the state nor a time.
+const NOTE: &str = "\
+    UPDATE eidos_jobs_order_expiries r SET verdict = n.verdict, verdict_reason = n.reason \
+    FROM unnest($1::text[], $2::text[], $3::text[]) AS n (order_id, verdict, reason) \
+    WHERE r.order_id = n.order_id AND r.sends > 0 \
+        AND (r.state = 'requested' OR (r.state = 'answered' AND r.verdict = 'delivered'))";
+/// Those of the requests that nobody else is changing: who takes several rows and waits for none can be in no deadlock.
+const FREE: &str = "\
+    SELECT order_id FROM eidos_jobs_order_expiries WHERE order_id = ANY ($1) FOR UPDATE SKIP LOCKED";
+const UNSETTLED: &str = "\
+    SELECT count(*) FROM (SELECT FROM eidos_jobs_order_expiries WHERE state = 'answered' AND verdict = 'delivered' LIMIT $1) AS w";
 const CLOSE: &str = "\
     UPDATE eidos_jobs_order_expiries r SET state = 'closed', outcome = c.outcome, closed_at = $3, confirmed_by = $4, \
         contradicted = false \
@@ -79,6 +98,9 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("requests::ADD", ADD),
     ("requests::SENT", SENT),
     ("requests::ANSWER", ANSWER),
+    ("requests::NOTE", NOTE),
+    ("requests::FREE", FREE),
+    ("requests::UNSETTLED", UNSETTLED),
     ("requests::CLOSE", CLOSE),
     ("requests::NEXT_EPOCH", NEXT_EPOCH),
     ("requests::GIVE_UP", GIVE_UP),
@@ -160,6 +182,21 @@ pub struct Closed {
     pub order_id: String,
     pub outcome: String,
     pub expire_at: i64,
+}
+
+impl Closed {
+    /// Counts the end in the metrics; `ended_at`: when the order's row changed, epoch ms. Returns how the order ended.
+    pub fn count(&self, ended_at: Option<i64>) -> Option<Outcome> {
+        let outcome = Outcome::named(&self.outcome)?;
+        metric::expiry_outcomes(outcome.as_str(), 1);
+        if let (Outcome::Expired, Some(ended_at)) = (outcome, ended_at)
+            && self.expire_at > 0
+        {
+            let lag = ended_at.saturating_sub(self.expire_at).max(0);
+            metric::expiry_confirmation_lag(Duration::from_millis(lag.unsigned_abs()));
+        }
+        Some(outcome)
+    }
 }
 
 /// Requests of one state.
@@ -309,6 +346,53 @@ pub async fn answer(conn: &mut PgConnection, answers: &[Answer]) -> Result<(), s
         .execute(conn)
         .await?;
     Ok(())
+}
+
+/// What the engine said about an order on a topic.
+#[derive(Debug, Clone)]
+pub struct Note {
+    /// The order.
+    pub order_id: String,
+    /// What.
+    pub verdict: Verdict,
+    /// For people; empty: none.
+    pub reason: String,
+}
+
+/// Records what the engine said about requests of which nothing is known but their delivery.
+///
+/// # Errors
+/// Those of the database.
+pub async fn note(conn: &mut PgConnection, notes: &[Note]) -> Result<(), sqlx::Error> {
+    let ids: Vec<&str> = notes.iter().map(|note| note.order_id.as_str()).collect();
+    let verdicts: Vec<&str> = notes.iter().map(|note| note.verdict.as_str()).collect();
+    let reasons: Vec<Option<&str>> = notes
+        .iter()
+        .map(|note| Some(note.reason.as_str()).filter(|reason| !reason.is_empty()))
+        .collect();
+    sqlx::query(NOTE)
+        .bind(ids)
+        .bind(verdicts)
+        .bind(reasons)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Locks the requests of these orders that nobody else has locked, and returns their orders.
+///
+/// # Errors
+/// Those of the database.
+pub async fn free(conn: &mut PgConnection, order_ids: &[&str]) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(FREE).bind(order_ids).fetch_all(conn).await
+}
+
+/// Counts, up to `limit`, the requests that Kafka has and about which neither the engine nor the order's row said anything.
+///
+/// # Errors
+/// Those of the database.
+pub async fn unsettled(pool: &PgPool, limit: i64) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar(UNSETTLED).bind(limit).fetch_one(pool).await
 }
 
 /// Closes requests whose orders ended; `by` is `row` or `event`. Returns those that were not closed before.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use eidos_bus::Publisher;
 use eidos_core::db::{DatabaseSettings, JobsDb, connect_external, connect_jobs};
 use eidos_core::execution::Trigger;
 use eidos_core::start::{self, Attempt, Starter};
@@ -14,10 +15,16 @@ use eidos_types::{Clock as _, ExecutionId, JobName, NodeId, Slot, SystemClock};
 use order_expirer::ExpirerSettings;
 use order_expirer::jobs::cleanup_orders::{CleanupOrders, CleanupParams, CleanupReport};
 use order_expirer::jobs::expiry_sweep::{ExpirySweep, SweepParams, SweepReport};
+use order_expirer::settings::TransportKind;
 use order_expirer::sources::cache::OrderCache;
+use order_expirer::sources::cancel_requests::CancelRequests;
 use order_expirer::sources::engine::Engine;
+use order_expirer::sources::transport::Transport;
 use order_expirer::store::orders::OrdersStore;
+use order_expirer::workers::confirmations::{Confirmations, Databases};
 use sqlx::PgPool;
+
+use crate::kafka::{Kafka, Listening};
 
 pub(crate) const ORDERS: &str = "eidos_trading_orders";
 pub(crate) const WITHIN: Duration = Duration::from_mins(1);
@@ -33,6 +40,8 @@ pub(crate) struct Fixture {
     pub(crate) settings: Effective<ExpirerSettings>,
     pub(crate) jobs_db: JobsDb,
     pub(crate) primary: PgPool,
+    /// Settings by environment, of this process and of the binary.
+    env: Vec<(String, String)>,
     /// The slot of the next run, epoch ms; it moves with [`Fixture::later`].
     now_ms: std::sync::atomic::AtomicI64,
 }
@@ -44,12 +53,23 @@ impl Fixture {
 
     /// With further settings as YAML, and an engine that does this wrong.
     pub(crate) async fn with(yaml: &str, misbehaviour: Misbehaviour) -> Self {
+        Self::build(yaml, misbehaviour, None).await
+    }
+
+    /// As [`Self::with`]; requests are published to Kafka, and events are published by engine and trading service.
+    pub(crate) async fn over_kafka(yaml: &str, misbehaviour: Misbehaviour, kafka: &Kafka) -> Self {
+        Self::build(yaml, misbehaviour, Some(kafka)).await
+    }
+
+    async fn build(yaml: &str, misbehaviour: Misbehaviour, kafka: Option<&Kafka>) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (jobs, trading) = (TestDb::migrated().await, TestDb::empty().await);
         let ddl = include_str!("../../../../crates/devnet/neighbours/trading.sql");
         sqlx::raw_sql(ddl).execute(trading.pool()).await.unwrap();
         let engine = Matching::start(MatchingOptions {
             misbehaviour,
+            brokers: kafka.map(|kafka| kafka.brokers.clone()),
+            topics: kafka.map(|kafka| kafka.topics.clone()).unwrap_or_default(),
             ..MatchingOptions::new(trading.pool().clone())
         })
         .await
@@ -66,10 +86,11 @@ impl Fixture {
             redis.prefix(),
         );
         std::fs::write(&config, text).unwrap();
-        let env = vec![("EIDOS__MATCHING__URL".to_owned(), engine.grpc_url())];
+        let mut env = vec![("EIDOS__MATCHING__URL".to_owned(), engine.grpc_url())];
+        env.extend(kafka.map(Kafka::env).unwrap_or_default());
         let settings = load::<ExpirerSettings>(&Input {
             file: Some(&config),
-            env,
+            env: env.clone(),
         })
         .unwrap();
         let jobs_db = connect_jobs(DatabaseSettings::new(jobs.url().into()), "expirer-test")
@@ -92,6 +113,7 @@ impl Fixture {
             settings,
             jobs_db,
             primary,
+            env,
             now_ms: now_ms.into(),
         }
     }
@@ -111,13 +133,58 @@ impl Fixture {
         CleanupOrders {
             settings: service.expiry.clone(),
             matching: service.matching.clone(),
-            engine: Engine::new(&service.matching, &suite.security).unwrap(),
+            transport: self.transport(),
             orders: self.store(),
             codes: service.expiry_profile.codes,
             replica: self.primary.clone(),
             primary: self.primary.clone(),
             cache: OrderCache::new(&service.expiry.cache, &suite.redis).unwrap(),
         }
+    }
+
+    fn transport(&self) -> Transport {
+        let (suite, service) = (&self.settings.suite, &self.settings.service);
+        match service.expiry.transport {
+            TransportKind::Grpc => {
+                Transport::Grpc(Box::new(Engine::new(&service.matching, &suite.security).unwrap()))
+            }
+            TransportKind::Kafka => Transport::Kafka(
+                CancelRequests::new(
+                    Publisher::connect(&suite.kafka).unwrap(),
+                    &service.expiry.kafka,
+                    service.matching.connect_timeout,
+                    Arc::new(SystemClock::default()),
+                )
+                .unwrap(),
+            ),
+        }
+    }
+
+    /// Starts a worker that hears of ends.
+    pub(crate) fn listen(&self) -> Listening {
+        let (suite, service) = (&self.settings.suite, &self.settings.service);
+        let databases = Databases {
+            jobs_db: self.jobs_db.clone(),
+            orders: self.store(),
+            codes: service.expiry_profile.codes,
+            primary: self.primary.clone(),
+        };
+        let clock = Arc::new(SystemClock::default());
+        let worker = Confirmations::new(&suite.kafka, &service.expiry.kafka, databases, clock).unwrap();
+        Listening::start(worker)
+    }
+
+    /// Waits until that many requests fulfil the condition.
+    pub(crate) async fn until_requests(&self, condition: &str, count: i64) {
+        eventually(condition, WITHIN, async || {
+            let now = self.requests(condition).await;
+            if now == count {
+                Ok(())
+            } else {
+                Err(format!("{now} of {count}"))
+            }
+        })
+        .await;
     }
 
     pub(crate) fn store(&self) -> OrdersStore {
@@ -188,8 +255,10 @@ impl Fixture {
         let slot = Slot::from_ms(self.now_ms()).unwrap().instant().to_rfc3339();
         let mut command = Command::new(env!("CARGO_BIN_EXE_order-expirer"))
             .args(["run", "cleanup-orders", "--format", "json", "--slot", &slot])
-            .env("EIDOS_CONFIG", self.dir.path().join("order-expirer.yaml"))
-            .env("EIDOS__MATCHING__URL", self.engine.grpc_url());
+            .env("EIDOS_CONFIG", self.dir.path().join("order-expirer.yaml"));
+        for (key, value) in &self.env {
+            command = command.env(key, value);
+        }
         for (key, value) in settings {
             command = command.env(format!("EIDOS__{key}"), value);
         }

@@ -1,4 +1,7 @@
 //! Asks the engine: requests are committed, then sent, as many as its window allows; answers are committed as they come.
+//!
+//! Over gRPC the engine names the window. A topic does not, so over Kafka the window is kept here: of the requests that the
+//! topic has, at most `expiry.kafka.window` may be such that neither the engine nor the order's row said anything.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,13 +13,18 @@ use super::candidates::Candidates;
 use super::{CleanupOrders, CleanupReport};
 use crate::domain::life::{Verdict, after_verdict};
 use crate::jobs::stored;
-use crate::sources::engine::{Answers, EngineError, ExpireStream, OrderVerdict};
+use crate::sources::engine::{Answers, OrderVerdict};
+use crate::sources::transport::{Conversation, TransportError};
 use crate::store::requests::{self, Answer, Request};
 
 /// What is left of a run's time when it stops asking: enough to commit the last answers and to unlink keys.
 const RESERVE: Duration = Duration::from_secs(3);
 /// The first pause before another stream; it doubles.
 const RECONNECT: Duration = Duration::from_millis(200);
+/// How often our own window is counted while it is full.
+const COUNT_EVERY: Duration = Duration::from_millis(50);
+/// The next sequence number of requests on a topic.
+const SEQUENCE: &str = "sequence";
 
 /// A request without an answer.
 struct InFlight {
@@ -36,6 +44,8 @@ struct Asking<'a> {
     window: usize,
     places: u64,
     reserve: Duration,
+    /// The next sequence number. `None`: requests have none.
+    sequence: Option<i64>,
 }
 
 /// Why the conversation ended.
@@ -43,7 +53,7 @@ enum End {
     /// There is nothing left to ask for, or no time.
     Done,
     /// The stream is of no use any more. `answered`: it gave answers before.
-    Broken { error: EngineError, answered: bool },
+    Broken { error: TransportError, answered: bool },
 }
 
 /// Asks for everything that is due, within the run's limits.
@@ -61,10 +71,11 @@ pub(super) async fn run(
         window: job.matching.initial_window as usize,
         places: 0,
         reserve: RESERVE.min(ctx.budget_left() / 4),
+        sequence: first_number(job, ctx).await?,
     };
     let mut failures = 0;
     loop {
-        let end = match ctx.unless_cancelled(job.engine.open()).await? {
+        let end = match ctx.unless_cancelled(job.transport.open()).await? {
             Ok(mut stream) => asking.converse(&mut stream, report).await?,
             Err(error) => End::Broken {
                 error,
@@ -75,7 +86,7 @@ pub(super) async fn run(
             return Ok(());
         };
         report.stream_failed(error.to_string());
-        tracing::warn!(%error, answered, unanswered = asking.in_flight.len(), "a stream to the matching engine failed");
+        tracing::warn!(%error, answered, unanswered = asking.in_flight.len(), "a conversation with the matching engine failed");
         failures = if answered { 0 } else { failures + 1 };
         if error.is_refusal() {
             asking.release_all(report);
@@ -101,6 +112,16 @@ pub(super) async fn run(
     }
 }
 
+/// The sequence number that this run begins with: above every one that was used, and not below the clock.
+async fn first_number(job: &CleanupOrders, ctx: &JobContext) -> Result<Option<i64>, JobError> {
+    if !job.transport.is_numbered() {
+        return Ok(None);
+    }
+    let stored: Option<i64> = ctx.load_checkpoint(SEQUENCE).await?;
+    let clock_us = ctx.clock().now().timestamp_micros();
+    Ok(Some(stored.unwrap_or(1).max(clock_us)))
+}
+
 impl Asking<'_> {
     fn is_over(&self) -> bool {
         self.ctx.budget_left() <= self.reserve
@@ -109,10 +130,11 @@ impl Asking<'_> {
     /// Sends and reads until there is nothing left to do, or the stream breaks.
     async fn converse(
         &mut self,
-        stream: &mut ExpireStream,
+        stream: &mut Conversation,
         report: &mut CleanupReport,
     ) -> Result<End, JobError> {
         let (mut answered, mut more) = (false, true);
+        self.follow(None).await?;
         loop {
             self.ctx.check_cancelled()?;
             while more && stream.has_room() && self.in_flight.len() < self.window && !self.is_over() {
@@ -127,37 +149,78 @@ impl Asking<'_> {
                 };
             }
             let is_paused = self.window == 0 && more;
-            if self.is_over() || (self.in_flight.is_empty() && !is_paused && !(more && stream.has_room())) {
+            let is_stuck = is_paused && self.in_flight.is_empty() && !self.until_room().await?;
+            if is_stuck
+                || self.is_over()
+                || (self.in_flight.is_empty() && !is_paused && !(more && stream.has_room()))
+            {
                 report.cut_short |= more;
                 report.paused_by_engine |= is_paused;
                 self.release_all(report);
                 return Ok(End::Done);
             }
+            if self.in_flight.is_empty() && self.job.transport.own_window().is_some() {
+                continue;
+            }
             let paused_for = is_paused.then(|| self.ctx.budget_left().saturating_sub(self.reserve));
             match self.ctx.unless_cancelled(stream.answers(paused_for)).await? {
                 Ok(answers) => {
                     answered |= !answers.verdicts.is_empty();
-                    self.window = answers.window as usize;
+                    let named = answers.window;
                     self.record(answers, report).await?;
+                    self.follow(named).await?;
                 }
-                Err(EngineError::TimedOut(_)) if is_paused => report.paused_by_engine = true,
+                Err(error) if is_paused && error.is_timeout() => report.paused_by_engine = true,
                 Err(error) => return Ok(End::Broken { error, answered }),
             }
         }
     }
 
+    /// Sets the window: the one that the engine named, or what is left of our own.
+    async fn follow(&mut self, named: Option<u32>) -> Result<(), JobError> {
+        if let Some(own) = self.job.transport.own_window() {
+            let pool = self.ctx.jobs_db().control();
+            let unsettled = requests::unsettled(pool, i64::from(own))
+                .await
+                .map_err(stored("count requests about which nothing is known"))?;
+            let unsettled = u32::try_from(unsettled).unwrap_or(own);
+            self.window = own.saturating_sub(unsettled) as usize;
+        } else if let Some(named) = named {
+            self.window = named as usize;
+        }
+        Ok(())
+    }
+
+    /// Waits until our own window is open, at most as long as an answer is waited for. False: it stayed closed. True at once
+    /// where the engine names the window: its next message opens it.
+    async fn until_room(&mut self) -> Result<bool, JobError> {
+        if self.job.transport.own_window().is_none() {
+            return Ok(true);
+        }
+        let until = tokio::time::Instant::now() + self.job.matching.answer_timeout;
+        while self.window == 0 && !self.is_over() {
+            if tokio::time::Instant::now() >= until {
+                return Ok(false);
+            }
+            self.ctx.unless_cancelled(tokio::time::sleep(COUNT_EVERY)).await?;
+            self.follow(None).await?;
+        }
+        Ok(self.window > 0)
+    }
+
     /// Commits and sends the next requests. False: there are no more.
     async fn send(
         &mut self,
-        stream: &mut ExpireStream,
+        stream: &mut Conversation,
         report: &mut CleanupReport,
-    ) -> Result<Result<bool, EngineError>, JobError> {
+    ) -> Result<Result<bool, TransportError>, JobError> {
         let room = self.window.saturating_sub(self.in_flight.len());
         let most = room.min(self.job.settings.page_orders as usize);
         let batch = self.candidates.next(most, report).await?;
         if batch.is_empty() {
             return Ok(Ok(false));
         }
+        let first_number = self.take_numbers(batch.len());
         self.write_ahead(&batch).await?;
         for request in &batch {
             report.asked_for(
@@ -173,12 +236,22 @@ impl Asking<'_> {
             self.in_flight.insert(request.idempotency_id(), in_flight);
         }
         report.sent += batch.len() as u64;
-        for message in batch.chunks(self.job.matching.batch_orders as usize) {
-            if let Err(error) = stream.send(message) {
+        let size = self.job.matching.batch_orders as usize;
+        for (message, place) in batch.chunks(size).zip((0_i64..).step_by(size)) {
+            let number = first_number.map(|first| first.saturating_add(place));
+            if let Err(error) = stream.send(message, number) {
                 return Ok(Err(error));
             }
         }
         Ok(Ok(true))
+    }
+
+    /// Returns the first of `count` sequence numbers, which [`Self::write_ahead`] makes durable as used.
+    fn take_numbers(&mut self, count: usize) -> Option<i64> {
+        let next = self.sequence.as_mut()?;
+        let first = *next;
+        *next = first.saturating_add(i64::try_from(count).unwrap_or(i64::MAX));
+        Some(first)
     }
 
     /// Makes durable what is about to be sent: a crash after this repeats the same ids.
@@ -192,6 +265,9 @@ impl Asking<'_> {
         requests::sent(step.conn(), batch, &again, self.ctx.clock().now_ms())
             .await
             .map_err(stored("record what is sent"))?;
+        if let Some(next) = self.sequence {
+            step.save_checkpoint(SEQUENCE, &next).await?;
+        }
         Ok(step.commit().await?)
     }
 

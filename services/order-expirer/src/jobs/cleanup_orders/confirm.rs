@@ -1,10 +1,8 @@
 //! What became of the orders that were asked for: their rows are read on the primary, page by page.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use eidos_runtime::{JobContext, JobError};
-use eidos_telemetry::metric;
 
 use super::{CleanupOrders, CleanupReport};
 use crate::domain::life::{Decision, Outcome, Reading, Reason, after_reading};
@@ -141,16 +139,9 @@ async fn write(
         .filter(|one| one.contradicted);
     report.contradictions += contradicted.count() as u64;
     for one in closed {
-        let Some(outcome) = Outcome::named(&one.outcome) else {
-            continue;
-        };
-        *report.ended.entry(outcome.as_str()).or_default() += 1;
-        metric::expiry_outcomes(outcome.as_str(), 1);
-        if let (Outcome::Expired, Some(row)) = (outcome, rows.get(&one.order_id))
-            && one.expire_at > 0
-        {
-            let lag = row.updated_at.saturating_sub(one.expire_at).max(0);
-            metric::expiry_confirmation_lag(Duration::from_millis(lag.unsigned_abs()));
+        let ended_at = rows.get(&one.order_id).map(|row| row.updated_at);
+        if let Some(outcome) = one.count(ended_at) {
+            *report.ended.entry(outcome.as_str()).or_default() += 1;
         }
     }
     Ok(())

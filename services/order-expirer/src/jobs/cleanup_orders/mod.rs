@@ -17,7 +17,7 @@ pub use report::CleanupReport;
 use crate::profile::StatusCodes;
 use crate::settings::{ExpirySection, MatchingSection, ms};
 use crate::sources::cache::OrderCache;
-use crate::sources::engine::Engine;
+use crate::sources::transport::Transport;
 use crate::store::orders::OrdersStore;
 
 /// The job.
@@ -27,8 +27,8 @@ pub struct CleanupOrders {
     pub settings: ExpirySection,
     /// How the engine is asked.
     pub matching: MatchingSection,
-    /// The engine.
-    pub engine: Engine,
+    /// The way to the engine.
+    pub transport: Transport,
     /// The statements on the orders.
     pub orders: OrdersStore,
     /// The meaning of their status codes.

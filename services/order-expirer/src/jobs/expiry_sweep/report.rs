@@ -105,8 +105,9 @@ impl SweepReport {
             String::new(),
         ]);
         let mut text = format!(
-            "{} pages read{}; {} overdue orders had no request.\n{table}",
+            "{} {} read{}; {} overdue orders had no request.\n{table}",
             self.pages,
+            if self.pages == 1 { "page" } else { "pages" },
             if self.complete { "" } else { ", not all" },
             self.overlooked,
         );

@@ -1,0 +1,3 @@
+//! The workers of this service.
+
+pub mod confirmations;
