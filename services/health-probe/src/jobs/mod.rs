@@ -1,0 +1,3 @@
+//! The job of this service.
+
+pub mod health_monitor;

@@ -1,0 +1,337 @@
+//! [`Monitor`]: what is known of every target and what every receiver was told; in memory, and in the state file.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use eidos_alerting::{Alert, Desk, EpisodeId, Fingerprint, Severity};
+use eidos_telemetry::metric;
+use eidos_types::Clock;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::domain::observation::{Observation, Seen};
+use crate::domain::reducer::{Level, Rules, TargetState, Transition, step};
+use crate::probes::Target;
+use crate::state_file::StateFile;
+
+/// The alert about a target.
+const TARGET_ALERT: &str = "TargetUnhealthy";
+/// The alert about the prober itself.
+const BLIND_ALERT: &str = "ProberBlind";
+/// How the prober itself is called in reports and logs.
+const PROBER: &str = "prober";
+/// A disk that does not answer delays an alert by no more than this.
+const SAVE_LIMIT: Duration = Duration::from_secs(1);
+/// Of the state file; a file of another version is put aside.
+const VERSION: u32 = 1;
+
+/// What is known. Shared by the job and the workers.
+#[derive(Debug)]
+pub struct Monitor {
+    rules: Rules,
+    inner: Mutex<Inner>,
+    /// Counts changes; whoever delivers waits for it.
+    changes: watch::Sender<u64>,
+    file: Option<StateFile>,
+    /// The change that the file has. One save at a time.
+    saved: tokio::sync::Mutex<u64>,
+}
+
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+struct Inner {
+    version: u32,
+    /// The slot of the newest round, epoch milliseconds.
+    round_ms: i64,
+    targets: BTreeMap<String, TargetState>,
+    prober: TargetState,
+    desk: Desk,
+}
+
+impl Monitor {
+    /// Starts from the state file. A file that cannot be read is put aside: watching anew is better than not at all.
+    pub async fn open(
+        rules: Rules,
+        targets: &[Target],
+        sinks: Vec<String>,
+        file: Option<StateFile>,
+        clock: &dyn Clock,
+    ) -> Self {
+        let reading = file.clone();
+        let stored = tokio::task::spawn_blocking(move || reading.and_then(|file| stored(&file)));
+        let mut inner = stored.await.ok().flatten().unwrap_or_default();
+        inner.version = VERSION;
+        inner.desk.set_sinks(sinks);
+        inner.forget_others(targets, clock.now_ms());
+        Self {
+            rules,
+            inner: Mutex::new(inner),
+            changes: watch::Sender::new(0),
+            file,
+            saved: tokio::sync::Mutex::new(0),
+        }
+    }
+
+    /// Whether the round of this slot counts: a slot counts once.
+    pub fn begin_round(&self, slot_ms: i64) -> bool {
+        let mut inner = self.inner();
+        let is_new = slot_ms > inner.round_ms;
+        if is_new {
+            inner.round_ms = slot_ms;
+        }
+        is_new
+    }
+
+    /// Adds the result of a probe. Receivers are told at once of what it changes.
+    pub fn observe(&self, target: &Target, observation: &Observation, now_ms: i64) {
+        let kind = target.address.kind();
+        let labels = BTreeMap::from([
+            ("kind".to_owned(), kind.to_owned()),
+            ("target".to_owned(), target.name.clone()),
+        ]);
+        let mut inner = self.inner();
+        let state = inner.targets.entry(target.name.clone()).or_default();
+        let transition = step(state, observation.seen, now_ms, &self.rules);
+        let is_flapping = state.is_flapping(now_ms, &self.rules);
+        show(&target.name, kind, state);
+        metric::probed(&target.name, kind, observation.seen.as_str(), observation.took);
+        if let Some(transition) = transition {
+            let about = About {
+                alert: TARGET_ALERT,
+                subject: &target.name,
+                runbook: "probe-target-down.md",
+                labels,
+                is_flapping,
+            };
+            inner.tell(&about, observation, transition, now_ms);
+        }
+        drop(inner);
+        if transition.is_some() {
+            self.changed();
+        }
+    }
+
+    /// Records whether the prober saw anything in a round.
+    pub fn observe_prober(&self, blind: Option<&str>, now_ms: i64) {
+        metric::prober_blind(blind.is_some());
+        let observation = Observation {
+            seen: if blind.is_some() { Seen::Failed } else { Seen::Good },
+            why: blind.unwrap_or_default().to_owned(),
+            took: Duration::ZERO,
+        };
+        let mut inner = self.inner();
+        let transition = step(&mut inner.prober, observation.seen, now_ms, &self.rules);
+        if let Some(transition) = transition {
+            let about = About {
+                alert: BLIND_ALERT,
+                subject: PROBER,
+                runbook: "prober-blind.md",
+                labels: BTreeMap::new(),
+                is_flapping: false,
+            };
+            inner.tell(&about, &observation, transition, now_ms);
+        }
+        drop(inner);
+        if transition.is_some() {
+            self.changed();
+        }
+    }
+
+    /// The state of a target.
+    #[must_use]
+    pub fn state(&self, target: &str) -> TargetState {
+        self.inner().targets.get(target).cloned().unwrap_or_default()
+    }
+
+    /// Sets the gauges of targets as they are known.
+    pub fn show(&self, targets: &[Target]) {
+        let inner = self.inner();
+        let fresh = TargetState::default();
+        for target in targets {
+            let state = inner.targets.get(&target.name).unwrap_or(&fresh);
+            show(&target.name, target.address.kind(), state);
+        }
+        inner.show_open();
+    }
+
+    /// Works on what receivers were told, and remembers that it may have changed.
+    pub fn with_desk<T>(&self, work: impl FnOnce(&mut Desk) -> T) -> T {
+        let result = work(&mut self.inner().desk);
+        self.changes.send_modify(|changes| *changes += 1);
+        result
+    }
+
+    /// Looks at what receivers were told.
+    pub fn look_at_desk<T>(&self, look: impl FnOnce(&Desk) -> T) -> T {
+        look(&self.inner().desk)
+    }
+
+    /// Changes are seen there.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Replaces the state file if anything has changed since the last time. Never an error: a prober that cannot write still
+    /// probes, and says so.
+    pub async fn save(&self) {
+        let Some(file) = &self.file else { return };
+        let outcome = tokio::time::timeout(SAVE_LIMIT, self.save_to(file)).await;
+        let reason = match outcome {
+            Ok(Ok(())) => return,
+            Ok(Err(reason)) => reason,
+            Err(_elapsed) => format!("it took longer than {SAVE_LIMIT:?}"),
+        };
+        metric::probe_state_save_failed();
+        tracing::warn!(path = %file.path().display(), reason, "the state is not saved: a restart would forget it");
+    }
+
+    async fn save_to(&self, file: &StateFile) -> Result<(), String> {
+        let mut saved = self.saved.lock().await;
+        let change = *self.changes.borrow();
+        if change == *saved {
+            return Ok(());
+        }
+        let bytes = serde_json::to_vec(&*self.inner()).map_err(|error| error.to_string())?;
+        let file = file.clone();
+        let writing = tokio::task::spawn_blocking(move || file.replace(&bytes));
+        writing
+            .await
+            .map_err(|error| error.to_string())?
+            .map_err(|error| error.to_string())?;
+        *saved = change;
+        metric::probe_state_saved();
+        Ok(())
+    }
+
+    /// A round is over: its counts are worth saving too.
+    pub fn end_round(&self) {
+        self.inner().show_open();
+        self.changed();
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|changes| *changes += 1);
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What an alert is about.
+struct About<'a> {
+    alert: &'static str,
+    subject: &'a str,
+    runbook: &'static str,
+    labels: BTreeMap<String, String>,
+    is_flapping: bool,
+}
+
+impl Inner {
+    fn tell(&mut self, about: &About<'_>, observation: &Observation, transition: Transition, now_ms: i64) {
+        let fingerprint = Fingerprint::of(about.alert, &about.labels);
+        let (opened_at_ms, level) = match transition {
+            Transition::Raised { opened_at_ms, level } => (opened_at_ms, level),
+            Transition::Resolved { opened_at_ms } => {
+                tracing::info!(target_name = about.subject, "recovered");
+                self.desk
+                    .resolve(&EpisodeId::of(&fingerprint, opened_at_ms), now_ms);
+                return;
+            }
+        };
+        tracing::warn!(
+            target_name = about.subject,
+            level = level.as_str(),
+            why = observation.why,
+            "the level has changed"
+        );
+        let mut annotations = BTreeMap::from([
+            (
+                "summary".to_owned(),
+                format!("{}: {}", about.subject, observation.why),
+            ),
+            ("runbook".to_owned(), about.runbook.to_owned()),
+        ]);
+        if about.is_flapping {
+            let text = "it keeps going up and down; the alert stays open until it was good for longer";
+            annotations.insert("flapping".to_owned(), text.to_owned());
+        }
+        self.desk.raise(Alert {
+            name: about.alert.to_owned(),
+            labels: about.labels.clone(),
+            annotations,
+            severity: if level == Level::Critical {
+                Severity::Critical
+            } else {
+                Severity::Warning
+            },
+            starts_at_ms: opened_at_ms,
+            episode: EpisodeId::of(&fingerprint, opened_at_ms),
+        });
+    }
+
+    /// Forgets targets that are no longer configured, and ends their alerts.
+    fn forget_others(&mut self, targets: &[Target], now_ms: i64) {
+        let known: BTreeSet<(&str, &str)> = targets
+            .iter()
+            .map(|target| (target.name.as_str(), target.address.kind()))
+            .collect();
+        let label = |alert: &Alert, name: &str| alert.labels.get(name).cloned().unwrap_or_default();
+        let others: Vec<EpisodeId> = self
+            .desk
+            .open()
+            .filter(|alert| alert.name == TARGET_ALERT)
+            .filter(|alert| {
+                !known.contains(&(label(alert, "target").as_str(), label(alert, "kind").as_str()))
+            })
+            .map(|alert| alert.episode.clone())
+            .collect();
+        for episode in others {
+            self.desk.resolve(&episode, now_ms);
+        }
+        let open: BTreeSet<String> = self.desk.open().map(|alert| label(alert, "target")).collect();
+        self.targets.retain(|name, state| {
+            let is_known = targets.iter().any(|target| target.name == *name);
+            // A target that is asked in another way begins anew.
+            is_known && (state.level == Level::Ok || open.contains(name))
+        });
+    }
+
+    fn show_open(&self) {
+        for severity in [Severity::Warning, Severity::Critical] {
+            let open = self.desk.open().filter(|alert| alert.severity == severity);
+            metric::alerts_open(severity.as_str(), open.count() as u64);
+        }
+    }
+}
+
+fn show(target: &str, kind: &'static str, state: &TargetState) {
+    let level = match state.level {
+        Level::Ok if state.is_known() => 0,
+        Level::Ok => 3,
+        Level::Warning => 1,
+        Level::Critical => 2,
+    };
+    metric::probe_level(target, kind, level);
+    metric::probe_failures_in_a_row(target, kind, u64::from(state.failures));
+}
+
+fn stored(file: &StateFile) -> Option<Inner> {
+    let bytes = match file.read() {
+        Ok(bytes) => bytes?,
+        Err(error) => {
+            tracing::error!(path = %file.path().display(), %error, "the state cannot be read: it begins anew");
+            return None;
+        }
+    };
+    let reason = match serde_json::from_slice::<Inner>(&bytes) {
+        Ok(inner) if inner.version == VERSION => return Some(inner),
+        Ok(inner) => format!("it has version {}, not {VERSION}", inner.version),
+        Err(error) => error.to_string(),
+    };
+    let put_aside = file.put_aside();
+    tracing::error!(path = %file.path().display(), reason, put_aside = put_aside.is_ok(),
+        "the state is not understood: it begins anew");
+    None
+}

@@ -1,0 +1,3 @@
+//! Loops that run until they are cancelled.
+
+pub mod delivery;

@@ -1,0 +1,13 @@
+//! health-probe against targets and receivers that misbehave, as a process that is killed, and while real PostgreSQL, Redis
+//! and Kafka are stopped.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is the test's")]
+
+mod blind;
+mod episodes;
+mod fixture;
+mod http;
+mod operation;
+mod probes;
+mod receivers;
+mod servers_down;
