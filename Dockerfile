@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1.7
 # One file for every program:  docker build --build-arg SERVICE=recon-svc -t eidos/recon-svc:1.2.3 .
-# SERVICE is the name of a binary of the workspace: recon-svc, retention-manager, archiver, order-expirer, aggregator, eidosctl, eidos-suite, devnet.
+# SERVICE is the name of a binary of the workspace: recon-svc, retention-manager, archiver, order-expirer, aggregator, health-probe, eidosctl, eidos-suite, devnet.
 
 FROM rust:1.95-bookworm AS toolchain
 # librdkafka is compiled from source: it wants cmake and a C++ compiler.

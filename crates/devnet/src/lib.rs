@@ -38,6 +38,7 @@ mod indexer;
 mod ledger;
 mod life;
 mod manifest;
+pub mod market;
 pub mod matching;
 mod movements;
 pub mod neighbours;

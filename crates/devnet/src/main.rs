@@ -2,14 +2,17 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use eidos_devnet::bulk;
+use eidos_devnet::market::{Market, MarketOptions};
 use eidos_devnet::matching::{Matching, MatchingOptions, Misbehaviour, Topics};
+use eidos_devnet::neighbours;
 use eidos_devnet::quickstart::{self, Options, nodes};
 use eidos_sandbox::Sandbox;
+use eidos_types::{Clock as _, SystemClock};
 use sqlx::PgPool;
 
 /// A local exchange with an oracle: chain traffic, books, planted faults and traps.
@@ -84,6 +87,8 @@ enum Command {
         #[arg(long)]
         exit: bool,
     },
+    /// Fill an exchange's tables with two weeks of markets, then trade each minute until Ctrl-C.
+    Market(MarketArgs),
     /// Run a matching engine and a trading service on an exchange's tables until Ctrl-C.
     Matching {
         /// The trading service's database, as its owner.
@@ -105,6 +110,28 @@ enum Command {
         #[arg(long, default_value = "")]
         misbehave: Misbehaviour,
     },
+}
+
+#[derive(Debug, Args)]
+struct MarketArgs {
+    /// The database of the market and the trading service, as its owner.
+    #[arg(long)]
+    url: String,
+    /// The database is empty: create the tables first.
+    #[arg(long)]
+    install: bool,
+    /// The same seed gives the same markets.
+    #[arg(long, default_value_t = 7)]
+    seed: u64,
+    /// Leave out minutes.
+    #[arg(long)]
+    gaps: bool,
+    /// Store what was left out, and trades of days ago, after so many minutes.
+    #[arg(long)]
+    late_after: Option<u32>,
+    /// End when everything is filled.
+    #[arg(long)]
+    exit: bool,
 }
 
 #[tokio::main]
@@ -153,6 +180,7 @@ async fn run(command: Command) -> anyhow::Result<bool> {
             dir,
         } => nodes::run(&dir.join("nodes"), seed, wallets, &only, page.as_deref()).await,
         Command::Bulk { accounts, dir, exit } => make_bulk(accounts, &dir, exit).await.map(|()| true),
+        Command::Market(args) => trade(args).await.map(|()| true),
         Command::Matching {
             trading_url,
             brokers,
@@ -171,6 +199,64 @@ async fn run(command: Command) -> anyhow::Result<bool> {
                 ..MatchingOptions::new(trading)
             };
             serve_matching(options).await.map(|()| true)
+        }
+    }
+}
+
+/// Fills the markets, and trades until Ctrl-C.
+async fn trade(args: MarketArgs) -> anyhow::Result<()> {
+    let pool = PgPool::connect(&args.url).await.context("--url")?;
+    if args.install {
+        neighbours::install(&pool).await?;
+    }
+    let options = MarketOptions {
+        seed: args.seed,
+        now_ms: SystemClock::default().now_ms(),
+        gaps: args.gaps,
+    };
+    let market = fill_market(&pool, options).await?;
+    if args.exit {
+        return Ok(());
+    }
+    tokio::select! {
+        traded = keep_trading(market, args.late_after) => traded,
+        interrupted = tokio::signal::ctrl_c() => interrupted.context("waiting for Ctrl-C"),
+    }
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "the program talks to the person who started it"
+)]
+async fn fill_market(pool: &PgPool, options: MarketOptions) -> anyhow::Result<Market> {
+    let market = Market::fill(pool, options).await?;
+    let (from_ms, until_ms) = market.range();
+    println!("{} from {from_ms} to {until_ms}", market.names().join(", "));
+    for gap in market.gaps() {
+        println!("missing: {} from {} to {}", gap.market, gap.from_ms, gap.to_ms);
+    }
+    Ok(market)
+}
+
+/// Trades each minute; after `late_after` minutes, what was left out arrives.
+#[expect(
+    clippy::print_stdout,
+    reason = "the program talks to the person who started it"
+)]
+async fn keep_trading(mut market: Market, mut late_after: Option<u32>) -> anyhow::Result<()> {
+    let started = Instant::now();
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let now_ms = SystemClock::default().now_ms();
+        market.advance(now_ms).await?;
+        let is_due = |minutes: u32| started.elapsed() >= Duration::from_mins(1) * minutes;
+        if late_after.is_some_and(is_due) {
+            late_after = None;
+            let arrived = market.arrive_late(now_ms).await?;
+            println!(
+                "late: {} gaps, {} trades, {} deposit",
+                arrived.gaps, arrived.trades, arrived.deposits
+            );
         }
     }
 }

@@ -22,6 +22,19 @@ pub const ARCHIVER_ROLE: &str = "eidos_archiver";
 /// Its password.
 pub const ARCHIVER_PASSWORD: &str = "eidos-archiver-local";
 
+/// The role order-expirer reads orders with: no other table, and no write.
+pub const ORDERS_READER_ROLE: &str = "eidos_expirer_ro";
+/// Its password; the role exists in private servers on loopback only.
+pub const ORDERS_READER_PASSWORD: &str = "eidos-expirer-read-only";
+/// The role order-expirer connects to the jobs database with.
+pub const EXPIRER_ROLE: &str = "eidos_expirer";
+/// Its password.
+pub const EXPIRER_PASSWORD: &str = "eidos-expirer-local";
+/// The role aggregator connects with.
+pub const AGGREGATOR_ROLE: &str = "eidos_aggregator";
+/// Its password.
+pub const AGGREGATOR_PASSWORD: &str = "eidos-aggregator-local";
+
 /// Rows in one INSERT.
 const CHUNK: usize = 2_000;
 
@@ -54,25 +67,60 @@ pub async fn install(pool: &PgPool) -> anyhow::Result<()> {
 pub async fn install_disposal(exchange: &PgPool, jobs: &PgPool) -> anyhow::Result<()> {
     migrations::install_external_fence(exchange).await?;
     migrations::install_external_freeze(exchange).await?;
-    for (pool, name, ddl) in [
+    apply(&[
         (
             exchange,
             "neighbours/disposal_roles.sql",
             include_str!("../neighbours/disposal_roles.sql"),
         ),
-        (
-            jobs,
-            "migrations/roles/roles.sql",
-            include_str!("../../../migrations/roles/roles.sql"),
-        ),
+        (jobs, ROLES.0, ROLES.1),
         (
             jobs,
             "neighbours/jobs_roles.sql",
             include_str!("../neighbours/jobs_roles.sql"),
         ),
-    ] {
-        sqlx::raw_sql(ddl)
-            .execute(pool)
+    ])
+    .await
+}
+
+/// The roles of the jobs database.
+const ROLES: (&str, &str) = (
+    "migrations/roles/roles.sql",
+    include_str!("../../../migrations/roles/roles.sql"),
+);
+
+/// Prepares the databases of orders and of markets, and the jobs database, for order-expirer and aggregator: roles with the
+/// rights that they need, the fence, and the indexes that aggregator asks for. It may be run again.
+///
+/// # Errors
+/// If a database refuses: it needs a superuser.
+pub async fn install_logins(orders: &PgPool, market: &PgPool, jobs: &PgPool) -> anyhow::Result<()> {
+    migrations::install_external_fence(market).await?;
+    apply(&[
+        (
+            orders,
+            "neighbours/expirer_role.sql",
+            include_str!("../neighbours/expirer_role.sql"),
+        ),
+        (
+            market,
+            "neighbours/aggregator_role.sql",
+            include_str!("../neighbours/aggregator_role.sql"),
+        ),
+        (jobs, ROLES.0, ROLES.1),
+        (
+            jobs,
+            "neighbours/jobs_logins.sql",
+            include_str!("../neighbours/jobs_logins.sql"),
+        ),
+    ])
+    .await
+}
+
+async fn apply(files: &[(&PgPool, &str, &'static str)]) -> anyhow::Result<()> {
+    for (pool, name, ddl) in files {
+        sqlx::raw_sql(*ddl)
+            .execute(*pool)
             .await
             .with_context(|| format!("{name} does not apply"))?;
     }

@@ -7,8 +7,7 @@
 mod reference;
 
 use eidos_server::ServiceDefinition;
-use eidos_settings::{Declared, Input, NoOptions, ServiceSettings, SettingsErrors};
-use serde::{Deserialize, Serialize};
+use eidos_settings::{Declared, Input, ServiceSettings, SettingsErrors};
 
 pub use reference::reference_page;
 
@@ -21,13 +20,8 @@ pub fn services() -> Vec<Declared> {
         declared(&archiver::service()),
         declared(&order_expirer::service()),
         declared(&aggregator::service()),
+        declared(&health_probe::service()),
     ]
-}
-
-/// Returns the blocks of the requirement's settings file whose services are not built yet.
-#[must_use]
-pub const fn planned() -> Declared {
-    Declared::of::<Planned>("not built yet")
 }
 
 /// Checks a settings file for all services: every key is known, and no service refuses a value.
@@ -35,21 +29,9 @@ pub const fn planned() -> Declared {
 /// # Errors
 /// Everything that is wrong, each once.
 pub fn check_config(input: &Input<'_>) -> Result<(), SettingsErrors> {
-    let mut declared = services();
-    declared.push(planned());
-    eidos_settings::check_file(&declared, input)
+    eidos_settings::check_file(&services(), input)
 }
 
 fn declared<S: ServiceSettings>(service: &ServiceDefinition<S>) -> Declared {
     Declared::of::<S>(service.name)
-}
-
-/// The jobs of the requirement that no service has yet.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Planned {}
-
-impl ServiceSettings for Planned {
-    const DEFAULTS: &'static str = include_str!("../planned.default.yaml");
-    type Options = NoOptions;
 }

@@ -4,15 +4,14 @@ use std::fmt::Write as _;
 
 use eidos_settings::SHARED_DEFAULTS;
 
-use crate::{planned, services};
+use crate::services;
 
 /// Returns the page of all settings: the sections that every service has, then what each service owns. A key that
 /// several services have is described once, by the first.
 #[must_use]
 pub fn reference_page() -> String {
     let services = services();
-    let planned = planned();
-    let owned = services.iter().chain([&planned]);
+    let owned = services.iter();
     let all =
         std::iter::once(("", SHARED_DEFAULTS)).chain(owned.map(|service| (service.name, service.defaults)));
     page_of(&all.collect::<Vec<_>>())
@@ -20,7 +19,7 @@ pub fn reference_page() -> String {
 
 const INTRODUCTION: &str = "# Configuration
 
-<!-- Generated from the default files of crates/settings, crates/suite and the services. Do not edit. -->
+<!-- Generated from the default files of crates/settings and the services. Do not edit. -->
 
 Later layers win: built-in defaults, the service's defaults, the YAML file (`--config FILE` or `EIDOS_CONFIG`),
 environment variables. `check-config` prints every effective value with its source. A wrong configuration is

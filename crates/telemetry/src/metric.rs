@@ -11,11 +11,13 @@ mod bus;
 mod disposal;
 mod expiry;
 mod market;
+mod probe;
 
 pub use bus::*;
 pub use disposal::*;
 pub use expiry::*;
 pub use market::*;
+pub use probe::*;
 
 /// Passes every row's meaning to the recorder, which prints it as `# HELP`.
 pub(crate) fn describe_all() {
@@ -433,6 +435,7 @@ mod tests {
         emit_disposal(time);
         emit_expiry(at, time);
         emit_market(time);
+        emit_probe(time);
         let text = handle.render();
         for metric in catalogue() {
             let series = text
@@ -509,12 +512,27 @@ mod tests {
         statistics_rows_written("x", 1);
     }
 
+    fn emit_probe(time: Duration) {
+        probed("x", "x", "good", time);
+        probe_level("x", "x", 1);
+        probe_failures_in_a_row("x", "x", 1);
+        probe_started_late(time);
+        probe_round(time);
+        prober_blind(true);
+        probe_state_saved();
+        probe_state_save_failed();
+        alerts_open("x", 1);
+        alert_notifications("x", "x", "x", 1);
+        alert_delivery_pending("x", time);
+    }
+
     fn emit_expiry(at: DateTime<Utc>, time: Duration) {
         expired_orders_overdue(1);
         expired_orders_overlooked(1);
         expiry_sweep_completed(Some(at));
         expiry_verdicts("x", 1);
         expiry_outcomes("x", 1);
+        expiry_events("x", "x", 1);
         expiry_confirmation_lag(time);
         expiry_requests_open("x", 1);
         expiry_oldest_open(time);

@@ -21,6 +21,7 @@ pub mod settings;
 mod start;
 pub mod store;
 
+use eidos_runtime::Start;
 use eidos_server::{JobCommand, ServiceDefinition};
 
 pub use settings::AggregatorSettings;
@@ -39,6 +40,7 @@ pub fn service() -> ServiceDefinition<AggregatorSettings> {
     ServiceDefinition {
         name: "aggregator",
         about: "Builds candles of one hour and more, and the statistics of hours and days.",
+        start: Start::Connected,
         build: |deps| Box::pin(start::build(deps)),
         routes: None,
         reports: None,

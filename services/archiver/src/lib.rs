@@ -23,6 +23,7 @@ pub mod settings;
 mod start;
 pub mod store;
 
+use eidos_runtime::Start;
 use eidos_server::{JobCommand, ServiceDefinition};
 
 pub use settings::ArchiverSettings;
@@ -78,6 +79,7 @@ pub fn service() -> ServiceDefinition<ArchiverSettings> {
     ServiceDefinition {
         name: "archiver",
         about: "Moves finished orders and settled trades to archive tables, and brings exports back.",
+        start: Start::Connected,
         build: |deps| Box::pin(start::build(deps)),
         routes: None,
         reports: None,

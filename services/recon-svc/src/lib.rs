@@ -25,6 +25,7 @@ mod start;
 pub mod store;
 pub mod workers;
 
+use eidos_runtime::Start;
 use eidos_server::ServiceDefinition;
 
 pub use settings::ReconSettings;
@@ -35,6 +36,7 @@ pub fn service() -> ServiceDefinition<ReconSettings> {
     ServiceDefinition {
         name: "recon-svc",
         about: "Proves that the chain and the books agree.",
+        start: Start::Connected,
         build: |deps| Box::pin(start::build(deps)),
         routes: Some(routes::routes),
         reports: Some(reports::reports),

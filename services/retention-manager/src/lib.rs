@@ -30,6 +30,7 @@ pub mod sources;
 mod start;
 mod store;
 
+use eidos_runtime::Start;
 use eidos_server::{JobCommand, ServiceDefinition};
 
 pub use settings::RetentionSettings;
@@ -72,6 +73,7 @@ pub fn service() -> ServiceDefinition<RetentionSettings> {
     ServiceDefinition {
         name: "retention-manager",
         about: "Creates partitions ahead of time and removes expired data, never unproved.",
+        start: Start::Connected,
         build: |deps| Box::pin(start::build(deps)),
         routes: Some(routes::routes),
         reports: None,

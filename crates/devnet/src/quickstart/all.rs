@@ -13,10 +13,12 @@ use serde_json::Value;
 use sqlx::PgPool;
 use tokio::process::Command;
 
+use super::beside::Beside;
 use super::disposal_config::{DisposalEndpoints, archiver_config, retention_config};
 use super::programs::sibling;
 use super::servers::Servers;
 use super::summary::{Ran, conclude};
+use super::what::{list_of, what_it_did};
 use super::whereabouts::{Check, Storage};
 use super::{say, write_private};
 use crate::history::{self, HistoryManifest, HistoryPlan, HistoryTrap};
@@ -26,9 +28,30 @@ use crate::neighbours;
 const RUN_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// A service and its configuration.
-struct Program {
+#[derive(Debug, Clone)]
+pub(super) struct Program {
+    name: &'static str,
     path: PathBuf,
-    config: PathBuf,
+    pub(super) config: PathBuf,
+}
+
+impl Program {
+    /// Writes the configuration into `dir`.
+    pub(super) fn new(dir: &Path, name: &'static str, yaml: &str) -> anyhow::Result<Self> {
+        let config = dir.join(format!("{name}.yaml"));
+        write_private(&config, yaml)?;
+        Ok(Self {
+            name,
+            path: sibling(name)?,
+            config,
+        })
+    }
+}
+
+/// A slot as a command line has it.
+pub(super) fn slot(epoch_ms: i64) -> anyhow::Result<String> {
+    let slot: DateTime<Utc> = DateTime::from_timestamp_millis(epoch_ms).context("no such instant")?;
+    Ok(slot.to_rfc3339_opts(SecondsFormat::Secs, true))
 }
 
 /// The services, and where they work.
@@ -81,6 +104,11 @@ pub(super) async fn dispose(
     stage.refusals(&mut manifest).await?;
     checks.extend(stage.storage().traps(&manifest).await?);
     checks.extend(stage.no_leftovers(&manifest).await?);
+    // After the tables were counted: these runs add executions.
+    let (beside, market) = Beside::build(servers, &stage, dir, seed, true).await?;
+    checks.extend(beside.expire(&mut stage).await?);
+    checks.extend(beside.aggregate(&mut stage, market).await?);
+    beside.engine.stop().await;
     conclude(
         dir,
         &stage.slot,
@@ -106,24 +134,15 @@ impl Stage {
         };
         let retention = endpoints(neighbours::RETENTION_ROLE, neighbours::RETENTION_PASSWORD);
         let archiver = endpoints(neighbours::ARCHIVER_ROLE, neighbours::ARCHIVER_PASSWORD);
-        let program = |name: &str, yaml: &str| {
-            let config = dir.join(format!("{name}.yaml"));
-            write_private(&config, yaml)?;
-            anyhow::Ok(Program {
-                path: sibling(name)?,
-                config,
-            })
-        };
         let settings = ArchiveStoreSettings::at(retention.archive_url.clone());
         let suite = eidos_settings::load::<SuiteOnly>(&Input::default())?;
-        let slot: DateTime<Utc> = DateTime::from_timestamp_millis(slot_ms).context("no such instant")?;
         Ok(Self {
             exchange: PgPool::connect(&servers.exchange_url()).await?,
             jobs: PgPool::connect(&servers.jobs_url()).await?,
-            retention: program("retention-manager", &retention_config(&retention))?,
-            archiver: program("archiver", &archiver_config(&archiver))?,
+            retention: Program::new(dir, "retention-manager", &retention_config(&retention))?,
+            archiver: Program::new(dir, "archiver", &archiver_config(&archiver))?,
             store: ArchiveStore::open(&settings, &suite.suite.security).await?,
-            slot: slot.to_rfc3339_opts(SecondsFormat::Secs, true),
+            slot: slot(slot_ms)?,
             ran: Vec::new(),
         })
     }
@@ -209,33 +228,27 @@ impl Stage {
     }
 
     async fn retention(&mut self, job: &str, args: &[&str], succeeds: bool) -> anyhow::Result<()> {
-        let (path, config) = (self.retention.path.clone(), self.retention.config.clone());
-        self.run(&path, &config, job, args, succeeds).await
+        self.run(&self.retention.clone(), job, args, succeeds).await
     }
 
     async fn archiver(&mut self, job: &str, args: &[&str]) -> anyhow::Result<()> {
-        let (path, config) = (self.archiver.path.clone(), self.archiver.config.clone());
-        self.run(&path, &config, job, args, true).await
+        self.run(&self.archiver.clone(), job, args, true).await
     }
 
-    async fn run(
+    /// Runs a program, and notes the execution of `job` that it stored.
+    pub(super) async fn run(
         &mut self,
-        program: &Path,
-        config: &Path,
+        program: &Program,
         job: &str,
         args: &[&str],
         succeeds: bool,
     ) -> anyhow::Result<()> {
-        let name = program
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = program.name;
         say(&format!("{name} {}", args.join(" ")));
-        let mut command = Command::new(program);
+        let mut command = Command::new(&program.path);
         command
             .args(args)
-            .env("EIDOS_CONFIG", config)
+            .env("EIDOS_CONFIG", &program.config)
             .stdin(Stdio::null())
             .kill_on_drop(true);
         let output = tokio::time::timeout(RUN_TIMEOUT, command.output())
@@ -256,7 +269,7 @@ impl Stage {
             .await
             .with_context(|| format!("{name} stored no execution of {job}; it said:\n{errors}"))?;
         ran.as_expected = as_expected;
-        if let ["plan" | "apply" | "verify" | "restore", ..] = args {
+        if let ["plan" | "apply" | "verify" | "restore" | "backfill", ..] = args {
             ran.job = format!("{job} ({})", args[0]);
         }
         self.ran.push(ran);
@@ -290,20 +303,7 @@ impl Stage {
         let result = result.unwrap_or_default();
         let what = match error {
             Some(error) => error,
-            None if dry_run => format!(
-                "{} pieces of work, digest {}",
-                result["plan"]["items"].as_array().map_or(0, Vec::len),
-                result["plan"]["digest"]
-                    .as_str()
-                    .map_or("", |digest| digest.get(..12).unwrap_or(digest)),
-            ),
-            None if result.get("sound").is_some() => format!(
-                "{} exports read in full and sound, {} rows, {} rotten",
-                result["sound"],
-                result["rows"],
-                result["rotten"].as_array().map_or(0, Vec::len)
-            ),
-            None => list_of(&acts),
+            None => what_it_did(job, dry_run, &result).unwrap_or_else(|| list_of(&acts)),
         };
         Ok(Ran {
             job: job.to_owned(),
@@ -356,20 +356,4 @@ impl Stage {
             holds: unknown.is_empty() && stuck.is_empty(),
         }])
     }
-}
-
-fn list_of(acts: &[(String, i64, Option<i64>)]) -> String {
-    if acts.is_empty() {
-        return "nothing to do".to_owned();
-    }
-    let parts: Vec<String> = acts
-        .iter()
-        .map(|(action, count, rows)| {
-            rows.filter(|rows| *rows > 0).map_or_else(
-                || format!("{action} {count}"),
-                |rows| format!("{action} {count} ({rows} rows)"),
-            )
-        })
-        .collect();
-    parts.join(", ")
 }

@@ -3,8 +3,12 @@
 
 pub mod alerts;
 mod all;
+mod beside;
+mod beside_config;
+mod candles;
 mod config;
 mod disposal_config;
+mod expiry;
 mod findings;
 pub mod nodes;
 mod output;
@@ -12,6 +16,7 @@ mod programs;
 mod servers;
 mod summary;
 mod verdict;
+mod what;
 mod whereabouts;
 
 use std::path::{Path, PathBuf};
@@ -58,7 +63,7 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
     for name in options
         .all
         .iter()
-        .flat_map(|_rows| ["retention-manager", "archiver"])
+        .flat_map(|_rows| ["retention-manager", "archiver", "order-expirer", "aggregator"])
     {
         programs::sibling(name)?;
     }

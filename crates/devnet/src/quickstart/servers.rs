@@ -105,7 +105,18 @@ impl Servers {
         self.url_as(EXCHANGE, role, password)
     }
 
-    fn url_as(&self, database: &str, role: &str, password: &str) -> String {
+    /// Makes an empty database, in place of one of the last time.
+    pub(super) async fn fresh_database(&self, database: &str) -> anyhow::Result<()> {
+        Ok(self.postgres.fresh_database(database).await?)
+    }
+
+    /// A database as its owner.
+    pub(super) fn url(&self, database: &str) -> String {
+        self.postgres.url(database)
+    }
+
+    /// A database as another role.
+    pub(super) fn url_as(&self, database: &str, role: &str, password: &str) -> String {
         format!(
             "postgres://{role}:{password}@127.0.0.1:{}/{database}",
             self.postgres.port()

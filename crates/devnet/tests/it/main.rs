@@ -5,6 +5,7 @@ mod bulk;
 mod devnet;
 mod faults;
 mod history;
+mod market;
 mod matching;
 mod traps;
 

@@ -23,6 +23,7 @@ const FLOORS: &[(u8, &[&str])] = &[
         2,
         &[
             "eidos-pg",
+            "eidos-alerting",
             "eidos-bus",
             "eidos-chain",
             "eidos-archive-store",
@@ -51,6 +52,10 @@ const NEVER: &[(&str, &[&str])] = &[
     ),
     ("eidos-market", &["tokio", "sqlx", "redis", "reqwest", "axum"]),
     ("eidos-pg", &["redis", "rdkafka", "alloy-*", "parquet", "axum"]),
+    (
+        "eidos-alerting",
+        &["sqlx", "redis", "rdkafka", "alloy-*", "parquet", "axum"],
+    ),
     ("eidos-core", &["rdkafka", "alloy-*", "parquet", "reqwest"]),
     ("eidos-bus", &["sqlx", "redis", "alloy-*", "parquet"]),
     ("eidos-chain", &["sqlx", "redis", "rdkafka", "parquet"]),

@@ -13,7 +13,7 @@ use eidos_archive_store::ArchiveFormat;
 use eidos_settings::{
     Effective, Input, JobSection, LockKind, ServiceSettings, SettingsErrors, SslMode, SuiteSettings,
 };
-use eidos_suite::Planned;
+use health_probe::ProbeSettings;
 use order_expirer::ExpirerSettings;
 use recon_svc::ReconSettings;
 use retention_manager::RetentionSettings;
@@ -34,7 +34,7 @@ fn load(text: &str) -> Result<(SuiteSettings, DataRetention), SettingsErrors> {
         env: Vec::new(),
     };
     eidos_suite::check_config(&input)?;
-    let mut suite = one::<Planned>(&input)?.suite;
+    let mut suite = one::<ProbeSettings>(&input)?.suite;
     suite.jobs.extend(one::<ReconSettings>(&input)?.suite.jobs);
     suite.jobs.extend(one::<ArchiverSettings>(&input)?.suite.jobs);
     suite.jobs.extend(one::<AggregatorSettings>(&input)?.suite.jobs);

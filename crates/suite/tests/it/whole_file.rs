@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use eidos_settings::{Input, SettingsErrors};
-use eidos_suite::{check_config, planned, services};
+use eidos_suite::{check_config, services};
 
 use crate::repository::{entries, file, none};
 
@@ -31,7 +31,7 @@ fn services_that_are_running_start_again_with_the_new_blocks_of_another_one() {
         file: Some(&path),
         env: Vec::new(),
     };
-    for service in services().into_iter().chain([planned()]) {
+    for service in services() {
         let shown = service.render(&input);
         assert!(shown.is_ok(), "{}: {}", service.name, shown.unwrap_err());
     }
@@ -94,7 +94,6 @@ fn a_misspelt_key_is_refused_wherever_it_is() {
 fn no_service_warns_about_a_file_that_has_every_section_and_job() {
     let all: String = services()
         .into_iter()
-        .chain([planned()])
         .map(|service| names(service.defaults))
         .collect();
     assert!(all.contains("chain: ") && all.contains("jobs: "), "{all}");
@@ -161,7 +160,7 @@ fn the_program_refuses_with_the_code_of_settings() {
     let (code, said) = run("");
     assert_eq!(code, Some(0), "{said}");
     assert!(
-        said.contains("recon-svc, retention-manager, archiver, order-expirer, aggregator"),
+        said.contains("recon-svc, retention-manager, archiver, order-expirer, aggregator, health-probe"),
         "{said}"
     );
 }
@@ -178,7 +177,7 @@ fn every_service_is_linked_and_owns_its_jobs_alone() {
     assert_eq!(linked, folders, "crates/suite/src/lib.rs names every service");
     let mut owners = std::collections::BTreeMap::new();
     let mut findings = Vec::new();
-    for service in services().into_iter().chain([planned()]) {
+    for service in services() {
         let defaults: serde_json::Value = serde_norway::from_str(service.defaults).unwrap();
         for job in defaults["jobs"]
             .as_object()

@@ -31,6 +31,11 @@ pub fn expiry_outcomes(outcome: &'static str, count: u64) {
     metrics::counter!("expiry_outcomes_total", "outcome" => outcome).increment(count);
 }
 
+/// `expiry_events_total`: messages about the end of orders, by kind and by what they did.
+pub fn expiry_events(event: &'static str, effect: &'static str, count: u64) {
+    metrics::counter!("expiry_events_total", "event" => event, "effect" => effect).increment(count);
+}
+
 /// `expiry_confirmation_lag_seconds`: time from the expiry of an order to the change of its row.
 pub fn expiry_confirmation_lag(lag: Duration) {
     metrics::histogram!("expiry_confirmation_lag_seconds").record(lag);

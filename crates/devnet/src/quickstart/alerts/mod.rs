@@ -10,7 +10,7 @@
 //!    no small devnet reaches are lowered ([`rules::Scale::Small`]), never raised.
 //!
 //! The names are compared with the chart's before anything starts: an alert that no trouble names, and a name that no rule
-//! has, is a failure. What is not tried is a list of its own ([`rules::NOT_RUN`], [`trouble::UNTRIED`]) and printed first.
+//! has, is a failure. What is not tried is a list of its own ([`trouble::UNTRIED`]) and printed first, with the reason.
 
 mod page;
 mod prometheus;
@@ -158,13 +158,12 @@ async fn troubled(rig: &mut Rig, seen: &mut Seen) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The alerts and services that only promtool's cases try.
+/// The alerts that only promtool's cases try, each with the reason.
 fn not_tried() -> Vec<String> {
-    let services = rules::NOT_RUN
-        .iter()
-        .map(|(service, _)| format!("the alerts and panels of {service}"));
-    let alerts = trouble::UNTRIED.iter().map(|alert| (*alert).to_owned());
-    services.chain(alerts).collect()
+    let alerts = trouble::UNTRIED.iter();
+    alerts
+        .map(|(alert, reason)| format!("{alert} ({reason})"))
+        .collect()
 }
 
 /// What does not match between the names of the rules and those of the troubles: a misspelt name could never fire.
@@ -173,8 +172,8 @@ fn unmatched(known: &BTreeSet<String>) -> Vec<String> {
     let named: BTreeSet<&str> = trouble::BEFORE_THE_FIRST_RUN
         .iter()
         .chain(of_troubles)
-        .chain(trouble::UNTRIED)
         .copied()
+        .chain(trouble::UNTRIED.iter().map(|(alert, _)| *alert))
         .collect();
     let untried = known.iter().filter(|alert| !named.contains(alert.as_str()));
     let unknown = named.iter().filter(|alert| !known.contains(**alert));

@@ -27,11 +27,11 @@ pub(super) fn render(seen: &Seen, rules: &[Rule], not_tried: &str, day: &str) ->
         "# Alerts and panels, tried\n\n\
          Written by `./scripts/test-alerts --page docs/alerts-tested.md`, which belongs to the check of a release, not to\n\
          `scripts/test`. Last run: {day}.\n\n\
-         A real Prometheus scrapes a real recon-svc, retention-manager and archiver each second and evaluates the chart's rules\n\
-         without their `for`. \"Silent\": in a devnet without faults the alert did not fire, neither before nor after the running\n\
-         services had run each of their jobs. \"Fired in\": what was broken when it did. Thresholds that no small devnet reaches are\n\
-         lowered for that (`SMALLER` in `crates/devnet/src/quickstart/alerts/rules.rs`). Not tried here, only by promtool's\n\
-         cases: {not_tried}.\n\n\
+         A real Prometheus scrapes every real service each second and evaluates the chart's rules without their `for`. \"Silent\":\n\
+         in a devnet without faults the alert did not fire, neither before nor after the running services had run each of their\n\
+         jobs. \"Fired in\": what was broken when it did. Thresholds that no small devnet reaches are lowered for that (`SMALLER`\n\
+         in `crates/devnet/src/quickstart/alerts/rules.rs`). Not tried here, only by promtool's cases:\n\
+         {not_tried}.\n\n\
          ## Alerts\n\n| alert | severity | silent | fired in |\n|---|---|---|---|\n"
     );
     for Rule { alert, severity } in rules {

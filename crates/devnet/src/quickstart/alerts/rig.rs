@@ -1,7 +1,8 @@
-//! A devnet, three services over it and a Prometheus that watches them.
+//! A devnet, every service over it and a Prometheus that watches them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -10,18 +11,30 @@ use eidos_sandbox::{
 };
 use sqlx::PgPool;
 use tokio::net::TcpStream;
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::task::JoinHandle;
 
 use super::rules::{self, Scale};
 use crate::devnet::{Devnet, DevnetOptions};
 use crate::history::{self, HistoryManifest, HistoryPlan, HistoryTrap};
+use crate::market::Market;
 use crate::neighbours;
+use crate::orders::OrdersOptions;
 use crate::quickstart::all::Stage;
+use crate::quickstart::beside::Beside;
+use crate::quickstart::beside_config::probe_config;
 use crate::quickstart::config::recon_config;
 use crate::quickstart::programs::{Programs, sibling};
 use crate::quickstart::servers::Servers;
 use crate::quickstart::{say, write_private};
 
+pub(super) const EXPIRER: &str = "order-expirer";
+pub(super) const AGGREGATOR: &str = "aggregator";
+pub(super) const PROBE: &str = "health-probe";
+
 const WALLETS: usize = 32;
+/// About ten times as many orders.
+const ORDERS: u32 = 12;
 const ROWS_PER_MONTH: u64 = 20;
 const START_WITHIN: Duration = Duration::from_mins(1);
 const DRAIN_WITHIN: Duration = Duration::from_secs(40);
@@ -44,7 +57,20 @@ pub(super) struct Rig {
     stage: Stage,
     manifest: HistoryManifest,
     devnet: Devnet,
+    beside: Beside,
+    market: Arc<Mutex<Market>>,
+    /// Trades each minute.
+    _feed: AbortOnDrop,
     services: BTreeMap<&'static str, Service>,
+}
+
+/// A task that ends with this value.
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Rig {
@@ -71,18 +97,28 @@ impl Rig {
             .execute(&stage.exchange)
             .await?;
         neighbours::install_disposal(&stage.exchange, &stage.jobs).await?;
+        let (beside, market) = Beside::build(&servers, &stage, &dir, seed, false).await?;
+        let market = Arc::new(Mutex::new(market));
+        let probe = dir.join("health-probe.yaml");
+        let state_dir = dir.join("health-probe");
+        std::fs::create_dir_all(&state_dir)?;
+        write_private(&probe, &watching(&servers, &beside, &state_dir))?;
+        let feed = AbortOnDrop(tokio::spawn(trade(Arc::clone(&market))));
         let mut services = BTreeMap::new();
         for (name, config) in [
             ("recon-svc", recon),
             ("retention-manager", dir.join("retention-manager.yaml")),
             ("archiver", dir.join("archiver.yaml")),
+            (EXPIRER, beside.expirer.config.clone()),
+            (AGGREGATOR, beside.aggregator.config.clone()),
+            (PROBE, probe),
         ] {
             let service = Service {
                 name,
                 config,
                 http: PortLease::take()?,
                 grpc: PortLease::take()?,
-                settings: Vec::new(),
+                settings: quiet(name),
                 running: None,
             };
             services.insert(name, service);
@@ -94,6 +130,9 @@ impl Rig {
             stage,
             manifest,
             devnet,
+            beside,
+            market,
+            _feed: feed,
             services,
         })
     }
@@ -103,6 +142,14 @@ impl Rig {
         self.reconcile(&["--full"]).await?;
         self.reconcile(&[]).await?;
         self.stage.run_jobs(&self.manifest).await?;
+        let orders = OrdersOptions {
+            // It is a trouble.
+            cancelling: 0,
+            ..OrdersOptions::some(crate::devnet::now_ms(), ORDERS)
+        };
+        self.beside.fill_orders(&orders).await?;
+        self.beside.run_expirer(&mut self.stage).await?;
+        self.beside.run_aggregator(&mut self.stage).await?;
         let wrong: Vec<&str> = self
             .stage
             .ran
@@ -122,7 +169,7 @@ impl Rig {
         self.programs.reconcile(config, flags).await.map(drop)
     }
 
-    /// A run of a job of retention-manager or archiver in a terminal; how it ends is the caller's to judge.
+    /// A run of a job in a terminal; how it ends is the caller's to judge.
     pub(super) async fn run_job(&mut self, service: &str, args: &[&str]) -> anyhow::Result<()> {
         let service = self.service(service)?;
         let program = sibling(service.name)?;
@@ -234,6 +281,16 @@ impl Rig {
         &mut self.servers
     }
 
+    /// Orders with their engine, and the database of the markets.
+    pub(super) const fn beside(&self) -> &Beside {
+        &self.beside
+    }
+
+    /// The markets, between two of their minutes.
+    pub(super) async fn market(&self) -> MutexGuard<'_, Market> {
+        self.market.lock().await
+    }
+
     /// Where exports are.
     pub(super) fn archive(&self) -> PathBuf {
         self.dir.join("quickstart-archive")
@@ -292,6 +349,43 @@ impl Service {
             process.kill()?;
         }
         Ok(())
+    }
+}
+
+/// health-probe watches what is up in the calm; the engine is taken down later.
+fn watching(servers: &Servers, beside: &Beside, state_dir: &Path) -> String {
+    let tcp = |url: String| url.replace("http://", "tcp://").replace("redis://", "tcp://");
+    probe_config(
+        &servers.jobs_url_as(neighbours::AGGREGATOR_ROLE, neighbours::AGGREGATOR_PASSWORD),
+        &servers.redis_url(),
+        state_dir,
+        &[
+            ("redis", tcp(servers.redis_url())),
+            ("matching", tcp(beside.engine.grpc_url())),
+        ],
+    )
+}
+
+/// No slot of the jobs that a trouble or a panel needs at a time of its own: midnight is soon in some runs, but once a year.
+fn quiet(service: &str) -> Vec<(&'static str, String)> {
+    let jobs: &[&'static str] = match service {
+        EXPIRER => &[
+            "EIDOS__JOBS__CLEANUP_ORDERS__CRON",
+            "EIDOS__JOBS__EXPIRY_SWEEP__CRON",
+        ],
+        AGGREGATOR => &["EIDOS__JOBS__KLINE_AGG__CRON", "EIDOS__JOBS__STATS_AGG__CRON"],
+        _ => &[],
+    };
+    jobs.iter().map(|job| (*job, "0 0 1 1 *".to_owned())).collect()
+}
+
+/// Trades each minute as soon as it is over.
+async fn trade(market: Arc<Mutex<Market>>) {
+    loop {
+        if let Err(error) = market.lock().await.advance(crate::devnet::now_ms()).await {
+            tracing::error!("the markets stand still: {error:#}");
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 

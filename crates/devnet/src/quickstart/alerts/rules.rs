@@ -17,7 +17,7 @@ pub(super) enum Scale {
 }
 
 /// Thresholds and windows that a devnet of minutes cannot reach, and what replaces them there.
-const SMALLER: [(&str, &str); 5] = [
+const SMALLER: [(&str, &str); 6] = [
     // 500 GB in quarantine.
     ("500e9", "1"),
     // More than 100 dollars of ignored differences.
@@ -36,25 +36,25 @@ const SMALLER: [(&str, &str); 5] = [
         "chain_rpc_requests_total{outcome!=\"ok\"}[20s]",
     ),
     ("chain_rpc_requests_total[10m]", "chain_rpc_requests_total[20s]"),
+    // Half an hour from a request to the order's end.
+    (
+        "expiry_oldest_open_seconds) > 1800",
+        "expiry_oldest_open_seconds) > 2",
+    ),
 ];
-
-/// Services that the devnet of the alerts does not run, with their dashboards. The cases in `rules/tests` show that their
-/// alerts fire.
-pub(super) const NOT_RUN: [(&str, &str); 2] = [("order-expirer", "expiry"), ("aggregator", "market")];
 
 fn chart() -> anyhow::Result<PathBuf> {
     let root = workspace_root().context("the workspace with helm/eidos-backoffice is not here")?;
     Ok(root.join("helm/eidos-backoffice"))
 }
 
-/// The rule files of every service that runs: those of `rules/` and of its folders, not their tests.
+/// The rule files: those of `rules/` and of its folders, not their tests.
 fn files() -> anyhow::Result<Vec<PathBuf>> {
     let rules = chart()?.join("rules");
     let mut found = yaml_files(&rules)?;
     for entry in std::fs::read_dir(&rules)? {
         let path = entry?.path();
-        let is_run = !NOT_RUN.iter().any(|(service, _)| path.ends_with(service));
-        if path.is_dir() && is_run && !path.ends_with("tests") {
+        if path.is_dir() && !path.ends_with("tests") {
             found.extend(yaml_files(&path)?);
         }
     }
@@ -169,18 +169,12 @@ pub(super) struct Panel {
     pub(super) expression: String,
 }
 
-/// Every expression of every panel of the services that run.
+/// Every expression of every panel.
 pub(super) fn panels() -> anyhow::Result<Vec<Panel>> {
     let mut found = Vec::new();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     for entry in std::fs::read_dir(chart()?.join("dashboards"))? {
         let path = entry?.path();
-        if NOT_RUN
-            .iter()
-            .any(|(_, board)| path.file_stem().is_some_and(|stem| stem == *board))
-        {
-            continue;
-        }
         let board: Value = serde_json::from_str(&std::fs::read_to_string(&path)?)?;
         let mut row = String::new();
         for panel in board["panels"].as_array().into_iter().flatten() {

@@ -6,9 +6,12 @@ use anyhow::Context;
 use serde_json::json;
 use sqlx::AssertSqlSafe;
 
-use super::rig::Rig;
+use super::rig::{AGGREGATOR, EXPIRER, Rig};
 use super::work;
 use crate::history::HistoryTrap;
+use crate::orders::OrdersOptions;
+
+const HOUR_MS: i64 = 3_600_000;
 
 /// One cause, and the alerts that it makes fire.
 pub(super) struct Trouble {
@@ -33,15 +36,27 @@ pub(super) enum Cause {
     SlowClock,
     NodeGone,
     RoutingFails,
+    EngineGone,
+    OrdersInNoBook,
+    MinutesGone,
     ServiceKilled,
 }
 
 /// They fire while no job has ever run.
 pub(super) const BEFORE_THE_FIRST_RUN: &[&str] = &["ReconciliationDataMissing"];
 
-/// No trouble makes them fire: they watch what reads topics, and no service that runs here does. The cases in `rules/tests`
-/// show that they fire.
-pub(super) const UNTRIED: &[&str] = &["DeadLetters", "MessagesLost"];
+/// No trouble makes them fire, and why. The cases in `rules/tests` show that they fire.
+pub(super) const UNTRIED: &[(&str, &str)] = &[
+    ("DeadLetters", NO_TOPIC_IS_READ),
+    ("MessagesLost", NO_TOPIC_IS_READ),
+    ("ProbeTargetDegraded", PROBES),
+    ("ProbeTargetUnknown", PROBES),
+    ("ProberBlind", PROBES),
+    ("AlertsNotDelivered", PROBES),
+    ("ProbeStateNotSaved", PROBES),
+];
+const NO_TOPIC_IS_READ: &str = "no service reads a topic while order-expirer asks over gRPC";
+const PROBES: &str = "the tests of health-probe cause it, without Prometheus";
 
 /// In this order: what is broken first must not keep a later cause from being seen.
 pub(super) const TROUBLES: &[Trouble] = &[
@@ -157,6 +172,43 @@ pub(super) const TROUBLES: &[Trouble] = &[
         alerts: &["JobNeverSucceeded"],
     },
     Trouble {
+        what: "the engine is gone while orders expire, and others are in cancelling for a day",
+        cause: Cause::EngineGone,
+        alerts: &[
+            "ExpiredOrdersOverdue",
+            "OrdersCancellingStuck",
+            "ExpirySlow",
+            "ProbeTargetDown",
+        ],
+    },
+    Trouble {
+        what: "expired orders are open in the table and in no book",
+        cause: Cause::OrdersInNoBook,
+        alerts: &["ExpiryContradiction", "ExpiryUnconfirmed"],
+    },
+    Trouble {
+        what: "the last complete sweep is long ago",
+        cause: Cause::Jobs(&[
+            "UPDATE eidos_jobs_executions SET result = jsonb_set(result, '{slot_ms}', '0') \
+             WHERE job_name = 'expiry-sweep' AND result IS NOT NULL",
+        ]),
+        alerts: &["ExpirySweepMissing"],
+    },
+    Trouble {
+        what: "minutes of a closed hour are gone",
+        cause: Cause::MinutesGone,
+        alerts: &["KlineGaps"],
+    },
+    Trouble {
+        what: "the newest candles and statistics are old",
+        cause: Cause::Jobs(&[
+            "UPDATE eidos_jobs_checkpoints SET value = jsonb_set(value, '{newest_whole_ms}', '0') \
+             WHERE job_name = 'kline-agg' AND checkpoint_key LIKE 'watermark/%'",
+            "UPDATE eidos_jobs_checkpoints SET value = jsonb_set(value, '{until_ms}', '0') WHERE job_name = 'stats-agg'",
+        ]),
+        alerts: &["KlinesLate", "StatisticsLate"],
+    },
+    Trouble {
         what: "a replica whose clock is two minutes behind",
         cause: Cause::SlowClock,
         alerts: &["ServiceLoopStuck"],
@@ -205,8 +257,66 @@ pub(super) async fn cause(rig: &mut Rig, cause: Cause) -> anyhow::Result<()> {
         Cause::SlowClock => rig.restart_with_slow_clock("archiver").await,
         Cause::NodeGone => rig.servers_mut().kill_node().await,
         Cause::RoutingFails => routing_fails(rig).await,
+        Cause::EngineGone => engine_gone(rig).await,
+        Cause::OrdersInNoBook => orders_in_no_book(rig).await,
+        Cause::MinutesGone => minutes_gone(rig).await,
         Cause::ServiceKilled => rig.kill("archiver"),
     }
+}
+
+/// A sweep finds them although `cleanup-orders` cannot ask for them.
+async fn engine_gone(rig: &mut Rig) -> anyhow::Result<()> {
+    let orders = OrdersOptions {
+        prefix: "overdue".to_owned(),
+        expired_for_ms: 30 * 60_000,
+        cancelling: 3,
+        ..OrdersOptions::expired(crate::devnet::now_ms(), 5)
+    };
+    rig.beside().fill_orders(&orders).await?;
+    rig.beside().engine.take_down().await;
+    rig.run_job(EXPIRER, &["run", "expiry-sweep"]).await
+}
+
+/// The engine says that it does not have them, under every id, and their rows stay open.
+async fn orders_in_no_book(rig: &mut Rig) -> anyhow::Result<()> {
+    let orders = OrdersOptions {
+        prefix: "nowhere".to_owned(),
+        not_in_book: 3,
+        ..OrdersOptions::expired(crate::devnet::now_ms(), 0)
+    };
+    rig.beside().engine.bring_up().await?;
+    rig.beside().fill_orders(&orders).await?;
+    for _run in 0..30 {
+        rig.run_job(EXPIRER, &["run", "cleanup-orders"]).await?;
+        let given_up: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM eidos_jobs_order_expiries WHERE state = 'given_up'")
+                .fetch_one(rig.jobs())
+                .await?;
+        if given_up > 0 {
+            return Ok(());
+        }
+        // The wait for the order's end, which begins anew with each id.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    anyhow::bail!("no order was given up")
+}
+
+/// A quarter of an hour, within the hours that each run compares again.
+async fn minutes_gone(rig: &mut Rig) -> anyhow::Result<()> {
+    let hour_ms = crate::devnet::now_ms() / HOUR_MS * HOUR_MS - HOUR_MS;
+    let gone = sqlx::query(
+        "DELETE FROM eidos_market_klines WHERE market = 'BTC-USDC' AND interval = '1m' AND open_time >= $1 AND open_time < $2",
+    )
+    .bind(hour_ms)
+    .bind(hour_ms + HOUR_MS / 4)
+    .execute(&rig.beside().market_db)
+    .await?;
+    anyhow::ensure!(
+        gone.rows_affected() == 15,
+        "{} minutes were there",
+        gone.rows_affected()
+    );
+    rig.run_job(AGGREGATOR, &["run", "kline-agg"]).await
 }
 
 /// Each attempt to route the planted event ends the worker that routes.

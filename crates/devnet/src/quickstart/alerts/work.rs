@@ -11,8 +11,10 @@ use serde_json::{Value, json};
 use tonic::transport::Endpoint;
 use uuid::Uuid;
 
-use super::rig::Rig;
+use super::rig::{AGGREGATOR, EXPIRER, PROBE, Rig};
+use crate::orders::OrdersOptions;
 use crate::quickstart::config::API_TOKENS;
+use crate::quickstart::expiry::open_requests;
 use crate::quickstart::say;
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -83,13 +85,56 @@ pub(super) async fn everything(rig: &Rig) -> anyhow::Result<()> {
         .execute(rig.exchange())
         .await?;
     run(rig, "retention-manager", "data-cleanup", json!({})).await?;
-    for service in ["recon-svc", "retention-manager", "archiver"] {
+    expire(rig).await?;
+    aggregate(rig).await?;
+    for service in [
+        "recon-svc",
+        "retention-manager",
+        "archiver",
+        EXPIRER,
+        AGGREGATOR,
+        PROBE,
+    ] {
         ask_by_grpc(rig, service)
             .await
             .with_context(|| format!("gRPC of {service}"))?;
     }
     say(&format!("  archiver runs {SCHEDULED} by its schedule"));
     wait_for_slot(rig).await
+}
+
+/// More orders expire, and are seen to have ended; the cache entries of others are old.
+async fn expire(rig: &Rig) -> anyhow::Result<()> {
+    let orders = OrdersOptions {
+        prefix: "more".to_owned(),
+        cancelling: 0,
+        ..OrdersOptions::some(crate::devnet::now_ms(), 2)
+    };
+    rig.beside().fill_orders(&orders).await?;
+    // The sweep finds orders without quantity.
+    run(rig, EXPIRER, "expiry-sweep", json!({})).await?;
+    let started = Instant::now();
+    while started.elapsed() < RUN_WITHIN {
+        run(rig, EXPIRER, "cleanup-orders", json!({})).await?;
+        if open_requests(rig.jobs()).await? == 0 {
+            return run(rig, EXPIRER, "expiry-sweep", json!({})).await;
+        }
+        // A request is looked at again a second after its answer.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    bail!(
+        "requests to remove orders are open after {} s",
+        RUN_WITHIN.as_secs()
+    )
+}
+
+/// Trades and a deposit arrive late: there is something to build again.
+async fn aggregate(rig: &Rig) -> anyhow::Result<()> {
+    rig.market().await.arrive_late(crate::devnet::now_ms()).await?;
+    for job in ["kline-agg", "stats-agg"] {
+        run(rig, AGGREGATOR, job, json!({})).await?;
+    }
+    Ok(())
 }
 
 /// Has a running service run a job, and waits for its success.

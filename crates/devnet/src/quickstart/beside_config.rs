@@ -1,0 +1,74 @@
+//! The configurations of order-expirer, aggregator and health-probe for a devnet.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use super::config::push_api_tokens;
+
+/// Where order-expirer finds everything.
+#[derive(Debug, Clone)]
+pub(super) struct ExpirerEndpoints {
+    /// Our own database, as the service's role.
+    pub(super) jobs_database: String,
+    /// The database of the orders, as a role that only reads them.
+    pub(super) orders_database: String,
+    /// Redis.
+    pub(super) redis: String,
+    /// The matching engine.
+    pub(super) matching: String,
+}
+
+/// The YAML with which an order-expirer works in the devnet. Short pauses: what follows a request is seen by the next run.
+pub(super) fn expirer_config(endpoints: &ExpirerEndpoints) -> String {
+    let mut yaml = common("order-expirer", &endpoints.redis, &endpoints.jobs_database);
+    let _ = writeln!(
+        yaml,
+        "  trading: {{ url: \"{}\" }}\nmatching: {{ url: \"{}\" }}\n\
+         expiry: {{ resend_after: 1s, resend_at_most: 4s, confirm_within: 1s, confirm_at_most: 4s, max_epochs: 2 }}",
+        endpoints.orders_database, endpoints.matching,
+    );
+    push_api_tokens(&mut yaml);
+    yaml
+}
+
+/// The YAML with which an aggregator works in the devnet, as its role in both databases.
+pub(super) fn aggregator_config(jobs_database: &str, market_database: &str, redis: &str) -> String {
+    let mut yaml = common("aggregator", redis, jobs_database);
+    for source in ["market", "trading"] {
+        let _ = writeln!(yaml, "  {source}: {{ url: \"{market_database}\" }}");
+    }
+    push_api_tokens(&mut yaml);
+    yaml
+}
+
+/// The YAML with which a health-probe watches these targets, a name and an address each, with a round each second.
+pub(super) fn probe_config(
+    jobs_database: &str,
+    redis: &str,
+    state_dir: &Path,
+    targets: &[(&str, String)],
+) -> String {
+    let mut yaml = common("health-probe", redis, jobs_database);
+    let _ = writeln!(
+        yaml,
+        "jobs: {{ health-monitor: {{ cron: \"* * * * * *\" }} }}\n\
+         probes:\n  timeout: 2s\n  slow_after: 1s\n  state_dir: \"{}\"\n  targets:",
+        state_dir.display(),
+    );
+    for (name, url) in targets {
+        let _ = writeln!(yaml, "    {name}: {{ url: \"{url}\" }}");
+    }
+    push_api_tokens(&mut yaml);
+    yaml
+}
+
+fn common(service: &str, redis: &str, jobs_database: &str) -> String {
+    format!(
+        "# Written by `devnet quickstart --all`: {service} for the devnet.\n\
+         service: {{ name: {service}, env: dev, version: quickstart, http_host: 127.0.0.1, http_port: 0, \
+         grpc_host: 127.0.0.1, grpc_port: 0 }}\n\
+         telemetry: {{ log_level: warn, log_format: text }}\n\
+         redis: {{ url: \"{redis}\" }}\n\
+         databases:\n  jobs: {{ url: \"{jobs_database}\" }}\n"
+    )
+}
