@@ -7,6 +7,7 @@
     reason = "a failing helper must fail the test that called it"
 )]
 
+mod compose;
 mod floors;
 mod import_circles;
 mod manifests;
