@@ -23,15 +23,28 @@ pub struct Cli {
 /// Options of every command.
 #[derive(Debug, Args)]
 pub struct Common {
-    /// Base URL of a service's HTTP API.
+    /// Base URL of one service's HTTP API (default: the services of the profile, else `http://127.0.0.1:8080`).
+    #[arg(long, global = true, env = "EIDOS_URL")]
+    pub url: Option<String>,
+    /// The environment to work with, one of the profiles' file (default: the one it calls `default`).
     #[arg(
         long,
         global = true,
-        env = "EIDOS_URL",
-        default_value = "http://127.0.0.1:8080"
+        env = "EIDOS_PROFILE",
+        value_name = "NAME",
+        conflicts_with = "url"
     )]
-    pub url: String,
-    /// File that holds the API token (default: the environment variable `EIDOS_TOKEN`).
+    pub profile: Option<String>,
+    /// The profiles' file (default: `eidosctl/profiles.yaml` in `XDG_CONFIG_HOME` or `~/.config`).
+    #[arg(long, global = true, env = "EIDOS_PROFILES", value_name = "FILE")]
+    pub profiles: Option<PathBuf>,
+    /// Ask only this service of the profile (default: the one that has the job, or all).
+    #[arg(long, global = true, env = "EIDOS_SERVICE", value_name = "NAME")]
+    pub service: Option<String>,
+    /// Base URL of Alertmanager (default: the profile's).
+    #[arg(long, global = true, env = "EIDOS_ALERTMANAGER", value_name = "URL")]
+    pub alertmanager: Option<String>,
+    /// File that holds the API token (default: the profile's, else the environment variable `EIDOS_TOKEN`).
     #[arg(long, global = true, env = "EIDOS_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// How to print: a table for people, JSON (the service's own answer) for scripts.
@@ -58,7 +71,13 @@ pub enum Command {
     /// List messages that a service could not handle, or write them back: `replay --topic TOPIC [--dry-run]`.
     #[command(disable_help_flag = true)]
     DeadLetters(DeadLetters),
-    /// All jobs of the service: schedule, last success, next slot, paused or not.
+    /// Every service in one table: whether it is ready, what runs, failed or is paused there. Exit 1 if anything is wrong.
+    Status,
+    /// Follow a run until it ends, or the state of every service until interrupted.
+    Watch(Watch),
+    /// What is alerting now, as Alertmanager tells it, the worst first.
+    Alerts(Alerts),
+    /// All jobs: schedule, last success, next slot, paused or not.
     Jobs,
     /// Request a run now.
     Trigger(Trigger),
@@ -145,6 +164,52 @@ pub struct Trigger {
     /// How long to wait, such as `30m`.
     #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = humantime::parse_duration)]
     pub wait_timeout: std::time::Duration,
+}
+
+/// `watch`
+#[derive(Debug, Args)]
+pub struct Watch {
+    /// An execution's id, or a job, such as `reconciliation`: its run, or the next one (default: every service's state).
+    pub what: Option<Watched>,
+    /// How often to look, such as `5s`.
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse_interval)]
+    pub interval: std::time::Duration,
+    /// How long to watch, such as `30m`; exit 75 if the run has not ended by then.
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = humantime::parse_duration)]
+    pub timeout: std::time::Duration,
+}
+
+/// What `watch` follows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Watched {
+    /// This execution.
+    Execution(ExecutionId),
+    /// The run of this job that is at work, or the next one.
+    Job(JobName),
+}
+
+impl std::str::FromStr for Watched {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Ok(id) = text.parse() {
+            return Ok(Self::Execution(id));
+        }
+        let job = text.parse();
+        job.map(Self::Job)
+            .map_err(|error| format!("'{text}' is neither an execution's id nor a job's name: {error}"))
+    }
+}
+
+/// `alerts`
+#[derive(Debug, Args)]
+pub struct Alerts {
+    /// Only alerts with this label, such as `severity=critical`; Alertmanager's matchers (`=~`, `!=`) work too.
+    #[arg(long = "match", value_name = "MATCHER")]
+    pub matchers: Vec<String>,
+    /// Also those that are silenced or inhibited.
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// `executions`
@@ -254,6 +319,16 @@ impl Status {
     }
 }
 
+/// Services are not to be asked without a pause.
+fn parse_interval(text: &str) -> Result<std::time::Duration, String> {
+    const SHORTEST: std::time::Duration = std::time::Duration::from_millis(200);
+    let interval = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if interval < SHORTEST {
+        return Err(format!("{text} is too short: at least {SHORTEST:?}"));
+    }
+    Ok(interval)
+}
+
 fn parse_param(text: &str) -> Result<(String, serde_json::Value), String> {
     let (key, value) = text
         .split_once('=')
@@ -285,6 +360,20 @@ mod tests {
         assert_eq!(value("note=a=b"), Ok(json!("a=b")));
         assert!(value("full").is_err());
         assert!(value("=1").is_err());
+    }
+
+    #[test]
+    fn what_is_watched_is_an_execution_or_a_job() {
+        let watched = |text: &str| text.parse::<Watched>();
+        assert!(matches!(
+            watched("0199f5a0-0000-7000-8000-000000000001"),
+            Ok(Watched::Execution(_))
+        ));
+        assert!(
+            matches!(watched("reconciliation"), Ok(Watched::Job(job)) if job.as_str() == "reconciliation")
+        );
+        assert!(watched("no such/name").unwrap_err().contains("no such/name"));
+        assert!(parse_interval("1ms").unwrap_err().contains("200ms"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The HTTP side: one client with a timeout, and problem+json as an error a person can read.
 
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -10,7 +11,6 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::Failure;
-use crate::cli::Common;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -18,6 +18,7 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_BODY_BYTES: u64 = 64 * 1_024 * 1_024;
 
 /// A service's API.
+#[derive(Debug, Clone)]
 pub(crate) struct Client {
     http: reqwest::Client,
     base: Url,
@@ -78,17 +79,8 @@ fn plain(value: &Value) -> String {
 }
 
 impl Client {
-    /// Returns a client for `--url`, with the token of the environment.
-    pub(crate) fn new(common: &Common) -> Result<Self> {
-        let base = Url::parse(&common.url)
-            .ok()
-            .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-            .ok_or_else(|| {
-                Failure::Settings(format!(
-                    "--url '{}' is not an http(s) URL such as http://127.0.0.1:8080 (or set EIDOS_URL)",
-                    common.url
-                ))
-            })?;
+    /// Returns a client for the API at `base`.
+    pub(crate) fn new(base: Url, token: Option<SecretString>) -> Result<Self> {
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(RESPONSE_TIMEOUT)
@@ -97,28 +89,34 @@ impl Client {
             .user_agent(concat!("eidosctl/", env!("CARGO_PKG_VERSION")))
             .build()
             .context("cannot create an HTTP client")?;
-        Ok(Self {
-            http,
-            base,
-            token: token(common)?,
-        })
+        Ok(Self { http, base, token })
     }
 
-    /// Begins a `GET` of the path made of `segments`.
+    /// The address that is asked.
+    pub(crate) const fn base(&self) -> &Url {
+        &self.base
+    }
+
+    /// Begins a `GET` of the path made of `v1` and `segments`.
     pub(crate) fn get(&self, segments: &[&str]) -> Request<'_> {
+        self.request(Method::GET, &[&["v1"], segments].concat())
+    }
+
+    /// Begins a `GET` of a path outside the service's API, such as a probe.
+    pub(crate) fn get_outside(&self, segments: &[&str]) -> Request<'_> {
         self.request(Method::GET, segments)
     }
 
-    /// Begins a `POST` to the path made of `segments`.
+    /// Begins a `POST` to the path made of `v1` and `segments`.
     pub(crate) fn post(&self, segments: &[&str]) -> Request<'_> {
-        self.request(Method::POST, segments)
+        self.request(Method::POST, &[&["v1"], segments].concat())
     }
 
     fn request(&self, method: Method, segments: &[&str]) -> Request<'_> {
         let mut url = self.base.clone();
         if let Ok(mut path) = url.path_segments_mut() {
             // Each segment is escaped, so that a token name cannot reach another path.
-            path.pop_if_empty().push("v1").extend(segments);
+            path.pop_if_empty().extend(segments);
         }
         Request {
             client: self,
@@ -204,9 +202,24 @@ impl Request<'_> {
     }
 }
 
-/// Returns the token of the file, else of the environment. `None`: there is none, which a development service may allow.
-fn token(common: &Common) -> Result<Option<SecretString>> {
-    let text = match &common.token_file {
+/// Reads a base URL; the error names `setting`, where it was written.
+pub(crate) fn base_url(setting: &str, url: &str) -> Result<Url> {
+    Url::parse(url)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+        .ok_or_else(|| {
+            Failure::Settings(format!(
+                "{setting}: '{url}' is not an http(s) URL such as http://127.0.0.1:8080"
+            ))
+            .into()
+        })
+}
+
+/// Returns the token of the file that the command line names, else of the profile's file, else of the environment: a
+/// token in the environment is not sent to services that have one of their own. `None`: there is none, which a
+/// development service may allow.
+pub(crate) fn token_of(named: Option<&Path>, of_profile: Option<&Path>) -> Result<Option<SecretString>> {
+    let text = match named.or(of_profile) {
         Some(path) => std::fs::read_to_string(path).map_err(|error| {
             Failure::Settings(format!("token file {} cannot be read: {error}", path.display()))
         })?,
@@ -258,11 +271,7 @@ mod tests {
     use super::*;
 
     fn client(url: &str) -> Result<Client> {
-        Client::new(&Common {
-            url: url.to_owned(),
-            token_file: None,
-            format: crate::cli::Format::Json,
-        })
+        Client::new(base_url("--url", url)?, None)
     }
 
     #[test]
@@ -279,7 +288,7 @@ mod tests {
     #[test]
     fn a_wrong_url_is_a_settings_error_that_names_it() {
         for url in ["", "localhost:8080", "ftp://host", "/v1"] {
-            let error = client(url).err().expect(url);
+            let error = client(url).expect_err(url);
             assert_eq!(
                 error.downcast_ref::<Failure>().map(Failure::exit_code),
                 Some(78),

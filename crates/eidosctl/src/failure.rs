@@ -56,6 +56,22 @@ pub enum Failure {
         /// How long was waited.
         waited: Duration,
     },
+    /// No run of the job began while it was waited for.
+    #[error("{job} did not run within {waited:?}; start it with: eidosctl trigger {job}")]
+    NothingRan {
+        /// The job.
+        job: String,
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// A service or a job is not as it should be.
+    #[error("{complaints}")]
+    Unwell {
+        /// What is wrong, one service after the other.
+        complaints: String,
+        /// The exit code of the worst of it.
+        code: u8,
+    },
     /// The schema is not what this program expects.
     #[error("{0}")]
     Schema(String),
@@ -68,8 +84,9 @@ impl Failure {
         match self {
             Self::Schema(_) | Self::ExecutionFailed { .. } => 1,
             Self::Unreachable { .. } | Self::OutcomeUnknown { .. } => 69,
-            Self::StillRunning { .. } => 75,
+            Self::StillRunning { .. } | Self::NothingRan { .. } => 75,
             Self::Settings(_) => 78,
+            Self::Unwell { code, .. } => *code,
             Self::Refused(problem) => match problem.status {
                 401 | 403 => 77,
                 409 | 429 | 503 => 75,

@@ -10,18 +10,20 @@
 //! | code | meaning |
 //! |---|---|
 //! | 0 | done |
-//! | 1 | failed: the execution failed, the schema is behind (`migrate --check`), the service reported an error |
+//! | 1 | failed: the execution failed, the schema is behind (`migrate --check`), a service reported an error, is not ready, or its job failed (`status`) |
 //! | 2 | the command line is wrong |
 //! | 69 | the service or the database cannot be reached |
-//! | 75 | busy: try again later (the job is running, the wait was too short) |
+//! | 75 | busy: try again later (the job is running, the wait was too short, nothing ran) |
 //! | 77 | not allowed: the token is missing, wrong, or its role is too low |
 //! | 78 | the settings or the environment are wrong |
 
 mod cli;
 mod client;
 mod commands;
+mod environment;
 mod failure;
 mod output;
+mod profiles;
 mod session;
 
 use std::io::Write;

@@ -1,7 +1,8 @@
 //! Answers as tables for people or as JSON for scripts.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 
+use anstyle::{AnsiColor, Style};
 use chrono::{DateTime, SecondsFormat, Utc};
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
@@ -45,7 +46,8 @@ pub(crate) fn print(
 
 /// The columns that are left out when the terminal is too narrow, the least useful first. JSON and a single record always
 /// have everything.
-const DISPENSABLE: [&str; 12] = [
+const DISPENSABLE: [&str; 13] = [
+    "URL",
     "DIMENSION",
     "DIRECTION",
     "FIRST SEEN",
@@ -79,9 +81,50 @@ pub(crate) fn terminal_width() -> Option<usize> {
         .map(|width| width.clamp(NARROWEST, WIDEST))
 }
 
+/// Where tables are printed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Screen {
+    /// In columns. `None`: nothing limits it.
+    pub(crate) width: Option<usize>,
+    /// Whether states are coloured.
+    pub(crate) has_colours: bool,
+}
+
+impl Screen {
+    /// Returns what standard output is. Colours are for a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`.
+    pub(crate) fn of_stdout() -> Self {
+        let is_set = |variable: &str| std::env::var_os(variable).is_some_and(|value| !value.is_empty());
+        let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        Self {
+            width: terminal_width(),
+            has_colours: is_terminal() && !is_set("NO_COLOR") && !is_dumb,
+        }
+    }
+}
+
+/// Checks whether a person reads along.
+pub(crate) fn is_terminal() -> bool {
+    std::io::stdout().is_terminal()
+}
+
+/// The columns whose words have a colour.
+const COLOURED: [&str; 3] = ["STATE", "STATUS", "SEVERITY"];
+
+/// Returns the colour of a state's word.
+fn colour_of(word: &str) -> Option<Style> {
+    let colour = match word {
+        "ready" | "success" => AnsiColor::Green,
+        "running" | "pending" => AnsiColor::Cyan,
+        "skipped" | "warning" | "suppressed" => AnsiColor::Yellow,
+        "not ready" | "unreachable" | "jobs unknown" | "failed" | "critical" => AnsiColor::Red,
+        _ => return None,
+    };
+    Some(colour.on_default())
+}
+
 /// Prints a list as a table, with a line when it is empty and one when there is more.
 pub(crate) fn list(out: &mut dyn Write, answer: &Value, columns: &[Column], nothing: &str) -> io::Result<()> {
-    list_within(out, answer, columns, nothing, terminal_width())
+    list_within(out, answer, columns, nothing, Screen::of_stdout())
 }
 
 fn list_within(
@@ -89,8 +132,9 @@ fn list_within(
     answer: &Value,
     columns: &[Column],
     nothing: &str,
-    width: Option<usize>,
+    screen: Screen,
 ) -> io::Result<()> {
+    let width = screen.width;
     let rows = items(answer);
     if rows.is_empty() {
         return writeln!(out, "{nothing}");
@@ -114,8 +158,14 @@ fn list_within(
             if is_narrow { ends_of_address(text) } else { text }
         }));
     }
-    for line in table.lines() {
-        writeln!(out, "{}", line.trim_end())?;
+    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    let spans = if screen.has_colours {
+        coloured_spans(&lines, &columns)
+    } else {
+        Vec::new()
+    };
+    for line in &lines {
+        writeln!(out, "{}", painted(line, &spans))?;
     }
     if !left_out.is_empty() {
         let titles = left_out.join(", ").to_lowercase();
@@ -128,6 +178,54 @@ fn list_within(
         writeln!(out, "... there are more; raise --limit")?;
     }
     Ok(())
+}
+
+/// Returns where the cells of the coloured columns are in each line, in characters: from the first of their title to the
+/// first of the next one.
+fn coloured_spans(lines: &[String], columns: &[Column]) -> Vec<(usize, usize)> {
+    let header = lines.first().map(String::as_str).unwrap_or_default();
+    let mut starts = Vec::new();
+    let mut from = 0;
+    for (title, ..) in columns {
+        let found = header.get(from..).and_then(|rest| rest.find(title));
+        let Some(start) = found.map(|offset| from + offset) else {
+            // A title that is broken over two lines: what follows it cannot be told apart.
+            return Vec::new();
+        };
+        starts.push((*title, start));
+        from = start + title.len();
+    }
+    let ends = starts.iter().skip(1).map(|(_, start)| *start).chain([usize::MAX]);
+    let coloured = starts
+        .iter()
+        .zip(ends)
+        .filter(|((title, _), _)| COLOURED.contains(title));
+    coloured.map(|((_, start), end)| (*start, end)).collect()
+}
+
+/// Returns the line with the words of the spans in their colours.
+fn painted(line: &str, spans: &[(usize, usize)]) -> String {
+    let characters: Vec<char> = line.chars().collect();
+    let mut painted = String::with_capacity(line.len());
+    let mut done = 0;
+    for (start, end) in spans {
+        let cell = characters
+            .get(*start..(*end).min(characters.len()))
+            .unwrap_or_default();
+        let text: String = cell.iter().collect();
+        let Some(style) = colour_of(text.trim()) else {
+            continue;
+        };
+        painted.extend(&characters[done..*start]);
+        painted.extend([
+            style.render().to_string(),
+            text.trim_end().to_owned(),
+            style.render_reset().to_string(),
+        ]);
+        done = start + text.trim_end().chars().count();
+    }
+    painted.extend(characters.get(done..).unwrap_or_default());
+    painted
 }
 
 /// Returns the width of a table that breaks no cell: one space on either side of each.
@@ -237,10 +335,12 @@ fn instant(value: &Value) -> String {
         Some(ms) => DateTime::<Utc>::from_timestamp_millis(ms),
         None => value.as_str().and_then(|text| text.parse().ok()),
     };
-    parsed.map_or_else(
-        || plain(value),
-        |at| at.to_rfc3339_opts(SecondsFormat::Secs, true),
-    )
+    parsed.map_or_else(|| plain(value), instant_text)
+}
+
+/// `2026-01-01T00:00:00Z`
+pub(crate) fn instant_text(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 fn plain(value: &Value) -> String {
@@ -348,7 +448,11 @@ mod tests {
         let answer = json!([row("USDC"), row("WBTC")]);
         for width in [80, 100, 120, 160, 200] {
             let mut out = Vec::new();
-            list_within(&mut out, &answer, columns, "none", Some(width)).unwrap();
+            let screen = Screen {
+                width: Some(width),
+                has_colours: false,
+            };
+            list_within(&mut out, &answer, columns, "none", screen).unwrap();
             let text = String::from_utf8(out).unwrap();
             for line in text.lines() {
                 assert!(line.chars().count() <= width, "{width}: {line}\n{text}");
@@ -356,6 +460,44 @@ mod tests {
             assert!(text.contains("-100.5") && !text.contains("-100.50"), "{text}");
             assert_eq!(text.contains("not shown"), width < 200, "{width}: {text}");
         }
+    }
+
+    #[test]
+    fn colours_change_states_and_nothing_else() {
+        let answer = json!([
+            { "service": "recon-svc", "state": "not ready", "why": "failing: postgres" },
+            { "service": "failed", "state": "ready", "why": "-" },
+        ]);
+        let columns: &[Column] = &[
+            ("SERVICE", "service", Show::Text),
+            ("STATE", "state", Show::Text),
+            ("WHY", "why", Show::Text),
+        ];
+        let printed = |has_colours| {
+            let mut out = Vec::new();
+            list_within(
+                &mut out,
+                &answer,
+                columns,
+                "none",
+                Screen {
+                    width: None,
+                    has_colours,
+                },
+            )
+            .unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let (plain, coloured) = (printed(false), printed(true));
+        assert!(!plain.contains('\x1b'), "{plain}");
+        assert!(coloured.contains("\x1b[31mnot ready\x1b[0m"), "{coloured:?}");
+        assert!(coloured.contains("\x1b[32mready\x1b[0m"), "{coloured:?}");
+        assert!(coloured.contains(" failed "), "{coloured:?}");
+        let without = coloured
+            .replace("\x1b[31m", "")
+            .replace("\x1b[32m", "")
+            .replace("\x1b[0m", "");
+        assert_eq!(without, plain);
     }
 
     #[test]

@@ -1,20 +1,24 @@
 //! One file per noun; each command is a request and the way its answer is shown.
 
+mod alerts;
 mod breaks;
 mod executions;
 mod jobs;
 mod migrate;
 mod pauses;
+mod poll;
+mod status;
 mod suite_program;
 mod trigger;
+mod watch;
 
 use std::io::Write;
 
 use anyhow::Result;
 use clap::CommandFactory as _;
 
-use crate::cli::{Cli, Command};
-use crate::client::Client;
+use crate::cli::{Cli, Command, Format};
+use crate::environment::{Environment, Owner};
 use crate::session::Session;
 
 /// Runs the command and prints its answer to `out`.
@@ -33,16 +37,51 @@ pub(crate) async fn run(cli: Cli, out: &mut dyn Write) -> Result<()> {
         clap_complete::generate(shell, &mut Cli::command(), "eidosctl", out);
         return Ok(());
     }
-    let client = Client::new(&cli.common)?;
+    let environment = Environment::new(&cli.common)?;
+    let client = match owner(&cli.command) {
+        None => return ask_all(&environment, &cli.command, format, out).await,
+        Some(owner) => environment.owner(owner).await?,
+    };
     let mut session = Session { client, format, out };
-    let session = &mut session;
-    match cli.command {
-        // Answered above: they need no API.
+    ask_one(&mut session, cli.command).await
+}
+
+/// Returns the service that the command is for. `None`: it is for all, or for none.
+const fn owner(command: &Command) -> Option<Owner<'_>> {
+    Some(match command {
         Command::Migrate(_)
         | Command::CheckConfig(_)
         | Command::DeadLetters(_)
-        | Command::Completions { .. } => Ok(()),
-        Command::Jobs => jobs::list(session).await,
+        | Command::Completions { .. }
+        | Command::Status
+        | Command::Watch(_)
+        | Command::Alerts(_)
+        | Command::Jobs => return None,
+        Command::Pause(options) | Command::Resume(options) => Owner::Job(&options.job),
+        Command::Report { job } => Owner::Job(job),
+        Command::Trigger(options) => Owner::Job(&options.job),
+        Command::Executions(options) => Owner::Job(&options.job),
+        Command::Execution { id } | Command::Cancel { id } => Owner::Execution(*id),
+        Command::Breaks(_) | Command::Pauses(_) => Owner::Named("recon-svc"),
+    })
+}
+
+async fn ask_all(
+    environment: &Environment,
+    command: &Command,
+    format: Format,
+    out: &mut dyn Write,
+) -> Result<()> {
+    match command {
+        Command::Status => status::run(environment, format, out).await,
+        Command::Watch(options) => watch::run(environment, options, format, out).await,
+        Command::Alerts(options) => alerts::run(environment, options, format, out).await,
+        _ => jobs::list(environment, format, out).await,
+    }
+}
+
+async fn ask_one(session: &mut Session<'_>, command: Command) -> Result<()> {
+    match command {
         Command::Pause(options) => jobs::set_paused(session, &options, true).await,
         Command::Resume(options) => jobs::set_paused(session, &options, false).await,
         Command::Report { job } => jobs::report(session, &job).await,
@@ -52,5 +91,14 @@ pub(crate) async fn run(cli: Cli, out: &mut dyn Write) -> Result<()> {
         Command::Cancel { id } => executions::cancel(session, id).await,
         Command::Breaks(options) => breaks::run(session, &options).await,
         Command::Pauses(options) => pauses::run(session, &options).await,
+        // Answered before: they ask all services, or none.
+        Command::Migrate(_)
+        | Command::CheckConfig(_)
+        | Command::DeadLetters(_)
+        | Command::Completions { .. }
+        | Command::Status
+        | Command::Watch(_)
+        | Command::Alerts(_)
+        | Command::Jobs => Ok(()),
     }
 }

@@ -3,24 +3,23 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use eidos_types::JobName;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use super::executions;
+use super::poll::{self, Poll};
+use super::{executions, jobs};
 use crate::Failure;
 use crate::cli::Trigger;
-use crate::client::Client;
 use crate::output::{self, Show};
 use crate::session::Session;
 
 /// How often a run that is waited for is polled.
-const POLL: Duration = Duration::from_secs(1);
+const INTERVAL: Duration = Duration::from_secs(1);
 /// How long after its wait a further attempt may need to show up: lease, epoch, row.
 const RETRY_SLACK: Duration = Duration::from_secs(5);
 /// How many executions are searched for a further attempt.
 const RECENT: u32 = 20;
-/// How many polls in a row may fail before waiting is given up: a service that restarts answers again by then.
-const TOLERATED_FAILURES: u32 = 30;
 
 pub(super) async fn run(session: &mut Session<'_>, options: &Trigger) -> Result<()> {
     let key = options
@@ -58,16 +57,13 @@ pub(super) async fn run(session: &mut Session<'_>, options: &Trigger) -> Result<
         .and_then(Value::as_str)
         .context("the service did not say which execution it requested")?;
     let waiting = Waiting {
-        client: &session.client,
-        job: options.job.as_str(),
+        poll: Poll::new(&session.client, INTERVAL, options.wait_timeout),
+        job: &options.job,
         key: &key,
-        timeout: options.wait_timeout,
-        deadline: Instant::now() + options.wait_timeout,
     };
     let execution = waiting.for_the_last_attempt(id).await?;
     session.print(&execution, executions::print)?;
-    let id = output::field_text(&execution, "execution_id", Show::Text);
-    verdict(&id, options, &execution)
+    poll::verdict(&execution)
 }
 
 /// Returns the parameters as one object.
@@ -83,57 +79,22 @@ fn params(options: &Trigger) -> Result<Map<String, Value>> {
 
 /// Polls a run until it has ended, and the attempts that follow it.
 struct Waiting<'a> {
-    client: &'a Client,
-    job: &'a str,
+    poll: Poll<'a>,
+    job: &'a JobName,
     key: &'a str,
-    timeout: Duration,
-    deadline: Instant,
 }
 
 impl Waiting<'_> {
     /// Returns the execution that nothing follows: one that did not fail, or after which no further attempt was made.
     async fn for_the_last_attempt(&self, id: &str) -> Result<Value> {
-        let mut execution = self.for_the_end(id).await?;
+        let mut execution = self.poll.until_the_end(id, |_| Ok(())).await?;
         while let Some(within) = self.time_until_retry(&execution).await? {
             let Some(next) = self.next_attempt(&execution, within).await? else {
                 break;
             };
-            execution = self.for_the_end(&next).await?;
+            execution = self.poll.until_the_end(&next, |_| Ok(())).await?;
         }
         Ok(execution)
-    }
-
-    /// Polls one execution until it has ended, and returns it.
-    async fn for_the_end(&self, id: &str) -> Result<Value> {
-        let mut failures = 0;
-        loop {
-            let status = match executions::fetch(self.client, id).await {
-                Ok(execution) => {
-                    failures = 0;
-                    let status = output::field_text(&execution, "status", Show::Text);
-                    if !matches!(status.as_str(), "pending" | "running") {
-                        return Ok(execution);
-                    }
-                    status
-                }
-                Err(error) => {
-                    failures += 1;
-                    if failures >= TOLERATED_FAILURES || !is_passing(&error) {
-                        return Err(error);
-                    }
-                    "out of sight".to_owned()
-                }
-            };
-            if Instant::now() + POLL > self.deadline {
-                return Err(Failure::StillRunning {
-                    id: id.to_owned(),
-                    status,
-                    waited: self.timeout,
-                }
-                .into());
-            }
-            tokio::time::sleep(POLL).await;
-        }
     }
 
     /// Returns how long a further attempt may take to begin. `None`: there is none after `execution`.
@@ -141,7 +102,7 @@ impl Waiting<'_> {
         if execution["status"] != "failed" || execution["failure_kind"] != "error" {
             return Ok(None);
         }
-        let job = self.client.get(&["jobs", self.job]).send().await?;
+        let job = jobs::fetch(self.poll.client, self.job).await?;
         let number = |pointer: &str| job.pointer(pointer).and_then(Value::as_u64);
         let attempt = execution["attempt"].as_u64().unwrap_or(1);
         let (Some(most), Some(base_ms), Some(max_ms)) = (
@@ -162,12 +123,13 @@ impl Waiting<'_> {
 
     /// Returns the attempt that follows `execution`. `None`: none begins in time, so the failure was final.
     async fn next_attempt(&self, execution: &Value, within: Duration) -> Result<Option<String>> {
-        let until = (Instant::now() + within).min(self.deadline);
+        let until = (Instant::now() + within).min(self.poll.deadline);
         let attempt = execution["attempt"].as_u64().unwrap_or(1);
         loop {
             let page = self
+                .poll
                 .client
-                .get(&["jobs", self.job, "executions"])
+                .get(&["jobs", self.job.as_str(), "executions"])
                 .query("page_size", Some(RECENT))
                 .send()
                 .await?;
@@ -177,36 +139,10 @@ impl Waiting<'_> {
             if let Some(next) = next {
                 return Ok(next["execution_id"].as_str().map(ToOwned::to_owned));
             }
-            if Instant::now() + POLL > until {
+            if Instant::now() + INTERVAL > until {
                 return Ok(None);
             }
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(INTERVAL).await;
         }
     }
-}
-
-/// Checks whether the next poll may succeed: the service restarts, or its proxy says so.
-fn is_passing(error: &anyhow::Error) -> bool {
-    matches!(
-        error.downcast_ref::<Failure>(),
-        Some(failure @ (Failure::Unreachable { .. } | Failure::Refused(_))) if matches!(failure.exit_code(), 69 | 75)
-    )
-}
-
-fn verdict(id: &str, options: &Trigger, execution: &Value) -> Result<()> {
-    let status = output::field_text(execution, "status", Show::Text);
-    if status == "success" {
-        return Ok(());
-    }
-    let reason = match output::field_text(execution, "error_message", Show::Brief).as_str() {
-        "-" => String::new(),
-        message => format!(": {message}"),
-    };
-    Err(Failure::ExecutionFailed {
-        id: id.to_owned(),
-        job: options.job.to_string(),
-        status,
-        reason,
-    }
-    .into())
 }

@@ -3,97 +3,10 @@
 //! The answers are canned here because most of them are a service misbehaving on request (no answer, half an answer, a
 //! proxy's page). That the real service understands the tool is tested where the service is.
 
-use std::sync::{Arc, Mutex};
-
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
 
-use crate::program::{Ran, eidosctl};
-
-const TOKEN: &str = "a-token-of-thirty-two-characters!";
-
-/// One answer of the canned service.
-enum Answer {
-    Json(u16, Value),
-    Text(u16, &'static str),
-    /// Takes the request and closes the connection.
-    Nothing,
-}
-
-struct Canned {
-    url: String,
-    requests: Arc<Mutex<Vec<String>>>,
-}
-
-impl Canned {
-    /// Answers one connection after the other, with the last answer for all that follow.
-    async fn start(answers: Vec<Answer>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let requests = Arc::new(Mutex::new(Vec::new()));
-        let seen = Arc::clone(&requests);
-        tokio::spawn(async move {
-            let mut turn = 0;
-            while let Ok((stream, _)) = listener.accept().await {
-                let answer = &answers[turn.min(answers.len() - 1)];
-                turn += 1;
-                let request = serve(stream, answer).await;
-                seen.lock().unwrap().push(request);
-            }
-        });
-        Self { url, requests }
-    }
-
-    async fn run(&self, arguments: &[&str]) -> Ran {
-        eidosctl(arguments, &[("EIDOS_URL", &self.url), ("EIDOS_TOKEN", TOKEN)]).await
-    }
-
-    fn request(&self, index: usize) -> String {
-        self.requests.lock().unwrap()[index].clone()
-    }
-}
-
-async fn serve(mut stream: TcpStream, answer: &Answer) -> String {
-    let mut request = Vec::new();
-    let mut chunk = [0; 4096];
-    loop {
-        let read = stream.read(&mut chunk).await.unwrap();
-        request.extend_from_slice(&chunk[..read]);
-        let text = String::from_utf8_lossy(&request);
-        let complete = text.split_once("\r\n\r\n").is_some_and(|(head, body)| {
-            let length = head
-                .lines()
-                .find_map(|line| line.strip_prefix("content-length: "));
-            length.map_or(0, |length| length.parse().unwrap()) <= body.len()
-        });
-        if read == 0 || complete {
-            break;
-        }
-    }
-    let (status, kind, body) = match answer {
-        Answer::Json(status, body) if *status >= 400 => {
-            (*status, "application/problem+json", body.to_string())
-        }
-        Answer::Json(status, body) => (*status, "application/json", body.to_string()),
-        Answer::Text(status, body) => (*status, "text/html", (*body).to_owned()),
-        Answer::Nothing => return String::from_utf8(request).unwrap(),
-    };
-    let length = body.len();
-    let response = format!(
-        "HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
-    );
-    stream.write_all(response.as_bytes()).await.unwrap();
-    stream.shutdown().await.unwrap();
-    String::from_utf8(request).unwrap()
-}
-
-fn problem(status: u16, title: &str, detail: &str) -> Answer {
-    Answer::Json(
-        status,
-        json!({ "type": "urn:eidos:problem:x", "title": title, "status": status, "detail": detail }),
-    )
-}
+use crate::canned::{Answer, Canned, TOKEN, problem};
+use crate::program::eidosctl;
 
 #[tokio::test]
 async fn a_trigger_sends_key_parameters_and_token() {
@@ -308,7 +221,7 @@ async fn a_parameter_given_twice_is_refused_before_anything_is_sent() {
         .await;
     assert_eq!(ran.code, 78, "{}", ran.err);
     assert!(ran.err.contains("full is given twice"), "{}", ran.err);
-    assert!(service.requests.lock().unwrap().is_empty());
+    assert!(service.requests().is_empty());
 }
 
 #[tokio::test]

@@ -5,7 +5,12 @@
     reason = "a failing helper must fail the test that called it"
 )]
 
+mod alerts;
 mod api;
+mod canned;
 mod check_config;
 mod migrate;
+mod profiles;
 mod program;
+mod status;
+mod watch;
