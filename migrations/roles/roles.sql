@@ -20,7 +20,8 @@ GRANT SELECT ON
     eidos_jobs_reconciliation_checkpoints, eidos_jobs_dust, eidos_jobs_breaks, eidos_jobs_break_history,
     eidos_jobs_operation_pauses, eidos_jobs_disposal_units, eidos_jobs_disposals, eidos_jobs_legal_holds,
     eidos_jobs_fence, eidos_jobs_chain_limits, eidos_jobs_archive_stores, eidos_jobs_outbox,
-    eidos_jobs_outbox_deliveries, eidos_jobs_order_expiries, eidos_jobs_kline_windows
+    eidos_jobs_outbox_deliveries, eidos_jobs_order_expiries, eidos_jobs_kline_windows,
+    eidos_jobs_kline_differences, eidos_jobs_kline_repairs
     TO eidos_jobs_reader, eidos_jobs_writer;
 
 GRANT INSERT, UPDATE ON
@@ -29,14 +30,15 @@ GRANT INSERT, UPDATE ON
     eidos_jobs_reconciliation_records, eidos_jobs_dust, eidos_jobs_breaks, eidos_jobs_operation_pauses,
     eidos_jobs_disposal_units, eidos_jobs_legal_holds, eidos_jobs_fence,
     eidos_jobs_chain_limits, eidos_jobs_outbox, eidos_jobs_outbox_deliveries, eidos_jobs_order_expiries,
-    eidos_jobs_kline_windows
+    eidos_jobs_kline_windows, eidos_jobs_kline_differences, eidos_jobs_kline_repairs
     TO eidos_jobs_writer;
 -- A break's history, what was done to whose data, and which archive stores were accepted are only ever added to.
 GRANT INSERT ON eidos_jobs_break_history, eidos_jobs_disposals, eidos_jobs_archive_stores TO eidos_jobs_writer;
--- Checkpoints end with their run, events after their delivery, windows of candles when they are whole; records and closed
+-- Checkpoints end with their run, events after their delivery, windows and differences of candles when they are whole; records and closed
 -- expiries have a retention. Everything else is kept or dropped by the owner.
 GRANT DELETE ON eidos_jobs_checkpoints, eidos_jobs_reconciliation_records, eidos_jobs_dust, eidos_jobs_outbox,
-    eidos_jobs_outbox_deliveries, eidos_jobs_order_expiries, eidos_jobs_kline_windows TO eidos_jobs_writer;
+    eidos_jobs_outbox_deliveries, eidos_jobs_order_expiries, eidos_jobs_kline_windows, eidos_jobs_kline_differences
+    TO eidos_jobs_writer;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO eidos_jobs_writer;
 
 -- retention-manager creates and drops partitions of eidos_jobs_executions: for that its login is also a member of the

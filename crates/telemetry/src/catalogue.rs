@@ -634,6 +634,28 @@ const CATALOGUE: &[MetricDescription] = &[
         "Windows that runs judged, by outcome.",
     ),
     row(
+        "kline_differences",
+        Kind::Gauge,
+        "1",
+        &["kind"],
+        "Candles of one minute that do not say the same as their trades, by kind (missing, extra, differs), and minutes with \
+         a trade that cannot be true (unusable).",
+    ),
+    row(
+        "kline_minutes_proved_total",
+        Kind::Counter,
+        "1",
+        &[],
+        "Minutes whose candles were compared with their trades.",
+    ),
+    row(
+        "kline_repairs_total",
+        Kind::Counter,
+        "1",
+        &["outcome"],
+        "Candles of one minute that were to be repaired: done, or not_done because the candle or its trades had changed.",
+    ),
+    row(
         "statistics_lag_seconds",
         Kind::Gauge,
         "s",
@@ -660,6 +682,13 @@ const CATALOGUE: &[MetricDescription] = &[
         "1",
         &["kind"],
         "Rows of statistics that were inserted or changed.",
+    ),
+    row(
+        "statistics_keys_refreshed_total",
+        Kind::Counter,
+        "1",
+        &["outcome"],
+        "Turns in which the statistics in Redis were written, by outcome (ok, failed).",
     ),
     row(
         "probe_success",

@@ -506,10 +506,14 @@ mod tests {
         kline_lag("x", time);
         kline_windows_incomplete("x", "x", 1);
         kline_windows("x", "x", 1);
+        kline_differences("x", 1);
+        kline_minutes_proved(1);
+        kline_repairs("x", 1);
         statistics_lag(time);
         statistics_refused_rows(1);
         statistics_unpriced_hours(1);
         statistics_rows_written("x", 1);
+        statistics_keys_refreshed("x", 1);
     }
 
     fn emit_probe(time: Duration) {

@@ -54,7 +54,15 @@ pub const MARKET_TABLES: &[Definition] = &[
     },
     Definition {
         key: "market_trades",
-        columns: &[("market", Text), ("timestamp", Ms), ("created_at", Ms)],
+        columns: &[
+            ("trade_id", Text),
+            ("market", Text),
+            ("price", Money),
+            ("amount", Money),
+            ("quote_amount", Money),
+            ("timestamp", Ms),
+            ("created_at", Ms),
+        ],
     },
     Definition {
         key: "markets",
@@ -335,7 +343,7 @@ mod tests {
         bad.markets.columns.insert("symbol".to_owned(), "a.b".to_owned());
         bad.market_trades
             .columns
-            .insert("price".to_owned(), "p".to_owned());
+            .insert("side".to_owned(), "s".to_owned());
         let found: Vec<String> = bad
             .market()
             .unwrap_err()
@@ -347,7 +355,7 @@ mod tests {
             [
                 "klines.name",
                 "markets.columns.symbol",
-                "market_trades.columns.price"
+                "market_trades.columns.side"
             ]
         );
     }

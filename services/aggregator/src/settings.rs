@@ -58,6 +58,9 @@ pub struct KlineAggOptions {
     /// How long candles of one minute are kept.
     #[serde(with = "duration_text")]
     pub source_retention: Duration,
+    /// How long public trades are kept; unset: for ever.
+    #[serde(default, with = "duration_text::option")]
+    pub trades_retention: Option<Duration>,
     /// What becomes of a window without trades.
     pub empty_windows: EmptyWindows,
     /// When a partial window is published; unset: never.
@@ -67,6 +70,26 @@ pub struct KlineAggOptions {
     pub batch_rows: u32,
     /// Windows of the ledger that one run looks at again, per interval, 1–1000000.
     pub reopen_limit: u32,
+    /// The proof-read of candles of one minute.
+    pub proof_read: ProofReadOptions,
+}
+
+/// Keys of `jobs.kline-agg.proof_read`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProofReadOptions {
+    /// Minutes that ended less than this before the slot are compared in every run.
+    #[serde(with = "duration_text")]
+    pub look_back: Duration,
+    /// A minute is compared when it ended this long before the slot.
+    #[serde(with = "duration_text")]
+    pub settle: Duration,
+    /// Candles and trades of one run, after which it compares no further part, 1000–1000000000.
+    pub rows_per_run: u64,
+    /// Whether a scheduled run repairs what differs.
+    pub repair: bool,
+    /// Minutes that one run may repair, 1–10000.
+    pub repair_limit: u32,
 }
 
 /// Keys of `jobs.stats-agg`.
@@ -122,6 +145,10 @@ impl KlineAggOptions {
         ranges!(problems, "jobs.kline-agg", self;
             number batch_rows: 1_000..=10_000_000;
             number reopen_limit: 1..=1_000_000;
+        );
+        ranges!(problems, "jobs.kline-agg.proof_read", self.proof_read;
+            number rows_per_run: 1_000..=1_000_000_000;
+            number repair_limit: 1..=10_000;
         );
         for (key, reason) in self.levels().err().unwrap_or_default() {
             problems.add(

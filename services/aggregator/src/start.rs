@@ -11,8 +11,9 @@ use crate::settings::AggregatorSettings;
 use crate::store::activity::Activity;
 use crate::store::candles::Candles;
 use crate::store::catalogue;
+use crate::store::proofs::Proofs;
 use crate::store::statistics::Prices;
-use crate::store::trades::LateTrades;
+use crate::store::trades::Trades;
 
 /// Builds the jobs of this service.
 pub(crate) async fn build(deps: ServiceDeps<AggregatorSettings>) -> anyhow::Result<Parts> {
@@ -45,7 +46,8 @@ pub(crate) async fn build(deps: ServiceDeps<AggregatorSettings>) -> anyhow::Resu
         levels,
         active: profile.codes.market_active.clone(),
         candles: Candles::new(&market),
-        late_trades: LateTrades::new(&market),
+        trades: Trades::new(&market),
+        proofs: Proofs::new(&market),
         schema: market,
         pool,
     });
@@ -61,6 +63,12 @@ async fn advise(market: &Schema, pool: &PgPool) -> anyhow::Result<()> {
         tracing::warn!(
             "no index of the trades begins with created_at: late trades are not looked for; \
              docs/runbooks/kline-agg.md has the statement"
+        );
+    }
+    if !catalogue::shows_reach(market, pool).await? {
+        tracing::warn!(
+            "no index of the trades begins with market, or none with timestamp: minutes without candles are not judged by \
+             their trades, and candles of one minute are not proved; docs/runbooks/kline-agg.md has the statements"
         );
     }
     Ok(())

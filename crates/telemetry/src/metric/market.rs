@@ -21,6 +21,21 @@ pub fn kline_windows(interval: &str, outcome: &'static str, count: u64) {
         .increment(count);
 }
 
+/// `kline_differences`: candles of one minute that do not say the same as their trades, by kind.
+pub fn kline_differences(kind: &'static str, count: u64) {
+    metrics::gauge!("kline_differences", "kind" => kind).set(as_gauge(count));
+}
+
+/// `kline_minutes_proved_total`: minutes whose candles were compared with their trades.
+pub fn kline_minutes_proved(count: u64) {
+    metrics::counter!("kline_minutes_proved_total").increment(count);
+}
+
+/// `kline_repairs_total`: candles of one minute that were to be repaired, by outcome.
+pub fn kline_repairs(outcome: &'static str, count: u64) {
+    metrics::counter!("kline_repairs_total", "outcome" => outcome).increment(count);
+}
+
 /// `statistics_lag_seconds`: time since the end of the newest hour that has statistics.
 pub fn statistics_lag(lag: Duration) {
     metrics::gauge!("statistics_lag_seconds").set(lag.as_secs_f64());
@@ -39,4 +54,9 @@ pub fn statistics_unpriced_hours(count: u64) {
 /// `statistics_rows_written_total`: rows of statistics that were inserted or changed.
 pub fn statistics_rows_written(kind: &'static str, count: u64) {
     metrics::counter!("statistics_rows_written_total", "kind" => kind).increment(count);
+}
+
+/// `statistics_keys_refreshed_total`: turns in which the statistics in Redis were written, by outcome.
+pub fn statistics_keys_refreshed(outcome: &'static str, count: u64) {
+    metrics::counter!("statistics_keys_refreshed_total", "outcome" => outcome).increment(count);
 }

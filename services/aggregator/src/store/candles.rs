@@ -16,54 +16,88 @@ use sqlx::query::Query;
 use sqlx::{PgConnection, PgPool, Postgres, Row};
 
 use super::failed;
+use super::trades::Reach;
 use crate::domain::{Level, Stretch};
 use crate::profile::Schema;
 use crate::settings::EmptyWindows;
 
-/// `$9` markets, `$10` beginning of the first window, `$11` end of the last.
+/// `$11` markets, `$12` beginning of the first window, `$13` end of the last.
 const FORWARD: &str = "\
     SELECT m.{markets.symbol}::text AS market, w.w, m.{markets.created_at} AS listed_ms, \
            m.{markets.status} AS status \
-    FROM {markets} m CROSS JOIN generate_series($10::bigint, $11::bigint - 1, $3::bigint) AS w(w) \
-    WHERE m.{markets.symbol} = ANY ($9::text[])";
+    FROM {markets} m CROSS JOIN generate_series($12::bigint, $13::bigint - 1, $3::bigint) AS w(w) \
+    WHERE m.{markets.symbol} = ANY ($11::text[])";
 
-/// `$9` markets, `$10` beginnings of their windows. A market that is not in the table of markets any more is not folded.
+/// `$11` markets, `$12` beginnings of their windows. A market that is not in the table of markets any more is not folded.
 const LISTED: &str = "\
     SELECT l.market, l.w, m.{markets.created_at} AS listed_ms, m.{markets.status} AS status \
-    FROM unnest($9::text[], $10::bigint[]) AS l(market, w) JOIN {markets} m ON m.{markets.symbol} = l.market";
+    FROM unnest($11::text[], $12::bigint[]) AS l(market, w) JOIN {markets} m ON m.{markets.symbol} = l.market";
 
 /// `$1` source interval, `$2` target interval, `$3` its width, `$4` the source's width, `$5` codes of active markets, `$6`
 /// candles before this instant may be deleted, `$7` whether a window without trades has a candle, `$8` partial windows
-/// that ended by this instant are published.
+/// that ended by this instant are published, `$9` and `$10` the range in which the table of trades is complete (empty: it
+/// proves nothing, and is not read).
 ///
-/// Prices come from candles with trades if there is one (ruling 38).
+/// Prices come from candles with trades if there is one (ruling 38). A source window without a candle and without a trade
+/// is quiet and not missing. A window without trades carries the price of the last trade before it; candles of quiet
+/// minutes say which one that was when they were written, and a trade that was stored late may be newer. It is not, if a
+/// candle with trades lies between: then the table of trades lacks some.
 const JUDGED: &str = "\
-    folded AS ( \
-      SELECT wanted.*, f.*, \
-        ($3::bigint - CASE WHEN listed_ms > w AND listed_ms < w + $3::bigint \
-          THEN (listed_ms - w + $4::bigint - 1) / $4::bigint * $4::bigint ELSE 0 END) / $4::bigint AS expected \
-      FROM wanted CROSS JOIN LATERAL ( \
+    spans AS ( \
+      SELECT wanted.*, w + CASE WHEN listed_ms > w AND listed_ms < w + $3::bigint \
+        THEN (listed_ms - w + $4::bigint - 1) / $4::bigint * $4::bigint ELSE 0 END AS first_ms FROM wanted), \
+    counted AS ( \
+      SELECT s.market, s.w, s.listed_ms, s.status, f.found, f.usable, (s.w + $3::bigint - s.first_ms) / $4::bigint AS expected, \
+        q.quiet, coalesce(f.volume, 0) AS volume, coalesce(f.quote_volume, 0) AS quote_volume, \
+        coalesce(f.trades, 0) AS trades, f.open, f.high, f.low, f.close, \
+        CASE WHEN coalesce(f.trades, 0) = 0 THEN ( \
+          SELECT CASE WHEN l.prices IS NULL THEN l.flat WHEN l.flat IS NULL THEN l.prices[1] \
+              WHEN l.flat = ANY (l.prices) THEN l.flat \
+              WHEN EXISTS (SELECT FROM {klines} g WHERE g.{klines.market} = s.market AND g.{klines.interval} = $1 \
+                AND g.{klines.open_time} > l.at AND g.{klines.open_time} < s.w AND g.{klines.trade_count} > 0) THEN l.flat \
+              ELSE l.prices[1] END \
+          FROM (SELECT t.at, \
+              CASE WHEN t.at IS NOT NULL THEN nullif(ARRAY(SELECT p.{market_trades.price} FROM {market_trades} p \
+                WHERE p.{market_trades.market} = s.market AND p.{market_trades.timestamp} = t.at \
+                  AND p.{market_trades.price} >= 0 AND p.{market_trades.price} < 1e18 \
+                ORDER BY p.{market_trades.trade_id} DESC), '{}'::numeric[]) END AS prices, \
+              coalesce(f.flat, (SELECT k.{klines.close} FROM {klines} k WHERE k.{klines.market} = s.market \
+                  AND k.{klines.interval} = $1 AND k.{klines.open_time} < s.w ORDER BY k.{klines.open_time} DESC LIMIT 1), \
+                (SELECT k.{klines.close} FROM {klines} k WHERE k.{klines.market} = s.market \
+                  AND k.{klines.interval} = $2 AND k.{klines.open_time} < s.w ORDER BY k.{klines.open_time} DESC LIMIT 1)) AS flat \
+            FROM (SELECT (SELECT t.{market_trades.timestamp} FROM {market_trades} t \
+              WHERE $9::bigint < $10::bigint AND t.{market_trades.market} = s.market AND t.{market_trades.timestamp} < s.w \
+              ORDER BY t.{market_trades.timestamp} DESC LIMIT 1) AS at) AS t) AS l) END AS carried \
+      FROM spans s CROSS JOIN LATERAL ( \
         SELECT count(*) AS found, sum(k.{klines.volume}) AS volume, sum(k.{klines.quote_volume}) AS quote_volume, \
           sum(k.{klines.trade_count}) AS trades, \
-          coalesce((array_agg(k.{klines.open} ORDER BY k.{klines.open_time}) FILTER (WHERE k.{klines.trade_count} > 0))[1], \
-            (array_agg(k.{klines.close} ORDER BY k.{klines.open_time} DESC))[1]) AS open, \
-          coalesce(max(k.{klines.high}) FILTER (WHERE k.{klines.trade_count} > 0), \
-            (array_agg(k.{klines.close} ORDER BY k.{klines.open_time} DESC))[1]) AS high, \
-          coalesce(min(k.{klines.low}) FILTER (WHERE k.{klines.trade_count} > 0), \
-            (array_agg(k.{klines.close} ORDER BY k.{klines.open_time} DESC))[1]) AS low, \
-          coalesce((array_agg(k.{klines.close} ORDER BY k.{klines.open_time} DESC) \
-              FILTER (WHERE k.{klines.trade_count} > 0))[1], \
-            (array_agg(k.{klines.close} ORDER BY k.{klines.open_time} DESC))[1]) AS close, \
+          (array_agg(k.{klines.open} ORDER BY k.{klines.open_time}) FILTER (WHERE k.{klines.trade_count} > 0))[1] AS open, \
+          max(k.{klines.high}) FILTER (WHERE k.{klines.trade_count} > 0) AS high, \
+          min(k.{klines.low}) FILTER (WHERE k.{klines.trade_count} > 0) AS low, \
+          (array_agg(k.{klines.close} ORDER BY k.{klines.open_time} DESC) FILTER (WHERE k.{klines.trade_count} > 0))[1] \
+            AS close, \
+          (array_agg(k.{klines.close} ORDER BY k.{klines.open_time} DESC))[1] AS flat, \
           bool_and(coalesce(k.{klines.low} >= 0 AND k.{klines.low} <= k.{klines.open} \
             AND k.{klines.low} <= k.{klines.close} AND k.{klines.open} <= k.{klines.high} \
             AND k.{klines.close} <= k.{klines.high} AND k.{klines.high} < 1e18 \
             AND k.{klines.volume} >= 0 AND k.{klines.volume} < 1e18 \
             AND k.{klines.quote_volume} >= 0 AND k.{klines.quote_volume} < 1e18 \
-            AND k.{klines.trade_count} >= 0 AND mod(k.{klines.open_time} - wanted.w, $4::bigint) = 0, false)) \
+            AND k.{klines.trade_count} >= 0 AND mod(k.{klines.open_time} - s.w, $4::bigint) = 0, false)) \
             AND sum(k.{klines.volume}) < 1e18 AND sum(k.{klines.quote_volume}) < 1e18 \
             AND sum(k.{klines.trade_count}) <= 2147483647 AS usable \
-        FROM {klines} k WHERE k.{klines.market} = wanted.market AND k.{klines.interval} = $1 \
-          AND k.{klines.open_time} >= wanted.w AND k.{klines.open_time} < wanted.w + $3::bigint) f), \
+        FROM {klines} k WHERE k.{klines.market} = s.market AND k.{klines.interval} = $1 \
+          AND k.{klines.open_time} >= s.w AND k.{klines.open_time} < s.w + $3::bigint) f \
+      CROSS JOIN LATERAL ( \
+        SELECT count(*) AS quiet FROM generate_series(s.first_ms, s.w + $3::bigint - 1, $4::bigint) AS m(m) \
+        WHERE f.found < (s.w + $3::bigint - s.first_ms) / $4::bigint AND m.m >= $9::bigint AND m.m + $4::bigint <= $10::bigint \
+          AND NOT EXISTS (SELECT FROM {klines} g WHERE g.{klines.market} = s.market AND g.{klines.interval} = $1 \
+            AND g.{klines.open_time} >= s.w AND g.{klines.open_time} < s.w + $3::bigint AND g.{klines.open_time} = m.m) \
+          AND NOT EXISTS (SELECT FROM {market_trades} t WHERE t.{market_trades.market} = s.market \
+            AND t.{market_trades.timestamp} >= m.m AND t.{market_trades.timestamp} < m.m + $4::bigint)) q), \
+    folded AS ( \
+      SELECT market, w, listed_ms, status, found, usable, expected, quiet, volume, quote_volume, trades, \
+        coalesce(open, carried) AS open, coalesce(high, carried) AS high, coalesce(low, carried) AS low, \
+        coalesce(close, carried) AS close FROM counted), \
     judged AS ( \
       SELECT f.*, CASE \
           WHEN f.found > 0 AND NOT f.usable THEN 'unusable' \
@@ -71,8 +105,12 @@ const JUDGED: &str = "\
           WHEN f.found > 0 AND f.found >= f.expected THEN 'whole' \
           WHEN f.expected = 0 OR f.listed_ms >= f.w + $3::bigint OR (f.found = 0 AND f.status <> ALL ($5::bigint[])) \
             THEN 'none' \
-          WHEN (t.{klines.market} IS NOT NULL AND f.w < $6::bigint) OR f.w < (SELECT min(o.{klines.open_time}) \
-            FROM {klines} o WHERE o.{klines.market} = f.market AND o.{klines.interval} = $1) THEN 'purged' \
+          WHEN t.{klines.market} IS NOT NULL AND f.w < $6::bigint THEN 'purged' \
+          WHEN f.found + f.quiet >= f.expected AND f.close IS NULL THEN 'none' \
+          WHEN f.found + f.quiet >= f.expected AND f.close >= 0 AND f.close < 1e18 \
+            THEN CASE WHEN f.trades = 0 AND NOT $7 THEN 'empty' ELSE 'whole' END \
+          WHEN f.w < (SELECT min(o.{klines.open_time}) FROM {klines} o WHERE o.{klines.market} = f.market \
+            AND o.{klines.interval} = $1) THEN 'purged' \
           WHEN f.found = 0 THEN 'missing' ELSE 'partial' END AS verdict, \
         t.{klines.market} IS NULL OR (t.{klines.open}, t.{klines.high}, t.{klines.low}, t.{klines.close}, \
           t.{klines.volume}, t.{klines.quote_volume}, t.{klines.trade_count}, t.{klines.close_time}) IS DISTINCT FROM \
@@ -192,6 +230,8 @@ pub struct Judged {
     pub found: u32,
     /// Source candles of a whole window.
     pub expected: u32,
+    /// Source windows without a candle that had no trade.
+    pub quiet: u32,
     /// What was found.
     pub verdict: Verdict,
     /// Whether its candle was inserted or changed; in a dry run, whether it would be.
@@ -226,6 +266,8 @@ pub struct Rules {
     pub empty_windows: EmptyWindows,
     /// Partial windows that ended by this instant are published, epoch ms; `None`: never.
     pub publish_partial_before_ms: Option<i64>,
+    /// Where the table of trades is complete; `None`: it proves nothing.
+    pub trades: Option<Reach>,
 }
 
 /// The statements on the table of candles.
@@ -249,7 +291,7 @@ impl Candles {
             write: wanted.clone().map(|wanted| {
                 sql!(
                     "WITH wanted AS ({wanted}), {judged}, {written} \
-                     SELECT j.market, j.w, j.found, j.expected, j.verdict, written.w IS NOT NULL AS written FROM judged j \
+                     SELECT j.market, j.w, j.found, j.expected, j.quiet, j.verdict, written.w IS NOT NULL AS written FROM judged j \
                      LEFT JOIN written ON written.market = j.market AND written.w = j.w WHERE j.verdict <> 'none'";
                     wanted, judged = judged, written = written
                 )
@@ -257,7 +299,7 @@ impl Candles {
             judge: wanted.map(|wanted| {
                 sql!(
                     "WITH wanted AS ({wanted}), {judged} \
-                     SELECT j.market, j.w, j.found, j.expected, j.verdict, due.w IS NOT NULL AS written FROM judged j \
+                     SELECT j.market, j.w, j.found, j.expected, j.quiet, j.verdict, due.w IS NOT NULL AS written FROM judged j \
                      LEFT JOIN due ON due.market = j.market AND due.w = j.w WHERE j.verdict <> 'none'";
                     wanted, judged = judged
                 )
@@ -411,6 +453,8 @@ fn common<'q>(statement: &'q Sql, level: &Level, rules: &'q Rules) -> Query<'q, 
         .bind(rules.purged_before_ms)
         .bind(rules.empty_windows == EmptyWindows::Emit)
         .bind(rules.publish_partial_before_ms.unwrap_or(i64::MIN))
+        .bind(rules.trades.map_or(0, |reach| reach.from_ms))
+        .bind(rules.trades.map_or(0, |reach| reach.until_ms))
 }
 
 fn judged(row: &PgRow) -> Result<Judged, CoreError> {
@@ -424,6 +468,7 @@ fn judged(row: &PgRow) -> Result<Judged, CoreError> {
         open_ms: row.try_get("w").map_err(decode())?,
         found: count("found")?,
         expected: count("expected")?,
+        quiet: count("quiet")?,
         verdict: Verdict::from_stored(&verdict).unwrap_or(Verdict::Unusable),
         written: row.try_get("written").map_err(decode())?,
     })

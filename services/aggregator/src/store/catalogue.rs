@@ -142,6 +142,19 @@ pub async fn has_index_on(
         .map_err(failed("read the indexes of a table"))
 }
 
+/// Checks whether the trades of a market, and the oldest and newest of all, are found by an index.
+///
+/// # Errors
+/// If the catalogue cannot be read.
+pub async fn shows_reach(schema: &Schema, pool: &PgPool) -> Result<bool, CoreError> {
+    for column in ["market", "timestamp"] {
+        if !has_index_on(schema, pool, "market_trades", column).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// The declarations that a column may have.
 const fn allowed(kind: Kind) -> &'static [&'static str] {
     match kind {

@@ -18,6 +18,8 @@ pub enum Reason {
     LateTrade,
     /// A candle that it is built from was written again.
     SourceChanged,
+    /// A candle of one minute in it, or before it, was repaired.
+    Repaired,
 }
 
 impl Reason {
@@ -26,6 +28,7 @@ impl Reason {
             Self::Incomplete => "incomplete",
             Self::LateTrade => "late_trade",
             Self::SourceChanged => "source_changed",
+            Self::Repaired => "repaired",
         }
     }
 }

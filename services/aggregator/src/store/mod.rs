@@ -5,6 +5,8 @@ pub mod activity;
 pub mod candles;
 pub mod catalogue;
 pub mod ledger;
+pub mod proofs;
+pub mod repairs;
 pub mod statistics;
 pub mod trades;
 
@@ -17,7 +19,7 @@ fn failed(doing: &'static str) -> impl FnOnce(sqlx::Error) -> CoreError {
 
 #[cfg(test)]
 mod tests {
-    use super::{catalogue, ledger, statistics};
+    use super::{catalogue, ledger, repairs, statistics};
     use eidos_testkit::{TestDb, assert_prepares};
 
     /// A statement that does not fit the schema fails here and not in front of a caller (ADR 3).
@@ -36,6 +38,15 @@ mod tests {
             ("ledger::NOTE_INCOMPLETE", ledger::NOTE_INCOMPLETE),
             ("ledger::OPEN", ledger::OPEN),
             ("ledger::RESOLVE", ledger::RESOLVE),
+            ("repairs::AGREE", repairs::AGREE),
+            ("repairs::COUNTS", repairs::COUNTS),
+            ("repairs::DECIDE", repairs::DECIDE),
+            ("repairs::FORGET", repairs::FORGET),
+            ("repairs::NOTE", repairs::NOTE),
+            ("repairs::NOTED", repairs::NOTED),
+            ("repairs::PLAN", repairs::PLAN),
+            ("repairs::PLANNED", repairs::PLANNED),
+            ("repairs::SETTLED", repairs::SETTLED),
             ("statistics::DAY", statistics::DAY),
             ("statistics::WRITE", statistics::WRITE),
             ("statistics::ZERO", statistics::ZERO),

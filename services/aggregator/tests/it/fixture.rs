@@ -6,7 +6,8 @@ use std::time::Duration;
 use aggregator::AggregatorSettings;
 use aggregator::jobs::kline_agg::{KlineAgg, KlineAggParams, Report};
 use aggregator::store::candles::Candles;
-use aggregator::store::trades::LateTrades;
+use aggregator::store::proofs::Proofs;
+use aggregator::store::trades::Trades;
 use chrono::{DateTime, Utc};
 use eidos_core::db::{DatabaseSettings, JobsDb, connect_external, connect_jobs};
 use eidos_core::execution::Trigger;
@@ -102,7 +103,8 @@ impl Fixture {
             options,
             active: profile.codes.market_active.clone(),
             candles: Candles::new(&schema),
-            late_trades: LateTrades::new(&schema),
+            trades: Trades::new(&schema),
+            proofs: Proofs::new(&schema),
             schema,
             pool: self.external.clone(),
         }

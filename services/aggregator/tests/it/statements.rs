@@ -2,8 +2,9 @@
 
 use aggregator::store::activity::Activity;
 use aggregator::store::candles::Candles;
+use aggregator::store::proofs::Proofs;
 use aggregator::store::statistics::Prices;
-use aggregator::store::trades::LateTrades;
+use aggregator::store::trades::Trades;
 use eidos_testkit::assert_prepares;
 use sqlx::AssertSqlSafe;
 
@@ -15,7 +16,8 @@ async fn every_statement_on_the_other_services_tables_fits_the_documents() {
     let fixture = Fixture::new().await;
     let schema = fixture.settings.service.aggregation_profile.market().unwrap();
     let mut statements = Candles::new(&schema).statements();
-    statements.push(LateTrades::new(&schema).statement());
+    statements.extend(Trades::new(&schema).statements());
+    statements.extend(Proofs::new(&schema).statements());
     statements.extend(Prices::new(&schema).statements());
     let trading = fixture.settings.service.aggregation_profile.trading().unwrap();
     statements.extend(Activity::new(&trading).statements());
@@ -37,9 +39,11 @@ async fn an_hourly_tick_reads_its_windows_by_an_index() {
     let statements = Candles::new(&schema).statements();
     let (_, write) = &statements[0];
     let sql = format!("EXPLAIN (FORMAT TEXT) {}", write.as_str())
-        .replace("$11", &to.to_string())
-        .replace("$10", &(to - HOUR_MS).to_string())
-        .replace("$9", "ARRAY['A-USDC', 'B-USDC', 'C-USDC']")
+        .replace("$13", &to.to_string())
+        .replace("$12", &(to - HOUR_MS).to_string())
+        .replace("$11", "ARRAY['A-USDC', 'B-USDC', 'C-USDC']")
+        .replace("$10", &to.to_string())
+        .replace("$9", "0")
         .replace("$8", "0")
         .replace("$7", "true")
         .replace("$6", "0")

@@ -16,12 +16,7 @@ impl Run<'_> {
         market: Option<&str>,
     ) -> Result<Report, JobError> {
         if let Some(market) = market {
-            if !self.markets.iter().any(|known| known == market) {
-                return Err(JobError::fail(format!(
-                    "there is no market {market}; write its symbol as the table of markets has it"
-                )));
-            }
-            self.markets = vec![market.to_owned()];
+            self.only(market)?;
         }
         let markets = std::mem::take(&mut self.markets);
         let ranges: Vec<(Level, (i64, i64))> = self

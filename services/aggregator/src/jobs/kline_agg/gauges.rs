@@ -10,7 +10,8 @@ use eidos_types::JobName;
 
 use super::job::KlineAgg;
 use super::watermark::Watermark;
-use crate::store::ledger;
+use crate::store::proofs::Difference;
+use crate::store::{ledger, repairs};
 
 /// The states of a window in the ledger that need somebody.
 const STATES: [&str; 4] = ["missing", "partial", "unusable", "dirty"];
@@ -20,6 +21,10 @@ pub(super) fn series_from_zero(job: &KlineAgg) {
         for outcome in ["written", "unchanged", "missing", "partial", "unusable"] {
             metric::kline_windows(&level.interval.to_string(), outcome, 0);
         }
+    }
+    metric::kline_minutes_proved(0);
+    for outcome in ["done", "not_done"] {
+        metric::kline_repairs(outcome, 0);
     }
 }
 
@@ -32,6 +37,12 @@ pub(super) async fn observe(job: &KlineAgg, seen: &Observation<'_>) -> Result<()
         .into_iter()
         .map(|(interval, state, count)| ((interval, state), count))
         .collect();
+    let differences = repairs::counts(db).await?;
+    for kind in Difference::ALL {
+        let found = differences.iter().find(|(found, _)| *found == kind);
+        let count = found.map_or(0, |(_, count)| u64::try_from(*count).unwrap_or_default());
+        metric::kline_differences(kind.as_str(), count);
+    }
     for level in &job.levels {
         let interval = level.interval.to_string();
         for state in STATES {

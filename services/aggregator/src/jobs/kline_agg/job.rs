@@ -6,7 +6,8 @@ use crate::domain::Level;
 use crate::profile::Schema;
 use crate::settings::KlineAggOptions;
 use crate::store::candles::Candles;
-use crate::store::trades::LateTrades;
+use crate::store::proofs::Proofs;
+use crate::store::trades::Trades;
 
 /// The job.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub struct KlineAgg {
     pub pool: PgPool,
     /// The statements on candles.
     pub candles: Candles,
-    /// The statement on late trades.
-    pub late_trades: LateTrades,
+    /// The statements on public trades.
+    pub trades: Trades,
+    /// The statements of the proof-read.
+    pub proofs: Proofs,
 }

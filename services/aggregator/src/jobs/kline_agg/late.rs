@@ -1,4 +1,7 @@
-//! Late trades: the windows that they belong to are built again.
+//! Late trades: the windows that they belong to are built again, and those after them up to the next trade, which carry
+//! their price.
+
+use std::collections::BTreeSet;
 
 use eidos_market::Interval;
 use eidos_runtime::JobError;
@@ -54,14 +57,20 @@ impl Run<'_> {
                 continue;
             };
             let late_ms = millis(job.options.grace);
-            let windows = job
-                .late_trades
-                .windows(&job.pool, (after_ms, by_ms), late_ms, level.interval)
+            let late = job
+                .trades
+                .late(&job.pool, (after_ms, by_ms), late_ms, level.interval)
                 .await?;
-            let passed = windows
-                .into_iter()
-                .filter(|(_, open_ms)| watermark.has_passed(*open_ms));
-            noted.push((level, passed.unzip()));
+            let windows = late.iter().flat_map(|window| {
+                let following =
+                    self.carrying(level, window.open_ms + level.interval.width_ms(), window.next_ms);
+                let opens = std::iter::once(window.open_ms).chain(following);
+                opens.map(|open_ms| (window.market.clone(), open_ms))
+            });
+            let passed: BTreeSet<(String, i64)> = windows
+                .filter(|(_, open_ms)| watermark.has_passed(*open_ms))
+                .collect();
+            noted.push((level, passed.into_iter().unzip()));
         }
         let mut step = self.ctx.step().await?;
         for (level, (markets, opens)) in &noted {
@@ -72,5 +81,23 @@ impl Run<'_> {
         step.save_checkpoint(CHECKPOINT, &by_ms).await?;
         step.commit().await?;
         Ok(())
+    }
+
+    /// The beginnings of the closed windows from `from_ms` on that end before the market trades next: they carry the price
+    /// of the trade before them. Not of windows whose source may be deleted, because these keep the candle they have.
+    pub(super) fn carrying(
+        &self,
+        level: &Level,
+        from_ms: i64,
+        next_ms: Option<i64>,
+    ) -> impl Iterator<Item = i64> + use<> {
+        let width = level.interval.width_ms();
+        let first_ms = from_ms.max(level.interval.ceil_ms(self.rules.purged_before_ms));
+        let end_ms = self
+            .closed_ms(level)
+            .min(next_ms.map_or(i64::MAX, |next_ms| level.interval.floor_ms(next_ms)));
+        (0..)
+            .map(move |number| first_ms + number * width)
+            .take_while(move |open_ms| *open_ms < end_ms)
     }
 }

@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! run ── markets, candles that are not folded, windows of late trades
-//!   └─ for each level, finest first
-//!        ├─ reopened ── windows of the ledger: late trades, changed sources, what was not whole
-//!        ├─ forward ── from the watermark to the newest closed window, stretch by stretch
-//!        └─ abandon ── what cannot become whole any more
+//!   ├─ for each level, finest first
+//!   │    ├─ reopened ── windows of the ledger: late trades, changed sources, what was not whole
+//!   │    ├─ forward ── from the watermark to the newest closed window, stretch by stretch
+//!   │    └─ abandon ── what cannot become whole any more
+//!   └─ prove ── the newest candles of one minute, beside their trades
 //! ```
 //!
 //! A stretch is two transactions: its candles in the market service's database, then ledger and watermark in ours. A crash
@@ -16,6 +17,7 @@ mod gauges;
 mod job;
 mod late;
 mod level;
+mod proof;
 mod report;
 mod run;
 mod watermark;
@@ -27,19 +29,23 @@ use serde::{Deserialize, Serialize};
 use run::Run;
 
 pub use job::KlineAgg;
-pub use report::{LateReport, LevelReport, Named, Report};
+pub use report::{LateReport, LevelReport, Named, ProofReport, Report};
 pub use watermark::Watermark;
 
 /// What a caller may ask of one run.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct KlineAggParams {
-    /// Builds the windows from this instant on, and does nothing else.
+    /// Works on the windows from this instant on, and does nothing else.
     pub from: Option<Instant>,
     /// Where these windows end.
     pub to: Option<Instant>,
     /// Only this market.
     pub market: Option<String>,
+    /// Compares candles of one minute with their trades, and builds nothing; without a range, the newest ones.
+    pub proof_read: bool,
+    /// Writes the candles that differ as their trades make them, and builds what follows from them again.
+    pub repair: bool,
 }
 
 impl Job for KlineAgg {
@@ -48,8 +54,11 @@ impl Job for KlineAgg {
     type Report = Report;
 
     fn validate_params(&self, params: &KlineAggParams) -> Result<(), String> {
+        if params.repair && !params.proof_read {
+            return Err("repair goes with proof_read: it repairs what differs from the trades".to_owned());
+        }
         match (params.from, params.to) {
-            (None, None) if params.market.is_some() => {
+            (None, None) if params.market.is_some() && !params.proof_read => {
                 Err("market goes with from and to: it builds the candles of a past range".to_owned())
             }
             (None, None) => Ok(()),
@@ -62,6 +71,10 @@ impl Job for KlineAgg {
 
     async fn run(&self, ctx: &JobContext, params: KlineAggParams) -> Result<Report, JobError> {
         let mut run = Run::begin(self, ctx).await?;
+        if params.proof_read {
+            run.resume_repairs().await?;
+            return run.prove_asked(&params).await;
+        }
         if let (Some(from), Some(to)) = (params.from, params.to) {
             return run.backfill((from.ms(), to.ms()), params.market.as_deref()).await;
         }

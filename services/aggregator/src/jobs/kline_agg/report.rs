@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::Level;
 use crate::store::candles::{Judged, Verdict};
+use crate::store::proofs::{Differing, Minute};
 
 /// Windows that a report names, of each level.
 const NAMED: usize = 20;
@@ -23,6 +24,9 @@ pub struct Report {
     pub levels: Vec<LevelReport>,
     /// Late trades.
     pub late_trades: LateReport,
+    /// The proof-read of candles of one minute; `None`: the run's time was over before it.
+    #[serde(default)]
+    pub proof: Option<ProofReport>,
     /// Markets with candles that are not in the table of markets; not folded.
     pub unknown_markets: Vec<String>,
     /// Markets with candles of one minute that begin after the slot; these are not folded.
@@ -38,6 +42,33 @@ pub struct LateReport {
     pub looked: bool,
     /// Windows that were noted to be built again.
     pub noted: u64,
+}
+
+/// What the proof-read found and did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProofReport {
+    /// Beginning of the oldest minute that was compared, epoch ms; `None`: none was.
+    pub from_ms: Option<i64>,
+    /// End of the newest, epoch ms.
+    pub until_ms: Option<i64>,
+    /// Why nothing could be proved; `None`: something was.
+    pub unproved: Option<String>,
+    /// Minutes with a candle or a trade that were compared.
+    pub minutes: u64,
+    /// Their trades.
+    pub trades: u64,
+    /// Minutes that differ.
+    pub differing: u64,
+    /// The first of them.
+    pub named: Vec<Differing>,
+    /// Candles that were repaired; in a dry run those that would be.
+    pub repaired: u64,
+    /// Candles that were not repaired, because they or their trades had changed meanwhile, or could be deleted.
+    pub changed: u64,
+    /// Minutes that differ and whose trades make no candle.
+    pub unclear: u64,
+    /// More differed than one run may repair, so none was repaired; this many.
+    pub refused: Option<u64>,
 }
 
 /// One interval.
@@ -59,6 +90,9 @@ pub struct LevelReport {
     pub written: u64,
     /// Whole windows whose candle is as it was.
     pub unchanged: u64,
+    /// Source candles that are not there because their time had no trade.
+    #[serde(default)]
+    pub quiet: u64,
     /// Windows of the ledger that were looked at again.
     pub reopened: u64,
     /// Windows that were given up.
@@ -150,7 +184,10 @@ impl Report {
                 );
             }
         }
-        if !self.dry_run && !self.late_trades.looked {
+        if let Some(proof) = &self.proof {
+            proof.render(&mut text);
+        }
+        if !self.levels.is_empty() && !self.dry_run && !self.late_trades.looked {
             text.push_str("\nLate trades were not looked for, see docs/runbooks/kline-agg.md.");
         }
         if self.to_be_continued {
@@ -158,6 +195,70 @@ impl Report {
         }
         text
     }
+}
+
+impl ProofReport {
+    fn render(&self, text: &mut String) {
+        if let Some(reason) = &self.unproved {
+            let _ = write!(text, "\nCandles of one minute were not proved: {reason}");
+            return;
+        }
+        let _ = write!(
+            text,
+            "\nCandles of one minute from {} to {}: {} minutes and {} trades compared, {} differ, {} repaired",
+            instant(self.from_ms),
+            instant(self.until_ms),
+            self.minutes,
+            self.trades,
+            self.differing,
+            self.repaired
+        );
+        for (number, what) in [
+            (
+                self.changed,
+                "were not repaired: they or their trades had changed meanwhile",
+            ),
+            (self.unclear, "differ, and their trades make no candle"),
+            (
+                self.refused.unwrap_or_default(),
+                "differ, more than proof_read.repair_limit: none was repaired",
+            ),
+        ] {
+            if number > 0 {
+                let _ = write!(text, "\n{number} {what}");
+            }
+        }
+        for minute in &self.named {
+            let _ = write!(
+                text,
+                "\n{} 1m at {}: {} {}\n  stored {}\n  traded {}",
+                minute.market,
+                instant(Some(minute.open_ms)),
+                minute.kind,
+                minute.fields.join(", "),
+                shown(minute.stored.as_ref()),
+                shown(minute.traded.as_ref())
+            );
+        }
+    }
+}
+
+fn shown(minute: Option<&Minute>) -> String {
+    minute.map_or_else(
+        || "-".to_owned(),
+        |minute| {
+            format!(
+                "open {} high {} low {} close {} volume {} quote volume {} trades {}",
+                minute.open,
+                minute.high,
+                minute.low,
+                minute.close,
+                minute.volume,
+                minute.quote_volume,
+                minute.trade_count
+            )
+        },
+    )
 }
 
 impl LevelReport {
@@ -171,6 +272,7 @@ impl LevelReport {
             windows: BTreeMap::new(),
             written: 0,
             unchanged: 0,
+            quiet: 0,
             reopened: 0,
             abandoned: 0,
             named: Vec::new(),
@@ -182,6 +284,7 @@ impl LevelReport {
         let mut outcomes: BTreeMap<&'static str, u64> = BTreeMap::new();
         for window in judged {
             *self.windows.entry(window.verdict).or_default() += 1;
+            self.quiet += u64::from(window.quiet);
             let outcome = match window.verdict {
                 _ if window.written => "written",
                 Verdict::Whole => "unchanged",

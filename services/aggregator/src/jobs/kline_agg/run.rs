@@ -12,7 +12,9 @@ use super::report::{LevelReport, Report};
 use super::watermark::Watermark;
 use crate::domain::Level;
 use crate::store::candles::{Judged, Rules, Wanted};
+use crate::store::catalogue;
 use crate::store::ledger::{self, Noted, Reason};
+use crate::store::trades::Reach;
 
 /// A run stops between two batches when less than this is left of its time, and the next one continues.
 const RESERVE: Duration = Duration::from_secs(5);
@@ -28,7 +30,7 @@ pub(super) struct Run<'a> {
     pub(super) markets: Vec<String>,
     pub(super) report: Report,
     /// `None`: a dry run, which writes nothing.
-    fence: Option<ExternalFence>,
+    pub(super) fence: Option<ExternalFence>,
 }
 
 impl<'a> Run<'a> {
@@ -47,6 +49,7 @@ impl<'a> Run<'a> {
                 purged_before_ms: before(job.options.source_retention),
                 empty_windows: job.options.empty_windows,
                 publish_partial_before_ms: job.options.publish_partial_after.map(before),
+                trades: reach(job, slot_ms).await?,
             },
             noted: Noted {
                 execution: ctx.execution_id().as_uuid(),
@@ -66,6 +69,17 @@ impl<'a> Run<'a> {
         })
     }
 
+    /// Leaves only this market.
+    pub(super) fn only(&mut self, market: &str) -> Result<(), JobError> {
+        if !self.markets.iter().any(|known| known == market) {
+            return Err(JobError::fail(format!(
+                "there is no market {market}; write its symbol as the table of markets has it"
+            )));
+        }
+        self.markets = vec![market.to_owned()];
+        Ok(())
+    }
+
     /// A scheduled run.
     pub(super) async fn all(&mut self) -> Result<Report, JobError> {
         let strangers = self
@@ -78,6 +92,7 @@ impl<'a> Run<'a> {
         }
         self.report.unknown_markets = strangers.unknown;
         self.report.markets_ahead = strangers.ahead;
+        self.resume_repairs().await?;
         self.late_trades().await?;
         for level in &self.job.levels {
             let mut report = LevelReport::new(level);
@@ -87,6 +102,9 @@ impl<'a> Run<'a> {
             if self.report.to_be_continued {
                 break;
             }
+        }
+        if !self.report.to_be_continued {
+            self.prove_recent().await?;
         }
         Ok(std::mem::take(&mut self.report))
     }
@@ -184,6 +202,20 @@ impl<'a> Run<'a> {
         }
         found
     }
+}
+
+/// Where the table of trades is complete. `None`: it is empty, or an index is missing, without which each question would
+/// read all of it.
+async fn reach(job: &KlineAgg, slot_ms: i64) -> Result<Option<Reach>, JobError> {
+    if !catalogue::shows_reach(&job.schema, &job.pool).await? {
+        return Ok(None);
+    }
+    let found = job.trades.reach(&job.pool, slot_ms).await?;
+    let kept_ms = job.options.trades_retention.map(|kept| slot_ms - millis(kept));
+    Ok(found.map(|found| Reach {
+        from_ms: found.from_ms.max(kept_ms.unwrap_or(i64::MIN)),
+        ..found
+    }))
 }
 
 /// A duration of the settings in whole milliseconds.
