@@ -145,6 +145,8 @@ pub struct Codes {
     pub market_active: Vec<i64>,
     /// Settlement status of a trade that was rolled back.
     pub trade_rolled_back: Vec<i64>,
+    /// Status of an order that is open.
+    pub order_open: Vec<i64>,
     /// Status of a cancelled order.
     pub order_cancelled: Vec<i64>,
     /// Status of a credited deposit.
@@ -248,6 +250,11 @@ impl AggregationProfile {
                 "no market would be expected to have candles",
             ),
             (
+                "order_open",
+                &self.codes.order_open,
+                "no open order would be counted",
+            ),
+            (
                 "order_cancelled",
                 &self.codes.order_cancelled,
                 "no cancelled order would be counted",
@@ -321,7 +328,7 @@ mod tests {
             "market_trades": {"name": "market_trades"}, "markets": {"name": "markets"},
             "trading_source": "trading", "trades": {"name": "t"}, "orders": {"name": "o"}, "deposits": {"name": "d"},
             "withdrawals": {"name": "w"}, "balances": {"name": "b"},
-            "codes": {"market_active": [1], "trade_rolled_back": [5], "order_cancelled": [4], "deposit_credited": [2],
+            "codes": {"market_active": [1], "trade_rolled_back": [5], "order_open": [1], "order_cancelled": [4], "deposit_credited": [2],
                       "withdrawal_confirmed": [3]}}"#;
         serde_json::from_str(text).unwrap()
     }

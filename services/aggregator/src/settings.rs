@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use eidos_market::{Interval, WeekStart};
-use eidos_settings::{Problems, ServiceSettings, SuiteSettings, duration_text, ranges};
+use eidos_settings::{Problems, ServiceSettings, SuiteSettings, duration_text, ranges, secret};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{Level, levels};
@@ -16,6 +17,24 @@ use crate::profile::AggregationProfile;
 pub struct AggregatorSettings {
     /// Names and codes of the other services' tables.
     pub aggregation_profile: AggregationProfile,
+    /// The statistics in Redis.
+    pub statistics_keys: StatisticsKeysSection,
+}
+
+/// Section `statistics_keys`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StatisticsKeysSection {
+    /// Whether they are written.
+    pub enabled: bool,
+    /// The Redis that the administration reads. `None`: that of section `redis`.
+    #[serde(default, serialize_with = "secret::masked_url_option")]
+    pub redis_url: Option<SecretString>,
+    /// First part of every key.
+    pub prefix: String,
+    /// The pause between two turns, 1s–30s.
+    #[serde(with = "duration_text")]
+    pub refresh: Duration,
 }
 
 /// The own keys of aggregator's jobs.
@@ -107,6 +126,9 @@ pub struct StatsAggOptions {
     /// Where the first run begins.
     #[serde(with = "duration_text")]
     pub first_run: Duration,
+    /// How long the trading service keeps its rows.
+    #[serde(with = "duration_text")]
+    pub source_retention: Duration,
 }
 
 impl ServiceSettings for AggregatorSettings {
@@ -119,12 +141,34 @@ impl ServiceSettings for AggregatorSettings {
         problems.needs_source(suite, source, "aggregation_profile.market_source names it");
         let source = self.aggregation_profile.trading_source;
         problems.needs_source(suite, source, "aggregation_profile.trading_source names it");
+        self.statistics_keys.validate(problems);
         options.kline_agg.validate(problems);
         if options.stats_agg.quote_currency.is_empty() {
             problems.add(
                 "jobs.stats-agg.quote_currency",
                 "is empty: the total of all markets needs a currency",
                 "name a token, such as USDC",
+            );
+        }
+    }
+}
+
+impl StatisticsKeysSection {
+    fn validate(&self, problems: &mut Problems) {
+        // The shortest time to live is a minute.
+        ranges!(problems, "statistics_keys", self;
+            duration refresh: Duration::from_secs(1)..=Duration::from_secs(30);
+        );
+        problems.not_blank("statistics_keys.prefix", &self.prefix);
+        if let Some(url) = &self.redis_url
+            && !["redis://", "rediss://"]
+                .iter()
+                .any(|scheme| url.expose_secret().starts_with(scheme))
+        {
+            problems.add(
+                "statistics_keys.redis_url",
+                "is not a Redis URL",
+                "use redis://host:port/database or rediss://host:port/database",
             );
         }
     }

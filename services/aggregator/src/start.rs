@@ -1,19 +1,23 @@
 //! The start: connect, compare the profile with the catalogue, refuse with table, column and fix.
 
+use std::sync::Mutex;
+
 use anyhow::bail;
-use eidos_runtime::{JobEntry, Parts, ServiceDeps};
+use eidos_runtime::{JobEntry, Parts, ServiceDeps, WorkerEntry};
 use sqlx::PgPool;
 
 use crate::jobs::kline_agg::KlineAgg;
 use crate::jobs::stats_agg::StatsAgg;
 use crate::profile::Schema;
 use crate::settings::AggregatorSettings;
+use crate::sources::keys::Keys;
 use crate::store::activity::Activity;
 use crate::store::candles::Candles;
 use crate::store::catalogue;
 use crate::store::proofs::Proofs;
 use crate::store::statistics::Prices;
 use crate::store::trades::Trades;
+use crate::workers::statistics_keys::StatisticsKeys;
 
 /// Builds the jobs of this service.
 pub(crate) async fn build(deps: ServiceDeps<AggregatorSettings>) -> anyhow::Result<Parts> {
@@ -33,6 +37,21 @@ pub(crate) async fn build(deps: ServiceDeps<AggregatorSettings>) -> anyhow::Resu
         bail!("{}", problems.join("\n"));
     }
     advise(&market, &pool).await?;
+    let keys = &deps.settings.service.statistics_keys;
+    let mut workers = Vec::new();
+    if keys.enabled {
+        workers.push(WorkerEntry::new(StatisticsKeys {
+            refresh: keys.refresh,
+            quote_currency: options.stats_agg.quote_currency.clone(),
+            codes: profile.codes.clone(),
+            jobs_db: deps.jobs_db.clone(),
+            trading: trading_pool.clone(),
+            activity: Activity::new(&trading),
+            keys: Keys::new(keys, &deps.settings.suite.redis)?,
+            clock: deps.clock.clone(),
+            active: Mutex::default(),
+        }));
+    }
     let stats_agg = JobEntry::new(StatsAgg {
         options: options.stats_agg.clone(),
         codes: profile.codes.clone(),
@@ -53,7 +72,7 @@ pub(crate) async fn build(deps: ServiceDeps<AggregatorSettings>) -> anyhow::Resu
     });
     Ok(Parts {
         jobs: vec![kline_agg, stats_agg],
-        workers: Vec::new(),
+        workers,
     })
 }
 

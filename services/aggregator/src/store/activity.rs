@@ -61,11 +61,15 @@ const USERS: &str = "\
          AND b.{balances.created_at} < $2 AND NOT EXISTS (SELECT FROM {balances} e \
            WHERE e.{balances.wallet} = b.{balances.wallet} AND e.{balances.created_at} < $1))";
 
+/// `$1` codes of open orders.
+const OPEN: &str = "SELECT count(*) FROM {orders} o WHERE o.{orders.status} = ANY ($1::bigint[])";
+
 /// The statements on the trading service's tables.
 #[derive(Debug, Clone)]
 pub struct Activity {
     hour: Sql,
     users: Sql,
+    open: Sql,
 }
 
 /// What happened in an hour.
@@ -84,6 +88,7 @@ impl Activity {
         Self {
             hour: schema.render(HOUR),
             users: schema.render(USERS),
+            open: schema.render(OPEN),
         }
     }
 
@@ -93,6 +98,7 @@ impl Activity {
         vec![
             ("activity: hour", self.hour.clone()),
             ("activity: users", self.users.clone()),
+            ("activity: open orders", self.open.clone()),
         ]
     }
 
@@ -152,5 +158,17 @@ impl Activity {
             .fetch_one(pool)
             .await
             .map_err(failed("count users"))
+    }
+
+    /// Returns how many orders are open.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn open_orders(&self, pool: &PgPool, codes: &Codes) -> Result<i64, CoreError> {
+        sqlx::query_scalar(&self.open)
+            .bind(&codes.order_open[..])
+            .fetch_one(pool)
+            .await
+            .map_err(failed("count open orders"))
     }
 }

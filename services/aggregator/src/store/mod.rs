@@ -48,6 +48,9 @@ mod tests {
             ("repairs::PLANNED", repairs::PLANNED),
             ("repairs::SETTLED", repairs::SETTLED),
             ("statistics::DAY", statistics::DAY),
+            ("statistics::LAST_DAY", statistics::LAST_DAY),
+            ("statistics::OF_DAY", statistics::OF_DAY),
+            ("statistics::SO_FAR", statistics::SO_FAR),
             ("statistics::WRITE", statistics::WRITE),
             ("statistics::ZERO", statistics::ZERO),
         ];

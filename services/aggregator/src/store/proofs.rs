@@ -46,7 +46,7 @@ const COMPARED: &str = "\
       SELECT coalesce(m.market, k.market)::text AS market, coalesce(m.open_ms, k.open_ms) AS open_ms, \
         CASE WHEN NOT m.usable THEN 'unusable' WHEN k.market IS NULL THEN 'missing' \
           WHEN m.market IS NULL THEN CASE WHEN (k.volume, k.quote_volume, k.n) IS DISTINCT FROM (0::numeric, 0::numeric, 0::bigint) \
-            THEN 'extra' END \
+            THEN 'extra' WHEN NOT (k.open = k.close AND k.high = k.close AND k.low = k.close) THEN 'differs' END \
           WHEN k.open <> ALL (m.opens) OR k.close <> ALL (m.closes) OR (k.high, k.low, k.volume, k.quote_volume, k.n) \
             IS DISTINCT FROM (m.high, m.low, m.volume, m.quote_volume, m.n) THEN 'differs' END AS kind, \
         array_remove(ARRAY[CASE WHEN k.open <> ALL (m.opens) THEN 'open' END, CASE WHEN k.high <> m.high THEN 'high' END, \
@@ -68,7 +68,7 @@ const COMPARED: &str = "\
       was_quote_volume::text, was_n, coalesce(open, last_price)::text, coalesce(high, last_price)::text, \
       coalesce(low, last_price)::text, coalesce(close, last_price)::text, coalesce(volume, 0)::text, \
       coalesce(quote_volume, 0)::text, coalesce(n, 0) \
-    FROM (SELECT c.*, CASE WHEN kind = 'extra' THEN (SELECT t.{market_trades.price} FROM {market_trades} t \
+    FROM (SELECT c.*, CASE WHEN n IS NULL THEN (SELECT t.{market_trades.price} FROM {market_trades} t \
           WHERE t.{market_trades.market} = c.market AND t.{market_trades.timestamp} < c.open_ms \
             AND t.{market_trades.price} >= 0 AND t.{market_trades.price} < 1e18 \
           ORDER BY t.{market_trades.timestamp} DESC, t.{market_trades.trade_id} DESC LIMIT 1) END AS last_price \
@@ -135,7 +135,7 @@ pub enum Difference {
     Missing,
     /// There is a candle with a volume and no trade.
     Extra,
-    /// There are both, and they do not say the same.
+    /// There are both, and they do not say the same; or there is no trade, and the candle has more than one price.
     Differs,
     /// A trade of the minute cannot be true, so nothing can be said about its candle.
     Unusable,

@@ -8,6 +8,8 @@ mod catch_up;
 mod fixture;
 mod late;
 mod process;
+mod proof;
+mod quiet;
 mod statements;
 mod stats;
 mod world;

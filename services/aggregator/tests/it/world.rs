@@ -111,6 +111,38 @@ impl World {
         .unwrap();
     }
 
+    /// Stores the public trades of `[from, to)`, each as soon as it happened.
+    pub(crate) async fn store_trades(&self, fixture: &Fixture, market: &str, (from_ms, to_ms): (i64, i64)) {
+        let range = (market.to_owned(), from_ms)..(market.to_owned(), to_ms);
+        let rows: Vec<(i64, &Trade)> = self
+            .trades
+            .range(range)
+            .flat_map(|((_, at_ms), trades)| trades.iter().map(|trade| (*at_ms, trade)))
+            .collect();
+        let text = |value: fn(&Trade) -> Amount| -> Vec<String> {
+            rows.iter().map(|(_, trade)| value(trade).to_string()).collect()
+        };
+        // Ids in the order of the trades.
+        let ids = rows
+            .iter()
+            .enumerate()
+            .map(|(number, (at_ms, _))| format!("{market}-{at_ms}-{number:07}"));
+        sqlx::query(
+            "INSERT INTO eidos_market_trades (trade_id, market, price, amount, quote_amount, side, timestamp, created_at) \
+             SELECT id, $1, p::numeric, a::numeric, q::numeric, 1, t, t + 25 \
+             FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[]) AS r(id, p, a, q, t)",
+        )
+        .bind(market)
+        .bind(ids.collect::<Vec<_>>())
+        .bind(text(|trade| trade.price))
+        .bind(text(|trade| trade.amount))
+        .bind(text(|trade| trade.quote_amount))
+        .bind(rows.iter().map(|(at_ms, _)| *at_ms).collect::<Vec<_>>())
+        .execute(fixture.market.pool())
+        .await
+        .unwrap();
+    }
+
     /// Compares every window of these intervals in `[from, to)` with its trades, in exact decimals. Returns how many there
     /// are.
     pub(crate) async fn assert_candles(

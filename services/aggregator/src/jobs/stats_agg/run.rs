@@ -14,11 +14,24 @@ use super::job::StatsAgg;
 use super::report::{Report, Unpriced};
 use super::watermark::Watermark;
 use crate::domain::Turnover;
-use crate::store::activity::Hour;
+use crate::store::activity;
 use crate::store::statistics::{self, Figure, Period};
 
 /// A run stops between two hours when less than this is left of its time, and the next one continues.
-const RESERVE: Duration = Duration::from_secs(5);
+pub(super) const RESERVE: Duration = Duration::from_secs(5);
+
+/// An hour that is written.
+pub(super) struct Hour<'a> {
+    /// Its beginning and end, epoch ms.
+    pub(super) range: (i64, i64),
+    /// Whether its day is written, too.
+    pub(super) closes_day: bool,
+    /// Only the figures of this market are written; `None`: all.
+    pub(super) market: Option<&'a str>,
+    /// Saved with it; `None`: it stays as it is.
+    pub(super) watermark: Option<Watermark>,
+}
+
 /// The metric of the total of all markets in one currency.
 fn total_metric(job: &StatsAgg) -> String {
     format!("trade_volume:{}", job.options.quote_currency)
@@ -52,7 +65,15 @@ pub(super) async fn run(job: &StatsAgg, ctx: &JobContext) -> Result<Report, JobE
         next_ms = range.1;
         watermark.until_ms = watermark.until_ms.max(next_ms);
         if !ctx.dry_run() {
-            write(job, ctx, range, &figures, watermark, &mut report).await?;
+            let hour = Hour {
+                range,
+                // The first day may have begun before the statistics did.
+                closes_day: Interval::D1.floor_ms(range.1) == range.1
+                    && watermark.began_ms <= Interval::D1.floor_ms(range.0),
+                market: None,
+                watermark: Some(watermark),
+            };
+            write(job, ctx, &hour, &figures, &mut report).await?;
         }
         report.hours += 1;
         report.until_ms = next_ms;
@@ -61,13 +82,13 @@ pub(super) async fn run(job: &StatsAgg, ctx: &JobContext) -> Result<Report, JobE
 }
 
 /// The figures of an hour, with those of all markets.
-async fn figures(
+pub(super) async fn figures(
     job: &StatsAgg,
     range: (i64, i64),
     quotes: &BTreeMap<String, String>,
     report: &mut Report,
 ) -> Result<Vec<Figure>, JobError> {
-    let Hour { mut figures, refused } = job.activity.hour(&job.trading, &job.codes, range).await?;
+    let activity::Hour { mut figures, refused } = job.activity.hour(&job.trading, &job.codes, range).await?;
     report.refused += refused;
     let volumes: Vec<(&str, Amount)> = figures
         .iter()
@@ -123,50 +144,51 @@ async fn prices(
         .collect())
 }
 
-/// Writes an hour, its day if it is the last hour of it, and the watermark.
-async fn write(
+/// Writes an hour, its day if it closes one, and the watermark.
+pub(super) async fn write(
     job: &StatsAgg,
     ctx: &JobContext,
-    (from_ms, to_ms): (i64, i64),
+    hour: &Hour<'_>,
     figures: &[Figure],
-    watermark: Watermark,
     report: &mut Report,
 ) -> Result<(), JobError> {
-    let at: DateTime<Utc> = DateTime::from_timestamp_millis(from_ms).unwrap_or_default();
+    let at: DateTime<Utc> = DateTime::from_timestamp_millis(hour.range.0).unwrap_or_default();
     let date = at.date_naive();
-    let day_ms = Interval::D1.floor_ms(from_ms);
-    // The first day may have begun before the statistics did.
-    let closes_day = Interval::D1.floor_ms(to_ms) == to_ms && watermark.began_ms <= day_ms;
-    let users = if closes_day {
-        Some(
-            job.activity
-                .users(&job.trading, &job.codes, (day_ms, to_ms))
-                .await?,
-        )
+    let day_ms = Interval::D1.floor_ms(hour.range.0);
+    let users = if hour.closes_day && hour.market.is_none() {
+        let day = (day_ms, day_ms + Interval::D1.width_ms());
+        Some(job.activity.users(&job.trading, &job.codes, day).await?)
     } else {
         None
     };
     let mut step = ctx.step().await?;
-    let hour = Period {
+    let period = Period {
         date,
         hour: i32::try_from(at.hour()).ok(),
     };
     let total = total_metric(job);
-    let hourly = statistics::write(&mut step, hour, figures, &total).await?;
+    let scope = (total.as_str(), hour.market);
+    let hourly = statistics::write(&mut step, period, figures, scope).await?;
     let mut daily = 0;
-    if let Some((active, new)) = users {
+    if hour.closes_day {
         let mut figures = statistics::day(&mut step, date, &total).await?;
-        for (metric, count) in [("active_users", active), ("new_users", new)] {
+        figures.retain(|figure| hour.market.is_none() || figure.market.as_deref() == hour.market);
+        for (metric, count) in users
+            .into_iter()
+            .flat_map(|(active, new)| [("active_users", active), ("new_users", new)])
+        {
             figures.push(Figure {
                 market: None,
                 metric: metric.to_owned(),
                 value: Amount::from_whole(count).map_err(JobError::fail)?,
             });
         }
-        daily = statistics::write(&mut step, Period { date, hour: None }, &figures, &total).await?;
+        daily = statistics::write(&mut step, Period { date, hour: None }, &figures, scope).await?;
         report.days += 1;
     }
-    step.save_checkpoint(Watermark::KEY, &watermark).await?;
+    if let Some(watermark) = &hour.watermark {
+        step.save_checkpoint(Watermark::KEY, watermark).await?;
+    }
     step.commit().await?;
     report.written += hourly + daily;
     metric::statistics_rows_written("hourly", hourly);
@@ -174,6 +196,6 @@ async fn write(
     Ok(())
 }
 
-fn millis(duration: Duration) -> i64 {
+pub(super) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

@@ -1,0 +1,3 @@
+//! Adapters to other systems.
+
+pub mod keys;

@@ -1,0 +1,3 @@
+//! What runs as long as the service does.
+
+pub mod statistics_keys;
