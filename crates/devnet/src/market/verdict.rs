@@ -202,12 +202,16 @@ fn windows(interval: Interval, listed_ms: i64, closed_ms: i64) -> impl Iterator<
     opens.take_while(move |open_ms| open_ms + interval.width_ms() <= closed_ms)
 }
 
-/// Whether a minute of a window is missing. A week is built from days, which are not built then either.
+/// Whether a minute of a window is missing that had a trade; one without is quiet. A week is built from days, which are not
+/// built then either.
 fn is_incomplete(market: &Market, name: &str, interval: Interval, open_ms: i64) -> bool {
-    market
-        .gaps
-        .iter()
-        .any(|gap| gap.market == name && gap.from_ms < open_ms + interval.width_ms() && open_ms < gap.to_ms)
+    market.gaps.iter().filter(|gap| gap.market == name).any(|gap| {
+        let lost = (
+            gap.from_ms.max(open_ms),
+            gap.to_ms.min(open_ms + interval.width_ms()),
+        );
+        lost.0 < lost.1 && market.tape.timed(name, lost).next().is_some()
+    })
 }
 
 fn incomplete(market: &Market, closed_ms: i64) -> Vec<Window> {

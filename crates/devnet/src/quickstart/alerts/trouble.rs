@@ -197,7 +197,7 @@ pub(super) const TROUBLES: &[Trouble] = &[
     Trouble {
         what: "minutes of a closed hour are gone",
         cause: Cause::MinutesGone,
-        alerts: &["KlineGaps"],
+        alerts: &["KlineGaps", "KlinesDiffer"],
     },
     Trouble {
         what: "the newest candles and statistics are old",
