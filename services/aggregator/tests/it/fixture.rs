@@ -35,6 +35,7 @@ pub(crate) struct Fixture {
     pub(crate) market: TestDb,
     pub(crate) jobs_db: JobsDb,
     pub(crate) external: PgPool,
+    pub(crate) redis: TestRedis,
     pub(crate) dir: ScratchDir,
     pub(crate) settings: Effective<AggregatorSettings>,
 }
@@ -89,6 +90,7 @@ impl Fixture {
             market,
             jobs_db,
             external,
+            redis,
             dir,
             settings,
         }

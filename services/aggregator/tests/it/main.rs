@@ -6,6 +6,7 @@ mod bad_data;
 mod candles;
 mod catch_up;
 mod fixture;
+mod keys;
 mod late;
 mod process;
 mod proof;

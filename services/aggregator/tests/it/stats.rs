@@ -21,7 +21,7 @@ const SLOT: &str = "2026-03-04T00:05:00Z";
 type Key = (Option<String>, String);
 
 impl Fixture {
-    fn stats_agg(&self) -> StatsAgg {
+    pub(crate) fn stats_agg(&self) -> StatsAgg {
         let profile = &self.settings.service.aggregation_profile;
         StatsAgg {
             options: self.settings.options.stats_agg.clone(),
@@ -33,7 +33,7 @@ impl Fixture {
         }
     }
 
-    async fn stats_at(&self, slot: Slot) -> Report {
+    pub(crate) async fn stats_at(&self, slot: Slot) -> Report {
         let ctx = self
             .context("stats-agg", slot, false, Duration::from_mins(30))
             .await;
@@ -43,7 +43,7 @@ impl Fixture {
     }
 
     /// Figures of a period by market and metric, without zeros.
-    async fn figures(&self, date: &str, hour: Option<i32>) -> BTreeMap<Key, Amount> {
+    pub(crate) async fn figures(&self, date: &str, hour: Option<i32>) -> BTreeMap<Key, Amount> {
         let rows: Vec<(Option<String>, String, String)> = sqlx::query_as(
             "SELECT market, metric_name, metric_value::text FROM eidos_jobs_statistics \
              WHERE stat_date = $1::date AND stat_hour IS NOT DISTINCT FROM $2 AND metric_value <> 0",
@@ -58,7 +58,7 @@ impl Fixture {
             .collect()
     }
 
-    async fn statistics_digest(&self) -> String {
+    pub(crate) async fn statistics_digest(&self) -> String {
         sqlx::query_scalar(
             "SELECT md5(string_agg(concat_ws('|', stat_type, stat_date, stat_hour, market, metric_name, metric_value), ';' \
                ORDER BY stat_type, stat_date, stat_hour, market, metric_name)) FROM eidos_jobs_statistics",
@@ -68,7 +68,7 @@ impl Fixture {
         .unwrap()
     }
 
-    async fn statistics_versions(&self) -> String {
+    pub(crate) async fn statistics_versions(&self) -> String {
         sqlx::query_scalar(
             "SELECT md5(string_agg(ctid::text || xmin::text, '|' ORDER BY ctid)) FROM eidos_jobs_statistics",
         )
@@ -80,7 +80,7 @@ impl Fixture {
 
 /// Rows of the trading service, added up the plain way.
 #[derive(Default)]
-struct Naive {
+pub(crate) struct Naive {
     hours: BTreeMap<i64, BTreeMap<Key, Amount>>,
 }
 
@@ -109,7 +109,7 @@ fn scaled(value: i128) -> Amount {
 }
 
 /// Two days of trades, orders, deposits and withdrawals.
-async fn trading(fixture: &Fixture, seed: u64) -> Naive {
+pub(crate) async fn trading(fixture: &Fixture, seed: u64) -> Naive {
     let mut random = StdRng::seed_from_u64(seed);
     let mut naive = Naive::default();
     for market in ["BTC-USDC", "ETH-USDC"] {
