@@ -26,7 +26,7 @@ async fn week(yaml: &str) -> (Fixture, World, (i64, i64)) {
         list(&fixture, market, ms("2025-01-01T00:00:00Z")).await;
         world.store(&fixture, market, range).await;
         world
-            .store_trades(&fixture, market, (range.0, range.1 + 2_000))
+            .store_trades(&fixture, market, (range.0 - 1_000, range.1 + 2_000))
             .await;
     }
     fixture
