@@ -1,6 +1,22 @@
-{{/* Name of a service's objects: <release>-<service>. */}}
+{{/* What stands before the service's name in the names of objects. */}}
+{{- define "eidos.prefix" -}}
+{{- if .Values.fullnameOverride -}}
+{{ .Values.fullnameOverride }}
+{{- else if .Values.nameOverride -}}
+{{ printf "%s-%s" .Release.Name .Values.nameOverride }}
+{{- else -}}
+{{ .Release.Name }}
+{{- end -}}
+{{- end -}}
+
+{{/*
+Name of an object: <prefix>-<name>, at most 63 characters (`longest`). The prefix is cut, never the service's name: alerts and
+dashboards know a service by it.
+*/}}
 {{- define "eidos.fullname" -}}
-{{- printf "%s-%s" .root.Release.Name .name | trunc 63 | trimSuffix "-" -}}
+{{- $longest := .longest | default 63 | int -}}
+{{- $room := sub $longest (add1 (len .name)) | int -}}
+{{- printf "%s-%s" (include "eidos.prefix" .root | trunc $room | trimSuffix "-") .name -}}
 {{- end -}}
 
 {{- define "eidos.selectorLabels" -}}
@@ -22,7 +38,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 
 {{/* Image of a service: <registry>/<service>:<tag>, or @digest where one is pinned. */}}
 {{- define "eidos.image" -}}
-{{- $repository := printf "%s/%s" (trimSuffix "/" .root.Values.image.registry) .name -}}
+{{- $repository := printf "%s/%s" (trimSuffix "/" .root.Values.image.registry) (.image | default .name) -}}
 {{- if .digest -}}
 {{ $repository }}@{{ .digest }}
 {{- else -}}
@@ -30,93 +46,43 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end -}}
 {{- end -}}
 
-{{/* serviceDefaults overlaid with the service's own block, as YAML. */}}
-{{- define "eidos.service" -}}
-{{- mergeOverwrite (deepCopy .root.Values.serviceDefaults) (deepCopy .service) | toYaml -}}
+{{/* The account of a service's pods. */}}
+{{- define "eidos.serviceAccount" -}}
+{{- $account := .service.serviceAccount -}}
+{{- if $account.create -}}
+{{ $account.name | default (include "eidos.fullname" .) }}
+{{- else -}}
+{{ $account.name | default "default" }}
 {{- end -}}
-
-{{/* The settings file of a service: shared settings, its own on top, and what the chart itself decides. */}}
-{{- define "eidos.settings" -}}
-{{- $merged := mergeOverwrite (deepCopy .root.Values.settings) (deepCopy (.service.settings | default dict)) -}}
-{{- $chart := dict "service" (dict
-      "name" .name
-      "env" .root.Values.environment
-      "version" (include "eidos.tag" .)
-      "http_host" "0.0.0.0"
-      "http_port" (int .service.ports.http)
-      "grpc_host" "0.0.0.0"
-      "grpc_port" (int .service.ports.grpc)
-      "shutdown_soft" (printf "%ds" (int .service.shutdown.softSeconds))
-      "shutdown_grace" (printf "%ds" (int .service.shutdown.graceSeconds))) -}}
-{{- include "eidos.refuseSecrets" (dict "path" list "settings" $merged) -}}
-{{- mergeOverwrite $merged $chart | toYaml -}}
 {{- end -}}
 
 {{/*
-A ConfigMap is readable by everybody who may list it: credentials belong into secretEnv. Walks all settings, so that a
-section which is added later is covered: keys with the name of a secret (those of crates/settings/src/secret.rs), places
-that may hold one, and URLs with user info. A value that is not there (null, "", [], {}) is no secret.
+serviceDefaults overlaid with the service's own block, as YAML. Lists that an operator adds for all services are added to, so
+that a service's own do not hide them. A key of a security context that is null is left out.
 */}}
-{{- define "eidos.refuseSecrets" -}}
-{{- $path := .path -}}
-{{- range $key, $value := .settings -}}
-  {{- if $value -}}
-    {{- $here := append $path $key -}}
-    {{- $name := join "." $here -}}
-    {{- $isPlace := regexMatch "^(auth[.]tokens|archive_store[.]options|redis[.]url|chain[.]rpc_urls?|databases[.][^.]+[.](replica_)?url)$" $name -}}
-    {{- $isSecret := regexMatch "(^|_)(password|passwd|passphrase|secrets?|token|credentials?|private_key|api_?key|access_key|webhooks?|webhook_urls?|dsn)$" (lower $key | replace "-" "_") -}}
-    {{- $hasUser := and (kindIs "string" $value) (regexMatch "://[^/]*@" $value) -}}
-    {{- if or $isPlace $isSecret $hasUser -}}
-      {{- fail (printf "settings.%s may hold a credential, and a ConfigMap is readable by everybody who may list it: set %s through secretEnv" $name (include "eidos.variable" $here)) -}}
-    {{- end -}}
-    {{- if kindIs "map" $value -}}
-      {{- include "eidos.refuseSecrets" (dict "path" $here "settings" $value) -}}
-    {{- else if kindIs "slice" $value -}}
-      {{- range $index, $item := $value -}}
-        {{- if kindIs "map" $item -}}
-          {{- include "eidos.refuseSecrets" (dict "path" (append $here (toString $index)) "settings" $item) -}}
-        {{- else if and (kindIs "string" $item) (regexMatch "://[^/]*@" $item) -}}
-          {{- fail (printf "settings.%s.%d may hold a credential, and a ConfigMap is readable by everybody who may list it: set %s through secretEnv" $name $index (include "eidos.variable" $here)) -}}
-        {{- end -}}
-      {{- end -}}
-    {{- end -}}
+{{- define "eidos.service" -}}
+{{- $defaults := .root.Values.serviceDefaults -}}
+{{- $block := .service | default dict -}}
+{{- $service := mergeOverwrite (deepCopy $defaults) (deepCopy $block) -}}
+{{- range $key := list "extraEnv" "extraEnvFrom" "initContainers" "extraContainers" "extraVolumes" "extraVolumeMounts" -}}
+  {{- $_ := set $service $key (concat (get $defaults $key | default list) (get $block $key | default list)) -}}
+{{- end -}}
+{{- range $context := list "podSecurityContext" "securityContext" -}}
+  {{- $kept := dict -}}
+  {{- range $key, $value := get $service $context | default dict -}}
+    {{- if not (kindIs "invalid" $value) -}}{{- $_ := set $kept $key $value -}}{{- end -}}
   {{- end -}}
+  {{- $_ := set $service $context $kept -}}
 {{- end -}}
-{{- end -}}
-
-{{/* The environment variable of a key path: EIDOS__ARCHIVE_STORE__SECRET_ACCESS_KEY. */}}
-{{- define "eidos.variable" -}}
-{{- printf "EIDOS__%s" (join "__" . | upper | replace "-" "_") -}}
+{{- toYaml $service -}}
 {{- end -}}
 
-{{/* Environment from existing secrets. */}}
-{{- define "eidos.secretEnv" -}}
-{{- range $variable, $reference := . }}
-{{- if $reference }}
-- name: {{ $variable }}
-  valueFrom:
-    secretKeyRef:
-      name: {{ required (printf "secretEnv.%s.secret" $variable) $reference.secret }}
-      key: {{ required (printf "secretEnv.%s.key" $variable) $reference.key }}
-      {{- if $reference.optional }}
-      optional: true
-      {{- end }}
-{{- end }}
-{{- end }}
+{{/* The enabled services with what each has, as YAML: name to block. */}}
+{{- define "eidos.services" -}}
+{{- $services := dict -}}
+{{- range $name, $block := .Values.services -}}
+  {{- $service := include "eidos.service" (dict "root" $ "service" $block) | fromYaml -}}
+  {{- if $service.enabled -}}{{- $_ := set $services $name $service -}}{{- end -}}
 {{- end -}}
-
-{{- define "eidos.podSecurityContext" -}}
-runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
-fsGroup: 65532
-seccompProfile:
-  type: RuntimeDefault
-{{- end -}}
-
-{{- define "eidos.containerSecurityContext" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities:
-  drop: [ALL]
+{{- toYaml $services -}}
 {{- end -}}
