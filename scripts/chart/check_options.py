@@ -1,5 +1,7 @@
 """Every option of an operator reaches what it is about: each is set once for all services and once for one."""
 
+import yaml
+
 from helm import render, values
 from pods import pods
 
@@ -110,16 +112,10 @@ def check_bundle(expect):
 def check_migration(expect):
     job = render("production").one("Job", "migrate")
     spec = job["spec"]["template"]["spec"]
-    arguments = spec["containers"][0]["args"]
-    expect(arguments[:2] == ["migrate", "--roles"] and arguments.count("--writer") == 6 and arguments[-2:] == ["--reader", "grafana"],
-           f"the migration runs {arguments}")
-    prepared = {c["name"]: c["args"] for c in spec["initContainers"]}
-    expect(prepared == {"prepare-trading": ["prepare", "--freeze"], "prepare-market": ["prepare"]}, f"databases are prepared by {prepared}")
+    expect(spec["containers"][0]["args"] == ["migrate"], f"the migration runs {spec['containers'][0]['args']}")
     expect(job["metadata"]["annotations"].items() >= {"argocd.argoproj.io/hook": "PreSync", "helm.sh/hook": "pre-install,pre-upgrade"}.items(),
            f"annotations of the migration: {job['metadata']['annotations']}")
     expect(spec["serviceAccountName"] == "migrations", "migrate.serviceAccountName")
-    plain = render("dev", {"migrate.roles.enabled": False}).one("Job", "migrate")["spec"]["template"]["spec"]
-    expect(plain["containers"][0]["args"] == ["migrate"] and "initContainers" not in plain, f"without roles: {plain}")
     expect(not render("dev", {"migrate.enabled": False}).of("Job"), "migrate.enabled: false leaves the Job")
 
 
@@ -153,9 +149,14 @@ def check_service(expect):
 
 def check_test(expect):
     rendered = render("production")
-    arguments = rendered.one("Pod", "test")["spec"]["containers"][0]["args"]
+    container = rendered.one("Pod", "test")["spec"]["containers"][0]
+    expect(container["args"] == ["status"], f"helm test runs {container['args']}")
+    profiles = yaml.safe_load(rendered.one("ConfigMap", "-test")["data"]["profiles.yaml"])
     urls = {f"http://{s['metadata']['name']}:{s['spec']['ports'][0]['port']}" for s in rendered.of("Service")}
-    expect(arguments[0] == "ready" and set(arguments[3:]) == urls, f"helm test asks {arguments}, the services are {urls}")
+    expect(set(profiles["profiles"][profiles["default"]]["services"].values()) == urls, f"helm test asks {profiles}, the services are {urls}")
+    mounts = {m["name"]: m["mountPath"] for m in container["volumeMounts"]}
+    env = {e["name"]: e.get("value") for e in container["env"]}
+    expect(env["EIDOS_PROFILES"] == f"{mounts['profiles']}/profiles.yaml" and "EIDOS_TOKEN" in env, f"helm test has {env} and {mounts}")
     expect(rendered.one("Pod", "test")["metadata"]["annotations"]["helm.sh/hook"] == "test", "the test pod is no test")
     expect(not render("dev", {"tests.enabled": False}).of("Pod"), "tests.enabled: false leaves the pod")
 

@@ -20,11 +20,9 @@
 {{- end -}}
 {{- if .Values.migrate.enabled -}}
   {{- $read = append $read (merge (dict "who" "migrate") (pick .Values.migrate.database "secret" "key")) -}}
-  {{- range $source, $database := .Values.migrate.prepare -}}
-    {{- if $database -}}
-      {{- $read = append $read (merge (dict "who" (printf "migrate, %s" $source)) (pick $database "secret" "key")) -}}
-    {{- end -}}
-  {{- end -}}
+{{- end -}}
+{{- if .Values.tests.enabled -}}
+  {{- $read = append $read (merge (dict "who" "helm test") (pick .Values.tests.token "secret" "key")) -}}
 {{- end -}}
 {{- if and .Values.serviceMonitor.enabled .Values.serviceMonitor.token -}}
   {{- $read = append $read (merge (dict "who" "Prometheus") (pick .Values.serviceMonitor.token "secret" "key")) -}}
