@@ -36,26 +36,29 @@ def check_policy(expect, place, policy):
 
 def check_settings(expect):
     plain = render("dev", {"networkPolicy.enabled": True})
-    probe = plain.one("NetworkPolicy", "health-probe")
+    probe = plain.need("NetworkPolicy", "health-probe")
     expect(ports(probe) >= {443, 8080, 50056, 5432, 6379, 9092}, f"health-probe reaches {ports(probe)} only")
+    alone = {"networkPolicy.enabled": True, "networkPolicy.egress": {"postgresql": None, "redis": None, "kafka": None}}
+    own = ports(render("dev", alone).need("NetworkPolicy", "health-probe"))
+    expect(own >= {5432, 6379, 6380, 9092, 9093}, f"health-probe reaches {own} only where other services reach no server")
     expect("169.254." not in str(plain.of("NetworkPolicy")), "metadata endpoints are open by default")
     wanted = {"networkPolicy.enabled": True, "services.health-probe.egress": {"smtp": {"ports": [2525]}, "grpc": None}}
-    expect(ports(render("dev", wanted).one("NetworkPolicy", "health-probe")) >= {2525}, "a port of health-probe is not opened")
-    expect(50056 not in ports(render("dev", wanted).one("NetworkPolicy", "health-probe")), "a null destination stays open")
+    expect(ports(render("dev", wanted).need("NetworkPolicy", "health-probe")) >= {2525}, "a port of health-probe is not opened")
+    expect(50056 not in ports(render("dev", wanted).need("NetworkPolicy", "health-probe")), "a null destination stays open")
 
     production = render("production")
-    archive = production.one("NetworkPolicy", "retention-manager")
+    archive = production.need("NetworkPolicy", "retention-manager")
     blocks = {peer["ipBlock"]["cidr"] for rule in archive["spec"]["egress"] for peer in rule.get("to", []) if "ipBlock" in peer}
     expect(blocks >= {"169.254.169.254/32", "169.254.170.23/32", "10.10.0.0/24"}, f"pod identity: {blocks}")
     others = [p for p in production.of("NetworkPolicy") if not p["metadata"]["name"].endswith(("retention-manager", "archiver-run"))]
     expect("169.254." not in str(others), "metadata endpoints are open to a service without podIdentity")
-    narrowed = ports(production.one("NetworkPolicy", "aggregator"), to=[{"ipBlock": {"cidr": "10.10.0.0/24"}}])
+    narrowed = ports(production.need("NetworkPolicy", "aggregator"), to=[{"ipBlock": {"cidr": "10.10.0.0/24"}}])
     expect(narrowed == {6432}, f"networkPolicy.egress.postgresql is not narrowed: {narrowed}")
-    hook = production.one("NetworkPolicy", "migrate")["metadata"]["annotations"]
-    job = production.one("Job", "migrate")["metadata"]["annotations"]
+    hook = production.need("NetworkPolicy", "migrate")["metadata"]["annotations"]
+    job = production.need("Job", "migrate")["metadata"]["annotations"]
     expect(int(hook["helm.sh/hook-weight"]) < int(job["helm.sh/hook-weight"]), "the migration runs before its network policy")
-    test = production.one("Pod", "test")
+    test = production.need("Pod", "test")
     for service in production.of("Deployment"):
-        policy = production.one("NetworkPolicy", service["metadata"]["name"])
+        policy = production.need("NetworkPolicy", service["metadata"]["name"])
         rules = [r for r in policy["spec"]["ingress"] if any(selects(p.get("podSelector", {"matchLabels": {}}), test["metadata"]["labels"]) for p in r["from"])]
         expect(rules, f"{service['metadata']['name']}: helm test cannot ask it")

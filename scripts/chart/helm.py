@@ -53,6 +53,12 @@ class Rendered:
         found = [o for o in self.of(kind) if o["metadata"]["name"].endswith(name)]
         return found[0] if found else None
 
+    def need(self, kind, name):
+        found = self.one(kind, name)
+        if found is None:
+            raise RuntimeError(f"{self.name}: there is no {kind} {name}")
+        return found
+
     def names(self, kind):
         return {found["metadata"]["name"] for found in self.of(kind)}
 

@@ -37,7 +37,7 @@ def main():
         before = count
         try:
             subject.check(expect)
-        except RuntimeError as refusal:  # a value file that is refused
+        except RuntimeError as refusal:  # a value file is refused, or an object is missing
             failures.append(f"{subject.__name__}: {refusal}")
         if count == before:
             failures.append(f"{subject.__name__} checked nothing")
