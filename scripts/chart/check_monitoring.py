@@ -91,7 +91,8 @@ def check_changes(expect):
     expect(paused["annotations"]["dashboard"] == "jobs" and paused["annotations"]["summary"], f"overrides of annotations: {paused}")
     expect(paused["annotations"]["runbook_url"] == "https://runbooks.internal/eidos/job-paused.md", f"runbook: {paused}")
     expect(found["JobNotExecuted"]["labels"] == {"severity": "critical"}, "an override reaches another alert")
-    aggregator = ["KlinesLate", "KlineGaps"]
+    klines = yaml.safe_load((CHART / "rules/aggregator/klines.yaml").read_text())
+    aggregator = [rule["alert"] for group in klines["groups"] for rule in group["rules"]]
     left = only("aggregator", **{"alertRules.disabled": aggregator})
     expect(not set(aggregator) & alerts(left).keys() and "release-aggregator-klines" not in left.names("PrometheusRule"),
            "a file whose alerts are all switched off leaves an empty PrometheusRule")
