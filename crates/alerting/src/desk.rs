@@ -21,7 +21,8 @@ pub struct DeskPolicy {
 }
 
 /// Why a sink is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum NoticeKind {
     /// The episode is new to the sink.
     Open,
@@ -67,6 +68,10 @@ pub struct Notice {
     pub alert: Alert,
     /// When the episode ended, epoch milliseconds; `None`: it lasts.
     pub ends_at_ms: Option<i64>,
+    /// Which notice of the episode it is to this sink. Another attempt of the same notice has the same number.
+    pub number: u32,
+    /// The severity that the sink accepted last; `None`: it has accepted nothing.
+    pub accepted: Option<Severity>,
 }
 
 /// Every episode that is open, or whose end some sink has not accepted yet.
@@ -98,6 +103,19 @@ struct Delivery {
     is_unsure: bool,
     /// No attempt before, epoch milliseconds.
     not_before_ms: i64,
+    /// The number of the newest notice that was tried; 0: none was.
+    #[serde(default)]
+    number: u32,
+    /// What that notice said, if it was not accepted; `None`: the next one is another notice.
+    #[serde(default)]
+    tried: Option<Tried>,
+}
+
+/// What a notice said, as far as another one would not say the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Tried {
+    kind: NoticeKind,
+    severity: Severity,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,11 +172,7 @@ impl Desk {
     pub fn due(&self, sink: &str, policy: &DeskPolicy, now_ms: i64) -> Vec<Notice> {
         let of_sink = self.episodes.values().filter_map(|episode| {
             let (at_ms, kind) = episode.next(sink, policy)?;
-            (at_ms <= now_ms).then(|| Notice {
-                kind,
-                alert: episode.alert.clone(),
-                ends_at_ms: episode.ended_at_ms,
-            })
+            (at_ms <= now_ms).then(|| episode.notice(sink, kind))
         });
         let mut due: Vec<Notice> = of_sink.collect();
         due.sort_by_key(|notice| {
@@ -200,6 +214,8 @@ impl Desk {
         if let Some(episode) = self.episodes.get_mut(&notice.alert.episode) {
             let delivery = episode.deliveries.entry(sink.to_owned()).or_default();
             delivery.attempts = delivery.attempts.saturating_add(1);
+            delivery.number = notice.number;
+            delivery.tried = Some(Tried::of(notice));
             delivery.is_unsure |= delivery
                 .last
                 .is_some_and(|sent| sent.severity != notice.alert.severity);
@@ -218,6 +234,7 @@ impl Desk {
                         severity: notice.alert.severity,
                         at_ms: now_ms,
                     }),
+                    number: notice.number,
                     ..Delivery::default()
                 };
                 episode.deliveries.insert(sink.to_owned(), told);
@@ -276,7 +293,35 @@ impl Desk {
     }
 }
 
+impl Tried {
+    const fn of(notice: &Notice) -> Self {
+        Self {
+            kind: notice.kind,
+            severity: notice.alert.severity,
+        }
+    }
+}
+
 impl Episode {
+    /// What a sink is told.
+    fn notice(&self, sink: &str, kind: NoticeKind) -> Notice {
+        let delivery = self.deliveries.get(sink);
+        let mut notice = Notice {
+            kind,
+            alert: self.alert.clone(),
+            ends_at_ms: self.ended_at_ms,
+            number: delivery.map_or(0, |delivery| delivery.number),
+            accepted: delivery
+                .and_then(|delivery| delivery.last)
+                .map(|sent| sent.severity),
+        };
+        let is_again = delivery.is_some_and(|delivery| delivery.tried == Some(Tried::of(&notice)));
+        if !is_again {
+            notice.number = notice.number.saturating_add(1);
+        }
+        notice
+    }
+
     /// What a sink must be told next, and when.
     fn next(&self, sink: &str, policy: &DeskPolicy) -> Option<(i64, NoticeKind)> {
         let none = Delivery::default();

@@ -11,7 +11,7 @@
 //! restart and repeats nothing.
 //!
 //! Delivery is at least once. A process that dies between the answer of a sink and the next save tells it again, under the
-//! same episode.
+//! same episode and number.
 
 mod alert;
 mod desk;
@@ -19,4 +19,7 @@ mod sink;
 
 pub use alert::{Alert, EpisodeId, Fingerprint, Severity};
 pub use desk::{Desk, DeskPolicy, Notice, NoticeKind};
-pub use sink::{LogSink, SendError, Sink, Webhook, WebhookSettings, signature};
+pub use sink::{
+    Alertmanager, AlertmanagerSettings, LogSink, PagerDuty, PagerDutySettings, SendError, Sink, Slack,
+    SlackSettings, Webhook, WebhookSettings, signature,
+};

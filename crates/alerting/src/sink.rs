@@ -1,13 +1,21 @@
 //! [`Sink`]: what is told of alerts.
 
+mod alertmanager;
 mod log;
+mod pager_duty;
+mod post;
+mod slack;
 mod webhook;
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use crate::Notice;
 
+pub use alertmanager::{Alertmanager, AlertmanagerSettings};
 pub use log::LogSink;
+pub use pager_duty::{PagerDuty, PagerDutySettings};
+pub use slack::{Slack, SlackSettings};
 pub use webhook::{Webhook, WebhookSettings, signature};
 
 /// Where notices go. Each sink is told by a loop of its own, one notice after the other.
@@ -17,10 +25,36 @@ pub trait Sink: Send + Sync {
 
     /// Delivers one notice, within a time limit of its own. `now_ms` is the time of the attempt.
     fn send<'a>(&'a self, notice: &'a Notice, now_ms: i64) -> BoxFuture<'a, Result<(), SendError>>;
+
+    /// How many notices it takes at once.
+    fn batch(&self) -> usize {
+        1
+    }
+
+    /// Delivers several notices, and returns an outcome for each.
+    fn send_all<'a>(
+        &'a self,
+        notices: &'a [Notice],
+        now_ms: i64,
+    ) -> BoxFuture<'a, Vec<Result<(), SendError>>> {
+        async move {
+            let mut outcomes = Vec::new();
+            for notice in notices {
+                outcomes.push(self.send(notice, now_ms).await);
+            }
+            outcomes
+        }
+        .boxed()
+    }
+
+    /// Tells it that the sender lives, if it wants to know. Called once a round while rounds end.
+    fn pulse(&self, _now_ms: i64) -> BoxFuture<'_, Result<(), SendError>> {
+        std::future::ready(Ok(())).boxed()
+    }
 }
 
 /// Why a sink did not accept a notice.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
     /// The same notice is refused again: the receiver or its settings must change.
     #[error("refused: {0}")]

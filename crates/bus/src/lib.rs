@@ -11,12 +11,14 @@
 //! overtake).
 
 mod attempts;
+mod cluster;
 mod consumer;
 mod consumer_loop;
 mod dead_letter;
 mod error;
 mod event;
 mod handler;
+mod lag;
 mod membership;
 mod options;
 mod producer;
@@ -27,12 +29,14 @@ mod restart;
 mod topic;
 mod topics;
 
+pub use cluster::{Cluster, cluster};
 pub use consumer::Consumer;
 pub use consumer_loop::ConsumerLoop;
 pub use dead_letter::dead_letter_topic;
 pub use error::BusError;
 pub use event::{Event, EventId, EventKind};
 pub use handler::{Handled, Handler};
+pub use lag::{GroupLag, group_lag};
 pub use options::{LoopOptions, Turn};
 pub use producer::{Delivered, Message, RawMessage};
 pub use publisher::Publisher;

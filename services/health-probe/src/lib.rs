@@ -18,9 +18,11 @@ pub mod domain;
 pub mod jobs;
 pub mod monitor;
 pub mod probes;
+mod receivers;
 pub mod settings;
 mod start;
 pub mod state_file;
+pub mod store;
 pub mod workers;
 
 use eidos_runtime::Start;

@@ -1,6 +1,7 @@
 //! [`Monitor`]: what is known of every target and what every receiver was told; in memory, and in the state file.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,13 +11,12 @@ use eidos_types::Clock;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::domain::address::TARGET_ALERTS;
 use crate::domain::observation::{Observation, Seen};
 use crate::domain::reducer::{Level, Rules, TargetState, Transition, step};
 use crate::probes::Target;
 use crate::state_file::StateFile;
 
-/// The alert about a target.
-const TARGET_ALERT: &str = "TargetUnhealthy";
 /// The alert about the prober itself.
 const BLIND_ALERT: &str = "ProberBlind";
 /// How the prober itself is called in reports and logs.
@@ -36,6 +36,7 @@ pub struct Monitor {
     file: Option<StateFile>,
     /// The change that the file has. One save at a time.
     saved: tokio::sync::Mutex<u64>,
+    ended_round_ms: AtomicI64,
 }
 
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
@@ -69,6 +70,7 @@ impl Monitor {
             changes: watch::Sender::new(0),
             file,
             saved: tokio::sync::Mutex::new(0),
+            ended_round_ms: AtomicI64::new(0),
         }
     }
 
@@ -96,10 +98,11 @@ impl Monitor {
         show(&target.name, kind, state);
         metric::probed(&target.name, kind, observation.seen.as_str(), observation.took);
         if let Some(transition) = transition {
+            let alert = target.address.alert();
             let about = About {
-                alert: TARGET_ALERT,
+                alert: alert.name,
                 subject: &target.name,
-                runbook: "probe-target-down.md",
+                runbook: alert.runbook,
                 labels,
                 is_flapping,
             };
@@ -206,8 +209,19 @@ impl Monitor {
 
     /// A round is over: its counts are worth saving too.
     pub fn end_round(&self) {
-        self.inner().show_open();
+        let round_ms = {
+            let inner = self.inner();
+            inner.show_open();
+            inner.round_ms
+        };
+        self.ended_round_ms.store(round_ms, Ordering::Relaxed);
         self.changed();
+    }
+
+    /// The slot of the newest round that ended in this process, epoch milliseconds; 0: none has.
+    #[must_use]
+    pub fn ended_round_ms(&self) -> i64 {
+        self.ended_round_ms.load(Ordering::Relaxed)
     }
 
     fn changed(&self) {
@@ -281,7 +295,11 @@ impl Inner {
         let others: Vec<EpisodeId> = self
             .desk
             .open()
-            .filter(|alert| alert.name == TARGET_ALERT)
+            .filter(|alert| {
+                TARGET_ALERTS
+                    .iter()
+                    .any(|of_targets| of_targets.name == alert.name)
+            })
             .filter(|alert| {
                 !known.contains(&(label(alert, "target").as_str(), label(alert, "kind").as_str()))
             })

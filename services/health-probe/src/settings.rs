@@ -1,13 +1,16 @@
 //! What health-probe owns in the settings file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use eidos_bus::Topic;
 use eidos_settings::{NoOptions, Problems, ServiceSettings, SuiteSettings, duration_text, ranges, secret};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::address::Address;
+use crate::domain::address::{Address, SCHEMES};
+use crate::domain::limits::Limits;
+use crate::domain::postgres::Role;
 use crate::domain::reducer::Rules;
 
 /// The sections of health-probe.
@@ -48,6 +51,8 @@ pub struct Probes {
     pub state_dir: Option<String>,
     /// Addresses that answer whenever there is a network; empty: the prober never counts as blind.
     pub controls: Vec<String>,
+    /// Above which values a target that answers is not well.
+    pub limits: Limits,
     /// What is probed, by name.
     pub targets: BTreeMap<String, TargetSettings>,
 }
@@ -59,10 +64,36 @@ pub struct TargetSettings {
     /// Where it is, and how it is asked.
     #[serde(serialize_with = "secret::masked_url")]
     pub url: SecretString,
-    /// Bearer token of an HTTP request; `None`: none is sent.
+    /// Bearer token of a request by HTTP or gRPC; `None`: none is sent.
     #[serde(default, serialize_with = "secret::masked_option")]
     pub token: Option<SecretString>,
+    /// Path of the authority that its certificate is checked against (PEM); `None`: those of this machine.
+    #[serde(default)]
+    pub ca_cert: Option<String>,
+    /// The name in its certificate; `None`: the host of the URL.
+    #[serde(default)]
+    pub server_name: Option<String>,
+    /// Path of the certificate that it should present (PEM); `None`: that is not compared.
+    #[serde(default)]
+    pub certificate: Option<String>,
+    /// What a database server should be; `None`: either.
+    #[serde(default)]
+    pub role: Option<Role>,
+    /// The topics of each consumer group whose lag is measured.
+    #[serde(default)]
+    pub groups: BTreeMap<String, Vec<String>>,
+    /// The period of each job that is expected.
+    #[serde(default)]
+    pub periods: BTreeMap<String, Period>,
+    /// Targets that it cannot work without.
+    #[serde(default)]
+    pub depends_on: Vec<String>,
 }
+
+/// How often a job is due.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Period(#[serde(with = "duration_text")] pub Duration);
 
 /// Section `notifications`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -78,6 +109,67 @@ pub struct Notifications {
     pub give_up_after: Duration,
     /// Receivers of POST requests, by name.
     pub webhooks: BTreeMap<String, WebhookSection>,
+    /// Servers of Alertmanager, by name.
+    pub alertmanagers: BTreeMap<String, AlertmanagerSection>,
+    /// Services of PagerDuty, by name.
+    pub pager_duty: BTreeMap<String, PagerDutySection>,
+    /// Channels of Slack, by name.
+    pub slack: BTreeMap<String, SlackSection>,
+}
+
+/// One Alertmanager.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AlertmanagerSection {
+    /// Its URL without `/api/v2`.
+    #[serde(serialize_with = "secret::masked_url")]
+    pub url: SecretString,
+    /// How often it is told of alerts that last.
+    #[serde(default = "thirty_seconds", with = "duration_text")]
+    pub every: Duration,
+    /// An alert that it is not told of for this long ends there.
+    #[serde(default = "five_minutes", with = "duration_text")]
+    pub ends_after: Duration,
+    /// Time limit of one request.
+    #[serde(default = "five_seconds", with = "duration_text")]
+    pub timeout: Duration,
+}
+
+/// One service of PagerDuty.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PagerDutySection {
+    /// The integration key of the Events API, version 2.
+    #[serde(serialize_with = "secret::masked")]
+    pub routing_key: SecretString,
+    /// Where events are sent.
+    #[serde(default = "pager_duty_url", serialize_with = "secret::masked_url")]
+    pub url: SecretString,
+    /// Time limit of one delivery.
+    #[serde(default = "five_seconds", with = "duration_text")]
+    pub timeout: Duration,
+}
+
+/// One channel of Slack.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SlackSection {
+    /// The incoming webhook; all of it is a secret.
+    #[serde(serialize_with = "secret::masked")]
+    pub url: SecretString,
+    /// Time limit of one delivery.
+    #[serde(default = "five_seconds", with = "duration_text")]
+    pub timeout: Duration,
+}
+
+const fn thirty_seconds() -> Duration {
+    Duration::from_secs(30)
+}
+const fn five_minutes() -> Duration {
+    Duration::from_mins(5)
+}
+fn pager_duty_url() -> SecretString {
+    "https://events.pagerduty.com/v2/enqueue".to_owned().into()
 }
 
 /// One receiver of POST requests.
@@ -93,6 +185,9 @@ pub struct WebhookSection {
     /// Time limit of one delivery.
     #[serde(default = "five_seconds", with = "duration_text")]
     pub timeout: Duration,
+    /// Whether it is told after each round that the prober works.
+    #[serde(default)]
+    pub watchdog: bool,
 }
 
 const fn five_seconds() -> Duration {
@@ -104,8 +199,11 @@ const MINUTE: Duration = Duration::from_mins(1);
 const DAY: u64 = 24 * 3600;
 /// What a round needs beside its probes: rows of history that wait for a database, and the last results.
 const ROUND_SLACK: Duration = Duration::from_secs(1);
+const YEAR: Duration = Duration::from_hours(366 * 24);
 /// Labels of metrics and alerts should stay readable.
 const LONGEST_NAME: usize = 100;
+/// Of an integration key of PagerDuty.
+const ROUTING_KEY: usize = 32;
 /// Shorter keys can be guessed.
 const SHORTEST_SECRET: usize = 16;
 
@@ -163,23 +261,128 @@ impl Probes {
             );
         }
         for (index, control) in self.controls.iter().enumerate() {
-            if let Err(reason) = Address::parse(control) {
-                problems.add(
-                    format!("probes.controls.{index}"),
-                    reason,
-                    "write http://, https:// or tcp://host:port",
-                );
+            let key = format!("probes.controls.{index}");
+            match Address::parse(control) {
+                Ok(address) if address.is_remote() => {}
+                Ok(_) => problems.add(
+                    key,
+                    "needs no network: it answers without one",
+                    "name another address",
+                ),
+                Err(reason) => problems.add(key, reason, SCHEMES),
             }
         }
+        self.limits.validate(problems);
         for (name, target) in &self.targets {
             let key = format!("probes.targets.{name}");
             named(&key, name, problems);
-            if let Err(reason) = Address::parse(target.url.expose_secret()) {
+            match Address::parse(target.url.expose_secret()) {
+                Ok(address) => target.validate(&key, &address, problems),
+                Err(reason) => problems.add(format!("{key}.url"), reason, SCHEMES),
+            }
+            self.validate_dependencies(&key, name, target, problems);
+        }
+    }
+
+    fn validate_dependencies(&self, key: &str, name: &str, target: &TargetSettings, problems: &mut Problems) {
+        for (index, other) in target.depends_on.iter().enumerate() {
+            let key = format!("{key}.depends_on.{index}");
+            if !self.targets.contains_key(other) {
+                let reason = format!("there is no target '{other}' in probes.targets");
+                problems.add(key, reason, "name a target");
+            } else if self.reaches(other, name) {
+                let reason = format!("'{other}' depends on '{name}' itself: neither alert would ever open");
+                problems.add(key, reason, "remove one of the two");
+            }
+        }
+    }
+
+    /// Whether `from` depends on `to`, over others as well, or is it.
+    fn reaches(&self, from: &str, to: &str) -> bool {
+        let mut seen = BTreeSet::new();
+        let mut left = vec![from];
+        while let Some(name) = left.pop() {
+            if name == to {
+                return true;
+            }
+            if seen.insert(name)
+                && let Some(target) = self.targets.get(name)
+            {
+                left.extend(target.depends_on.iter().map(String::as_str));
+            }
+        }
+        false
+    }
+}
+
+impl TargetSettings {
+    /// Reports what a probe of this kind would not look at.
+    fn validate(&self, key: &str, address: &Address, problems: &mut Problems) {
+        let kind = address.kind();
+        let is_encrypted = match address {
+            Address::Http(url) | Address::Evm(url) => url.scheme() == "https",
+            Address::Redis(url) => url.scheme() == "rediss",
+            Address::Grpc { is_tls, .. } => *is_tls,
+            Address::Tls(_) => true,
+            _ => false,
+        };
+        let is_named = matches!(
+            address,
+            Address::Tls(_) | Address::Redis(_) | Address::Grpc { .. }
+        );
+        let fits = [
+            (
+                "token",
+                self.token.is_some(),
+                matches!(kind, "http" | "grpc" | "evm"),
+            ),
+            ("ca_cert", self.ca_cert.is_some(), is_encrypted),
+            (
+                "server_name",
+                self.server_name.is_some(),
+                is_encrypted && is_named,
+            ),
+            ("certificate", self.certificate.is_some(), kind == "tls"),
+            ("role", self.role.is_some(), matches!(kind, "postgres" | "redis")),
+            ("groups", !self.groups.is_empty(), kind == "kafka"),
+            ("periods", !self.periods.is_empty(), kind == "jobs"),
+        ];
+        for (name, is_set, is_used) in fits {
+            if is_set && !is_used {
                 problems.add(
-                    format!("{key}.url"),
-                    reason,
-                    "write http://, https:// or tcp://host:port",
+                    format!("{key}.{name}"),
+                    "is not used by a probe of this URL",
+                    "remove it, or correct the URL",
                 );
+            }
+        }
+        if kind == "jobs" && self.periods.is_empty() {
+            problems.add(
+                format!("{key}.periods"),
+                "names no job: nothing could be late",
+                "write a job and its period, such as kline-agg: 5m",
+            );
+        }
+        for (job, Period(period)) in &self.periods {
+            problems.duration(
+                &format!("{key}.periods.{job}"),
+                *period,
+                Duration::from_secs(1)..=YEAR,
+            );
+        }
+        for (group, topics) in &self.groups {
+            let key = format!("{key}.groups.{group}");
+            if topics.is_empty() {
+                problems.add(
+                    key.clone(),
+                    "names no topic",
+                    "name the topics that the group reads",
+                );
+            }
+            for (index, topic) in topics.iter().enumerate() {
+                if let Err(error) = Topic::new(topic.as_str()) {
+                    problems.add(format!("{key}.{index}"), error.to_string(), "correct it");
+                }
             }
         }
     }
@@ -193,16 +396,7 @@ impl Notifications {
         );
         for (name, webhook) in &self.webhooks {
             let key = format!("notifications.webhooks.{name}");
-            named(&key, name, problems);
-            problems.duration(&format!("{key}.timeout"), webhook.timeout, MS(100)..=MINUTE);
-            let address = Address::parse(webhook.url.expose_secret());
-            if !matches!(address, Ok(Address::Http(_))) {
-                problems.add(
-                    format!("{key}.url"),
-                    "is not the URL of a receiver of HTTP",
-                    "write http:// or https://",
-                );
-            }
+            receiver(&key, name, &webhook.url, webhook.timeout, problems);
             let short = |secret: &SecretString| secret.expose_secret().len() < SHORTEST_SECRET;
             if webhook.secret.as_ref().is_some_and(short) {
                 problems.add(
@@ -212,6 +406,45 @@ impl Notifications {
                 );
             }
         }
+        for (name, server) in &self.alertmanagers {
+            let key = format!("notifications.alertmanagers.{name}");
+            receiver(&key, name, &server.url, server.timeout, problems);
+            problems.duration(&format!("{key}.every"), server.every, MS(100)..=10 * MINUTE);
+            if server.ends_after < server.every * 3 {
+                problems.add(
+                    format!("{key}.ends_after"),
+                    "is shorter than three times notifications.alertmanagers.<name>.every: a round that is late would end alerts",
+                    "lengthen it",
+                );
+            }
+        }
+        for (name, service) in &self.pager_duty {
+            let key = format!("notifications.pager_duty.{name}");
+            receiver(&key, name, &service.url, service.timeout, problems);
+            if service.routing_key.expose_secret().len() != ROUTING_KEY {
+                problems.add(
+                    format!("{key}.routing_key"),
+                    format!("has not {ROUTING_KEY} characters"),
+                    "copy the integration key of Events API v2",
+                );
+            }
+        }
+        for (name, channel) in &self.slack {
+            let key = format!("notifications.slack.{name}");
+            receiver(&key, name, &channel.url, channel.timeout, problems);
+        }
+    }
+}
+
+fn receiver(key: &str, name: &str, url: &SecretString, timeout: Duration, problems: &mut Problems) {
+    named(key, name, problems);
+    problems.duration(&format!("{key}.timeout"), timeout, MS(100)..=MINUTE);
+    if !matches!(Address::parse(url.expose_secret()), Ok(Address::Http(_))) {
+        problems.add(
+            format!("{key}.url"),
+            "is not the URL of a receiver of HTTP",
+            "write http:// or https://",
+        );
     }
 }
 

@@ -1,18 +1,19 @@
 //! The start: reads addresses and the state file. Nothing is connected.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{anyhow, bail};
-use eidos_alerting::{DeskPolicy, LogSink, Sink, Webhook, WebhookSettings};
+use eidos_bus::Topic;
 use eidos_runtime::{JobEntry, Parts, ServiceDeps, WorkerEntry};
 use secrecy::ExposeSecret;
 
 use crate::domain::address::Address;
 use crate::jobs::health_monitor::{HealthMonitor, RoundSettings};
 use crate::monitor::Monitor;
-use crate::probes::{Prober, Target};
-use crate::settings::{Notifications, ProbeSettings, Probes};
+use crate::probes::{Authority, Prober, Target};
+use crate::receivers;
+use crate::settings::{ProbeSettings, Probes};
 use crate::state_file::StateFile;
 use crate::workers::delivery::Delivery;
 
@@ -26,13 +27,12 @@ pub(crate) async fn build(deps: ServiceDeps<ProbeSettings>) -> anyhow::Result<Pa
              probes.targets.trading.url: http://trading:8080/health"
         );
     }
-    let controls = settings
-        .probes
-        .controls
-        .iter()
-        .map(|control| address("probes.controls", control));
+    let controls = settings.probes.controls.iter().map(|control| {
+        let address = address("probes.controls", control)?;
+        Ok(Target::new("control".to_owned(), address))
+    });
     let controls = controls.collect::<anyhow::Result<Vec<_>>>()?;
-    let sinks = sinks(&settings.notifications)?;
+    let sinks = receivers::of(&settings.notifications, deps.clock.now_ms())?;
     let file = settings
         .probes
         .state_dir
@@ -43,7 +43,7 @@ pub(crate) async fn build(deps: ServiceDeps<ProbeSettings>) -> anyhow::Result<Pa
             "probes.state_dir is not set: a restart forgets which targets are down and what was not sent yet"
         );
     }
-    let names = sinks.iter().map(|sink| sink.name().to_owned());
+    let names = sinks.iter().map(|receiver| receiver.sink.name().to_owned());
     let monitor = Monitor::open(
         settings.probes.rules(),
         &targets,
@@ -53,22 +53,20 @@ pub(crate) async fn build(deps: ServiceDeps<ProbeSettings>) -> anyhow::Result<Pa
     )
     .await;
     let monitor = Arc::new(monitor);
-    let policy = DeskPolicy {
-        repeat_after: settings.notifications.repeat_after,
-        give_up_after: settings.notifications.give_up_after,
-        ..Delivery::POLICY
-    };
-    let workers = sinks.into_iter().map(|sink| {
+    let workers = sinks.into_iter().map(|receiver| {
         WorkerEntry::new(Delivery::new(
             Arc::clone(&monitor),
-            sink,
-            policy,
+            receiver.sink,
+            receiver.policy,
             Arc::clone(&deps.clock),
         ))
     });
+    let prober = Prober::new(settings.probes.timeout)
+        .map_err(|error| anyhow!("the prober cannot be made: {error}"))?
+        .with_limits(settings.probes.limits.clone(), Arc::clone(&deps.clock))
+        .with_jobs(deps.jobs_db.read().clone());
     let job = HealthMonitor {
-        prober: Prober::new(settings.probes.timeout)
-            .map_err(|error| anyhow!("the prober cannot be made: {error}"))?,
+        prober,
         targets: targets.into(),
         controls: controls.into(),
         settings: RoundSettings {
@@ -86,10 +84,23 @@ pub(crate) async fn build(deps: ServiceDeps<ProbeSettings>) -> anyhow::Result<Pa
 
 fn targets(probes: &Probes) -> anyhow::Result<Vec<Target>> {
     let targets = probes.targets.iter().map(|(name, target)| {
+        let address = address(&format!("probes.targets.{name}.url"), target.url.expose_secret())?;
+        let authority = target.ca_cert.as_deref().map(Authority::read).transpose();
+        let groups = target.groups.iter().map(|(group, topics)| {
+            let topics = topics.iter().map(|topic| Topic::new(topic.as_str()));
+            Ok((group.clone(), topics.collect::<Result<_, _>>()?))
+        });
+        let periods = target.periods.iter();
         Ok(Target {
-            name: name.clone(),
-            address: address(&format!("probes.targets.{name}.url"), target.url.expose_secret())?,
             token: target.token.clone(),
+            authority: authority.map_err(|reason| anyhow!("probes.targets.{name}.ca_cert: {reason}"))?,
+            server_name: target.server_name.clone(),
+            certificate: target.certificate.as_ref().map(PathBuf::from),
+            role: target.role,
+            groups: groups.collect::<anyhow::Result<_>>()?,
+            periods: periods.map(|(job, period)| (job.clone(), period.0)).collect(),
+            depends_on: target.depends_on.clone(),
+            ..Target::new(name.clone(), address)
         })
     });
     targets.collect()
@@ -98,28 +109,4 @@ fn targets(probes: &Probes) -> anyhow::Result<Vec<Target>> {
 /// The settings were checked before, so this says what a later change of the checks broke.
 fn address(key: &str, text: &str) -> anyhow::Result<Address> {
     Address::parse(text).map_err(|reason| anyhow!("{key} {reason}"))
-}
-
-fn sinks(notifications: &Notifications) -> anyhow::Result<Vec<Arc<dyn Sink>>> {
-    let mut sinks: Vec<Arc<dyn Sink>> = Vec::new();
-    if notifications.log {
-        sinks.push(Arc::new(LogSink));
-    }
-    for (name, webhook) in &notifications.webhooks {
-        let settings = WebhookSettings {
-            name: format!("webhook-{name}"),
-            url: webhook.url.clone(),
-            secret: webhook.secret.clone(),
-            timeout: webhook.timeout,
-        };
-        let webhook =
-            Webhook::new(settings).map_err(|reason| anyhow!("notifications.webhooks.{name}.url {reason}"))?;
-        sinks.push(Arc::new(webhook));
-    }
-    if sinks.is_empty() {
-        bail!(
-            "no receiver of alerts: set notifications.log to true, or name a webhook in notifications.webhooks"
-        );
-    }
-    Ok(sinks)
 }

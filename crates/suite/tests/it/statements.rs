@@ -6,9 +6,10 @@ use crate::repository::{files, none, read, root};
 
 /// Where the statements of a service or engine are written, and nowhere else. A dimension of recon-svc reads the tables of
 /// other services by a schema profile, so its sources assemble their statements (ADR 3).
-const STATEMENTS: [(&str, &[&str]); 6] = [
+const STATEMENTS: [(&str, &[&str]); 7] = [
     ("services/aggregator/src", &["store"]),
     ("services/archiver/src", &["store"]),
+    ("services/health-probe/src", &["store"]),
     ("services/order-expirer/src", &["store"]),
     ("services/retention-manager/src", &["store"]),
     (

@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::domain::observation::Seen;
+use crate::domain::verdict::Verdict;
 
 /// What a probe found before anybody looked at the time.
 #[derive(Debug)]
@@ -57,6 +58,15 @@ impl Finding {
             Self::unknown(format!("the probe could not be made: {text}"))
         } else {
             Self::failed(text)
+        }
+    }
+}
+
+impl From<Verdict> for Finding {
+    fn from(verdict: Verdict) -> Self {
+        Self {
+            seen: verdict.seen(),
+            why: verdict.why(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A GET request over a connection of its own, so that name, certificate and listener are tried each time.
 
 use reqwest::header::{CONNECTION, CONTENT_TYPE};
-use reqwest::{Client, Response, Url, redirect};
+use reqwest::{Certificate, Client, Response, Url, redirect};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::finding::Finding;
@@ -13,10 +13,16 @@ const REDIRECTS: usize = 3;
 /// What is read of a body. The rest of a longer one is not asked for.
 const BODY_BYTES: usize = 64 * 1024;
 
-pub(super) fn client() -> Result<Client, reqwest::Error> {
+/// A client that trusts these authorities alone; `None`: those of this machine.
+pub(super) fn client(authorities: Option<Vec<Certificate>>) -> Result<Client, reqwest::Error> {
     // reqwest is built without a TLS provider; whoever installed one before us wins.
     let _installed_before = rustls::crypto::ring::default_provider().install_default();
-    Client::builder()
+    let builder = Client::builder();
+    let builder = match authorities {
+        Some(authorities) => builder.tls_certs_only(authorities),
+        None => builder,
+    };
+    builder
         .user_agent("eidos-health-probe")
         .redirect(redirect::Policy::limited(REDIRECTS))
         .pool_max_idle_per_host(0)

@@ -3,9 +3,10 @@
 use tokio::net::TcpStream;
 
 use super::finding::Finding;
+use crate::domain::address::Endpoint;
 
-pub(super) async fn probe(host: &str, port: u16) -> Finding {
-    match TcpStream::connect((host, port)).await {
+pub(super) async fn probe(endpoint: &Endpoint) -> Finding {
+    match TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await {
         Ok(_connection) => Finding::good(),
         Err(error) => Finding::of_error(&error),
     }

@@ -58,8 +58,11 @@ impl Delivery {
             let due = self
                 .monitor
                 .look_at_desk(|desk| desk.due(sink, &self.policy, now_ms));
-            let Some(notice) = due.first() else { return true };
-            if ctx.is_cancelled() || !self.tell(ctx, notice).await {
+            if due.is_empty() {
+                return true;
+            }
+            let batch = &due[..due.len().min(self.sink.batch().max(1))];
+            if ctx.is_cancelled() || !self.tell(ctx, batch).await {
                 return false;
             }
         }
@@ -86,14 +89,27 @@ impl Delivery {
         }
     }
 
-    /// Sends one notice and records what became of it.
-    async fn tell(&self, ctx: &WorkerContext, notice: &Notice) -> bool {
+    /// Sends notices and records what became of each. False if one of them was not accepted.
+    async fn tell(&self, ctx: &WorkerContext, notices: &[Notice]) -> bool {
         let sink = self.sink.name();
         let began_ms = self.clock.now_ms();
-        self.monitor
-            .with_desk(|desk| desk.begin(sink, notice, &self.policy, began_ms));
+        self.monitor.with_desk(|desk| {
+            for notice in notices {
+                desk.begin(sink, notice, &self.policy, began_ms);
+            }
+        });
         self.monitor.save().await;
-        let outcome = ctx.beating(self.sink.send(notice, began_ms)).await;
+        let outcomes = ctx.beating(self.sink.send_all(notices, began_ms)).await;
+        let mut all_accepted = true;
+        for (notice, outcome) in notices.iter().zip(outcomes) {
+            all_accepted &= outcome.is_ok();
+            self.record(notice, outcome);
+        }
+        all_accepted
+    }
+
+    fn record(&self, notice: &Notice, outcome: Result<(), SendError>) {
+        let sink = self.sink.name();
         let now_ms = self.clock.now_ms();
         let (result, error) = match outcome {
             Ok(()) => {
@@ -110,9 +126,22 @@ impl Delivery {
         metric::alert_notifications(sink, notice.kind.as_str(), result, 1);
         if let Some(error) = &error {
             let (alert, event) = (&notice.alert.name, notice.kind.as_str());
-            tracing::warn!(sink, %alert, event, result, error, "an alert was not accepted");
+            let target = notice.alert.labels.get("target").map_or("", String::as_str);
+            tracing::warn!(sink, %alert, target_name = target, event, result, error, "an alert was not accepted");
         }
-        error.is_none()
+    }
+
+    /// Tells the receiver that this process lives, once a round and only while rounds end.
+    async fn pulse(&self, ctx: &WorkerContext, told_of_ms: &mut i64) {
+        let round_ms = self.monitor.ended_round_ms();
+        if round_ms == *told_of_ms {
+            return;
+        }
+        let now_ms = self.clock.now_ms();
+        match ctx.beating(self.sink.pulse(now_ms)).await {
+            Ok(()) => *told_of_ms = round_ms,
+            Err(error) => tracing::warn!(sink = self.sink.name(), %error, "the watchdog was not accepted"),
+        }
     }
 
     fn show(&self) {
@@ -151,10 +180,12 @@ impl Worker for Delivery {
 
     async fn run(&self, ctx: &WorkerContext) -> anyhow::Result<()> {
         let mut changes = self.monitor.changes();
+        let mut told_of_ms = 0;
         while !ctx.is_cancelled() {
             ctx.beat();
             changes.mark_unchanged();
             let accepted = self.turn(ctx).await;
+            self.pulse(ctx, &mut told_of_ms).await;
             self.show();
             self.monitor.save().await;
             let waiting = async {

@@ -24,6 +24,8 @@ pub(crate) enum Does {
     Gigabyte,
     /// Closes without a word.
     Close,
+    /// Answers 400 to a body with this text, and 200 to others.
+    RefusesBody(&'static str),
 }
 
 pub(crate) const OK: Does = Does::Answer("200 OK", "application/json", r#"{"status":"healthy"}"#);
@@ -112,6 +114,11 @@ impl Server {
         format!("http://127.0.0.1:{}/health", self.port)
     }
 
+    /// Without a path.
+    pub(crate) fn base(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.shared.requests.lock().unwrap().clone()
     }
@@ -144,10 +151,18 @@ impl Shared {
     /// One request for each connection. A client that goes away ends it.
     async fn serve(&self, mut stream: TcpStream) -> Option<()> {
         let request = read(&mut stream).await?;
+        let body = request.body.clone();
         self.requests.lock().unwrap().push(request);
-        let does = self.does.lock().unwrap().clone();
+        let mut does = self.does.lock().unwrap().clone();
+        if let Does::RefusesBody(part) = does {
+            does = if body.contains(part) {
+                Does::Answer("400 Bad Request", "text/plain", "bad alert")
+            } else {
+                OK
+            };
+        }
         match does {
-            Does::Close => None,
+            Does::Close | Does::RefusesBody(_) => None,
             Does::Hang => std::future::pending().await,
             Does::Answer(status, kind, body) => {
                 let length = body.len();

@@ -4,10 +4,14 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is the test's")]
 
 mod blind;
+mod certificates;
 mod episodes;
 mod fixture;
 mod http;
+mod kinds;
 mod operation;
 mod probes;
+mod raw;
 mod receivers;
 mod servers_down;
+mod sinks;

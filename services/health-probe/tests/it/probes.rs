@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use health_probe::domain::address::Address;
 use health_probe::domain::observation::{Observation, Seen};
-use health_probe::probes::Prober;
+use health_probe::probes::{Prober, Target};
 use tokio::time::Instant;
 
 use crate::http::{Does, OK, Server};
@@ -14,7 +14,10 @@ const LIMIT: Duration = Duration::from_millis(700);
 async fn probe(url: &str) -> Observation {
     let address = Address::parse(url).unwrap();
     let began = Instant::now();
-    let observation = Prober::new(LIMIT).unwrap().probe(&address, None).await;
+    let observation = Prober::new(LIMIT)
+        .unwrap()
+        .probe(&Target::new("x".to_owned(), address))
+        .await;
     assert!(
         began.elapsed() < LIMIT + Duration::from_millis(500),
         "{:?}",
@@ -77,10 +80,12 @@ async fn http_targets_that_misbehave_are_told_apart_within_the_limit() {
 async fn every_probe_has_a_connection_of_its_own_and_sends_its_token() {
     let server = Server::start(OK).await;
     let prober = Prober::new(LIMIT).unwrap();
-    let address = Address::parse(&server.url()).unwrap();
-    let token = "secret-token".to_owned().into();
+    let target = Target {
+        token: Some("secret-token".to_owned().into()),
+        ..Target::new("x".to_owned(), Address::parse(&server.url()).unwrap())
+    };
     for _ in 0..3 {
-        assert_eq!(prober.probe(&address, Some(&token)).await.seen, Seen::Good);
+        assert_eq!(prober.probe(&target).await.seen, Seen::Good);
     }
     // The server answers one request for each connection.
     let requests = server.requests();

@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 
 use super::report::Report;
 use super::round::Round;
-use crate::domain::address::Address;
 use crate::domain::observation::Seen;
 use crate::monitor::Monitor;
 use crate::probes::{Prober, Target};
@@ -22,7 +21,7 @@ pub struct HealthMonitor {
     /// What is probed.
     pub targets: Arc<[Target]>,
     /// What answers whenever there is a network.
-    pub controls: Arc<[Address]>,
+    pub controls: Arc<[Target]>,
     /// How a round goes.
     pub settings: RoundSettings,
     /// What is known.

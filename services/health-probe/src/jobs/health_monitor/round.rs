@@ -146,7 +146,7 @@ impl<'a> Round<'a> {
         if self.counts {
             metric::probe_started_late(planned.elapsed());
         }
-        let probing = self.job.prober.probe(&target.address, target.token.as_ref());
+        let probing = self.job.prober.probe(target);
         let Ok(observation) = timeout_at(last, probing).await else {
             return too_late(planned);
         };
@@ -168,9 +168,8 @@ impl<'a> Round<'a> {
             return true;
         }
         let probing = self.job.controls.iter();
-        let mut probing: FuturesUnordered<_> = probing
-            .map(|control| self.job.prober.probe(control, None))
-            .collect();
+        let mut probing: FuturesUnordered<_> =
+            probing.map(|control| self.job.prober.probe(control)).collect();
         while let Some(observation) = probing.next().await {
             if matches!(observation.seen, Seen::Good | Seen::Degraded) {
                 return true;
