@@ -12,6 +12,9 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::{BusError, Topic};
 
+/// Between two questions to a coordinator that is not ready.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// What a group has left.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GroupLag {
@@ -83,9 +86,7 @@ fn count(brokers: &[String], group: &str, topics: &[Topic], limit: Duration) -> 
     if partitions.count() == 0 {
         return Ok(lag);
     }
-    let committed = consumer
-        .committed_offsets(partitions, deadline.left())
-        .map_err(unreachable)?;
+    let committed = committed(&consumer, &partitions, &deadline).map_err(unreachable)?;
     for element in committed.elements() {
         let (low, high) = consumer
             .fetch_watermarks(element.topic(), element.partition(), deadline.left())
@@ -100,6 +101,31 @@ fn count(brokers: &[String], group: &str, topics: &[Topic], limit: Duration) -> 
         lag.messages = lag.messages.saturating_add(left);
     }
     Ok(lag)
+}
+
+/// Asks again while the group's coordinator is elected or loads: brokers that have just started answer so.
+fn committed(
+    consumer: &BaseConsumer,
+    partitions: &TopicPartitionList,
+    deadline: &Deadline,
+) -> Result<TopicPartitionList, KafkaError> {
+    loop {
+        let answer = consumer.committed_offsets(partitions.clone(), deadline.left());
+        let passes = |error: &KafkaError| {
+            matches!(
+                error.rdkafka_error_code(),
+                Some(
+                    RDKafkaErrorCode::NotCoordinator
+                        | RDKafkaErrorCode::CoordinatorNotAvailable
+                        | RDKafkaErrorCode::CoordinatorLoadInProgress
+                )
+            )
+        };
+        match answer {
+            Err(error) if passes(&error) && deadline.left() > PAUSE => std::thread::sleep(PAUSE),
+            answer => return answer,
+        }
+    }
 }
 
 /// `None`: there is no such topic.
