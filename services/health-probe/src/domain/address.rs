@@ -91,11 +91,11 @@ pub const TARGET_ALERTS: [AlertName; 5] = [
         runbook: "jobs-late.md",
     },
     AlertName {
-        name: "ReconciliationDifference",
+        name: "ReconciliationDifferences",
         runbook: "reconciliation-mismatch.md",
     },
     AlertName {
-        name: "ReconciliationMissing",
+        name: "ReconciliationDataMissing",
         runbook: "reconciliation-data-missing.md",
     },
 ];
