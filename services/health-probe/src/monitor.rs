@@ -30,6 +30,8 @@ const VERSION: u32 = 1;
 #[derive(Debug)]
 pub struct Monitor {
     rules: Rules,
+    /// What each target cannot work without, over others as well.
+    dependencies: BTreeMap<String, BTreeSet<String>>,
     inner: Mutex<Inner>,
     /// Counts changes; whoever delivers waits for it.
     changes: watch::Sender<u64>,
@@ -47,6 +49,9 @@ struct Inner {
     targets: BTreeMap<String, TargetState>,
     prober: TargetState,
     desk: Desk,
+    /// Alerts of targets that did not open because something that the target cannot work without fails, by target.
+    #[serde(default)]
+    held: BTreeMap<String, Alert>,
 }
 
 impl Monitor {
@@ -66,6 +71,7 @@ impl Monitor {
         inner.forget_others(targets, clock.now_ms());
         Self {
             rules,
+            dependencies: dependencies(targets),
             inner: Mutex::new(inner),
             changes: watch::Sender::new(0),
             file,
@@ -106,7 +112,8 @@ impl Monitor {
                 labels,
                 is_flapping,
             };
-            inner.tell(&about, observation, transition, now_ms);
+            let others = self.dependencies.get(&target.name);
+            inner.tell(&about, others, observation, transition, now_ms);
         }
         drop(inner);
         if transition.is_some() {
@@ -132,7 +139,7 @@ impl Monitor {
                 labels: BTreeMap::new(),
                 is_flapping: false,
             };
-            inner.tell(&about, &observation, transition, now_ms);
+            inner.tell(&about, None, &observation, transition, now_ms);
         }
         drop(inner);
         if transition.is_some() {
@@ -210,7 +217,8 @@ impl Monitor {
     /// A round is over: its counts are worth saving too.
     pub fn end_round(&self) {
         let round_ms = {
-            let inner = self.inner();
+            let mut inner = self.inner();
+            inner.release(&self.dependencies);
             inner.show_open();
             inner.round_ms
         };
@@ -243,12 +251,20 @@ struct About<'a> {
 }
 
 impl Inner {
-    fn tell(&mut self, about: &About<'_>, observation: &Observation, transition: Transition, now_ms: i64) {
+    fn tell(
+        &mut self,
+        about: &About<'_>,
+        others: Option<&BTreeSet<String>>,
+        observation: &Observation,
+        transition: Transition,
+        now_ms: i64,
+    ) {
         let fingerprint = Fingerprint::of(about.alert, &about.labels);
         let (opened_at_ms, level) = match transition {
             Transition::Raised { opened_at_ms, level } => (opened_at_ms, level),
             Transition::Resolved { opened_at_ms } => {
                 tracing::info!(target_name = about.subject, "recovered");
+                self.held.remove(about.subject);
                 self.desk
                     .resolve(&EpisodeId::of(&fingerprint, opened_at_ms), now_ms);
                 return;
@@ -271,7 +287,7 @@ impl Inner {
             let text = "it keeps going up and down; the alert stays open until it was good for longer";
             annotations.insert("flapping".to_owned(), text.to_owned());
         }
-        self.desk.raise(Alert {
+        let alert = Alert {
             name: about.alert.to_owned(),
             labels: about.labels.clone(),
             annotations,
@@ -282,7 +298,35 @@ impl Inner {
             },
             starts_at_ms: opened_at_ms,
             episode: EpisodeId::of(&fingerprint, opened_at_ms),
-        });
+        };
+        let is_open = self.desk.open().any(|open| open.episode == alert.episode);
+        if !is_open && others.is_some_and(|others| self.any_fails(others)) {
+            tracing::info!(
+                target_name = about.subject,
+                "its alert is held: what it depends on fails"
+            );
+            self.held.insert(about.subject.to_owned(), alert);
+        } else {
+            self.desk.raise(alert);
+        }
+    }
+
+    /// One failure is enough: what depends on it may have been asked first.
+    fn any_fails(&self, targets: &BTreeSet<String>) -> bool {
+        let mut states = targets.iter().filter_map(|target| self.targets.get(target));
+        states.any(|state| state.level == Level::Critical || state.failures > 0)
+    }
+
+    /// Opens the alerts that were held for something that works by now.
+    fn release(&mut self, dependencies: &BTreeMap<String, BTreeSet<String>>) {
+        let none = BTreeSet::new();
+        for (target, alert) in std::mem::take(&mut self.held) {
+            if self.any_fails(dependencies.get(&target).unwrap_or(&none)) {
+                self.held.insert(target, alert);
+            } else {
+                self.desk.raise(alert);
+            }
+        }
     }
 
     /// Forgets targets that are no longer configured, and ends their alerts.
@@ -308,7 +352,10 @@ impl Inner {
         for episode in others {
             self.desk.resolve(&episode, now_ms);
         }
-        let open: BTreeSet<String> = self.desk.open().map(|alert| label(alert, "target")).collect();
+        self.held
+            .retain(|target, alert| known.contains(&(target.as_str(), label(alert, "kind").as_str())));
+        let open = self.desk.open().map(|alert| label(alert, "target"));
+        let open: BTreeSet<String> = open.chain(self.held.keys().cloned()).collect();
         self.targets.retain(|name, state| {
             let is_known = targets.iter().any(|target| target.name == *name);
             // A target that is asked in another way begins anew.
@@ -322,6 +369,26 @@ impl Inner {
             metric::alerts_open(severity.as_str(), open.count() as u64);
         }
     }
+}
+
+/// Everything that each target depends on.
+fn dependencies(targets: &[Target]) -> BTreeMap<String, BTreeSet<String>> {
+    let direct: BTreeMap<&str, &[String]> = targets
+        .iter()
+        .map(|target| (target.name.as_str(), target.depends_on.as_slice()))
+        .collect();
+    let all = targets.iter().filter(|target| !target.depends_on.is_empty());
+    let all = all.map(|target| {
+        let mut found = BTreeSet::new();
+        let mut left: Vec<&String> = target.depends_on.iter().collect();
+        while let Some(name) = left.pop() {
+            if found.insert(name.clone()) {
+                left.extend(direct.get(name.as_str()).copied().unwrap_or_default());
+            }
+        }
+        (target.name.clone(), found)
+    });
+    all.collect()
 }
 
 fn show(target: &str, kind: &'static str, state: &TargetState) {

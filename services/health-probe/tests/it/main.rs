@@ -5,6 +5,7 @@
 
 mod blind;
 mod certificates;
+mod dependencies;
 mod episodes;
 mod fixture;
 mod http;

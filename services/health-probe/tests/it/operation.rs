@@ -52,6 +52,38 @@ async fn settings_that_make_no_sense_are_refused_at_start_all_at_once() {
 }
 
 #[tokio::test]
+async fn what_a_probe_or_receiver_cannot_use_is_refused_with_all_other_mistakes() {
+    let fixture = Fixture::new(
+        "  limits: { disk_warning_percent: 95, certificate_warning: 1d }\n  controls: [\"disk:///\"]\n  targets:\n    \
+         a: { url: \"http://x\", role: primary, depends_on: [b, gone] }\n    b: { url: \"tcp://x:1\", depends_on: [a], \
+         token: hunter2-token }\n    c: { url: \"jobs://executions\" }\n    d: { url: \"kafka://x:1\", groups: { g: [\"a b\"], h: [] } }",
+        "  alertmanagers: { m: { url: \"http://x\", every: 2m } }\n  pager_duty: { p: { routing_key: hunter2 } }\n  \
+         slack: { s: { url: nonsense } }",
+    );
+    let (status, child) = fixture.command(&["check-config"]).run(WITHIN).await;
+    assert_eq!(status.code(), Some(78));
+    let said = child.stderr();
+    for part in [
+        "probes.limits.disk_warning_percent: is not lower than probes.limits.disk_critical_percent",
+        "probes.limits.certificate_warning: is not longer",
+        "probes.controls.0: needs no network",
+        "probes.targets.a.role: is not used",
+        "probes.targets.a.depends_on.0: 'b' depends on 'a' itself",
+        "probes.targets.a.depends_on.1: there is no target 'gone'",
+        "probes.targets.b.token: is not used",
+        "probes.targets.c.periods: names no job",
+        "probes.targets.d.groups.g.0",
+        "probes.targets.d.groups.h: names no topic",
+        "notifications.alertmanagers.m.ends_after: is shorter than three times",
+        "notifications.pager_duty.p.routing_key: has not 32 characters",
+        "notifications.slack.s.url: is not the URL",
+    ] {
+        assert!(said.contains(part), "{part} is not in:\n{said}");
+    }
+    assert!(!said.contains("hunter2"), "{said}");
+}
+
+#[tokio::test]
 async fn a_persons_look_counts_as_nothing() {
     let (target, receiver) = (Server::start(Does::Close).await, Server::start(OK).await);
     let fixture = Fixture::new(

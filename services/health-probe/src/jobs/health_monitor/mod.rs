@@ -6,6 +6,9 @@
 //! 3. A target of the network that fails waits for the controls: if they answer, or any target of the network does, it failed. If
 //!    none of them does, the prober is blind and nothing failed.
 //!
+//! The alert of a target does not open while something fails that the target depends on. It is probed all the same, and its alert
+//! opens at the end of the first round in which only the target itself fails.
+//!
 //! A round that a person starts, and one for a slot that was counted before, only looks.
 
 mod job;
