@@ -105,7 +105,7 @@ pub(super) async fn dispose(
     checks.extend(stage.storage().traps(&manifest).await?);
     checks.extend(stage.no_leftovers(&manifest).await?);
     // After the tables were counted: these runs add executions.
-    let (beside, market) = Beside::build(servers, &stage, dir, seed, true).await?;
+    let (beside, market) = Beside::build(servers, &stage, dir, seed, true, None).await?;
     checks.extend(beside.expire(&mut stage).await?);
     checks.extend(beside.aggregate(&mut stage, market).await?);
     beside.engine.stop().await;

@@ -32,13 +32,15 @@ pub(super) struct Beside {
 }
 
 impl Beside {
-    /// Fills the markets, starts the engine and writes the services' configurations. There are no orders yet.
+    /// Fills the markets, starts the engine and writes the services' configurations. There are no orders yet. With `brokers`
+    /// the engine publishes the ends of orders there, and order-expirer reads them.
     pub(super) async fn build(
         servers: &Servers,
         stage: &Stage,
         dir: &Path,
         seed: u64,
         gaps: bool,
+        brokers: Option<String>,
     ) -> anyhow::Result<(Self, Market)> {
         for database in [ORDERS, MARKETS] {
             servers.fresh_database(database).await?;
@@ -60,6 +62,7 @@ impl Beside {
         .await?;
         let engine = Matching::start(MatchingOptions {
             seed,
+            brokers: brokers.clone(),
             ..MatchingOptions::new(orders.clone())
         })
         .await?;
@@ -72,6 +75,7 @@ impl Beside {
             ),
             redis: servers.redis_url(),
             matching: engine.grpc_url(),
+            brokers,
         });
         let role = (neighbours::AGGREGATOR_ROLE, neighbours::AGGREGATOR_PASSWORD);
         let aggregator = aggregator_config(

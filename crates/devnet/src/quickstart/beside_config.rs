@@ -16,6 +16,8 @@ pub(super) struct ExpirerEndpoints {
     pub(super) redis: String,
     /// The matching engine.
     pub(super) matching: String,
+    /// Where the ends of orders are published; `None`: nowhere.
+    pub(super) brokers: Option<String>,
 }
 
 /// The YAML with which an order-expirer works in the devnet. Short pauses: what follows a request is seen by the next run.
@@ -27,6 +29,9 @@ pub(super) fn expirer_config(endpoints: &ExpirerEndpoints) -> String {
          expiry: {{ resend_after: 1s, resend_at_most: 4s, confirm_within: 1s, confirm_at_most: 4s, max_epochs: 2 }}",
         endpoints.orders_database, endpoints.matching,
     );
+    if let Some(brokers) = &endpoints.brokers {
+        let _ = writeln!(yaml, "kafka: {{ brokers: [\"{brokers}\"] }}");
+    }
     push_api_tokens(&mut yaml);
     yaml
 }

@@ -16,6 +16,7 @@ mod page;
 mod prometheus;
 mod rig;
 mod rules;
+mod topics;
 mod trouble;
 mod work;
 

@@ -15,6 +15,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinHandle;
 
 use super::rules::{self, Scale};
+use super::topics::OrderTopics;
 use crate::devnet::{Devnet, DevnetOptions};
 use crate::history::{self, HistoryManifest, HistoryPlan, HistoryTrap};
 use crate::market::Market;
@@ -58,6 +59,7 @@ pub(super) struct Rig {
     manifest: HistoryManifest,
     devnet: Devnet,
     beside: Beside,
+    topics: OrderTopics,
     market: Arc<Mutex<Market>>,
     /// Trades each minute.
     _feed: AbortOnDrop,
@@ -97,7 +99,9 @@ impl Rig {
             .execute(&stage.exchange)
             .await?;
         neighbours::install_disposal(&stage.exchange, &stage.jobs).await?;
-        let (beside, market) = Beside::build(&servers, &stage, &dir, seed, false).await?;
+        let topics = OrderTopics::start().await?;
+        let brokers = Some(topics.brokers());
+        let (beside, market) = Beside::build(&servers, &stage, &dir, seed, false, brokers).await?;
         let market = Arc::new(Mutex::new(market));
         let probe = dir.join("health-probe.yaml");
         let state_dir = dir.join("health-probe");
@@ -131,6 +135,7 @@ impl Rig {
             manifest,
             devnet,
             beside,
+            topics,
             market,
             _feed: feed,
             services,
@@ -224,10 +229,13 @@ impl Rig {
 
     /// Starts `service` anew, so that it forgets what only its process knew.
     pub(super) async fn restart(&mut self, service: &str) -> anyhow::Result<()> {
-        let dir = self.dir.clone();
-        let service = self.service_mut(service)?;
-        service.stop().await?;
-        service.start(&dir, &[]).await
+        self.stop(service).await?;
+        self.serve().await
+    }
+
+    /// Ends `service` in order.
+    pub(super) async fn stop(&mut self, service: &str) -> anyhow::Result<()> {
+        self.service_mut(service)?.stop().await
     }
 
     pub(super) async fn stop_serving(&mut self) -> anyhow::Result<()> {
@@ -284,6 +292,11 @@ impl Rig {
     /// Orders with their engine, and the database of the markets.
     pub(super) const fn beside(&self) -> &Beside {
         &self.beside
+    }
+
+    /// Where the ends of orders are published.
+    pub(super) const fn topics(&self) -> &OrderTopics {
+        &self.topics
     }
 
     /// The markets, between two of their minutes.

@@ -38,6 +38,8 @@ pub(super) enum Cause {
     RoutingFails,
     EngineGone,
     OrdersInNoBook,
+    PoisonOnATopic,
+    TopicCut,
     MinutesGone,
     ServiceKilled,
 }
@@ -47,8 +49,6 @@ pub(super) const BEFORE_THE_FIRST_RUN: &[&str] = &["ReconciliationDataMissing"];
 
 /// No trouble makes them fire, and why. The cases in `rules/tests` show that they fire.
 pub(super) const UNTRIED: &[(&str, &str)] = &[
-    ("DeadLetters", NO_TOPIC_IS_READ),
-    ("MessagesLost", NO_TOPIC_IS_READ),
     ("ProbeTargetDegraded", PROBES),
     ("ProbeTargetUnknown", PROBES),
     ("CertificateUnhealthy", PROBES),
@@ -58,7 +58,6 @@ pub(super) const UNTRIED: &[(&str, &str)] = &[
     ("AlertsNotDelivered", PROBES),
     ("ProbeStateNotSaved", PROBES),
 ];
-const NO_TOPIC_IS_READ: &str = "no service reads a topic while order-expirer asks over gRPC";
 const PROBES: &str = "the tests of health-probe cause it, without Prometheus";
 
 /// In this order: what is broken first must not keep a later cause from being seen.
@@ -190,6 +189,16 @@ pub(super) const TROUBLES: &[Trouble] = &[
         alerts: &["ExpiryContradiction", "ExpiryUnconfirmed"],
     },
     Trouble {
+        what: "a message on the topic of ended orders that nobody can read",
+        cause: Cause::PoisonOnATopic,
+        alerts: &["DeadLetters"],
+    },
+    Trouble {
+        what: "messages are deleted from that topic while order-expirer, which had not read them, does not run",
+        cause: Cause::TopicCut,
+        alerts: &["MessagesLost"],
+    },
+    Trouble {
         what: "the last complete sweep is long ago",
         cause: Cause::Jobs(&[
             "UPDATE eidos_jobs_executions SET result = jsonb_set(result, '{slot_ms}', '0') \
@@ -262,12 +271,21 @@ pub(super) async fn cause(rig: &mut Rig, cause: Cause) -> anyhow::Result<()> {
         Cause::RoutingFails => routing_fails(rig).await,
         Cause::EngineGone => engine_gone(rig).await,
         Cause::OrdersInNoBook => orders_in_no_book(rig).await,
+        Cause::PoisonOnATopic => rig.topics().poison().await,
+        Cause::TopicCut => topic_cut(rig).await,
         Cause::MinutesGone => minutes_gone(rig).await,
         Cause::ServiceKilled => rig.kill("archiver"),
     }
 }
 
 /// A sweep finds them although `cleanup-orders` cannot ask for them.
+/// Deleted as retention does, a message further than the group has read.
+async fn topic_cut(rig: &mut Rig) -> anyhow::Result<()> {
+    rig.stop(EXPIRER).await?;
+    rig.topics().write_and_delete().await?;
+    rig.serve().await
+}
+
 async fn engine_gone(rig: &mut Rig) -> anyhow::Result<()> {
     let orders = OrdersOptions {
         prefix: "overdue".to_owned(),
