@@ -1,8 +1,12 @@
-//! [`open`]: the one way to Redis, with the login and the authority that the settings name.
+//! [`open`]: the one way to Redis, with the login and the authority that the settings name. [`RedisServer`]: a Redis that a
+//! service uses for something else than leases.
 
 use std::time::Duration;
 
-use redis::{Client, ConnectionInfo, IntoConnectionInfo as _, TlsCertificates};
+use redis::aio::MultiplexedConnection;
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo as _, RedisError, TlsCertificates,
+};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -41,6 +45,103 @@ impl RedisSettings {
             response_timeout: Duration::from_millis(500),
             ca_cert: None,
         }
+    }
+}
+
+/// A Redis of the exchange, which may be that of the leases or another.
+#[derive(Debug, Clone)]
+pub struct RedisServer {
+    client: Client,
+    named: &'static str,
+    connect_timeout: Duration,
+    response_timeout: Duration,
+}
+
+/// A [`RedisServer`] did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum RedisServerError {
+    /// It said so.
+    #[error("{named}: {source}")]
+    Redis {
+        /// Which server, with the setting that names it.
+        named: &'static str,
+        /// What it said.
+        source: RedisError,
+    },
+    /// It said nothing in time.
+    #[error("{named} did not answer within {limit:?}")]
+    TimedOut {
+        /// Which server, with the setting that names it.
+        named: &'static str,
+        /// How long it was waited for.
+        limit: Duration,
+    },
+}
+
+impl RedisServer {
+    /// Prepares the client for `url`, or for the Redis of the leases where that is `None`; nothing is connected yet. `named` is
+    /// what errors call it: "the Redis of … (the setting)".
+    ///
+    /// # Errors
+    /// Those of [`open`].
+    pub fn new(
+        leases: RedisSettings,
+        url: Option<&SecretString>,
+        named: &'static str,
+    ) -> Result<Self, LeaseError> {
+        let settings = match url {
+            Some(url) if url.expose_secret() != leases.url.expose_secret() => RedisSettings {
+                url: url.clone(),
+                // The login of the lease store belongs to the lease store.
+                username: None,
+                password: None,
+                ..leases
+            },
+            _ => leases,
+        };
+        Ok(Self {
+            client: open(&settings)?,
+            named,
+            connect_timeout: settings.connect_timeout,
+            response_timeout: settings.response_timeout,
+        })
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// [`RedisServerError`].
+    pub async fn connect(&self) -> Result<MultiplexedConnection, RedisServerError> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.connect_timeout))
+            .set_response_timeout(Some(self.response_timeout));
+        let connecting = self.client.get_multiplexed_async_connection_with_config(&config);
+        self.within(self.connect_timeout * 2, connecting).await
+    }
+
+    /// Sends the commands, and waits four times as long as for a single one.
+    ///
+    /// # Errors
+    /// [`RedisServerError`].
+    pub async fn send<T: redis::FromRedisValue>(
+        &self,
+        connection: &mut MultiplexedConnection,
+        commands: &redis::Pipeline,
+    ) -> Result<T, RedisServerError> {
+        self.within(self.response_timeout * 4, commands.query_async(connection))
+            .await
+    }
+
+    async fn within<T>(
+        &self,
+        limit: Duration,
+        call: impl Future<Output = Result<T, RedisError>>,
+    ) -> Result<T, RedisServerError> {
+        let named = self.named;
+        tokio::time::timeout(limit, call)
+            .await
+            .map_err(|_elapsed| RedisServerError::TimedOut { named, limit })?
+            .map_err(|source| RedisServerError::Redis { named, source })
     }
 }
 

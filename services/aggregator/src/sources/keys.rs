@@ -3,20 +3,19 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
-use eidos_core::lease::RedisSettings;
+use eidos_core::redis_client::{RedisServer, RedisServerError, RedisSettings};
 use eidos_settings::RedisSection;
-use secrecy::ExposeSecret as _;
 
 use crate::settings::StatisticsKeysSection;
+
+/// What errors call the server.
+const NAMED: &str = "the Redis of the statistics (statistics_keys.redis_url)";
 
 /// Writes the keys.
 #[derive(Debug, Clone)]
 pub struct Keys {
-    client: redis::Client,
+    server: RedisServer,
     prefix: String,
-    connect_timeout: Duration,
-    response_timeout: Duration,
 }
 
 /// An open connection.
@@ -31,20 +30,10 @@ impl Keys {
     /// # Errors
     /// If the URL or the certificate cannot be used.
     pub fn new(settings: &StatisticsKeysSection, shared: &RedisSection) -> anyhow::Result<Self> {
-        let mut redis = RedisSettings::from(shared);
-        if let Some(url) = &settings.redis_url {
-            let own = url.expose_secret() != redis.url.expose_secret();
-            redis.url = url.clone();
-            if own {
-                // The login of the lease store belongs to the lease store.
-                (redis.username, redis.password) = (None, None);
-            }
-        }
+        let leases = RedisSettings::from(shared);
         Ok(Self {
-            client: eidos_core::redis_client::open(&redis)?,
+            server: RedisServer::new(leases, settings.redis_url.as_ref(), NAMED)?,
             prefix: settings.prefix.clone(),
-            connect_timeout: redis.connect_timeout,
-            response_timeout: redis.response_timeout,
         })
     }
 
@@ -52,15 +41,10 @@ impl Keys {
     ///
     /// # Errors
     /// If Redis does not answer in time.
-    pub async fn connect(&self) -> anyhow::Result<Session<'_>> {
-        let config = redis::AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.connect_timeout))
-            .set_response_timeout(Some(self.response_timeout));
-        let connecting = self.client.get_multiplexed_async_connection_with_config(&config);
-        let connection = within(self.connect_timeout * 2, connecting).await?;
+    pub async fn connect(&self) -> Result<Session<'_>, RedisServerError> {
         Ok(Session {
             keys: self,
-            connection,
+            connection: self.server.connect().await?,
         })
     }
 }
@@ -75,7 +59,7 @@ impl Session<'_> {
         name: &str,
         fields: &[(String, String)],
         ttl: Duration,
-    ) -> anyhow::Result<()> {
+    ) -> Result<(), RedisServerError> {
         let key = self.key(name);
         let mut transaction = redis::pipe();
         transaction.atomic().del(&key).ignore();
@@ -90,7 +74,7 @@ impl Session<'_> {
     ///
     /// # Errors
     /// If Redis refuses, or does not answer in time.
-    pub async fn text(&mut self, name: &str, text: &str, ttl: Duration) -> anyhow::Result<()> {
+    pub async fn text(&mut self, name: &str, text: &str, ttl: Duration) -> Result<(), RedisServerError> {
         let key = self.key(name);
         let mut transaction = redis::pipe();
         transaction.atomic().set(&key, text).ignore();
@@ -102,24 +86,11 @@ impl Session<'_> {
         format!("{}:{name}", self.keys.prefix)
     }
 
-    async fn send(&mut self, transaction: &redis::Pipeline) -> anyhow::Result<()> {
-        let limit = self.keys.response_timeout * 4;
-        within(limit, transaction.query_async(&mut self.connection)).await
+    async fn send(&mut self, transaction: &redis::Pipeline) -> Result<(), RedisServerError> {
+        self.keys.server.send(&mut self.connection, transaction).await
     }
 }
 
 fn millis(ttl: Duration) -> i64 {
     i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX)
-}
-
-async fn within<T>(
-    limit: Duration,
-    call: impl Future<Output = Result<T, redis::RedisError>>,
-) -> anyhow::Result<T> {
-    let answer = tokio::time::timeout(limit, call).await;
-    answer
-        .with_context(|| {
-            format!("the Redis of the statistics (statistics_keys.redis_url) did not answer within {limit:?}")
-        })?
-        .context("the Redis of the statistics (statistics_keys.redis_url)")
 }

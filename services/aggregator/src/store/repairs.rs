@@ -89,9 +89,8 @@ pub async fn note(
     (from_ms, to_ms): (i64, i64),
     differing: &[Differing],
 ) -> Result<(), CoreError> {
-    let each = differing.iter();
-    let named: (Vec<String>, Vec<i64>) = each
-        .clone()
+    let named: (Vec<String>, Vec<i64>) = differing
+        .iter()
         .map(|minute| (minute.market.clone(), minute.open_ms))
         .unzip();
     sqlx::query(AGREE)
@@ -111,25 +110,10 @@ pub async fn note(
         .bind(noted.execution)
         .bind(&named.0)
         .bind(&named.1)
-        .bind(
-            each.clone()
-                .map(|minute| minute.kind.as_str())
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            each.clone()
-                .map(|minute| minute.fields.join(","))
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            each.clone()
-                .map(|minute| json(minute.stored.as_ref()))
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            each.map(|minute| json(minute.traded.as_ref()))
-                .collect::<Vec<_>>(),
-        )
+        .bind(column(differing, |minute| minute.kind.as_str()))
+        .bind(column(differing, |minute| minute.fields.join(",")))
+        .bind(column(differing, |minute| json(minute.stored.as_ref())))
+        .bind(column(differing, |minute| json(minute.traded.as_ref())))
         .execute(step.conn())
         .await
         .map_err(failed("note differences of candles"))?;
@@ -188,30 +172,14 @@ pub async fn plan(
     requested_by: Option<&str>,
     minutes: &[Differing],
 ) -> Result<(), CoreError> {
-    let each = minutes.iter();
     sqlx::query(PLAN)
         .bind(execution)
         .bind(requested_by)
-        .bind(
-            each.clone()
-                .map(|minute| minute.market.clone())
-                .collect::<Vec<_>>(),
-        )
-        .bind(each.clone().map(|minute| minute.open_ms).collect::<Vec<_>>())
-        .bind(
-            each.clone()
-                .map(|minute| minute.kind.as_str())
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            each.clone()
-                .map(|minute| json(minute.stored.as_ref()))
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            each.map(|minute| json(minute.traded.as_ref()))
-                .collect::<Vec<_>>(),
-        )
+        .bind(column(minutes, |minute| minute.market.clone()))
+        .bind(column(minutes, |minute| minute.open_ms))
+        .bind(column(minutes, |minute| minute.kind.as_str()))
+        .bind(column(minutes, |minute| json(minute.stored.as_ref())))
+        .bind(column(minutes, |minute| json(minute.traded.as_ref())))
         .execute(step.conn())
         .await
         .map_err(failed("plan repairs of candles"))?;
@@ -251,20 +219,16 @@ pub async fn planned(pool: &PgPool, limit: i64) -> Result<Vec<Planned>, CoreErro
 /// # Errors
 /// Those of the database.
 pub async fn decide(step: &mut Step<'_>, decided: &[Decided]) -> Result<(), CoreError> {
-    let each = decided.iter();
     sqlx::query(DECIDE)
-        .bind(each.clone().map(|repair| repair.execution).collect::<Vec<_>>())
-        .bind(
-            each.clone()
-                .map(|repair| repair.market.clone())
-                .collect::<Vec<_>>(),
-        )
-        .bind(each.clone().map(|repair| repair.open_ms).collect::<Vec<_>>())
-        .bind(each.clone().map(|repair| repair.done).collect::<Vec<_>>())
+        .bind(column(decided, |repair| repair.execution))
+        .bind(column(decided, |repair| repair.market.clone()))
+        .bind(column(decided, |repair| repair.open_ms))
+        .bind(column(decided, |repair| repair.done))
         .execute(step.conn())
         .await
         .map_err(failed("record repairs of candles"))?;
-    let done: (Vec<String>, Vec<i64>) = each
+    let done: (Vec<String>, Vec<i64>) = decided
+        .iter()
         .filter(|repair| repair.done)
         .map(|repair| (repair.market.clone(), repair.open_ms))
         .unzip();
@@ -275,6 +239,11 @@ pub async fn decide(step: &mut Step<'_>, decided: &[Decided]) -> Result<(), Core
         .await
         .map_err(failed("remove repaired differences"))?;
     Ok(())
+}
+
+/// One column of the rows that a statement takes as arrays.
+fn column<T, V>(rows: &[T], value: impl Fn(&T) -> V) -> Vec<V> {
+    rows.iter().map(value).collect()
 }
 
 fn json(minute: Option<&Minute>) -> Option<Value> {

@@ -1,31 +1,18 @@
 //! Cache entries of orders in the Redis of the exchange.
 
-use std::time::Duration;
-
-use eidos_core::lease::RedisSettings;
+use eidos_core::redis_client::{RedisServer, RedisServerError, RedisSettings};
 use eidos_settings::RedisSection;
-use secrecy::ExposeSecret as _;
 
 use crate::settings::{CacheSection, ID};
+
+/// What errors call the server.
+const NAMED: &str = "the Redis of the exchange (expiry.cache.redis_url)";
 
 /// Unlinks the keys of orders.
 #[derive(Debug, Clone)]
 pub struct OrderCache {
-    client: redis::Client,
+    server: RedisServer,
     keys: Vec<String>,
-    connect_timeout: Duration,
-    response_timeout: Duration,
-}
-
-/// Redis did not do what was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum CacheError {
-    /// It said so.
-    #[error("the Redis of the exchange (expiry.cache.redis_url): {0}")]
-    Redis(#[from] redis::RedisError),
-    /// It said nothing in time.
-    #[error("the Redis of the exchange (expiry.cache.redis_url) did not answer within {0:?}")]
-    TimedOut(Duration),
 }
 
 /// An open connection.
@@ -40,20 +27,10 @@ impl OrderCache {
     /// # Errors
     /// If the URL or the certificate cannot be used.
     pub fn new(settings: &CacheSection, shared: &RedisSection) -> anyhow::Result<Self> {
-        let mut redis = RedisSettings::from(shared);
-        if let Some(url) = &settings.redis_url {
-            let own = url.expose_secret() != redis.url.expose_secret();
-            redis.url = url.clone();
-            if own {
-                // The login of the lease store belongs to the lease store.
-                (redis.username, redis.password) = (None, None);
-            }
-        }
+        let leases = RedisSettings::from(shared);
         Ok(Self {
-            client: eidos_core::redis_client::open(&redis)?,
+            server: RedisServer::new(leases, settings.redis_url.as_ref(), NAMED)?,
             keys: settings.keys.clone(),
-            connect_timeout: redis.connect_timeout,
-            response_timeout: redis.response_timeout,
         })
     }
 
@@ -66,16 +43,11 @@ impl OrderCache {
     /// Connects.
     ///
     /// # Errors
-    /// [`CacheError`].
-    pub async fn connect(&self) -> Result<Session<'_>, CacheError> {
-        let config = redis::AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.connect_timeout))
-            .set_response_timeout(Some(self.response_timeout));
-        let connecting = self.client.get_multiplexed_async_connection_with_config(&config);
-        let connection = within(self.connect_timeout * 2, connecting).await?;
+    /// [`RedisServerError`].
+    pub async fn connect(&self) -> Result<Session<'_>, RedisServerError> {
         Ok(Session {
             cache: self,
-            connection,
+            connection: self.server.connect().await?,
         })
     }
 }
@@ -85,26 +57,15 @@ impl Session<'_> {
     /// of several slots of a cluster can be in one batch.
     ///
     /// # Errors
-    /// [`CacheError`]; some keys may be gone.
-    pub async fn unlink(&mut self, order_ids: &[&str]) -> Result<u64, CacheError> {
+    /// [`RedisServerError`]; some keys may be gone.
+    pub async fn unlink(&mut self, order_ids: &[&str]) -> Result<u64, RedisServerError> {
         let mut pipeline = redis::pipe();
         for order_id in order_ids {
             for key in &self.cache.keys {
                 pipeline.cmd("UNLINK").arg(key.replace(ID, order_id));
             }
         }
-        let limit = self.cache.response_timeout * 4;
-        let counts: Vec<u64> = within(limit, pipeline.query_async(&mut self.connection)).await?;
+        let counts: Vec<u64> = self.cache.server.send(&mut self.connection, &pipeline).await?;
         Ok(counts.iter().sum())
-    }
-}
-
-async fn within<T>(
-    limit: Duration,
-    call: impl Future<Output = Result<T, redis::RedisError>>,
-) -> Result<T, CacheError> {
-    match tokio::time::timeout(limit, call).await {
-        Ok(answer) => Ok(answer?),
-        Err(_elapsed) => Err(CacheError::TimedOut(limit)),
     }
 }
