@@ -104,8 +104,14 @@ pub enum Command {
     },
     /// Breaks found by the reconciliation.
     Breaks(Breaks),
-    /// Pauses of money-moving operations: list them, or lift one.
+    /// Pauses of money-moving operations: list them, set one, or lift one.
     Pauses(Pauses),
+    /// Legal holds on rows that must not be removed: list them, place one, or lift one.
+    Holds(Holds),
+    /// What is being exported, detached, dropped or deleted, unit by unit, newest first.
+    Units(Units),
+    /// The audit of everything that was moved, exported or removed, newest first.
+    Disposals(Disposals),
     /// Print the completion script of a shell, as for: `source <(eidosctl completions bash)`.
     Completions {
         /// The shell.
@@ -293,9 +299,22 @@ pub enum PauseCommand {
         #[arg(long)]
         all: bool,
     },
+    /// Stop an operation from moving money, before any break says so: needs the operator role.
+    Set {
+        /// The operation: withdrawal, deposit or settlement.
+        operation: String,
+        /// The token, such as `USDC`.
+        token: String,
+        /// Why; kept with who and when.
+        #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+        reason: String,
+        /// The break that it is for.
+        #[arg(long = "break", value_name = "BREAK")]
+        break_id: Option<BreakId>,
+    },
     /// Let an operation move money again. Only a person may (ruling 26): needs the operator role.
     Lift {
-        /// The operation, such as `withdraw`.
+        /// The operation: withdrawal, deposit or settlement.
         operation: String,
         /// The token, such as `USDC`.
         token: String,
@@ -303,6 +322,101 @@ pub enum PauseCommand {
         #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
         reason: String,
     },
+}
+
+/// `holds`
+#[derive(Debug, Args)]
+pub struct Holds {
+    /// What to do with one of them (default: list).
+    #[command(subcommand)]
+    pub command: Option<HoldCommand>,
+}
+
+/// `holds …`
+#[derive(Debug, Subcommand)]
+pub enum HoldCommand {
+    /// List the holds in force.
+    List {
+        /// Also those that were lifted, by whom and why.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Keep the rows of a table: neither retention-manager nor archiver removes them. Needs the operator role.
+    Place(NewHold),
+    /// Let the rules decide again about the rows: needs the operator role.
+    Lift {
+        /// The hold's id.
+        id: uuid::Uuid,
+        /// Why; kept with who and when.
+        #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+        reason: String,
+    },
+}
+
+/// `holds place`
+#[derive(Debug, Args)]
+pub struct NewHold {
+    /// The logical database, such as `trading`.
+    #[arg(long)]
+    pub source: String,
+    /// The table: `table`, or `schema.table`.
+    #[arg(long)]
+    pub table: String,
+    /// The first instant it covers, RFC 3339 or epoch ms (default: since ever).
+    #[arg(long, value_name = "INSTANT", value_parser = parse_instant)]
+    pub from: Option<serde_json::Value>,
+    /// The first instant after it (default: for ever).
+    #[arg(long, value_name = "INSTANT", value_parser = parse_instant)]
+    pub to: Option<serde_json::Value>,
+    /// Why; kept with who and when.
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub reason: String,
+}
+
+/// `units`
+#[derive(Debug, Args)]
+pub struct Units {
+    /// Only units of this logical database, such as `trading`.
+    #[arg(long)]
+    pub source: Option<String>,
+    /// Only units of this table.
+    #[arg(long)]
+    pub table: Option<String>,
+    /// Only units in this state, such as `quarantined`.
+    #[arg(long)]
+    pub state: Option<String>,
+    /// Only units older than this one: the next page.
+    #[arg(long, value_name = "UNIT")]
+    pub before: Option<uuid::Uuid>,
+    /// At most this many.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub limit: u32,
+}
+
+/// `disposals`
+#[derive(Debug, Args)]
+pub struct Disposals {
+    /// Only rows of this logical database, such as `trading`.
+    #[arg(long)]
+    pub source: Option<String>,
+    /// Only rows of this table.
+    #[arg(long)]
+    pub table: Option<String>,
+    /// Only what this job did.
+    #[arg(long)]
+    pub job: Option<JobName>,
+    /// Only this action, such as `drop`.
+    #[arg(long)]
+    pub action: Option<String>,
+    /// Only what was done with this unit.
+    #[arg(long)]
+    pub unit: Option<uuid::Uuid>,
+    /// Only rows older than this one: the next page.
+    #[arg(long, value_name = "ID")]
+    pub before: Option<i64>,
+    /// At most this many.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub limit: u32,
 }
 
 impl Status {
@@ -327,6 +441,14 @@ fn parse_interval(text: &str) -> Result<std::time::Duration, String> {
         return Err(format!("{text} is too short: at least {SHORTEST:?}"));
     }
     Ok(interval)
+}
+
+/// Epoch milliseconds are a number to the API; what any other text means is the service's to say.
+#[expect(clippy::unnecessary_wraps, reason = "the shape of clap's parsers")]
+fn parse_instant(text: &str) -> Result<serde_json::Value, std::convert::Infallible> {
+    Ok(text
+        .parse::<i64>()
+        .map_or_else(|_not_a_number| text.into(), Into::into))
 }
 
 fn parse_param(text: &str) -> Result<(String, serde_json::Value), String> {
@@ -381,7 +503,17 @@ mod tests {
         for line in [
             &["eidosctl", "pause", "reconciliation"][..],
             &["eidosctl", "pause", "reconciliation", "--reason", ""],
-            &["eidosctl", "pauses", "lift", "withdraw", "USDC"],
+            &["eidosctl", "pauses", "lift", "withdrawal", "USDC"],
+            &["eidosctl", "pauses", "set", "withdrawal", "USDC"],
+            &[
+                "eidosctl",
+                "holds",
+                "place",
+                "--source",
+                "risk",
+                "--table",
+                "eidos_risk_events",
+            ],
         ] {
             assert!(Cli::try_parse_from(line).is_err(), "{line:?}");
         }

@@ -1,10 +1,11 @@
-//! `GET /v1/breaks`, `GET /v1/breaks/{id}`, `GET /v1/pauses`, `POST /v1/pauses/{operation}/{token}/lift`. The runtime authenticates them:
-//! reading needs the role viewer, lifting the role operator (ruling 26: only a person lifts a pause).
+//! `GET /v1/breaks`, `GET /v1/breaks/{id}`, `GET /v1/pauses`, `POST /v1/pauses/{operation}/{token}` and `…/lift`. The runtime
+//! authenticates them: reading needs the role viewer, pausing and lifting the role operator (ruling 26: only a person lifts a pause).
 
 use std::sync::Arc;
 
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Extension, Path, Query, State};
+use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use eidos_core::db::JobsDb;
@@ -60,6 +61,7 @@ pub(crate) fn routes(deps: &ServiceDeps<ReconSettings>) -> Router {
         .route("/v1/breaks", get(list_breaks))
         .route("/v1/breaks/{id}", get(get_break))
         .route("/v1/pauses", get(list_pauses))
+        .route("/v1/pauses/{operation}/{token}", post(set_pause))
         .route("/v1/pauses/{operation}/{token}/lift", post(lift_pause))
         .with_state(api)
 }
@@ -120,6 +122,39 @@ impl Api {
             .await
             .map_err(ApiError::sql("read a break"))?
             .ok_or_else(|| ApiError::NotFound(format!("there is no break {id}")))
+    }
+
+    /// Sets a pause and records the event of it, both or neither. `None`: there is an active pause.
+    async fn pause(
+        &self,
+        operation: &str,
+        token: &str,
+        cause: Option<BreakId>,
+        by: &str,
+        reason: &str,
+    ) -> Result<Option<PauseRow>, ApiError> {
+        const DOING: &str = "set a pause";
+        let mut tx = self.db.control().begin().await.map_err(ApiError::sql(DOING))?;
+        let now = self.clock.now();
+        let set = pauses::set(&mut tx, operation, token, cause, reason, by, now)
+            .await
+            .map_err(ApiError::sql(DOING))?;
+        let Some(row) = set else { return Ok(None) };
+        outbox::record(&mut tx, &events::pause(&row, false, &*self.clock)).await?;
+        tx.commit().await.map_err(ApiError::sql(DOING))?;
+        Ok(Some(row))
+    }
+
+    /// Makes the keys of Redis equal to the table. False: the next run does it.
+    async fn announce(&self, changed: &PauseRow) -> bool {
+        let Some(keys) = &self.pause_keys else {
+            return false;
+        };
+        let settled = keys.sync(self.db.control(), std::slice::from_ref(changed)).await;
+        if let Err(error) = &settled {
+            tracing::error!(%error, "the table has it but the keys in Redis have not; the next run writes them");
+        }
+        settled.is_ok()
     }
 
     /// Lifts the active pause and records the event of it, both or neither. `None`: there is no active pause.
@@ -228,6 +263,52 @@ async fn list_pauses(
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct NewPause {
+    reason: String,
+    /// The break that it is for, if there is one.
+    break_id: Option<BreakId>,
+}
+
+async fn set_pause(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path((operation, token)): Path<(String, String)>,
+    pause: Result<Json<NewPause>, JsonRejection>,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let Json(pause) = pause.map_err(ApiError::unreadable)?;
+    known_operation(&operation)?;
+    let reason = checked_reason(&pause.reason)?;
+    api.token_exists(&token).await?;
+    if let Some(id) = pause.break_id {
+        let named = api.break_of(id).await?;
+        if named.token != token {
+            return Err(ApiError::Invalid(format!("break {id} is not one of {token}")));
+        }
+    }
+    let row = api
+        .pause(&operation, &token, pause.break_id, &caller.name, reason)
+        .await?
+        .ok_or_else(|| {
+            ApiError::Conflict(format!(
+                "{operation} of {token} is paused already; see GET /v1/pauses?active=true"
+            ))
+        })?;
+    tracing::warn!(
+        operation,
+        token,
+        by = caller.name,
+        reason,
+        "a pause was set by a person"
+    );
+    let announced = api.announce(&row).await;
+    Ok((
+        StatusCode::CREATED,
+        Json(json!({ "pause": row, "announced": announced })),
+    ))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Lift {
     reason: String,
 }
@@ -239,29 +320,32 @@ async fn lift_pause(
     lift: Result<Json<Lift>, JsonRejection>,
 ) -> Result<Json<Value>, ApiError> {
     let Json(lift) = lift.map_err(|rejection| ApiError::Malformed(rejection.body_text()))?;
-    if Operation::named(&operation).is_none() {
-        return Err(ApiError::NotFound(format!(
-            "operation '{operation}' is unknown; use withdrawal, deposit or settlement"
-        )));
-    }
-    let reason = lift.reason.trim();
-    if reason.is_empty() || reason.len() > 500 {
-        return Err(ApiError::Invalid(
-            "reason must have 1 to 500 characters".to_owned(),
-        ));
-    }
+    known_operation(&operation)?;
+    let reason = checked_reason(&lift.reason)?;
     let row = api
         .lift(&operation, &token, &caller.name, reason)
         .await?
         .ok_or_else(|| ApiError::NotFound(format!("{operation} of {token} is not paused")))?;
     tracing::warn!(operation, token, by = caller.name, reason, "a pause was lifted");
-    let mut announced = false;
-    if let Some(keys) = &api.pause_keys {
-        let settled = keys.sync(api.db.control(), std::slice::from_ref(&row)).await;
-        announced = settled.is_ok();
-        if let Err(error) = settled {
-            tracing::error!(%error, "the lift is stored but its key is still in Redis; the next run removes it");
-        }
-    }
+    let announced = api.announce(&row).await;
     Ok(Json(json!({ "pause": row, "announced": announced })))
+}
+
+fn known_operation(operation: &str) -> Result<(), ApiError> {
+    if Operation::named(operation).is_some() {
+        return Ok(());
+    }
+    Err(ApiError::NotFound(format!(
+        "operation '{operation}' is unknown; use withdrawal, deposit or settlement"
+    )))
+}
+
+fn checked_reason(reason: &str) -> Result<&str, ApiError> {
+    let reason = reason.trim();
+    if reason.is_empty() || reason.len() > 500 {
+        return Err(ApiError::Invalid(
+            "reason must have 1 to 500 characters".to_owned(),
+        ));
+    }
+    Ok(reason)
 }

@@ -98,7 +98,7 @@ async fn place_hold(
     Extension(caller): Extension<Caller>,
     body: Result<Json<HoldBody>, JsonRejection>,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
-    let body = body.map_err(unreadable)?.0;
+    let body = body.map_err(ApiError::unreadable)?.0;
     let now = api.clock.now();
     let seconds = u64::try_from(now.timestamp()).unwrap_or_default();
     let timestamp = Timestamp::from_unix(NoContext, seconds, now.timestamp_subsec_nanos());
@@ -134,7 +134,7 @@ async fn lift_hold(
     body: Result<Json<Lift>, JsonRejection>,
 ) -> Answer {
     let Path(id) = id.map_err(|rejection| ApiError::Malformed(rejection.body_text()))?;
-    let why = reason(&body.map_err(unreadable)?.0.reason)?;
+    let why = reason(&body.map_err(ApiError::unreadable)?.0.reason)?;
     let lifted = hold::lift(api.db.control(), id, &caller.name, &why, api.clock.now())
         .await
         .map_err(answered)?
@@ -199,14 +199,6 @@ fn relation(table: &str) -> Result<Relation, ApiError> {
         .parse()
         .map_err(|error| ApiError::Invalid(format!("table: {error}")))?;
     Ok(Relation::named(&name))
-}
-
-/// What is JSON of the wrong shape is invalid, anything else malformed.
-fn unreadable(rejection: JsonRejection) -> ApiError {
-    match rejection {
-        JsonRejection::JsonDataError(error) => ApiError::Invalid(error.body_text()),
-        other => ApiError::Malformed(other.body_text()),
-    }
 }
 
 fn answered(error: PlanError) -> ApiError {

@@ -2,7 +2,9 @@
 
 mod alerts;
 mod breaks;
+mod disposals;
 mod executions;
+mod holds;
 mod jobs;
 mod migrate;
 mod pauses;
@@ -10,6 +12,7 @@ mod poll;
 mod status;
 mod suite_program;
 mod trigger;
+mod units;
 mod watch;
 
 use std::io::Write;
@@ -63,6 +66,7 @@ const fn owner(command: &Command) -> Option<Owner<'_>> {
         Command::Executions(options) => Owner::Job(&options.job),
         Command::Execution { id } | Command::Cancel { id } => Owner::Execution(*id),
         Command::Breaks(_) | Command::Pauses(_) => Owner::Named("recon-svc"),
+        Command::Holds(_) | Command::Units(_) | Command::Disposals(_) => Owner::Named("retention-manager"),
     })
 }
 
@@ -91,6 +95,9 @@ async fn ask_one(session: &mut Session<'_>, command: Command) -> Result<()> {
         Command::Cancel { id } => executions::cancel(session, id).await,
         Command::Breaks(options) => breaks::run(session, &options).await,
         Command::Pauses(options) => pauses::run(session, &options).await,
+        Command::Holds(options) => holds::run(session, &options).await,
+        Command::Units(options) => units::list(session, &options).await,
+        Command::Disposals(options) => disposals::list(session, &options).await,
         // Answered before: they ask all services, or none.
         Command::Migrate(_)
         | Command::CheckConfig(_)

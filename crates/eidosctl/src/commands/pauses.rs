@@ -1,4 +1,4 @@
-//! `pauses`: which operations may not move money, and letting one move again.
+//! `pauses`: which operations may not move money, stopping one, and letting one move again.
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -37,29 +37,50 @@ pub(super) async fn run(session: &mut Session<'_>, options: &Pauses) -> Result<(
         .unwrap_or(&PauseCommand::List { all: false })
     {
         PauseCommand::List { all } => list(session, *all).await,
+        PauseCommand::Set {
+            operation,
+            token,
+            reason,
+            break_id,
+        } => {
+            let request = session.client.post(&["pauses", operation, token]);
+            let body = json!({ "reason": reason, "break_id": break_id });
+            let answer = request.json(body).send().await?;
+            let done = format!("{operation} {token}: paused");
+            show(
+                session,
+                &answer,
+                &done,
+                "but its key could not be written to Redis: the next run writes it",
+            )
+        }
         PauseCommand::Lift {
             operation,
             token,
             reason,
         } => {
-            let answer = session
-                .client
-                .post(&["pauses", operation, token, "lift"])
-                .json(json!({ "reason": reason }))
-                .send()
-                .await?;
-            session.print(&answer, |out, answer| {
-                writeln!(out, "{operation} {token}: lifted")?;
-                if answer.get("announced") == Some(&Value::Bool(false)) {
-                    writeln!(
-                        out,
-                        "but its key could not be removed from Redis: the next run removes it"
-                    )?;
-                }
-                Ok(())
-            })
+            let request = session.client.post(&["pauses", operation, token, "lift"]);
+            let answer = request.json(json!({ "reason": reason })).send().await?;
+            let done = format!("{operation} {token}: lifted");
+            show(
+                session,
+                &answer,
+                &done,
+                "but its key could not be removed from Redis: the next run removes it",
+            )
         }
     }
+}
+
+/// Says what was done, and whether the services that move money know it already.
+fn show(session: &mut Session<'_>, answer: &Value, done: &str, unannounced: &str) -> Result<()> {
+    session.print(answer, |out, answer| {
+        writeln!(out, "{done}")?;
+        if answer.get("announced") == Some(&Value::Bool(false)) {
+            writeln!(out, "{unannounced}")?;
+        }
+        Ok(())
+    })
 }
 
 /// Reads every page, so that what is printed is all there is.

@@ -9,6 +9,7 @@ mod alerts;
 mod api;
 mod canned;
 mod check_config;
+mod disposal;
 mod migrate;
 mod profiles;
 mod program;

@@ -1,4 +1,4 @@
-//! `eidos_jobs_operation_pauses`: a machine may set one, only a person lifts it (ruling 26).
+//! `eidos_jobs_operation_pauses`: a machine or a person may set one, only a person lifts it (ruling 26).
 
 use chrono::{DateTime, Utc};
 use eidos_types::BreakId;
@@ -48,12 +48,13 @@ pub struct PauseRow {
     pub lift_reason: Option<String>,
 }
 
-/// Sets a pause of an operation for a unit, such as a token. `None`: one is active already.
+/// Sets a pause of an operation for a unit, such as a token, because of a break or of what a person knows. `None`: one is active
+/// already.
 pub async fn set(
     conn: &mut PgConnection,
     operation: &str,
     unit: &str,
-    break_id: BreakId,
+    break_id: Option<BreakId>,
     reason: &str,
     by: &str,
     at: DateTime<Utc>,
@@ -61,7 +62,7 @@ pub async fn set(
     sqlx::query_as(SET)
         .bind(operation)
         .bind(unit)
-        .bind(break_id.as_uuid())
+        .bind(break_id.map(BreakId::as_uuid))
         .bind(reason)
         .bind(at)
         .bind(by)

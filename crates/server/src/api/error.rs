@@ -1,5 +1,6 @@
 //! [`ApiError`]: why a request was refused, in words that fit HTTP and gRPC.
 
+use axum::extract::rejection::JsonRejection;
 use eidos_core::CoreError;
 use eidos_settings::Role;
 use eidos_types::JobName;
@@ -73,6 +74,15 @@ fn is_unstorable_text(error: &sqlx::Error) -> bool {
 }
 
 impl ApiError {
+    /// For `map_err` of a body: JSON of the wrong shape is invalid, anything else malformed.
+    #[must_use]
+    pub fn unreadable(rejection: JsonRejection) -> Self {
+        match rejection {
+            JsonRejection::JsonDataError(error) => Self::Invalid(error.body_text()),
+            other => Self::Malformed(other.body_text()),
+        }
+    }
+
     /// For `map_err` of a statement.
     pub fn sql(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
         move |cause| CoreError::Sql { doing, cause }.into()

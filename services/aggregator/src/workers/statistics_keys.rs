@@ -143,7 +143,7 @@ impl StatisticsKeys {
             );
         }
         fields.push(("updated_at".to_owned(), now_ms.to_string()));
-        redis.hash("realtime", &fields, REALTIME_TTL).await
+        Ok(redis.hash("realtime", &fields, REALTIME_TTL).await?)
     }
 
     /// Counted once for each hour, because it reads a day of trades and orders.
@@ -204,7 +204,7 @@ impl StatisticsKeys {
         let overview = json!({
             "date": today.to_string(), "today": of_all(hours), "yesterday": of_all(&before), "updated_at": now_ms,
         });
-        redis.text("overview", &overview.to_string(), TODAY_TTL).await
+        Ok(redis.text("overview", &overview.to_string(), TODAY_TTL).await?)
     }
 
     fn total(&self) -> String {

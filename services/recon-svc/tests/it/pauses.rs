@@ -17,7 +17,8 @@ use crate::fixture::Fixture;
 const OPERATION: &str = "withdrawal";
 const TOKEN: &str = "USDC";
 const WITHIN: Duration = Duration::from_mins(1);
-/// Token of the role operator in the world's configuration.
+/// Tokens of the roles viewer and operator in the world's configuration.
+const VIEWER: &str = "quickstart-viewer-token";
 const OPERATOR: &str = "quickstart-operator-token";
 
 /// A pause needs the break that it is for.
@@ -63,7 +64,7 @@ async fn ruling_26_a_lift_does_not_take_the_key_of_a_pause_that_was_set_meanwhil
             &mut conn,
             OPERATION,
             TOKEN,
-            cause,
+            Some(cause),
             "a break",
             "reconciliation",
             now
@@ -85,7 +86,7 @@ async fn ruling_26_a_lift_does_not_take_the_key_of_a_pause_that_was_set_meanwhil
             &mut conn,
             OPERATION,
             TOKEN,
-            cause,
+            Some(cause),
             "another break",
             "reconciliation",
             now
@@ -123,7 +124,7 @@ async fn the_event_of_a_pause_carries_the_id_that_the_table_and_the_lift_know() 
             &mut conn,
             OPERATION,
             token,
-            cause,
+            Some(cause),
             "a break",
             "reconciliation",
             clock.now(),
@@ -156,7 +157,7 @@ async fn a_lift_and_its_event_are_stored_together_or_not_at_all() {
         &mut conn,
         OPERATION,
         TOKEN,
-        cause,
+        Some(cause),
         "a break",
         "reconciliation",
         now,
@@ -192,4 +193,72 @@ async fn a_lift_and_its_event_are_stored_together_or_not_at_all() {
             .await
             .unwrap();
     assert_eq!(events, [(format!("{OPERATION}:{TOKEN}"), pause.id)]);
+}
+
+/// A person need not wait for a break: the pause, its event and its key are there with the answer, and a second one changes nothing.
+#[tokio::test]
+async fn a_person_pauses_an_operation() {
+    let _installed_already = rustls::crypto::ring::default_provider().install_default();
+    let fixture = Fixture::clean().await;
+    let pool = fixture.jobs.pool();
+    let cause = broken(pool).await;
+    let service = fixture.serve();
+    let line = service.wait_for_line("serving", WITHIN).await;
+    let mut words = line.split_whitespace();
+    let address = words.find_map(|word| word.strip_prefix("http=")).unwrap();
+    let client = reqwest::Client::builder().timeout(WITHIN).build().unwrap();
+    let pause = async |path: &str, who: &str, body: serde_json::Value| {
+        let request = client
+            .post(format!("http://{address}/v1/pauses/{path}"))
+            .bearer_auth(who)
+            .json(&body);
+        let answer = request.send().await.unwrap();
+        (
+            answer.status().as_u16(),
+            answer.json::<serde_json::Value>().await.unwrap(),
+        )
+    };
+    let why = serde_json::json!({ "reason": "the vault's key may be known" });
+    let of_usdc = format!("{OPERATION}/{TOKEN}");
+    for (path, who, body, status) in [
+        (of_usdc.as_str(), VIEWER, why.clone(), 403),
+        ("lottery/USDC", OPERATOR, why.clone(), 404),
+        ("withdrawal/NOPE", OPERATOR, why.clone(), 422),
+        (&of_usdc, OPERATOR, serde_json::json!({ "reason": " " }), 422),
+        (&of_usdc, OPERATOR, serde_json::json!({ "why": "x" }), 422),
+        (
+            "withdrawal/WETH",
+            OPERATOR,
+            serde_json::json!({ "reason": "x", "break_id": cause }),
+            422,
+        ),
+    ] {
+        let (answered, problem) = pause(path, who, body).await;
+        assert_eq!(answered, status, "{path} {problem}");
+    }
+    assert!(
+        pauses::active(pool).await.unwrap().is_empty(),
+        "a refusal pauses nothing"
+    );
+
+    let (status, answer) = pause(&of_usdc, OPERATOR, why.clone()).await;
+    assert_eq!((status, &answer["announced"]), (201, &true.into()), "{answer}");
+    let [row] = &pauses::active(pool).await.unwrap()[..] else {
+        panic!("one pause")
+    };
+    assert_eq!(
+        (row.break_id, row.reason.as_str()),
+        (None, "the vault's key may be known")
+    );
+    let events: Vec<(String, i64)> = sqlx::query_as(
+        "SELECT event_key, (payload ->> 'id')::bigint FROM eidos_jobs_outbox WHERE kind = 'operation.paused'",
+    )
+    .fetch_all(pool)
+    .await
+    .unwrap();
+    assert_eq!(events, [(format!("{OPERATION}:{TOKEN}"), row.id)]);
+
+    let (status, problem) = pause(&of_usdc, OPERATOR, why).await;
+    assert_eq!(status, 409, "{problem}");
+    assert_eq!(pauses::active(pool).await.unwrap().len(), 1);
 }

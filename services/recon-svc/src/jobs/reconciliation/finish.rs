@@ -55,7 +55,7 @@ impl Run<'_> {
                     step.conn(),
                     operation.as_str(),
                     &report.token,
-                    break_id,
+                    Some(break_id),
                     &reason,
                     self.ctx.job().as_str(),
                     at,
