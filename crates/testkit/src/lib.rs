@@ -13,7 +13,7 @@
 //! | a process that dies between two lines | [`crash_point`] |
 //! | a network that drops, delays or cuts | [`TcpProxy`] |
 //! | waiting | [`eventually`], never a sleep |
-//! | a fault run or a benchmark | [`FaultRunOptions`], [`Verdict`], [`report_fault_run`]; [`Quantiles`], [`cpu_seconds`], [`peak_resident_mib`], [`write_result`] |
+//! | a fault run or a benchmark | [`FaultRunOptions`], [`Verdict`], [`report_fault_run`]; [`Quantiles`], [`Measured`], [`cpu_seconds`], [`peak_resident_mib`], [`write_result`] |
 //!
 //! Everything here panics with a full sentence instead of returning an error: the caller is a test.
 //!
@@ -31,6 +31,7 @@ mod child;
 mod crash;
 mod database;
 mod fault_run;
+mod measured;
 mod polling;
 mod process_time;
 mod proxy;
@@ -47,6 +48,7 @@ pub use eidos_sandbox::{
     PoolerOptions, PortLease, Postgres, PostgresOptions, Redis, RedisOptions, ScratchDir,
 };
 pub use fault_run::{FaultRunOptions, Tally, Verdict, report_fault_run, write_result};
+pub use measured::{Measured, bench_python};
 pub use polling::eventually;
 pub use process_time::{cpu_seconds, ended_children_cpu_seconds, peak_resident_mib, resident_mib};
 pub use proxy::{ProxyMode, TcpProxy, Traffic};

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use eidos_testkit::peak_resident_mib;
+use eidos_testkit::{bench_python, peak_resident_mib};
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -74,7 +74,7 @@ impl Exporter {
                 command
             }
             How::Python(script) => {
-                let mut command = Command::new(python()?);
+                let mut command = Command::new(bench_python());
                 command.arg(scripts().join(script)).args([url, table]);
                 command.arg(folder.join("peer.parquet"));
                 command
@@ -124,7 +124,7 @@ impl Exporter {
         rows: u64,
         truth: &[(String, String)],
     ) -> anyhow::Result<String> {
-        let output = Command::new(python()?)
+        let output = Command::new(bench_python())
             .arg(scripts().join("exactness.py"))
             .args(parquet_files(folder)?)
             .output()
@@ -179,15 +179,4 @@ fn parquet_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
 
 fn scripts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/bench_archive/peers")
-}
-
-fn python() -> anyhow::Result<PathBuf> {
-    let root = eidos_sandbox::workspace_root().context("not inside the workspace")?;
-    let python = root.join(".sandbox/tools/python-bench/bin/python");
-    ensure!(
-        python.is_file(),
-        "{} is missing: scripts/install --bench",
-        python.display()
-    );
-    Ok(python)
 }
