@@ -39,6 +39,8 @@ pub(crate) struct Cost {
     pub(crate) wall_s: f64,
     pub(crate) client_cpu_s: f64,
     pub(crate) database_cpu_s: f64,
+    /// The most memory of the program; 0: the work was this process's.
+    pub(crate) peak_mib: f64,
 }
 
 impl Stage {
@@ -119,6 +121,7 @@ jobs: {{ {jobs} }}
             total.wall_s += cost.wall_s;
             total.client_cpu_s += cost.client_cpu_s;
             total.database_cpu_s += cost.database_cpu_s;
+            total.peak_mib = total.peak_mib.max(cost.peak_mib);
             let report: Value = serde_json::from_str(&stdout).context("the report is not JSON")?;
             if report["to_be_continued"] != Value::Bool(true) {
                 return Ok(total);
@@ -134,6 +137,7 @@ jobs: {{ {jobs} }}
             wall_s: run.wall_s,
             client_cpu_s: run.cpu_s,
             database_cpu_s: self.database_cpu_s().await? - before,
+            peak_mib: run.peak_mib,
         };
         Ok((cost, run.stdout))
     }
@@ -151,6 +155,7 @@ jobs: {{ {jobs} }}
             wall_s: begun.elapsed().as_secs_f64(),
             client_cpu_s: own()? - own_before,
             database_cpu_s: self.database_cpu_s().await? - before,
+            peak_mib: 0.0,
         })
     }
 
@@ -165,17 +170,18 @@ jobs: {{ {jobs} }}
 /// Prints what each way cost, beside the first.
 pub(crate) fn print_costs(ways: &[(&str, Cost)]) {
     println!(
-        "  {:<34} {:>8} {:>11} {:>13} {:>15}",
-        "way", "wall s", "beside ours", "client CPU s", "database CPU s"
+        "  {:<36} {:>8} {:>11} {:>13} {:>15} {:>9}",
+        "way", "wall s", "beside ours", "client CPU s", "database CPU s", "peak MiB"
     );
     let ours_s = ways.first().map_or(0.0, |(_, cost)| cost.wall_s);
     for (name, cost) in ways {
         println!(
-            "  {name:<34} {:>8.2} {:>11.2} {:>13.2} {:>15.2}",
+            "  {name:<36} {:>8.2} {:>11.2} {:>13.2} {:>15.2} {:>9.0}",
             cost.wall_s,
             cost.wall_s / ours_s,
             cost.client_cpu_s,
-            cost.database_cpu_s
+            cost.database_cpu_s,
+            cost.peak_mib
         );
     }
 }

@@ -73,10 +73,10 @@ pub(crate) async fn measure() -> anyhow::Result<Value> {
             told_ms: alert.at_ms,
         })
     });
-    judge(&deaths.collect::<anyhow::Result<Vec<_>>>()?)
+    Ok(judge(&deaths.collect::<anyhow::Result<Vec<_>>>()?))
 }
 
-fn judge(deaths: &[Death]) -> anyhow::Result<Value> {
+fn judge(deaths: &[Death]) -> Value {
     let seconds = |ms: i64| Duration::from_millis(ms.max(0).unsigned_abs()).as_secs_f64();
     let span = |of: fn(&Death) -> i64, how: &str| {
         let all = deaths.iter().filter(|death| death.how == how).map(of);
@@ -109,5 +109,5 @@ fn judge(deaths: &[Death]) -> anyhow::Result<Value> {
         seconds(GOAL_MS),
         met(is_met)
     );
-    Ok(json!({ "ways": ways, "before_the_third_round": early, "goal_met": is_met }))
+    json!({ "ways": ways, "before_the_third_round": early, "goal_met": is_met })
 }

@@ -68,8 +68,8 @@ async fn ours(services: &Services, rounds: u32) -> anyhow::Result<(f64, f64)> {
             cpu_s = prober.cpu_s()?;
         }
     }
-    let probes = f64::from(rounds) * f64::from(u32::try_from(TARGETS)?);
-    Ok(((prober.cpu_s()? - cpu_s) * 1_000.0 / probes, prober.peak_mib()?))
+    let count = f64::from(rounds) * f64::from(u32::try_from(TARGETS)?);
+    Ok(((prober.cpu_s()? - cpu_s) * 1_000.0 / count, prober.peak_mib()?))
 }
 
 async fn round_ends(services: &Services, round: u32) -> anyhow::Result<()> {

@@ -56,14 +56,14 @@ impl Prober {
             .arg("serve")
             .env("EIDOS_CONFIG", config)
             .spawn();
-        let prober = Self {
+        let started = Self {
             child,
             client: client()?,
             port,
             _dir: dir,
         };
         let answers = async {
-            while prober.metrics().await.is_err() {
+            while started.metrics().await.is_err() {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
@@ -71,9 +71,9 @@ impl Prober {
         ensure!(
             answered.is_ok(),
             "health-probe does not answer: {}",
-            prober.child.stderr()
+            started.child.stderr()
         );
-        Ok(prober)
+        Ok(started)
     }
 
     /// What a Prometheus would read.
