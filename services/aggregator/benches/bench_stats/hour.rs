@@ -28,7 +28,7 @@ const FILL: [(&str, i64, &str); 5] = [
         "INSERT INTO eidos_trading_orders (order_id, wallet, market, side, order_type, price, amount, remaining_amount, status, \
              nonce, freeze_token, created_at, updated_at) \
          SELECT 'o-' || n, '0x' || md5((n % 5000)::text) || 'aaaaaaaa', 'M' || lpad((n % $2)::text, 4, '0') || '-USDC', 1 + n % 2, 1, \
-             100, 1, 0, CASE WHEN n % 5 IN (2, 3) THEN 4 ELSE 3 END, n, 'USDC', at, at + 20 \
+             100, 1, 0, CASE WHEN n % 7 IN (1, 3, 5) THEN 4 ELSE 3 END, n, 'USDC', at, at + 20 \
          FROM (SELECT n, $3 + 3600000 * n / ($1 + 1) AS at FROM generate_series(1, $1) AS n) AS drawn",
     ),
     (

@@ -26,6 +26,8 @@ use crate::stage::{Cost, HOUR_MS, MINUTE_MS, Stage, assert_same, document, print
 /// The goal of the hour, with the start of the program.
 const GOAL_S: f64 = 2.0;
 const TABLE: &str = "eidos_jobs_statistics";
+/// The figures of the hour that is measured.
+const MEASURED: &str = "eidos_jobs_statistics WHERE stat_date = '2026-03-02' AND stat_hour = 10";
 const COLUMNS: &str = "stat_type, stat_date, stat_hour, market, metric_name, metric_value";
 
 fn main() -> anyhow::Result<()> {
@@ -50,7 +52,15 @@ async fn run(options: &Options) -> anyhow::Result<()> {
     let ours = ours(&stage, &jobs, slot_ms).await?;
     let in_loop = in_loop(&stage, &jobs).await?;
     let theirs = market_loop::TABLE;
-    let figures = assert_same(&jobs, COLUMNS, (&format!("{TABLE} WHERE stat_hour = 10"), theirs)).await?;
+    let figures = assert_same(
+        &jobs,
+        COLUMNS,
+        (
+            &format!("{TABLE} WHERE stat_date = '2026-03-02' AND stat_hour = 10"),
+            theirs,
+        ),
+    )
+    .await?;
     let ours_again = self::ours(&stage, &jobs, slot_ms + MINUTE_MS).await?;
     let loop_again = self::in_loop(&stage, &jobs).await?;
     ensure!(
