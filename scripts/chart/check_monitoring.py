@@ -59,7 +59,7 @@ def check(expect):
 def check_one(expect, service, services):
     rendered = only(service)
     names = {name.removeprefix("release-") for name in rendered.names("PrometheusRule") | rendered.names("ConfigMap")}
-    wanted = {"jobs", "dashboard-jobs", service, "test"}
+    wanted = {"jobs", "dashboard-jobs", "dashboard-overview", service, "test"}
     wanted |= {f"{service}-{path.stem}" for path in files() if path.parent.name == service}
     wanted |= {name for name, users in SHARED.items() if service in users}
     expect(names == wanted, f"with {service} alone: {sorted(names ^ wanted)} are too much or missing")

@@ -54,6 +54,9 @@ enum Command {
         /// Write the tables to this page.
         #[arg(long)]
         page: Option<PathBuf>,
+        /// Write what each panel showed to this page.
+        #[arg(long)]
+        dashboards: Option<PathBuf>,
         /// Where servers keep their data and logs go.
         #[arg(long, default_value = ".sandbox", env = "EIDOS_SANDBOX_DIR")]
         dir: PathBuf,
@@ -171,7 +174,18 @@ async fn run(command: Command) -> anyhow::Result<bool> {
             })
             .await
         }
-        Command::Alerts { seed, page, dir } => quickstart::alerts::run(&dir, seed, page.as_deref()).await,
+        Command::Alerts {
+            seed,
+            page,
+            dashboards,
+            dir,
+        } => {
+            let pages = quickstart::alerts::Pages {
+                tables: page,
+                dashboards,
+            };
+            quickstart::alerts::run(&dir, seed, &pages).await
+        }
         Command::Nodes {
             only,
             seed,

@@ -5,6 +5,7 @@ Which services a file of rules/ or dashboards/ is about; `[any]`: about jobs as 
 rules/jobs.yaml: [any]
 rules/disposal.yaml: [retention-manager, archiver]
 dashboards/jobs.json: [any]
+dashboards/overview.json: [any]
 dashboards/disposal.json: [retention-manager, archiver]
 dashboards/expiry.json: [order-expirer]
 dashboards/health.json: [health-probe]

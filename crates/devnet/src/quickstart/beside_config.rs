@@ -46,7 +46,8 @@ pub(super) fn aggregator_config(jobs_database: &str, market_database: &str, redi
     yaml
 }
 
-/// The YAML with which a health-probe watches these targets, a name and an address each, with a round each second.
+/// The YAML with which a health-probe watches these targets, a name and settings in one line each, with a round each second.
+/// What the devnet cannot help is no finding: a busy machine, a full disk, a chain that makes a block only when it is used.
 pub(super) fn probe_config(
     jobs_database: &str,
     redis: &str,
@@ -57,11 +58,14 @@ pub(super) fn probe_config(
     let _ = writeln!(
         yaml,
         "jobs: {{ health-monitor: {{ cron: \"* * * * * *\" }} }}\n\
-         probes:\n  timeout: 2s\n  slow_after: 1s\n  state_dir: \"{}\"\n  targets:",
+         probes:\n  timeout: 5s\n  slow_after: 3s\n  state_dir: \"{}\"\n  \
+         limits: {{ head_age_warning: 23h, head_age_critical: 1d, finalized_lag_warning: 23h, finalized_lag_critical: 1d, \
+         memory_warning_percent: 99, memory_critical_percent: 100, pressure_warning_percent: 99, \
+         pressure_critical_percent: 100, disk_warning_percent: 99, disk_critical_percent: 100 }}\n  targets:",
         state_dir.display(),
     );
-    for (name, url) in targets {
-        let _ = writeln!(yaml, "    {name}: {{ url: \"{url}\" }}");
+    for (name, target) in targets {
+        let _ = writeln!(yaml, "    {name}: {{ {target} }}");
     }
     push_api_tokens(&mut yaml);
     yaml

@@ -9,8 +9,10 @@ use serde_json::Value;
 use crate::repository::{files, none, read, root};
 
 const CHART: &str = "helm/eidos-backoffice";
-/// Series and labels that Prometheus itself makes.
-const FOREIGN_METRICS: &[&str] = &["up"];
+/// Series that Prometheus itself makes, with their labels.
+const FOREIGN_METRICS: &[(&str, &[&str])] =
+    &[("up", &[]), ("ALERTS", &["alertname", "alertstate", "severity"])];
+/// Labels that Prometheus itself makes.
 const TARGET_LABELS: &[&str] = &["service", "instance", "le"];
 
 /// One expression, and where it stands.
@@ -176,9 +178,9 @@ fn every_metric_that_is_looked_at_exists() {
         let names = Names::of(&expression.promql);
         let mut labels: BTreeSet<&str> = TARGET_LABELS.iter().copied().collect();
         for metric in &names.metrics {
-            match series.get(metric) {
+            let foreign = FOREIGN_METRICS.iter().find(|(name, _)| name == metric);
+            match series.get(metric).or(foreign.map(|(_, labels)| labels)) {
                 Some(known) => labels.extend(known.iter()),
-                None if FOREIGN_METRICS.contains(&metric.as_str()) => {}
                 None => findings.push(format!("{}: there is no series {metric}", expression.place)),
             }
         }
@@ -254,6 +256,109 @@ fn every_alert_fires_in_a_rule_test() {
         .filter(|alert| !tests.contains(&format!("- alertname: {alert}\n")))
         .collect();
     none(&untested, "every alert has a case in rules/tests where it fires");
+}
+
+/// The title of a panel, for a finding.
+fn title(panel: &Value) -> &str {
+    panel["title"].as_str().unwrap_or_default()
+}
+
+/// A panel is red for a person who has never seen it before.
+#[test]
+fn every_panel_explains_itself_and_has_a_place_of_its_own() {
+    let mut findings = Vec::new();
+    for (name, board) in dashboards() {
+        let mut ids = BTreeSet::new();
+        let mut taken = BTreeSet::new();
+        for panel in panels(&board) {
+            let place = format!("{name}, panel {:?}", title(panel));
+            if !ids.insert(panel["id"].as_i64()) {
+                findings.push(format!("{place}: another panel has the id {}", panel["id"]));
+            }
+            let has_text = |key: &str| panel[key].as_str().is_some_and(|text| !text.is_empty());
+            if panel["type"] != "row" && !has_text("description") {
+                findings.push(format!("{place}: has no description"));
+            }
+            let side = |key: &str| panel["gridPos"][key].as_u64().expect(key);
+            if side("x") + side("w") > 24 {
+                findings.push(format!("{place}: ends beyond the 24 columns"));
+            }
+            for cell in (side("x")..side("x") + side("w"))
+                .flat_map(|x| (side("y")..side("y") + side("h")).map(move |y| (x, y)))
+            {
+                if !taken.insert(cell) {
+                    findings.push(format!("{place}: lies over another panel at {cell:?}"));
+                    break;
+                }
+            }
+        }
+    }
+    none(&findings, "docs/adding-a-job.md, Dashboards");
+}
+
+/// From the overview an operator reaches every dashboard, and from each of them the others.
+#[test]
+fn the_overview_leads_to_every_dashboard() {
+    let boards = dashboards();
+    let uids: BTreeSet<String> = boards
+        .iter()
+        .map(|(name, board)| {
+            let uid = board["uid"].as_str().unwrap_or_default();
+            assert_eq!(uid, format!("eidos-{}", name.trim_end_matches(".json")), "{name}");
+            uid.to_owned()
+        })
+        .collect();
+    let mut findings = Vec::new();
+    let mut linked = BTreeSet::from(["eidos-overview".to_owned()]);
+    for (name, board) in &boards {
+        let has_tag = board["tags"]
+            .as_array()
+            .is_some_and(|tags| tags.contains(&"eidos".into()));
+        let links = board["links"].as_array().cloned().unwrap_or_default();
+        let is_to_all = |link: &Value| link["type"] == "dashboards" && link["tags"] == board["tags"];
+        if !has_tag || !links.iter().any(is_to_all) {
+            findings.push(format!(
+                "{name}: has no link to the dashboards with the tag eidos"
+            ));
+        }
+        for link in panels(board)
+            .iter()
+            .flat_map(|panel| panel["links"].as_array().into_iter().flatten())
+        {
+            let url = link["url"].as_str().unwrap_or_default();
+            let uid = url
+                .trim_start_matches("/d/")
+                .split('?')
+                .next()
+                .unwrap_or_default();
+            if !uids.contains(uid) {
+                findings.push(format!("{name}: there is no dashboard for the link {url}"));
+            } else if name == "overview.json" {
+                linked.insert(uid.to_owned());
+            }
+        }
+    }
+    let missing = uids.difference(&linked);
+    findings.extend(missing.map(|uid| format!("overview.json: no panel has a link to {uid}")));
+    none(&findings, "links of dashboards");
+}
+
+/// Alerts of other suites in the same Prometheus do not count.
+#[test]
+fn the_overview_counts_the_alerts_of_this_suite() {
+    let names: BTreeSet<String> = rules().into_iter().map(|(alert, _)| alert).collect();
+    let wanted = names.into_iter().collect::<Vec<_>>().join("|");
+    let (_, overview) = dashboards()
+        .into_iter()
+        .find(|(name, _)| name == "overview.json")
+        .expect("overview.json");
+    let variables = overview["templating"]["list"].as_array().expect("variables");
+    let alerts = variables.iter().find(|variable| variable["name"] == "alerts");
+    assert_eq!(
+        alerts.and_then(|variable| variable["query"].as_str()),
+        Some(wanted.as_str()),
+        "the variable `alerts` of overview.json is not the list of the chart's alerts"
+    );
 }
 
 /// The requirement's own four.

@@ -5,7 +5,7 @@
 //!    a condition that lasts one evaluation shows. None may fire, also not after the running services have run each job
 //!    again ([`work`]).
 //! 2. **Panels.** After that work every expression of every dashboard gives a number. Where it is 0, the panel's description
-//!    says when it is.
+//!    says when it is; a panel that says when it is empty must give a number in the trouble.
 //! 3. **Trouble.** [`trouble::TROUBLES`] break one thing after the other and name the alerts that must fire. Thresholds that
 //!    no small devnet reaches are lowered ([`rules::Scale::Small`]), never raised.
 //!
@@ -13,21 +13,23 @@
 //! has, is a failure. What is not tried is a list of its own ([`trouble::UNTRIED`]) and printed first, with the reason.
 
 mod page;
+mod pictures;
 mod prometheus;
 mod rig;
 mod rules;
+mod tls;
 mod topics;
 mod trouble;
 mod work;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
 
 use super::say;
-use page::Seen;
+use page::{Seen, Shown};
 use prometheus::Api;
 use rig::Rig;
 use rules::Scale;
@@ -44,11 +46,20 @@ const SHOWN_WITHIN: Duration = Duration::from_secs(30);
 /// What is broken before any job has run.
 const NO_RUN_YET: &str = "no job has run yet";
 
-/// Runs all phases, prints a line for each alert, and writes the tables to `page`, if one is named. True if everything held.
+/// Pages of the documentation to write.
+#[derive(Debug, Clone, Default)]
+pub struct Pages {
+    /// The tables of alerts and panels; `None`: not written.
+    pub tables: Option<PathBuf>,
+    /// What each panel showed; `None`: not written.
+    pub dashboards: Option<PathBuf>,
+}
+
+/// Runs all phases, prints a line for each alert, and writes the pages that are named. True if everything held.
 ///
 /// # Errors
 /// When a server does not start or a program fails.
-pub async fn run(dir: &Path, seed: u64, page: Option<&Path>) -> anyhow::Result<bool> {
+pub async fn run(dir: &Path, seed: u64, pages: &Pages) -> anyhow::Result<bool> {
     let unmatched = unmatched(&rules::names()?);
     anyhow::ensure!(unmatched.is_empty(), "{}", unmatched.join("; "));
     say(&format!("Not tried here: {}", not_tried().join(", ")));
@@ -66,17 +77,21 @@ pub async fn run(dir: &Path, seed: u64, page: Option<&Path>) -> anyhow::Result<b
     if outcome.problems.is_empty() {
         say("\nOK: every alert was silent in the calm and fired in its trouble; every panel has a value");
     }
-    if let Some(page) = page {
-        let day = chrono::DateTime::from_timestamp_millis(crate::devnet::now_ms()).unwrap_or_default();
-        let text = page::render(
-            &outcome,
-            &rules::all()?,
-            &not_tried().join(", "),
-            &day.format("%Y-%m-%d").to_string(),
-        );
-        std::fs::write(page, text).with_context(|| format!("cannot write {}", page.display()))?;
+    outcome.panels.sort_by(|left, right| left.panel.cmp(&right.panel));
+    let day = chrono::DateTime::from_timestamp_millis(crate::devnet::now_ms()).unwrap_or_default();
+    let day = day.format("%Y-%m-%d").to_string();
+    if let Some(path) = &pages.tables {
+        let not_tried = not_tried().join(", ");
+        write(path, &page::render(&outcome, &rules::all()?, &not_tried, &day))?;
+    }
+    if let Some(path) = &pages.dashboards {
+        write(path, &pictures::render(&outcome.panels, &day))?;
     }
     Ok(outcome.problems.is_empty())
+}
+
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Services that have never run a job: the alerts about what is unknown fire, and no other.
@@ -119,12 +134,17 @@ async fn expect_calm(api: &Api, seen: &mut Seen) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Every expression gives a number; a panel of which each number is 0 says in its description when that is so: "0: …".
+/// Every expression gives a number; a panel of which each number is 0 says in its description when that is so: "0: …". One
+/// that says when it is empty is asked again in the trouble.
 async fn panels(api: &Api, seen: &mut Seen) -> anyhow::Result<()> {
     for panel in rules::panels()? {
         let values = api.wait_for_values(&panel.expression, SHOWN_WITHIN).await?;
         let place = format!("\"{}\" of \"{}\"", panel.title, panel.dashboard);
         match page::largest(&values) {
+            None if panel.description.contains(page::EMPTY) => {
+                seen.empty.push(panel);
+                continue;
+            }
             None => {
                 say(&format!("  EMPTY   panel {place}"));
                 seen.problems
@@ -139,8 +159,37 @@ async fn panels(api: &Api, seen: &mut Seen) -> anyhow::Result<()> {
             }
             Some(_) => {}
         }
-        seen.panels.push((panel, values));
+        show(api, panel, values, seen).await?;
     }
+    Ok(())
+}
+
+/// Panels that were empty in the calm.
+async fn panels_of_trouble(api: &Api, seen: &mut Seen) -> anyhow::Result<()> {
+    for panel in std::mem::take(&mut seen.empty) {
+        let values = api.wait_for_values(&panel.expression, SHOWN_WITHIN).await?;
+        if values.is_empty() {
+            let place = format!("\"{}\" of \"{}\"", panel.title, panel.dashboard);
+            say(&format!("  EMPTY   panel {place}, in the trouble as well"));
+            seen.problems.push(format!(
+                "the panel {place} shows nothing, neither in the calm nor in the trouble: {}",
+                panel.expression
+            ));
+        }
+        show(api, panel, values, seen).await?;
+    }
+    Ok(())
+}
+
+async fn show(api: &Api, panel: rules::Panel, values: Vec<f64>, seen: &mut Seen) -> anyhow::Result<()> {
+    let series = api
+        .history(&panel.expression, pictures::STEPS, pictures::STEP)
+        .await?;
+    seen.panels.push(Shown {
+        panel,
+        values,
+        series,
+    });
     Ok(())
 }
 
@@ -156,7 +205,7 @@ async fn troubled(rig: &mut Rig, seen: &mut Seen) -> anyhow::Result<()> {
             expect_firing(&api, alert, trouble.what, seen).await?;
         }
     }
-    Ok(())
+    panels_of_trouble(&api, seen).await
 }
 
 /// The alerts that only promtool's cases try, each with the reason.

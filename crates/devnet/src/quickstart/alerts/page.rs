@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use super::prometheus::Series;
 use super::rules::{Panel, Rule};
 
 /// Begins the sentence of a panel's description that says when the panel shows 0.
 pub(super) const ZERO: &str = "0: ";
+/// Begins the sentence of a panel's description that says when the panel shows nothing. Such a panel shows something in the
+/// trouble.
+pub(super) const EMPTY: &str = "Empty: ";
 
 /// What came out.
 #[derive(Debug, Default)]
@@ -16,9 +20,21 @@ pub(super) struct Seen {
     /// Alerts that fired in the calm, or after its work.
     pub(super) noisy: Vec<String>,
     /// What each panel's expressions gave.
-    pub(super) panels: Vec<(Panel, Vec<f64>)>,
+    pub(super) panels: Vec<Shown>,
+    /// Panels that have something to show in the trouble only.
+    pub(super) empty: Vec<Panel>,
     /// What did not hold.
     pub(super) problems: Vec<String>,
+}
+
+/// What one expression of a panel gave.
+#[derive(Debug, Clone)]
+pub(super) struct Shown {
+    pub(super) panel: Panel,
+    /// The numbers that were asked for first.
+    pub(super) values: Vec<f64>,
+    /// The time before, and those numbers as they are now.
+    pub(super) series: Vec<Series>,
 }
 
 /// The page's text. `rules` are all rules of the chart, `not_tried` what only promtool's cases try.
@@ -50,7 +66,7 @@ pub(super) fn render(seen: &Seen, rules: &[Rule], not_tried: &str, day: &str) ->
          are 0, the panel's own description says when that is so.\n\n\
          | dashboard | row | panel | series | value | unit |\n|---|---|---|---|---|---|\n"
     );
-    for (panel, values) in &seen.panels {
+    for Shown { panel, values, .. } in &seen.panels {
         let _ = writeln!(
             page,
             "| {} | {} | {}{} | {} | {} | {} |",
@@ -84,7 +100,7 @@ fn value(panel: &Panel, values: &[f64]) -> String {
 }
 
 /// The sentence of the description that says when the panel shows 0.
-fn explained_zero(panel: &Panel) -> String {
+pub(super) fn explained_zero(panel: &Panel) -> String {
     let (_, sentence) = panel
         .description
         .split_once(ZERO)
@@ -107,7 +123,7 @@ pub(super) fn is_zero(value: f64) -> bool {
 }
 
 /// About three digits.
-fn shown(value: f64) -> String {
+pub(super) fn shown(value: f64) -> String {
     if value.abs() >= 100.0 {
         format!("{value:.0}")
     } else if value.abs() >= 1.0 {
@@ -123,23 +139,23 @@ mod tests {
 
     #[test]
     fn an_alert_that_did_not_fire_and_a_panel_without_a_value_are_told_on_the_page() {
-        let panel = |title: &str| Panel {
-            dashboard: "Eidos: jobs".to_owned(),
-            row: "Guards".to_owned(),
-            title: title.to_owned(),
-            description: "By kind. 0: no run failed. Alert X.".to_owned(),
-            legend: "{{job}}".to_owned(),
-            unit: "s".to_owned(),
-            expression: "x".to_owned(),
+        let shown = |title: &str, values| Shown {
+            panel: Panel {
+                title: title.to_owned(),
+                ..Panel::example()
+            },
+            values,
+            series: Vec::new(),
         };
         let seen = Seen {
             fired: BTreeMap::from([("Fired".to_owned(), "a trouble")]),
             noisy: vec!["Noisy".to_owned()],
             panels: vec![
-                (panel("Some"), vec![0.0, 12.34]),
-                (panel("Zero"), vec![0.0, -0.0]),
-                (panel("None"), vec![]),
+                shown("Some", vec![0.0, 12.34]),
+                shown("Zero", vec![0.0, -0.0]),
+                shown("None", vec![]),
             ],
+            empty: Vec::new(),
             problems: Vec::new(),
         };
         let rules: Vec<Rule> = ["Fired", "Noisy"]

@@ -1,11 +1,19 @@
 //! What is asked of Prometheus' HTTP API.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use eidos_sandbox::Prometheus;
 use serde_json::Value;
+
+/// One series of an expression.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Series {
+    pub(super) labels: BTreeMap<String, String>,
+    /// The newest is the last; `None`: there was none.
+    pub(super) values: Vec<Option<f64>>,
+}
 
 /// Between two looks.
 const POLL: Duration = Duration::from_millis(500);
@@ -116,6 +124,31 @@ impl Api {
         }
     }
 
+    /// What an expression gave at `count` times until now, so far apart.
+    pub(super) async fn history(
+        &self,
+        expression: &str,
+        count: usize,
+        apart: Duration,
+    ) -> anyhow::Result<Vec<Series>> {
+        let apart_s = i64::try_from(apart.as_secs())?;
+        let end_s = crate::devnet::now_ms() / 1_000;
+        let start_s = end_s - apart_s * (i64::try_from(count)? - 1);
+        let query = [
+            ("query", expression),
+            ("start", &start_s.to_string()),
+            ("end", &end_s.to_string()),
+            ("step", &apart_s.to_string()),
+        ];
+        let data = self.get("query_range", &query).await?;
+        let found = data["result"].as_array().cloned().unwrap_or_default();
+        let place = |at_s: i64| usize::try_from((at_s - start_s) / apart_s).ok();
+        Ok(found
+            .iter()
+            .map(|series| Series::read(series, count, place))
+            .collect())
+    }
+
     async fn values(&self, expression: &str) -> anyhow::Result<Vec<f64>> {
         let data = self.get("query", &[("query", expression)]).await?;
         let samples = data["result"].as_array().cloned().unwrap_or_default();
@@ -124,5 +157,26 @@ impl Api {
             .filter_map(|sample| sample["value"][1].as_str()?.parse::<f64>().ok())
             .filter(|value| !value.is_nan())
             .collect())
+    }
+}
+
+impl Series {
+    /// `place` says which of `count` values is that of a time.
+    fn read(series: &Value, count: usize, place: impl Fn(i64) -> Option<usize>) -> Self {
+        let labels = series["metric"].as_object().into_iter().flatten();
+        let labels =
+            labels.map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned()));
+        let mut values = vec![None; count];
+        for sample in series["values"].as_array().into_iter().flatten() {
+            let number = sample[1].as_str().and_then(|text| text.parse::<f64>().ok());
+            let slot = sample[0].as_i64().and_then(&place);
+            if let Some(value) = slot.and_then(|slot| values.get_mut(slot)) {
+                *value = number.filter(|number| number.is_finite());
+            }
+        }
+        Self {
+            labels: labels.collect(),
+            values,
+        }
     }
 }

@@ -15,6 +15,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinHandle;
 
 use super::rules::{self, Scale};
+use super::tls::TlsServer;
 use super::topics::OrderTopics;
 use crate::devnet::{Devnet, DevnetOptions};
 use crate::history::{self, HistoryManifest, HistoryPlan, HistoryTrap};
@@ -61,6 +62,7 @@ pub(super) struct Rig {
     beside: Beside,
     topics: OrderTopics,
     market: Arc<Mutex<Market>>,
+    tls: TlsServer,
     /// Trades each minute.
     _feed: AbortOnDrop,
     services: BTreeMap<&'static str, Service>,
@@ -104,9 +106,10 @@ impl Rig {
         let (beside, market) = Beside::build(&servers, &stage, &dir, seed, false, brokers).await?;
         let market = Arc::new(Mutex::new(market));
         let probe = dir.join("health-probe.yaml");
-        let state_dir = dir.join("health-probe");
+        let state_dir = std::path::absolute(dir.join("health-probe"))?;
         std::fs::create_dir_all(&state_dir)?;
-        write_private(&probe, &watching(&servers, &beside, &state_dir))?;
+        let tls = TlsServer::start(&dir).await?;
+        write_private(&probe, &watching(&servers, &beside, &tls, &state_dir))?;
         let feed = AbortOnDrop(tokio::spawn(trade(Arc::clone(&market))));
         let mut services = BTreeMap::new();
         for (name, config) in [
@@ -137,6 +140,7 @@ impl Rig {
             beside,
             topics,
             market,
+            tls,
             _feed: feed,
             services,
         })
@@ -304,6 +308,11 @@ impl Rig {
         self.market.lock().await
     }
 
+    /// The server whose certificates health-probe measures.
+    pub(super) const fn tls(&self) -> &TlsServer {
+        &self.tls
+    }
+
     /// Where exports are.
     pub(super) fn archive(&self) -> PathBuf {
         self.dir.join("quickstart-archive")
@@ -365,16 +374,37 @@ impl Service {
     }
 }
 
-/// health-probe watches what is up in the calm; the engine is taken down later.
-fn watching(servers: &Servers, beside: &Beside, state_dir: &Path) -> String {
-    let tcp = |url: String| url.replace("http://", "tcp://").replace("redis://", "tcp://");
+/// health-probe asks a target of almost each kind, all of which work in the calm; the engine is taken down later.
+fn watching(servers: &Servers, beside: &Beside, tls: &TlsServer, state_dir: &Path) -> String {
+    let at = |scheme: &str, url: &str| {
+        let (_, rest) = url.split_once("://").unwrap_or(("", url));
+        format!("url: \"{scheme}://{rest}\"")
+    };
+    let path = |scheme: &str, path: &str| format!("url: \"{scheme}://{path}\"");
     probe_config(
         &servers.jobs_url_as(neighbours::AGGREGATOR_ROLE, neighbours::AGGREGATOR_PASSWORD),
         &servers.redis_url(),
         state_dir,
         &[
-            ("redis", tcp(servers.redis_url())),
-            ("matching", tcp(beside.engine.grpc_url())),
+            ("matching", at("tcp", &beside.engine.grpc_url())),
+            (
+                "postgres",
+                format!("{}, role: primary", at("postgres", &servers.jobs_url())),
+            ),
+            ("redis", at("redis", &servers.redis_url())),
+            ("node", at("evm+http", &servers.evm_url())),
+            ("gateway", tls.target()),
+            ("archive-disk", path("disk", &state_dir.display().to_string())),
+            ("memory", path("memory", "/")),
+            (
+                "jobs",
+                format!(
+                    "{}, periods: {{ verify-archive: 30d }}",
+                    path("jobs", "executions")
+                ),
+            ),
+            ("differences", path("reconciliation", "differences")),
+            ("comparisons", path("reconciliation", "data")),
         ],
     )
 }

@@ -155,6 +155,10 @@ fn deepened(text: &str) -> String {
 pub(super) struct Panel {
     /// The dashboard's title.
     pub(super) dashboard: String,
+    /// The dashboard's file, without its ending.
+    pub(super) file: String,
+    /// Orders the panels of a dashboard as they are in it.
+    pub(super) place: usize,
     /// The title of its row.
     pub(super) row: String,
     /// The panel's title.
@@ -169,6 +173,24 @@ pub(super) struct Panel {
     pub(super) expression: String,
 }
 
+#[cfg(test)]
+impl Panel {
+    /// For tests of what is made of panels.
+    pub(super) fn example() -> Self {
+        Self {
+            dashboard: "Eidos: jobs".to_owned(),
+            file: "jobs".to_owned(),
+            place: 0,
+            row: "Guards".to_owned(),
+            title: "Runs".to_owned(),
+            legend: "{{job}}".to_owned(),
+            description: "By kind. 0: no run failed. Alert X.".to_owned(),
+            unit: "s".to_owned(),
+            expression: "x".to_owned(),
+        }
+    }
+}
+
 /// Every expression of every panel.
 pub(super) fn panels() -> anyhow::Result<Vec<Panel>> {
     let mut found = Vec::new();
@@ -176,6 +198,11 @@ pub(super) fn panels() -> anyhow::Result<Vec<Panel>> {
     for entry in std::fs::read_dir(chart()?.join("dashboards"))? {
         let path = entry?.path();
         let board: Value = serde_json::from_str(&std::fs::read_to_string(&path)?)?;
+        let file = path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let mut row = String::new();
         for panel in board["panels"].as_array().into_iter().flatten() {
             if panel["type"] == "row" {
@@ -184,18 +211,31 @@ pub(super) fn panels() -> anyhow::Result<Vec<Panel>> {
             for target in panel["targets"].as_array().into_iter().flatten() {
                 found.push(Panel {
                     dashboard: text(&board["title"]),
+                    file: file.clone(),
+                    place: found.len(),
                     row: row.clone(),
                     title: text(&panel["title"]),
                     legend: text(&target["legendFormat"]),
                     description: text(&panel["description"]),
                     unit: text(&panel["fieldConfig"]["defaults"]["unit"]),
-                    expression: text(&target["expr"])
-                        .replace("$job", ".*")
-                        .replace("$token", ".*"),
+                    expression: with_variables(&text(&target["expr"]), &board),
                 });
             }
         }
     }
     found.sort();
     Ok(found)
+}
+
+/// The expression as Grafana asks it: a constant is its value, any other variable matches everything.
+fn with_variables(expression: &str, board: &Value) -> String {
+    let variables = board["templating"]["list"].as_array().into_iter().flatten();
+    variables.fold(expression.to_owned(), |expression, variable| {
+        let name = variable["name"].as_str().unwrap_or_default();
+        let value = match variable["type"].as_str() {
+            Some("constant") => variable["query"].as_str().unwrap_or_default(),
+            _ => ".*",
+        };
+        expression.replace(&format!("${name}"), value)
+    })
 }

@@ -41,6 +41,8 @@ pub(super) enum Cause {
     PoisonOnATopic,
     TopicCut,
     MinutesGone,
+    /// The certificate of the watched server ends within so many days.
+    CertificateEnds(i64),
     ServiceKilled,
 }
 
@@ -51,9 +53,6 @@ pub(super) const BEFORE_THE_FIRST_RUN: &[&str] = &["ReconciliationDataMissing"];
 pub(super) const UNTRIED: &[(&str, &str)] = &[
     ("ProbeTargetDegraded", PROBES),
     ("ProbeTargetUnknown", PROBES),
-    ("CertificateUnhealthy", PROBES),
-    ("CertificateExpiring", PROBES),
-    ("JobsLate", PROBES),
     ("ProberBlind", PROBES),
     ("AlertsNotDelivered", PROBES),
     ("ProbeStateNotSaved", PROBES),
@@ -88,6 +87,7 @@ pub(super) const TROUBLES: &[Trouble] = &[
             "JobSlotsMissed",
             "JobPaused",
             "JobNotExecuted",
+            "JobsLate",
         ],
     },
     Trouble {
@@ -231,6 +231,16 @@ pub(super) const TROUBLES: &[Trouble] = &[
         alerts: &["ServiceNotReady", "ChainRpcFailing"],
     },
     Trouble {
+        what: "a certificate ends within 20 days",
+        cause: Cause::CertificateEnds(20),
+        alerts: &["CertificateExpiring"],
+    },
+    Trouble {
+        what: "a certificate ends within 3 days",
+        cause: Cause::CertificateEnds(3),
+        alerts: &["CertificateUnhealthy"],
+    },
+    Trouble {
         what: "an event cannot be routed",
         cause: Cause::RoutingFails,
         alerts: &["WorkerRestarting"],
@@ -274,6 +284,7 @@ pub(super) async fn cause(rig: &mut Rig, cause: Cause) -> anyhow::Result<()> {
         Cause::PoisonOnATopic => rig.topics().poison().await,
         Cause::TopicCut => topic_cut(rig).await,
         Cause::MinutesGone => minutes_gone(rig).await,
+        Cause::CertificateEnds(days) => rig.tls().present(days),
         Cause::ServiceKilled => rig.kill("archiver"),
     }
 }
