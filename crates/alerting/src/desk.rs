@@ -72,6 +72,8 @@ pub struct Notice {
     pub number: u32,
     /// The severity that the sink accepted last; `None`: it has accepted nothing.
     pub accepted: Option<Severity>,
+    /// When it did, epoch milliseconds; `None`: as above.
+    pub accepted_at_ms: Option<i64>,
 }
 
 /// Every episode that is open, or whose end some sink has not accepted yet.
@@ -306,14 +308,14 @@ impl Episode {
     /// What a sink is told.
     fn notice(&self, sink: &str, kind: NoticeKind) -> Notice {
         let delivery = self.deliveries.get(sink);
+        let last = delivery.and_then(|delivery| delivery.last);
         let mut notice = Notice {
             kind,
             alert: self.alert.clone(),
             ends_at_ms: self.ended_at_ms,
             number: delivery.map_or(0, |delivery| delivery.number),
-            accepted: delivery
-                .and_then(|delivery| delivery.last)
-                .map(|sent| sent.severity),
+            accepted: last.map(|sent| sent.severity),
+            accepted_at_ms: last.map(|sent| sent.at_ms),
         };
         let is_again = delivery.is_some_and(|delivery| delivery.tried == Some(Tried::of(&notice)));
         if !is_again {

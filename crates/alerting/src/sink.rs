@@ -47,7 +47,7 @@ pub trait Sink: Send + Sync {
         .boxed()
     }
 
-    /// Tells it that the sender lives, if it wants to know. Called once a round while rounds end.
+    /// Tells it that the sender works, if it wants to know. Called once after each round that saw something.
     fn pulse(&self, _now_ms: i64) -> BoxFuture<'_, Result<(), SendError>> {
         std::future::ready(Ok(())).boxed()
     }

@@ -12,6 +12,7 @@
 //! | [`EvmNode`] | go-ethereum, Hardhat, Ganache | `scripts/test-nodes` installs them |
 //! | [`Moto`] | an S3-compatible server | `PyPI` package `moto[server]` |
 //! | [`Prometheus`] | the real server, without history | Debian package `prometheus` |
+//! | [`Alertmanager`] | the real server, with one receiver | Debian package `prometheus-alertmanager` |
 //! | [`KafkaBroker`] | librdkafka's own broker inside this process, or a real one | linked in, or `KAFKA_BROKERS` |
 //! | [`KafkaServer`] | Apache Kafka, one node that is broker and controller | Maven Central, Debian package `default-jre-headless` |
 //!
@@ -25,6 +26,7 @@
 //!
 //! [`Sandbox`] is the long-lived form: the same directory, the same data, the second start is fast.
 
+mod alertmanager;
 mod anvil;
 mod error;
 mod evm_nodes;
@@ -45,6 +47,7 @@ mod scratch;
 mod server;
 mod spawner;
 
+pub use alertmanager::{Alertmanager, AlertmanagerOptions};
 pub use anvil::{Anvil, AnvilOptions, Mining};
 pub use error::SandboxError;
 pub use evm_nodes::{EvmNode, EvmProgram};

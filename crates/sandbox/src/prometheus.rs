@@ -80,7 +80,7 @@ impl Prometheus {
 }
 
 /// It accepts connections and answers 503 while it loads its data.
-async fn is_ready(address: &str) -> std::io::Result<bool> {
+pub(crate) async fn is_ready(address: &str) -> std::io::Result<bool> {
     let mut connection = TcpStream::connect(address).await?;
     connection.write_all(b"GET /-/ready HTTP/1.0\r\n\r\n").await?;
     let mut answer = String::new();
@@ -88,7 +88,7 @@ async fn is_ready(address: &str) -> std::io::Result<bool> {
     Ok(answer.starts_with("HTTP/1.0 200"))
 }
 
-fn flag(name: &str, path: &Path) -> String {
+pub(crate) fn flag(name: &str, path: &Path) -> String {
     format!("{name}={}", path.display())
 }
 

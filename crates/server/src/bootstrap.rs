@@ -91,7 +91,7 @@ fn load<S: ServiceSettings>(arguments: &Arguments) -> Result<Effective<S>, eidos
     let env = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    eidos_settings::load(&Input {
+    eidos_settings::load_to_start(&Input {
         file: arguments.config.as_deref(),
         env,
     })

@@ -47,7 +47,9 @@ mod yaml;
 pub use auth::{ApiToken, AuthSection, Role};
 pub use cron_line::{CronError, CronLine};
 pub use jobs::{CatchUp, JobSection, LockKind, LockSection, Overlap, RetrySection, lease_margin};
-pub use load::{Effective, Input, NoOptions, Origin, SHARED_DEFAULTS, ServiceSettings, SuiteOnly, load};
+pub use load::{
+    Effective, Input, NoOptions, Origin, SHARED_DEFAULTS, ServiceSettings, SuiteOnly, load, load_to_start,
+};
 pub use problem::{Problem, Problems, SettingsErrors};
 pub use render::render;
 pub use security::{ArchiveEncryption, GrpcTls, NacosTls, PostgresTls, RedisTls, SecuritySection, SslMode};

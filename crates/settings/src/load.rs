@@ -35,6 +35,12 @@ pub trait ServiceSettings: DeserializeOwned + Serialize + Send + Sync + 'static 
     fn validate(&self, options: &Self::Options, suite: &SuiteSettings, problems: &mut Problems) {
         let _ = (options, suite, problems);
     }
+
+    /// Reports what is missing for a start of this service. A file for all services may leave it out, so only
+    /// [`load_to_start`] asks.
+    fn validate_start(&self, problems: &mut Problems) {
+        let _ = problems;
+    }
 }
 
 /// For services whose jobs have no keys of their own.
@@ -109,6 +115,37 @@ fn find<'a>(tree: &'a Tree, key: &str) -> Option<&'a Tree> {
 /// Everything that is wrong, each with key path, value (secrets masked), origin, reason and fix.
 pub fn load<T: ServiceSettings>(input: &Input<'_>) -> Result<Effective<T>, SettingsErrors> {
     read(input).settings
+}
+
+/// As [`load`], for a process of this service: what is missing for its start is refused with everything else.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_to_start<T: ServiceSettings>(input: &Input<'_>) -> Result<Effective<T>, SettingsErrors> {
+    let effective = load::<ToStart<T>>(input)?;
+    Ok(Effective {
+        suite: effective.suite,
+        service: effective.service.0,
+        options: effective.options,
+        origins: effective.origins,
+        warnings: effective.warnings,
+    })
+}
+
+/// The same settings with one more check.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+struct ToStart<T>(T);
+
+impl<T: ServiceSettings> ServiceSettings for ToStart<T> {
+    const DEFAULTS: &'static str = T::DEFAULTS;
+    const READS: &'static [&'static str] = T::READS;
+    type Options = T::Options;
+
+    fn validate(&self, options: &T::Options, suite: &SuiteSettings, problems: &mut Problems) {
+        self.0.validate(options, suite, problems);
+        self.0.validate_start(problems);
+    }
 }
 
 /// The settings of one service, and what it left unread.

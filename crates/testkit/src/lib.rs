@@ -7,6 +7,7 @@
 //! | statements against the schema | [`assert_prepares`] |
 //! | Redis | [`TestRedis::shared`] with a key prefix per test; an own server, to break it: [`Redis::start`] |
 //! | the chain | [`shared_anvil`]; an own node: [`Anvil::start`] |
+//! | alerts | an own Alertmanager: [`Alertmanager::start`] |
 //! | Kafka | [`shared_kafka`]; an own broker: [`KafkaBroker::start_in_process`] |
 //! | time | `eidos_types::ManualClock` |
 //! | two processes, SIGSTOP, SIGKILL | [`ChildProcess`] |
@@ -44,8 +45,9 @@ pub use child::{ChildProcess, Command};
 pub use crash::{CRASH_VARIABLE, crash_point};
 pub use database::TestDb;
 pub use eidos_sandbox::{
-    Anvil, AnvilOptions, AppendOnly, Durability, KafkaBroker, Mining, PoolMode, Pooler, PoolerBrand,
-    PoolerOptions, PortLease, Postgres, PostgresOptions, Redis, RedisOptions, ScratchDir,
+    Alertmanager, AlertmanagerOptions, Anvil, AnvilOptions, AppendOnly, Durability, KafkaBroker, Mining,
+    PoolMode, Pooler, PoolerBrand, PoolerOptions, PortLease, Postgres, PostgresOptions, Redis, RedisOptions,
+    ScratchDir,
 };
 pub use fault_run::{FaultRunOptions, Tally, Verdict, report_fault_run, write_result};
 pub use measured::{Measured, bench_python};

@@ -38,7 +38,7 @@ pub struct Monitor {
     file: Option<StateFile>,
     /// The change that the file has. One save at a time.
     saved: tokio::sync::Mutex<u64>,
-    ended_round_ms: AtomicI64,
+    seeing_round_ms: AtomicI64,
 }
 
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
@@ -76,7 +76,7 @@ impl Monitor {
             changes: watch::Sender::new(0),
             file,
             saved: tokio::sync::Mutex::new(0),
-            ended_round_ms: AtomicI64::new(0),
+            seeing_round_ms: AtomicI64::new(0),
         }
     }
 
@@ -214,22 +214,24 @@ impl Monitor {
         Ok(())
     }
 
-    /// A round is over: its counts are worth saving too.
-    pub fn end_round(&self) {
+    /// A round is over: its counts are worth saving too. `saw`: the prober was not blind in it.
+    pub fn end_round(&self, saw: bool) {
         let round_ms = {
             let mut inner = self.inner();
             inner.release(&self.dependencies);
             inner.show_open();
             inner.round_ms
         };
-        self.ended_round_ms.store(round_ms, Ordering::Relaxed);
+        if saw {
+            self.seeing_round_ms.store(round_ms, Ordering::Relaxed);
+        }
         self.changed();
     }
 
-    /// The slot of the newest round that ended in this process, epoch milliseconds; 0: none has.
+    /// The slot of the newest round of this process that ended and saw something, epoch milliseconds; 0: none has.
     #[must_use]
-    pub fn ended_round_ms(&self) -> i64 {
-        self.ended_round_ms.load(Ordering::Relaxed)
+    pub fn seeing_round_ms(&self) -> i64 {
+        self.seeing_round_ms.load(Ordering::Relaxed)
     }
 
     fn changed(&self) {

@@ -130,6 +130,9 @@ pub struct AlertmanagerSection {
     /// An alert that it is not told of for this long ends there.
     #[serde(default = "five_minutes", with = "duration_text")]
     pub ends_after: Duration,
+    /// The longest `group_wait` of its routes.
+    #[serde(default = "thirty_seconds", with = "duration_text")]
+    pub group_wait: Duration,
     /// Time limit of one request.
     #[serde(default = "five_seconds", with = "duration_text")]
     pub timeout: Duration,
@@ -214,6 +217,23 @@ impl ServiceSettings for ProbeSettings {
     fn validate(&self, _options: &NoOptions, suite: &SuiteSettings, problems: &mut Problems) {
         self.probes.validate(suite, problems);
         self.notifications.validate(problems);
+    }
+
+    fn validate_start(&self, problems: &mut Problems) {
+        if self.probes.targets.is_empty() {
+            problems.add(
+                "probes.targets",
+                "names nothing: health-probe has nothing to look at",
+                "name a target, such as probes.targets.trading.url: http://trading:8080/health",
+            );
+        }
+        if self.notifications.has_no_receiver() {
+            problems.add(
+                "notifications",
+                "names no receiver of alerts",
+                "set notifications.log to true, or name one in notifications.webhooks, alertmanagers, pager_duty or slack",
+            );
+        }
     }
 }
 
@@ -389,6 +409,15 @@ impl TargetSettings {
 }
 
 impl Notifications {
+    fn has_no_receiver(&self) -> bool {
+        let others = [
+            self.webhooks.is_empty(),
+            self.pager_duty.is_empty(),
+            self.slack.is_empty(),
+        ];
+        !self.log && self.alertmanagers.is_empty() && others.iter().all(|is_empty| *is_empty)
+    }
+
     fn validate(&self, problems: &mut Problems) {
         ranges!(problems, "notifications", self;
             duration repeat_after: MINUTE..=Duration::from_secs(7 * DAY);
@@ -410,6 +439,11 @@ impl Notifications {
             let key = format!("notifications.alertmanagers.{name}");
             receiver(&key, name, &server.url, server.timeout, problems);
             problems.duration(&format!("{key}.every"), server.every, MS(100)..=10 * MINUTE);
+            problems.duration(
+                &format!("{key}.group_wait"),
+                server.group_wait,
+                Duration::ZERO..=10 * MINUTE,
+            );
             if server.ends_after < server.every * 3 {
                 problems.add(
                     format!("{key}.ends_after"),

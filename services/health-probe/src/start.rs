@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{anyhow, bail};
+use anyhow::anyhow;
 use eidos_bus::Topic;
 use eidos_runtime::{JobEntry, Parts, ServiceDeps, WorkerEntry};
 use secrecy::ExposeSecret;
@@ -21,12 +21,6 @@ use crate::workers::delivery::Delivery;
 pub(crate) async fn build(deps: ServiceDeps<ProbeSettings>) -> anyhow::Result<Parts> {
     let settings = &deps.settings.service;
     let targets = targets(&settings.probes)?;
-    if targets.is_empty() {
-        bail!(
-            "probes.targets names nothing: health-probe has nothing to look at; name a target, such as \
-             probes.targets.trading.url: http://trading:8080/health"
-        );
-    }
     let controls = settings.probes.controls.iter().map(|control| {
         let address = address("probes.controls", control)?;
         Ok(Target::new("control".to_owned(), address))

@@ -6,11 +6,15 @@ use chrono::DateTime;
 use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap};
 use reqwest::{Client, Response, StatusCode, Url, redirect};
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
 
 use super::SendError;
 
 /// What is read of the text of an answer.
 const LONGEST_TEXT: usize = 1024;
+
+/// What is read of the JSON of an answer.
+const LONGEST_JSON: usize = 4 * 1024 * 1024;
 
 /// A client without redirects and proxies.
 pub(super) struct Poster {
@@ -59,11 +63,25 @@ impl Poster {
             .send()
             .await
             .map_err(|error| SendError::Later(why(&error.without_url())))?;
-        Ok(read(response).await)
+        Ok(read(response, LONGEST_TEXT).await)
+    }
+
+    /// Asks for JSON, and returns it with the server's clock, epoch milliseconds.
+    pub(super) async fn get_json(&self, url: &Url) -> Result<(Value, Option<i64>), SendError> {
+        let answer = read(self.ask(url).await?, LONGEST_JSON).await;
+        answer.outcome()?;
+        let json = serde_json::from_str(&answer.text);
+        let json = json.map_err(|error| SendError::Later(format!("its answer is not JSON: {error}")))?;
+        Ok((json, answer.date_ms))
+    }
+
+    async fn ask(&self, url: &Url) -> Result<Response, SendError> {
+        let response = self.client.get(url.clone()).send().await;
+        response.map_err(|error| SendError::Later(why(&error.without_url())))
     }
 }
 
-async fn read(mut response: Response) -> Answer {
+async fn read(mut response: Response, longest: usize) -> Answer {
     let date = response.headers().get(DATE).and_then(|value| value.to_str().ok());
     let date_ms = date
         .and_then(|text| DateTime::parse_from_rfc2822(text).ok())
@@ -71,10 +89,10 @@ async fn read(mut response: Response) -> Answer {
     let status = response.status();
     let mut text = Vec::new();
     // A text that breaks off changes nothing of the status.
-    while text.len() < LONGEST_TEXT
+    while text.len() < longest
         && let Ok(Some(piece)) = response.chunk().await
     {
-        text.extend_from_slice(&piece[..piece.len().min(LONGEST_TEXT - text.len())]);
+        text.extend_from_slice(&piece[..piece.len().min(longest - text.len())]);
     }
     let text = String::from_utf8_lossy(&text);
     Answer {

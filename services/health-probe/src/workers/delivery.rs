@@ -131,9 +131,9 @@ impl Delivery {
         }
     }
 
-    /// Tells the receiver that this process lives, once a round and only while rounds end.
+    /// Tells the receiver that this process works, once after each round that saw something.
     async fn pulse(&self, ctx: &WorkerContext, told_of_ms: &mut i64) {
-        let round_ms = self.monitor.ended_round_ms();
+        let round_ms = self.monitor.seeing_round_ms();
         if round_ms == *told_of_ms {
             return;
         }

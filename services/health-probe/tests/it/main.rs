@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is the test's")]
 
+mod alertmanager;
 mod blind;
 mod certificates;
 mod dependencies;

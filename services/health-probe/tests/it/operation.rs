@@ -7,14 +7,23 @@ use crate::http::{Does, OK, Server};
 
 #[tokio::test]
 async fn settings_that_make_no_sense_are_refused_at_start_all_at_once() {
-    let fixture = Fixture::new("  targets: {}", "");
-    let (status, child) = fixture.command(&["serve"]).run(WITHIN).await;
-    assert!(!status.success());
-    assert!(
-        child.stderr().contains("probes.targets names nothing"),
-        "{}",
-        child.stderr()
-    );
+    let fixture = Fixture::new("  targets: {}\n  controls: [nonsense]", "");
+    let command = fixture
+        .command(&["serve"])
+        .env("EIDOS__NOTIFICATIONS__LOG", "false");
+    let (status, child) = command.run(WITHIN).await;
+    assert_eq!(status.code(), Some(78));
+    for part in [
+        "probes.targets: names nothing",
+        "notifications: names no receiver of alerts",
+        "probes.controls.0: is not a URL",
+    ] {
+        assert!(
+            child.stderr().contains(part),
+            "{part} is not in:\n{}",
+            child.stderr()
+        );
+    }
     let fixture = Fixture::new(
         "  controls: [\"nonsense\"]\n  targets:\n    \"a b\": { url: \"tcp://x:1\" }\n    c: { url: \"tcp://user:hunter2@nowhere\" }",
         "  webhooks: { w: { url: \"tcp://x:1\", secret: short } }",

@@ -75,7 +75,7 @@ impl Job for HealthMonitor {
         };
         let report = ctx.unless_cancelled(round.run()).await?;
         if !is_look {
-            self.monitor.end_round();
+            self.monitor.end_round(report.blind.is_none());
             self.monitor.save().await;
         }
         Ok(report)
