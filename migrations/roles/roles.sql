@@ -1,14 +1,15 @@
--- Least privilege roles of the jobs database. Run once per cluster and after each `eidosctl migrate`, by a
--- superuser or the owner of the tables, connected to the jobs database:
+-- Least privilege roles of the jobs database. `eidosctl migrate --roles` applies this file after the migrations, as the owner of
+-- the tables or a superuser; the first time the login needs CREATEROLE. It can be repeated. By hand:
 --   psql "$JOBS_DATABASE_URL" -v ON_ERROR_STOP=1 -f migrations/roles/roles.sql
 -- Then: CREATE ROLE recon LOGIN PASSWORD '…' IN ROLE eidos_jobs_writer. The owner (who migrates) stays separate:
 -- a service can neither change the schema nor rewrite what happened.
 
+-- A role that exists needs no CREATEROLE of the login that runs this again; two that run it at once do not fail.
 DO $$ BEGIN
-    CREATE ROLE eidos_jobs_reader NOLOGIN;
+    IF to_regrole('eidos_jobs_reader') IS NULL THEN CREATE ROLE eidos_jobs_reader NOLOGIN; END IF;
 EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;
 DO $$ BEGIN
-    CREATE ROLE eidos_jobs_writer NOLOGIN;
+    IF to_regrole('eidos_jobs_writer') IS NULL THEN CREATE ROLE eidos_jobs_writer NOLOGIN; END IF;
 EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;
 
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;

@@ -131,6 +131,9 @@ pub struct Migrate {
     /// Change nothing: list what is applied and pending; exit 1 if anything is pending.
     #[arg(long)]
     pub check: bool,
+    /// Then create the roles of services where they are missing, and grant them what they need (migrations/roles/roles.sql).
+    #[arg(long, conflicts_with = "check")]
+    pub roles: bool,
 }
 
 /// `check-config`

@@ -20,6 +20,14 @@ use crate::output::{self, Column, Show};
 /// The same files that `eidos-core` applies; embedded here for what their headers say.
 static FILES: Migrator = sqlx::migrate!("../../migrations");
 
+/// The roles of services and their rights.
+const ROLES: &str = include_str!("../../../../migrations/roles/roles.sql");
+const ROLE_NAMES: [&str; 2] = ["eidos_jobs_reader", "eidos_jobs_writer"];
+/// Who is logged in, whether that login may create roles, and which of ours are missing.
+const ROLES_STATE: &str = "SELECT current_user::text, rolsuper OR rolcreaterole, \
+     ARRAY(SELECT name FROM unnest($1::text[]) AS name WHERE to_regrole(name) IS NULL) \
+     FROM pg_roles WHERE rolname = current_user";
+
 const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
 const TABLE_EXISTS: &str = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
@@ -43,9 +51,15 @@ pub(super) async fn run(options: &Migrate, format: Format, out: &mut dyn Write) 
         return verdict(&before);
     }
     let pending = pending(&before);
+    if options.roles {
+        require_roles(&mut connect(&url).await?).await?;
+    }
     migrations::migrate_url(&url, SystemClock::default().now())
         .await
         .map_err(failure)?;
+    if options.roles {
+        apply_roles(&mut connect(&url).await?).await?;
+    }
     print(out, format, &applied(&url).await?)?;
     if format == Format::Table {
         writeln!(
@@ -53,8 +67,37 @@ pub(super) async fn run(options: &Migrate, format: Format, out: &mut dyn Write) 
             "{pending} applied now; the schema is at version {}",
             migrations::expected_version()
         )?;
+        if options.roles {
+            writeln!(out, "the roles {} have their rights", ROLE_NAMES.join(" and "))?;
+        }
     }
     Ok(())
+}
+
+/// Creates the roles that are missing and grants all of them what they need; one transaction.
+async fn apply_roles(connection: &mut PgConnection) -> Result<()> {
+    sqlx::raw_sql(ROLES).execute(connection).await.map(drop).context(
+        "the rights of eidos_jobs_reader and eidos_jobs_writer are not granted; the migrations are applied. Run it as the owner \
+         of the tables of the jobs database, or as a superuser",
+    )
+}
+
+/// Refuses a login that cannot create the missing roles, before anything is changed.
+async fn require_roles(connection: &mut PgConnection) -> Result<()> {
+    let (login, may_create, missing): (String, bool, Vec<String>) = sqlx::query_as(ROLES_STATE)
+        .bind(ROLE_NAMES)
+        .fetch_one(connection)
+        .await
+        .context("cannot look for the roles of services")?;
+    if may_create || missing.is_empty() {
+        return Ok(());
+    }
+    let missing = missing.join(" and ");
+    Err(Failure::Settings(format!(
+        "the role {login} may not create {missing}, and nothing was changed: have a superuser run `ALTER ROLE {login} \
+         CREATEROLE`, or create them (CREATE ROLE … NOLOGIN); afterwards {login} needs CREATEROLE no more"
+    ))
+    .into())
 }
 
 /// Returns `--database-url`, else `databases.jobs.url` of the settings.
@@ -77,8 +120,7 @@ fn database_url(options: &Migrate) -> Result<SecretString> {
     Ok(jobs.url.clone())
 }
 
-/// Returns the applied versions with their time (epoch ms).
-async fn applied(url: &SecretString) -> Result<BTreeMap<i64, i64>> {
+async fn connect(url: &SecretString) -> Result<PgConnection> {
     let options: sqlx::postgres::PgConnectOptions = url
         .expose_secret()
         .parse()
@@ -94,10 +136,16 @@ async fn applied(url: &SecretString) -> Result<BTreeMap<i64, i64>> {
         // `PgBouncer` refuses it.
         .extra_float_digits(None)
         .disable_statement_logging();
-    let mut connection: PgConnection = tokio::time::timeout(CONNECT_TIMEOUT, options.connect())
+    let connection = tokio::time::timeout(CONNECT_TIMEOUT, options.connect())
         .await
         .map_err(|_elapsed| unreachable(&target, "no answer in time"))?
         .map_err(|error| unreachable(&target, &error.to_string()))?;
+    Ok(connection)
+}
+
+/// Returns the applied versions with their time (epoch ms).
+async fn applied(url: &SecretString) -> Result<BTreeMap<i64, i64>> {
+    let mut connection = connect(url).await?;
     let exists: bool = sqlx::query_scalar(TABLE_EXISTS)
         .fetch_one(&mut connection)
         .await

@@ -1,7 +1,8 @@
 //! `eidosctl migrate` against a real database.
 
-use eidos_testkit::TestDb;
+use eidos_testkit::{Postgres, PostgresOptions, TestDb};
 use serde_json::Value;
+use sqlx::{Connection as _, PgConnection};
 
 use crate::program::eidosctl;
 
@@ -80,4 +81,61 @@ async fn a_wrong_url_is_exit_78_and_is_not_repeated() {
     .await;
     assert_eq!(ran.code, 78, "{}", ran.err);
     assert!(!ran.err.contains("hunter2"), "{}", ran.err);
+}
+
+/// Roles belong to the whole server, so this test has one of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn roles_are_created_once_by_a_login_that_may_and_granted_again_by_one_that_may_not() {
+    let server = Postgres::start(PostgresOptions::default()).await.unwrap();
+    server.create_database("jobs").await.unwrap();
+    let mut admin = PgConnection::connect(&server.url("jobs")).await.unwrap();
+    sqlx::raw_sql("CREATE ROLE migrator LOGIN PASSWORD 'p'; ALTER DATABASE jobs OWNER TO migrator")
+        .execute(&mut admin)
+        .await
+        .unwrap();
+    let url_as = |role: &str| format!("postgres://{role}:p@127.0.0.1:{}/jobs", server.port());
+    let url = url_as("migrator");
+    let environment = [("EIDOS_DATABASE_URL", url.as_str())];
+
+    let refused = eidosctl(&["migrate", "--roles"], &environment).await;
+    assert_eq!(refused.code, 78, "{}{}", refused.out, refused.err);
+    for part in [
+        "migrator",
+        "eidos_jobs_reader and eidos_jobs_writer",
+        "CREATEROLE",
+    ] {
+        assert!(refused.err.contains(part), "{part}: {}", refused.err);
+    }
+    let check = eidosctl(&["migrate", "--check"], &environment).await;
+    assert!(
+        check.out.contains("pending") && !check.out.contains("applied"),
+        "{}",
+        check.out
+    );
+
+    for right in ["CREATEROLE", "NOCREATEROLE"] {
+        let statement = sqlx::AssertSqlSafe(format!("ALTER ROLE migrator {right}"));
+        sqlx::raw_sql(statement).execute(&mut admin).await.unwrap();
+        let applied = eidosctl(&["migrate", "--roles"], &environment).await;
+        assert_eq!(applied.code, 0, "{right}: {}{}", applied.out, applied.err);
+        assert!(applied.out.contains("have their rights"), "{}", applied.out);
+    }
+
+    sqlx::raw_sql("CREATE ROLE viewer LOGIN PASSWORD 'p' IN ROLE eidos_jobs_reader")
+        .execute(&mut admin)
+        .await
+        .unwrap();
+    let mut viewer = PgConnection::connect(&url_as("viewer")).await.unwrap();
+    let read = "SELECT count(*) FROM eidos_jobs_executions";
+    sqlx::raw_sql(read).execute(&mut viewer).await.unwrap();
+    for denied in [
+        "DELETE FROM eidos_jobs_executions",
+        "CREATE TABLE public.own (id INT)",
+    ] {
+        let error = sqlx::raw_sql(denied).execute(&mut viewer).await.unwrap_err();
+        assert!(
+            error.to_string().contains("permission denied"),
+            "{denied}: {error}"
+        );
+    }
 }
