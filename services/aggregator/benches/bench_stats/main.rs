@@ -52,15 +52,7 @@ async fn run(options: &Options) -> anyhow::Result<()> {
     let ours = ours(&stage, &jobs, slot_ms).await?;
     let in_loop = in_loop(&stage, &jobs).await?;
     let theirs = market_loop::TABLE;
-    let figures = assert_same(
-        &jobs,
-        COLUMNS,
-        (
-            &format!("{TABLE} WHERE stat_date = '2026-03-02' AND stat_hour = 10"),
-            theirs,
-        ),
-    )
-    .await?;
+    let figures = assert_same(&jobs, COLUMNS, (MEASURED, theirs)).await?;
     let ours_again = self::ours(&stage, &jobs, slot_ms + MINUTE_MS).await?;
     let loop_again = self::in_loop(&stage, &jobs).await?;
     ensure!(
