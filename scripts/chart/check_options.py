@@ -112,7 +112,9 @@ def check_bundle(expect):
 def check_migration(expect):
     job = render("production").one("Job", "migrate")
     spec = job["spec"]["template"]["spec"]
-    expect(spec["containers"][0]["args"] == ["migrate"], f"the migration runs {spec['containers'][0]['args']}")
+    expect(spec["containers"][0]["args"] == ["migrate", "--roles"], f"the migration runs {spec['containers'][0]['args']}")
+    plain = render("dev").one("Job", "migrate")["spec"]["template"]["spec"]["containers"][0]["args"]
+    expect(plain == ["migrate"], f"without migrate.roles the migration runs {plain}")
     expect(job["metadata"]["annotations"].items() >= {"argocd.argoproj.io/hook": "PreSync", "helm.sh/hook": "pre-install,pre-upgrade"}.items(),
            f"annotations of the migration: {job['metadata']['annotations']}")
     expect(spec["serviceAccountName"] == "migrations", "migrate.serviceAccountName")
