@@ -51,8 +51,7 @@ async fn run(options: &Options) -> anyhow::Result<()> {
     let slot_ms = slot_ms + HOUR_MS;
     let ours = ours(&stage, &jobs, slot_ms).await?;
     let in_loop = in_loop(&stage, &jobs).await?;
-    let theirs = market_loop::TABLE;
-    let figures = assert_same(&jobs, COLUMNS, (MEASURED, theirs)).await?;
+    let figures = assert_same(&jobs, COLUMNS, (MEASURED, market_loop::TABLE)).await?;
     let ours_again = self::ours(&stage, &jobs, slot_ms + MINUTE_MS).await?;
     let loop_again = self::in_loop(&stage, &jobs).await?;
     ensure!(
