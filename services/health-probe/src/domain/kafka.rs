@@ -1,4 +1,4 @@
-//! [`judge`]: what the brokers say of the cluster, and what groups have not handled.
+//! [`judge_cluster`] and [`judge_group`]: what the brokers say of the cluster, and what groups have not handled.
 
 use eidos_bus::{Cluster, GroupLag};
 
