@@ -113,6 +113,21 @@ def check_migration(expect):
     job = render("production").one("Job", "migrate")
     spec = job["spec"]["template"]["spec"]
     expect(spec["containers"][0]["args"] == ["migrate", "--roles"], f"the migration runs {spec['containers'][0]['args']}")
+    prepare = {container["name"]: container for container in spec["initContainers"]}
+    expect(
+        prepare["prepare-trade"]["args"]
+        == ["prepare", "--disposal", "--writer", "retention_manager", "--writer", "archiver"],
+        f"the trade database is prepared with {prepare['prepare-trade']['args']}",
+    )
+    expect(
+        prepare["prepare-market"]["args"] == ["prepare", "--writer", "aggregator"],
+        f"the market database is prepared with {prepare['prepare-market']['args']}",
+    )
+    url = next(variable for variable in prepare["prepare-market"]["env"] if variable["name"] == "EIDOS_DATABASE_URL")
+    reference = url["valueFrom"]["secretKeyRef"]
+    expect((reference["name"], reference["key"]) == ("eidos-backoffice-owners", "market-url"), f"it reads {reference}")
+    without = render("dev").one("Job", "migrate")["spec"]["template"]["spec"]
+    expect("initContainers" not in without, "the migration prepares databases that nobody named")
     plain = render("dev").one("Job", "migrate")["spec"]["template"]["spec"]["containers"][0]["args"]
     expect(plain == ["migrate"], f"without migrate.roles the migration runs {plain}")
     expect(job["metadata"]["annotations"].items() >= {"argocd.argoproj.io/hook": "PreSync", "helm.sh/hook": "pre-install,pre-upgrade"}.items(),

@@ -66,6 +66,8 @@ pub enum Format {
 pub enum Command {
     /// Bring the database's schema up to date, or say what is missing.
     Migrate(Migrate),
+    /// Create in another service's database what jobs need that write there: the fence, and the quarantine of archived partitions.
+    Prepare(Prepare),
     /// Check a settings file for all services, and refuse every key that none of them knows.
     CheckConfig(CheckConfig),
     /// List messages that a service could not handle, or write them back: `replay --topic TOPIC [--dry-run]`.
@@ -134,6 +136,23 @@ pub struct Migrate {
     /// Then create the roles of services where they are missing, and grant them what they need (migrations/roles/roles.sql).
     #[arg(long, conflicts_with = "check")]
     pub roles: bool,
+}
+
+/// `prepare`
+#[derive(Debug, Args)]
+pub struct Prepare {
+    /// The database, with the role that owns the tables jobs write to. Not the jobs database: `migrate` looks after that one.
+    #[arg(long, env = "EIDOS_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub database_url: String,
+    /// Also what retention-manager and archiver need: the quarantine, and the function that refuses writes to frozen partitions.
+    #[arg(long)]
+    pub disposal: bool,
+    /// A role of a service that writes there, which is granted its rights on these objects (repeatable).
+    #[arg(long = "writer", value_name = "ROLE")]
+    pub writers: Vec<String>,
+    /// Change nothing: list what is there and what is missing; exit 1 if anything is missing.
+    #[arg(long)]
+    pub check: bool,
 }
 
 /// `check-config`

@@ -20,6 +20,11 @@
 {{- end -}}
 {{- if .Values.migrate.enabled -}}
   {{- $read = append $read (merge (dict "who" "migrate") (pick .Values.migrate.database "secret" "key")) -}}
+  {{- range $database, $foreign := .Values.migrate.foreignDatabases -}}
+    {{- if $foreign -}}
+      {{- $read = append $read (merge (dict "who" "migrate") (pick $foreign "secret" "key")) -}}
+    {{- end -}}
+  {{- end -}}
 {{- end -}}
 {{- if .Values.tests.enabled -}}
   {{- $read = append $read (merge (dict "who" "helm test") (pick .Values.tests.token "secret" "key")) -}}

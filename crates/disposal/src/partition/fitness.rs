@@ -306,7 +306,7 @@ pub async fn room(conn: &mut PgConnection, parent: &TableShape) -> Result<Vec<St
             .fetch_one(conn)
             .await
             .map_err(DisposalError::sql("look for the place of quarantine"))?;
-    let apply = "apply migrations/foreign/freeze.sql";
+    let apply = "have its owner run eidosctl prepare --disposal (migrations/foreign/freeze.sql)";
     let missing = match (has_function, may_create, may_alter) {
         (false, ..) => format!("this database has no function {function}; {apply}"),
         (_, None, _) => format!("this database has no schema {QUARANTINE_SCHEMA}; {apply}"),

@@ -92,7 +92,7 @@ fn without_function(error: DisposalError) -> DisposalError {
         Some("42883") => DisposalError::refused(
             "setup",
             format!(
-                "this database has no function public.{FREEZE_FUNCTION}(); apply migrations/foreign/freeze.sql"
+                "this database has no function public.{FREEZE_FUNCTION}(); have its owner run eidosctl prepare --disposal (migrations/foreign/freeze.sql)"
             ),
         ),
         _ => error,

@@ -8,11 +8,12 @@ use eidos_core::CoreError;
 use eidos_core::migrations;
 use eidos_settings::{Input, SourceName, SuiteOnly};
 use eidos_types::{Clock as _, SystemClock};
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use serde_json::{Value, json};
 use sqlx::migrate::Migrator;
-use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
+use sqlx::{Connection as _, PgConnection};
 
+use super::database::connect;
 use crate::Failure;
 use crate::cli::{Format, Migrate};
 use crate::output::{self, Column, Show};
@@ -27,8 +28,6 @@ const ROLE_NAMES: [&str; 2] = ["eidos_jobs_reader", "eidos_jobs_writer"];
 const ROLES_STATE: &str = "SELECT current_user::text, rolsuper OR rolcreaterole, \
      ARRAY(SELECT name FROM unnest($1::text[]) AS name WHERE to_regrole(name) IS NULL) \
      FROM pg_roles WHERE rolname = current_user";
-
-const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
 const TABLE_EXISTS: &str = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
 const APPLIED: &str =
@@ -120,29 +119,6 @@ fn database_url(options: &Migrate) -> Result<SecretString> {
     Ok(jobs.url.clone())
 }
 
-async fn connect(url: &SecretString) -> Result<PgConnection> {
-    let options: sqlx::postgres::PgConnectOptions = url
-        .expose_secret()
-        .parse()
-        // The error may quote the URL, which holds a password.
-        .map_err(|_unshown: sqlx::Error| {
-            Failure::Settings(
-                "the database URL is not postgres://user:password@host:port/database".to_owned(),
-            )
-        })?;
-    let target = format!("postgres://{}:{}", options.get_host(), options.get_port());
-    let options = options
-        .application_name("eidosctl")
-        // `PgBouncer` refuses it.
-        .extra_float_digits(None)
-        .disable_statement_logging();
-    let connection = tokio::time::timeout(CONNECT_TIMEOUT, options.connect())
-        .await
-        .map_err(|_elapsed| unreachable(&target, "no answer in time"))?
-        .map_err(|error| unreachable(&target, &error.to_string()))?;
-    Ok(connection)
-}
-
 /// Returns the applied versions with their time (epoch ms).
 async fn applied(url: &SecretString) -> Result<BTreeMap<i64, i64>> {
     let mut connection = connect(url).await?;
@@ -160,13 +136,6 @@ async fn applied(url: &SecretString) -> Result<BTreeMap<i64, i64>> {
     };
     connection.close().await.context("cannot close the connection")?;
     Ok(rows.into_iter().collect())
-}
-
-fn unreachable(target: &str, reason: &str) -> Failure {
-    Failure::Unreachable {
-        url: target.to_owned(),
-        reason: reason.to_owned(),
-    }
 }
 
 fn print(out: &mut dyn Write, format: Format, applied: &BTreeMap<i64, i64>) -> Result<()> {

@@ -2,6 +2,7 @@
 
 mod alerts;
 mod breaks;
+mod database;
 mod disposals;
 mod executions;
 mod holds;
@@ -9,6 +10,7 @@ mod jobs;
 mod migrate;
 mod pauses;
 mod poll;
+mod prepare;
 mod status;
 mod suite_program;
 mod trigger;
@@ -29,6 +31,9 @@ pub(crate) async fn run(cli: Cli, out: &mut dyn Write) -> Result<()> {
     let format = cli.common.format;
     if let Command::Migrate(options) = cli.command {
         return migrate::run(&options, format, out).await;
+    }
+    if let Command::Prepare(options) = cli.command {
+        return prepare::run(&options, format, out).await;
     }
     if let Command::CheckConfig(options) = &cli.command {
         return suite_program::check_config(options);
@@ -53,6 +58,7 @@ pub(crate) async fn run(cli: Cli, out: &mut dyn Write) -> Result<()> {
 const fn owner(command: &Command) -> Option<Owner<'_>> {
     Some(match command {
         Command::Migrate(_)
+        | Command::Prepare(_)
         | Command::CheckConfig(_)
         | Command::DeadLetters(_)
         | Command::Completions { .. }
@@ -100,6 +106,7 @@ async fn ask_one(session: &mut Session<'_>, command: Command) -> Result<()> {
         Command::Disposals(options) => disposals::list(session, &options).await,
         // Answered before: they ask all services, or none.
         Command::Migrate(_)
+        | Command::Prepare(_)
         | Command::CheckConfig(_)
         | Command::DeadLetters(_)
         | Command::Completions { .. }

@@ -11,6 +11,7 @@ mod canned;
 mod check_config;
 mod disposal;
 mod migrate;
+mod prepare;
 mod profiles;
 mod program;
 mod status;
