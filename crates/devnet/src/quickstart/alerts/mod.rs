@@ -134,8 +134,8 @@ async fn expect_calm(api: &Api, seen: &mut Seen) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Every expression gives a number; a panel of which each number is 0 says in its description when that is so: "0: …". One
-/// that says when it is empty is asked again in the trouble.
+/// Every expression gives a number; a panel with a series of 0 says in its description when that is so: "0: …". One that says
+/// when it is empty is asked again in the trouble.
 async fn panels(api: &Api, seen: &mut Seen) -> anyhow::Result<()> {
     for panel in rules::panels()? {
         let values = api.wait_for_values(&panel.expression, SHOWN_WITHIN).await?;
@@ -149,13 +149,6 @@ async fn panels(api: &Api, seen: &mut Seen) -> anyhow::Result<()> {
                 say(&format!("  EMPTY   panel {place}"));
                 seen.problems
                     .push(format!("the panel {place} shows nothing: {}", panel.expression));
-            }
-            Some(largest) if page::is_zero(largest) && !panel.description.contains(page::ZERO) => {
-                say(&format!("  0       panel {place} does not say when it shows 0"));
-                seen.problems.push(format!(
-                    "the panel {place} shows 0 without a description that says when it does: {}",
-                    panel.expression
-                ));
             }
             Some(_) => {}
         }
@@ -185,6 +178,16 @@ async fn show(api: &Api, panel: rules::Panel, values: Vec<f64>, seen: &mut Seen)
     let series = api
         .history(&panel.expression, pictures::STEPS, pictures::STEP)
         .await?;
+    if !panel.description.contains(page::ZERO) && series.iter().any(pictures::is_flat) {
+        let place = format!("\"{}\" of \"{}\"", panel.title, panel.dashboard);
+        say(&format!(
+            "  0       a series of panel {place}, which does not say when that is so"
+        ));
+        seen.problems.push(format!(
+            "the panel {place} has a series of 0 without a description that says when it does: {}",
+            panel.expression
+        ));
+    }
     seen.panels.push(Shown {
         panel,
         values,

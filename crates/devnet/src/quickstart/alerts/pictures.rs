@@ -53,13 +53,19 @@ pub(super) fn render(panels: &[Shown], day: &str) -> String {
     page
 }
 
-/// The lines of one expression.
+/// Whether a series had values, and each of them was 0.
+pub(super) fn is_flat(series: &Series) -> bool {
+    let mut known = series.values.iter().flatten().peekable();
+    known.peek().is_some() && known.all(|value| is_zero(*value))
+}
+
+/// The lines of one expression. A series without a value, such as a quantile of no request, is not drawn.
 fn draw(page: &mut String, Shown { panel, series, .. }: &Shown) {
     let mut series: Vec<&Series> = series.iter().collect();
     let size = |series: &Series| newest(series).map_or(-1.0, f64::abs);
     series.sort_by(|left, right| size(right).total_cmp(&size(left)));
     let title = cell(&panel.title);
-    let is_flat = |series: &Series| series.values.iter().flatten().all(|value| is_zero(*value));
+    series.retain(|series| newest(series).is_some());
     let (flat, alive): (Vec<&Series>, Vec<&Series>) = series.iter().partition(|series| is_flat(series));
     for series in alive.iter().take(DRAWN) {
         let newest = newest(series).map_or_else(String::new, |value| with_unit(value, &panel.unit));
@@ -163,6 +169,7 @@ mod tests {
                 series("b", &[1.0, 2.5]),
                 series("c", &[0.0]),
                 series("d", &[9.0, 300.0]),
+                series("e", &[]),
             ],
         };
         let page = render(&[shown], "2026-12-03");
