@@ -109,7 +109,8 @@ impl Running {
     pub(crate) async fn until_turn(&mut self, wanted: impl Fn(&Turn) -> bool) {
         let waiting = self.turns.wait_for(|turn| turn.as_ref().is_some_and(&wanted));
         let came = tokio::time::timeout(PATIENCE, waiting).await;
-        came.expect("the turn did not come").expect("the loop ended");
+        let came = came.expect("the turn did not come").is_ok();
+        assert!(came, "the loop ended: {:?}", (&mut self.task).await);
     }
 
     pub(crate) async fn until_joined(&mut self) {

@@ -17,7 +17,7 @@ pub(super) enum Scale {
 }
 
 /// Thresholds and windows that a devnet of minutes cannot reach, and what replaces them there.
-const SMALLER: [(&str, &str); 6] = [
+const SMALLER: [(&str, &str); 7] = [
     // 500 GB in quarantine.
     ("500e9", "1"),
     // More than 100 dollars of ignored differences.
@@ -36,6 +36,11 @@ const SMALLER: [(&str, &str); 6] = [
         "chain_rpc_requests_total{outcome!=\"ok\"}[20s]",
     ),
     ("chain_rpc_requests_total[10m]", "chain_rpc_requests_total[20s]"),
+    // Half a minute without an answer of a broker.
+    (
+        "bus_consumer_answer_age_seconds[2m])) > 30",
+        "bus_consumer_answer_age_seconds[2m])) > 15",
+    ),
     // Half an hour from a request to the order's end.
     (
         "expiry_oldest_open_seconds) > 1800",

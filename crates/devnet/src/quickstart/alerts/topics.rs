@@ -60,6 +60,11 @@ impl OrderTopics {
         Ok(())
     }
 
+    /// Kills the server.
+    pub(super) async fn take_down(&self) -> anyhow::Result<()> {
+        Ok(self.server.kill().await?)
+    }
+
     /// Returns the offset of what it wrote.
     async fn write(&self) -> anyhow::Result<i64> {
         let producer: FutureProducer = ClientConfig::new()

@@ -40,6 +40,7 @@ pub(super) enum Cause {
     OrdersInNoBook,
     PoisonOnATopic,
     TopicCut,
+    OrderKafkaGone,
     MinutesGone,
     /// The certificate of the watched server ends within so many days.
     CertificateEnds(i64),
@@ -56,6 +57,10 @@ pub(super) const UNTRIED: &[(&str, &str)] = &[
     ("ProberBlind", PROBES),
     ("AlertsNotDelivered", PROBES),
     ("ProbeStateNotSaved", PROBES),
+    (
+        "ConsumerBehind",
+        "ten thousand messages that a group has not handled",
+    ),
 ];
 const PROBES: &str = "the tests of health-probe cause it, without Prometheus";
 
@@ -246,6 +251,11 @@ pub(super) const TROUBLES: &[Trouble] = &[
         alerts: &["WorkerRestarting"],
     },
     Trouble {
+        what: "the Kafka of ended orders is gone",
+        cause: Cause::OrderKafkaGone,
+        alerts: &["ConsumerSilent"],
+    },
+    Trouble {
         what: "a service is killed",
         cause: Cause::ServiceKilled,
         alerts: &["ServiceDown", "ServiceGone", "JobSeriesAbsent"],
@@ -283,13 +293,13 @@ pub(super) async fn cause(rig: &mut Rig, cause: Cause) -> anyhow::Result<()> {
         Cause::OrdersInNoBook => orders_in_no_book(rig).await,
         Cause::PoisonOnATopic => rig.topics().poison().await,
         Cause::TopicCut => topic_cut(rig).await,
+        Cause::OrderKafkaGone => rig.topics().take_down().await,
         Cause::MinutesGone => minutes_gone(rig).await,
         Cause::CertificateEnds(days) => rig.tls().present(days),
         Cause::ServiceKilled => rig.kill("archiver"),
     }
 }
 
-/// A sweep finds them although `cleanup-orders` cannot ask for them.
 /// Deleted as retention does, a message further than the group has read.
 async fn topic_cut(rig: &mut Rig) -> anyhow::Result<()> {
     rig.stop(EXPIRER).await?;
@@ -297,6 +307,7 @@ async fn topic_cut(rig: &mut Rig) -> anyhow::Result<()> {
     rig.serve().await
 }
 
+/// A sweep finds them although `cleanup-orders` cannot ask for them.
 async fn engine_gone(rig: &mut Rig) -> anyhow::Result<()> {
     let orders = OrdersOptions {
         prefix: "overdue".to_owned(),

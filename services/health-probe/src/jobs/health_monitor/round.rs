@@ -146,7 +146,8 @@ impl<'a> Round<'a> {
         if self.counts {
             metric::probe_started_late(planned.elapsed());
         }
-        let probing = self.job.prober.probe(target);
+        // On the heap, so that the many that wait for their start do not hold the space of the largest kind of probe.
+        let probing = Box::pin(self.job.prober.probe(target));
         let Ok(observation) = timeout_at(last, probing).await else {
             return too_late(planned);
         };
