@@ -6,13 +6,13 @@ use std::io::Write;
 use anyhow::{Context as _, Result};
 use eidos_core::CoreError;
 use eidos_core::migrations;
-use eidos_settings::{Input, SourceName, SuiteOnly};
 use eidos_types::{Clock as _, SystemClock};
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use serde_json::{Value, json};
 use sqlx::migrate::Migrator;
-use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
+use sqlx::{Connection as _, PgConnection};
 
+use super::database;
 use crate::Failure;
 use crate::cli::{Format, Migrate};
 use crate::output::{self, Column, Show};
@@ -28,8 +28,6 @@ const ROLES_STATE: &str = "SELECT current_user::text, rolsuper OR rolcreaterole,
      ARRAY(SELECT name FROM unnest($1::text[]) AS name WHERE to_regrole(name) IS NULL) \
      FROM pg_roles WHERE rolname = current_user";
 
-const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
-
 const TABLE_EXISTS: &str = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
 const APPLIED: &str =
     "SELECT version, (extract(epoch FROM installed_on) * 1000)::bigint FROM _sqlx_migrations WHERE success";
@@ -44,7 +42,7 @@ const COLUMNS: &[Column] = &[
 ];
 
 pub(super) async fn run(options: &Migrate, format: Format, out: &mut dyn Write) -> Result<()> {
-    let url = database_url(options)?;
+    let url = database::url(options.database_url.as_deref(), options.config.as_deref())?;
     let before = applied(&url).await?;
     if options.check {
         print(out, format, &before)?;
@@ -52,13 +50,13 @@ pub(super) async fn run(options: &Migrate, format: Format, out: &mut dyn Write) 
     }
     let pending = pending(&before);
     if options.roles {
-        require_roles(&mut connect(&url).await?).await?;
+        require_roles(&mut database::connect(&url).await?).await?;
     }
     migrations::migrate_url(&url, SystemClock::default().now())
         .await
         .map_err(failure)?;
     if options.roles {
-        apply_roles(&mut connect(&url).await?).await?;
+        apply_roles(&mut database::connect(&url).await?).await?;
     }
     print(out, format, &applied(&url).await?)?;
     if format == Format::Table {
@@ -100,52 +98,9 @@ async fn require_roles(connection: &mut PgConnection) -> Result<()> {
     .into())
 }
 
-/// Returns `--database-url`, else `databases.jobs.url` of the settings.
-fn database_url(options: &Migrate) -> Result<SecretString> {
-    if let Some(url) = options.database_url.as_ref().filter(|url| !url.is_empty()) {
-        return Ok(SecretString::from(url.clone()));
-    }
-    let input = Input {
-        file: options.config.as_deref(),
-        env: std::env::vars().collect(),
-    };
-    let effective =
-        eidos_settings::load::<SuiteOnly>(&input).map_err(|errors| Failure::Settings(errors.to_string()))?;
-    let jobs = effective.suite.databases.get(&SourceName::Jobs).ok_or_else(|| {
-        Failure::Settings(
-            "which database? give --database-url, EIDOS_DATABASE_URL, or settings with databases.jobs.url"
-                .to_owned(),
-        )
-    })?;
-    Ok(jobs.url.clone())
-}
-
-async fn connect(url: &SecretString) -> Result<PgConnection> {
-    let options: sqlx::postgres::PgConnectOptions = url
-        .expose_secret()
-        .parse()
-        // The error may quote the URL, which holds a password.
-        .map_err(|_unshown: sqlx::Error| {
-            Failure::Settings(
-                "the database URL is not postgres://user:password@host:port/database".to_owned(),
-            )
-        })?;
-    let target = format!("postgres://{}:{}", options.get_host(), options.get_port());
-    let options = options
-        .application_name("eidosctl")
-        // `PgBouncer` refuses it.
-        .extra_float_digits(None)
-        .disable_statement_logging();
-    let connection = tokio::time::timeout(CONNECT_TIMEOUT, options.connect())
-        .await
-        .map_err(|_elapsed| unreachable(&target, "no answer in time"))?
-        .map_err(|error| unreachable(&target, &error.to_string()))?;
-    Ok(connection)
-}
-
 /// Returns the applied versions with their time (epoch ms).
 async fn applied(url: &SecretString) -> Result<BTreeMap<i64, i64>> {
-    let mut connection = connect(url).await?;
+    let mut connection = database::connect(url).await?;
     let exists: bool = sqlx::query_scalar(TABLE_EXISTS)
         .fetch_one(&mut connection)
         .await
@@ -160,13 +115,6 @@ async fn applied(url: &SecretString) -> Result<BTreeMap<i64, i64>> {
     };
     connection.close().await.context("cannot close the connection")?;
     Ok(rows.into_iter().collect())
-}
-
-fn unreachable(target: &str, reason: &str) -> Failure {
-    Failure::Unreachable {
-        url: target.to_owned(),
-        reason: reason.to_owned(),
-    }
 }
 
 fn print(out: &mut dyn Write, format: Format, applied: &BTreeMap<i64, i64>) -> Result<()> {

@@ -1,7 +1,9 @@
 //! One file per noun; each command is a request and the way its answer is shown.
 
 mod alerts;
+mod audit;
 mod breaks;
+mod database;
 mod disposals;
 mod executions;
 mod holds;
@@ -20,7 +22,7 @@ use std::io::Write;
 use anyhow::Result;
 use clap::CommandFactory as _;
 
-use crate::cli::{Cli, Command, Format};
+use crate::cli::{AuditCommand, Cli, Command, Format};
 use crate::environment::{Environment, Owner};
 use crate::session::Session;
 
@@ -29,6 +31,10 @@ pub(crate) async fn run(cli: Cli, out: &mut dyn Write) -> Result<()> {
     let format = cli.common.format;
     if let Command::Migrate(options) = cli.command {
         return migrate::run(&options, format, out).await;
+    }
+    if let Command::Audit(options) = &cli.command {
+        let AuditCommand::Verify(options) = &options.command;
+        return audit::verify(options, format, out).await;
     }
     if let Command::CheckConfig(options) = &cli.command {
         return suite_program::check_config(options);
@@ -53,6 +59,7 @@ pub(crate) async fn run(cli: Cli, out: &mut dyn Write) -> Result<()> {
 const fn owner(command: &Command) -> Option<Owner<'_>> {
     Some(match command {
         Command::Migrate(_)
+        | Command::Audit(_)
         | Command::CheckConfig(_)
         | Command::DeadLetters(_)
         | Command::Completions { .. }
@@ -100,6 +107,7 @@ async fn ask_one(session: &mut Session<'_>, command: Command) -> Result<()> {
         Command::Disposals(options) => disposals::list(session, &options).await,
         // Answered before: they ask all services, or none.
         Command::Migrate(_)
+        | Command::Audit(_)
         | Command::CheckConfig(_)
         | Command::DeadLetters(_)
         | Command::Completions { .. }
