@@ -104,7 +104,7 @@ pub enum Command {
         job: JobName,
     },
     /// Breaks found by the reconciliation: list them, show one, or say what is done about it.
-    Breaks(Breaks),
+    Breaks(Box<Breaks>),
     /// The audit trail of breaks: verify it in the database itself.
     Audit(Audit),
     /// Pauses of money-moving operations: list them, set one, or lift one.

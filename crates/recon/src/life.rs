@@ -392,9 +392,8 @@ mod tests {
                     Happens::Edit(Edit::Acknowledge) => word = "acknowledged",
                     Happens::Edit(Edit::Resolve) => word = "resolved",
                     Happens::Edit(Edit::WriteOff) => word = "written_off",
-                    Happens::Edit(Edit::Assign | Edit::Comment) => {}
                     Happens::Clean if word == "open" || word == "acknowledged" => word = "auto_closed",
-                    Happens::Clean => {}
+                    Happens::Clean | Happens::Edit(Edit::Assign | Edit::Comment) => {}
                     Happens::Seen { severity, run, .. } => {
                         let is_worse = *severity > worst;
                         let is_later = run_before != Some(*run);

@@ -441,10 +441,7 @@ mod tests {
         emit_bus(time);
         outbox_deliveries("x", "x", 1);
         outbox_backlog("x", 1, time, 1);
-        reconciliation_diff_count("x", "x", "x", 1);
-        reconciliation_diff_amount("x", "x", total);
-        reconciliation_unresolved_breaks("balance", "open", "critical", "lt_1h", 1);
-        reconciliation_oldest_break("balance", "open", "critical", time);
+        emit_breaks(time, total);
         reconciliation_checked("x", 1);
         reconciliation_in_flight_amount("x", "x", total);
         reconciliation_dust_amount("x", "x", total);
@@ -516,6 +513,13 @@ mod tests {
                 "no histogram at zero: {text}"
             );
         }
+    }
+
+    fn emit_breaks(time: Duration, total: Total) {
+        reconciliation_diff_count("x", "x", "x", 1);
+        reconciliation_diff_amount("x", "x", total);
+        reconciliation_unresolved_breaks("x", "x", "x", "x", 1);
+        reconciliation_oldest_break("x", "x", "x", time);
     }
 
     fn emit_chain(time: Duration) {

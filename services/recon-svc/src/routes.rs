@@ -100,7 +100,7 @@ async fn list_breaks(
 ) -> Result<Json<Value>, ApiError> {
     let Query(query) = query.map_err(|rejection| ApiError::Malformed(rejection.body_text()))?;
     let (limit, now) = (checked_limit(query.limit)?, api.clock.now());
-    let states = states(query.status.as_deref())?;
+    let states = asked_states(query.status.as_deref())?;
     let age = query
         .age
         .as_deref()
@@ -169,9 +169,9 @@ fn shown(row: &BreakRow, now: DateTime<Utc>) -> Result<Value, ApiError> {
 }
 
 /// Names of states, separated by commas; `unresolved` and `ended` are several at once.
-fn states(status: Option<&str>) -> Result<Vec<BreakState>, ApiError> {
+fn asked_states(names: Option<&str>) -> Result<Vec<BreakState>, ApiError> {
     let mut states = Vec::new();
-    for name in status.into_iter().flat_map(|status| status.split(',')) {
+    for name in names.into_iter().flat_map(|names| names.split(',')) {
         match name {
             "unresolved" => states.extend(BreakState::UNRESOLVED),
             "ended" => states.extend(BreakState::ALL.into_iter().filter(|state| !state.is_unresolved())),

@@ -63,96 +63,93 @@ async fn events_are_never_changed_or_taken_away() {
     fixture.assert_verifies().await;
 }
 
-#[tokio::test]
-async fn one_row_that_was_altered_deleted_inserted_or_moved_is_named() {
-    let again = "INSERT INTO eidos_jobs_break_history (break_id, event, at, by, version, state) \
-                 SELECT break_id, 'commented', at, by, version, state FROM eidos_jobs_break_history WHERE id = 8";
-    let altered = |seq: i64| format!("event {seq} of break");
-    for (statements, named) in [
-        (
-            "UPDATE eidos_jobs_break_history SET by = 'eve' WHERE id = 4",
-            vec![altered(4)],
-        ),
-        (
-            "UPDATE eidos_jobs_break_history SET at = at + '1 microsecond' WHERE id = 1",
-            vec![altered(1)],
-        ),
-        (
-            "UPDATE eidos_jobs_break_history SET details = details || '{\"x\": 1}' WHERE id = 3",
-            vec![altered(3)],
-        ),
-        (
-            "UPDATE eidos_jobs_break_history SET block_hash = NULL WHERE id = 1",
-            vec![altered(1)],
-        ),
-        (
-            "UPDATE eidos_jobs_break_history SET execution_id = NULL WHERE id = 2",
-            vec![altered(2)],
-        ),
-        (
-            "DELETE FROM eidos_jobs_break_history WHERE id = 3",
-            vec!["event 3, of link 3, is missing".to_owned()],
-        ),
-        (
-            "DELETE FROM eidos_jobs_break_history WHERE id = 8",
-            vec![
-                "event 8, of link 8, is missing".to_owned(),
-                "its newest event left it resolved at version 4".to_owned(),
-            ],
-        ),
-        (
-            "DELETE FROM eidos_jobs_break_chain WHERE seq = 3",
-            vec![
-                "link 3 is missing".to_owned(),
-                "event 3 (acknowledged) of break".to_owned(),
-            ],
-        ),
-        (
-            "DELETE FROM eidos_jobs_break_chain WHERE seq = 8",
-            vec!["event 8 (commented) of break".to_owned()],
-        ),
-        (again, vec!["(commented) of break".to_owned()]),
-        (
-            "DELETE FROM eidos_jobs_break_chain WHERE seq = 5; DELETE FROM eidos_jobs_break_history WHERE id = 5",
-            vec!["link 5 is missing".to_owned()],
-        ),
-        (
-            "DELETE FROM eidos_jobs_break_chain WHERE seq = 8; DELETE FROM eidos_jobs_break_history WHERE id = 8",
-            vec!["was changed without an event, or events are missing".to_owned()],
-        ),
-        (
-            "UPDATE eidos_jobs_break_chain SET event_id = -event_id WHERE seq IN (3, 4); \
+const AGAIN: &str = "INSERT INTO eidos_jobs_break_history (break_id, event, at, by, version, state) \
+    SELECT break_id, 'commented', at, by, version, state FROM eidos_jobs_break_history WHERE id = 8";
+
+/// What is done to the trail, and what the findings name.
+const TAMPERED: &[(&str, &[&str])] = &[
+    (
+        "UPDATE eidos_jobs_break_history SET by = 'eve' WHERE id = 4",
+        &["event 4 of break"],
+    ),
+    (
+        "UPDATE eidos_jobs_break_history SET at = at + '1 microsecond' WHERE id = 1",
+        &["event 1 of break"],
+    ),
+    (
+        "UPDATE eidos_jobs_break_history SET details = details || '{\"x\": 1}' WHERE id = 3",
+        &["event 3 of break"],
+    ),
+    (
+        "UPDATE eidos_jobs_break_history SET block_hash = NULL WHERE id = 1",
+        &["event 1 of break"],
+    ),
+    (
+        "UPDATE eidos_jobs_break_history SET execution_id = NULL WHERE id = 2",
+        &["event 2 of break"],
+    ),
+    (
+        "DELETE FROM eidos_jobs_break_history WHERE id = 3",
+        &["event 3, of link 3, is missing"],
+    ),
+    (
+        "DELETE FROM eidos_jobs_break_history WHERE id = 8",
+        &[
+            "event 8, of link 8, is missing",
+            "its newest event left it resolved at version 4",
+        ],
+    ),
+    (
+        "DELETE FROM eidos_jobs_break_chain WHERE seq = 3",
+        &["link 3 is missing", "event 3 (acknowledged) of break"],
+    ),
+    (
+        "DELETE FROM eidos_jobs_break_chain WHERE seq = 8",
+        &["event 8 (commented) of break"],
+    ),
+    (AGAIN, &["(commented) of break"]),
+    (
+        "DELETE FROM eidos_jobs_break_chain WHERE seq = 5; DELETE FROM eidos_jobs_break_history WHERE id = 5",
+        &["link 5 is missing"],
+    ),
+    (
+        "DELETE FROM eidos_jobs_break_chain WHERE seq = 8; DELETE FROM eidos_jobs_break_history WHERE id = 8",
+        &["was changed without an event, or events are missing"],
+    ),
+    (
+        "UPDATE eidos_jobs_break_chain SET event_id = -event_id WHERE seq IN (3, 4); \
              UPDATE eidos_jobs_break_chain SET event_id = 7 - seq WHERE seq IN (3, 4)",
-            vec!["event 4 of break".to_owned(), "event 3 of break".to_owned()],
-        ),
-        // The hash is computed again, and the next link still names the old one.
-        (
-            "UPDATE eidos_jobs_break_history SET by = 'eve' WHERE id = 4; \
+        &["event 4 of break", "event 3 of break"],
+    ),
+    // The hash is computed again, and the next link still names the old one.
+    (
+        "UPDATE eidos_jobs_break_history SET by = 'eve' WHERE id = 4; \
              UPDATE eidos_jobs_break_chain c SET hash = eidos_jobs_break_event_hash(c.seq, c.previous, h) \
                  FROM eidos_jobs_break_history h WHERE h.id = c.event_id AND c.seq = 4",
-            vec!["link 5 (event 5) does not follow".to_owned()],
-        ),
-        (
-            "UPDATE eidos_jobs_breaks SET state = 'written_off' WHERE state = 'resolved'",
-            vec!["is written_off at version".to_owned()],
-        ),
-        (
-            "INSERT INTO eidos_jobs_breaks (break_id, dimension, subject, subject_detail, token, kind, severity, direction, \
+        &["link 5 (event 5) does not follow"],
+    ),
+    (
+        "UPDATE eidos_jobs_breaks SET state = 'written_off' WHERE state = 'resolved'",
+        &["is written_off at version"],
+    ),
+    (
+        "INSERT INTO eidos_jobs_breaks (break_id, dimension, subject, subject_detail, token, kind, severity, direction, \
                  first_seen, last_seen, evidence) \
              VALUES (gen_random_uuid(), 'x', 'x', '{}', 'x', 'x', 'warning', 'surplus', now(), now(), '{}')",
-            vec!["has no event".to_owned()],
-        ),
-    ] {
+        &["has no event"],
+    ),
+];
+
+#[tokio::test]
+async fn one_row_that_was_altered_deleted_inserted_or_moved_is_named() {
+    for (statements, named) in TAMPERED {
         let fixture = trail().await;
         tamper(fixture.pool(), statements).await;
         let verified = fixture.verify().await;
         let found: Vec<String> = verified.findings.iter().map(ToString::to_string).collect();
         assert_eq!(found.len(), named.len(), "{statements}: {found:#?}");
-        for (found, named) in found.iter().zip(&named) {
-            assert!(
-                found.contains(named.as_str()),
-                "{statements}: {found} has no {named}"
-            );
+        for (found, named) in found.iter().zip(*named) {
+            assert!(found.contains(named), "{statements}: {found} has no {named}");
         }
     }
 }
