@@ -48,6 +48,8 @@ CREATE INDEX idx_breaks_dimension_token ON eidos_jobs_breaks (dimension, token, 
 CREATE INDEX idx_breaks_wallet ON eidos_jobs_breaks (wallet_address, state, place, first_seen, break_id);
 CREATE INDEX idx_breaks_assignee ON eidos_jobs_breaks (assignee, state, place, first_seen, break_id)
     WHERE assignee IS NOT NULL;
+CREATE INDEX idx_breaks_assignee_token ON eidos_jobs_breaks (assignee, token, state, place, first_seen, break_id)
+    WHERE assignee IS NOT NULL;
 CREATE INDEX idx_breaks_subject ON eidos_jobs_breaks (subject, dimension);
 CREATE UNIQUE INDEX uq_breaks_live ON eidos_jobs_breaks (dimension, subject, kind) WHERE live;
 

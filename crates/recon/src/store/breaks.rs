@@ -38,12 +38,12 @@ const UPDATE: &str = "UPDATE eidos_jobs_breaks SET \
         occurrences = occurrences + CASE WHEN last_run_id IS DISTINCT FROM $6 THEN 1 ELSE 0 END, \
         last_run_id = $6, confirmations = $7, confirmed_block = $8, confirmed_block_hash = $9, \
         offchain_value = $10::numeric, onchain_value = $11::numeric, diff_value = $12::numeric, \
-        onchain_exact = $13, usdc_value = $14::numeric, evidence = $15, state = $16, status = $17, \
-        acknowledged_by = CASE WHEN $16 = 'open' THEN NULL ELSE acknowledged_by END, \
-        acknowledged_at = CASE WHEN $16 = 'open' THEN NULL ELSE acknowledged_at END, \
-        resolved_by = CASE WHEN $17 = 'open' THEN NULL ELSE resolved_by END, \
-        resolved_at = CASE WHEN $17 = 'open' THEN NULL ELSE resolved_at END, \
-        resolved_reason = CASE WHEN $17 = 'open' THEN NULL ELSE resolved_reason END \
+        onchain_exact = $13, usdc_value = $14::numeric, evidence = $15, state = $16::text, status = $17::text, \
+        acknowledged_by = CASE WHEN $16::text = 'open' THEN NULL ELSE acknowledged_by END, \
+        acknowledged_at = CASE WHEN $16::text = 'open' THEN NULL ELSE acknowledged_at END, \
+        resolved_by = CASE WHEN $17::text = 'open' THEN NULL ELSE resolved_by END, \
+        resolved_at = CASE WHEN $17::text = 'open' THEN NULL ELSE resolved_at END, \
+        resolved_reason = CASE WHEN $17::text = 'open' THEN NULL ELSE resolved_reason END \
     WHERE break_id = $1";
 
 const HISTORY: &str = "INSERT INTO eidos_jobs_break_history (break_id, event, at, by, execution_id, block_number, \

@@ -24,7 +24,7 @@ const SEED: &str = "INSERT INTO eidos_jobs_breaks (break_id, dimension, subject,
         '0x' || lpad(to_hex(n % 5000), 40, '0'), 'T' || n % 13, n::text, 'shortfall', \
         CASE WHEN n % 7 = 0 THEN 'critical' ELSE 'warning' END, CASE WHEN n % 3 = 0 THEN 'surplus' ELSE 'shortfall' END, \
         at, at, '{}', state, status, status = 'open', CASE WHEN status = 'open' THEN NULL ELSE at END, \
-        CASE WHEN n % 2 = 0 THEN 'person ' || n % 20 END \
+        CASE WHEN (n / 4) % 2 = 0 THEN 'person ' || (n / 8) % 20 END \
     FROM generate_series(1, $1::int) AS n, \
         LATERAL (SELECT $2::timestamptz - n * interval '2 minutes' AS at, \
             (ARRAY['open', 'acknowledged', 'resolved', 'written_off', 'auto_closed'])[1 + (n / 11) % 5] AS state) AS s, \

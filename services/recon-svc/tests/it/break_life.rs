@@ -32,9 +32,18 @@ struct Answer {
 
 impl Desk {
     async fn of(fixture: &Fixture) -> Self {
+        Self::to(fixture.serve()).await
+    }
+
+    /// Of a replica that looks at the gauges often.
+    async fn observing(fixture: &Fixture) -> Self {
+        let often = [("SCHEDULER__OBSERVE_INTERVAL", "200ms")];
+        Self::to(fixture.serve_with(&often)).await
+    }
+
+    async fn to(service: ChildProcess) -> Self {
         // Several tests of one process may do so.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let service = fixture.serve();
         let line = service.wait_for_line("serving", WITHIN).await;
         let mut words = line.split_whitespace();
         let address = words.find_map(|word| word.strip_prefix("http=")).unwrap();
@@ -131,9 +140,17 @@ async fn from_detection_to_a_clean_reading_and_the_chain_verifies() {
         .await;
     assert_eq!(row["version"], 4);
 
+    seen_again_resolved_and_proven(&fixture, &desk, &wallet, &id).await;
+    the_history_is_told(&desk, &id).await;
+    tampering_is_found(&fixture, &id).await;
+    desk.service.terminate();
+}
+
+/// Version 4 is acknowledged, assigned and commented.
+async fn seen_again_resolved_and_proven(fixture: &Fixture, desk: &Desk, wallet: &str, id: &str) {
     // A later run sees it again; an acknowledged break still counts.
     let report = fixture.reconcile(&["--full"], &[]).await;
-    assert_eq!(report["breaks"][0]["break_id"], id.as_str(), "{report:#}");
+    assert_eq!(report["breaks"][0]["break_id"], id, "{report:#}");
     let listed = desk
         .get("/v1/breaks?status=unresolved&assignee=bob&dimension=balance")
         .await;
@@ -161,14 +178,16 @@ async fn from_detection_to_a_clean_reading_and_the_chain_verifies() {
         json!({ "version": version, "reason": "now it was" }),
     )
     .await;
-    take_back(&fixture, &wallet).await;
+    take_back(fixture, wallet).await;
     let report = fixture.reconcile(&["--full"], &[]).await;
     assert_eq!(
         (&report["breaks_found"], &report["resolved"]),
         (&json!(0), &json!(1)),
         "{report:#}"
     );
+}
 
+async fn the_history_is_told(desk: &Desk, id: &str) {
     let end = desk.get(&format!("/v1/breaks/{id}")).await.body;
     assert_eq!(
         (&end["status"], &end["resolved_reason"]),
@@ -197,8 +216,10 @@ async fn from_detection_to_a_clean_reading_and_the_chain_verifies() {
         ]
     );
     assert_ne!(person, job);
+}
 
-    let verified = verify(&fixture).await;
+async fn tampering_is_found(fixture: &Fixture, id: &str) {
+    let verified = verify(fixture).await;
     assert_eq!((verified.found, verified.links), (0, 9), "{verified:?}");
     sqlx::raw_sql(
         "ALTER TABLE eidos_jobs_break_history DISABLE TRIGGER USER; \
@@ -209,12 +230,11 @@ async fn from_detection_to_a_clean_reading_and_the_chain_verifies() {
     .execute(fixture.jobs.pool())
     .await
     .unwrap();
-    let verified = verify(&fixture).await;
+    let verified = verify(fixture).await;
     assert!(
         matches!(&verified.findings[..], [Finding::Altered { seq: 8, break_id, .. }] if *break_id == id),
         "{verified:?}"
     );
-    desk.service.terminate();
 }
 
 /// The books again as the chain has them.
@@ -228,97 +248,99 @@ async fn take_back(fixture: &Fixture, wallet: &str) {
     assert_eq!(done.rows_affected(), 1);
 }
 
-#[tokio::test]
-async fn what_is_refused_says_why_and_changes_nothing() {
-    let (fixture, _, id) = broken().await;
-    let desk = Desk::of(&fixture).await;
-    let before = desk.get(&format!("/v1/breaks/{id}")).await.body;
-    let unknown = BreakId::new(&SystemClock::default()).to_string();
+/// Edits of a break at version 1, or of another one, and what is said to them.
+fn refused_edits<'a>(
+    id: &'a str,
+    unknown: &'a str,
+) -> Vec<(&'a str, &'static str, Value, u16, &'static str)> {
     let reason = json!({ "version": 1, "reason": "because" });
-    for (target, action, body, expected, named) in [
+    vec![
         (
-            &id,
+            id,
             "resolve",
             json!({ "version": 7, "reason": "x" }),
             409,
             "at version 1",
         ),
-        (&id, "acknowledge", json!({}), 422, "which version"),
-        (&id, "acknowledge", json!({ "version": 0 }), 422, "begin with 1"),
-        (&id, "acknowledge", json!({ "version": "1" }), 422, "version"),
+        (id, "acknowledge", json!({}), 422, "which version"),
+        (id, "acknowledge", json!({ "version": 0 }), 422, "begin with 1"),
+        (id, "acknowledge", json!({ "version": "1" }), 422, "version"),
         (
-            &id,
+            id,
             "acknowledge",
             json!({ "version": 1, "by": "eve" }),
             422,
             "unknown field `by`",
         ),
         (
-            &id,
+            id,
             "resolve",
             json!({ "version": 1 }),
             422,
             "missing field `reason`",
         ),
         (
-            &id,
+            id,
             "resolve",
             json!({ "version": 1, "reason": "  " }),
             422,
             "reason",
         ),
         (
-            &id,
+            id,
             "write-off",
             json!({ "version": 1, "reason": "" }),
             422,
             "reason",
         ),
         (
-            &id,
+            id,
             "write-off",
             json!({ "version": 1, "reason": "x".repeat(501) }),
             422,
             "500",
         ),
         (
-            &id,
+            id,
             "assign",
             json!({ "version": 1 }),
             422,
             "missing field `assignee`",
         ),
         (
-            &id,
+            id,
             "assign",
             json!({ "version": 1, "assignee": "a\nb" }),
             422,
             "control",
         ),
         (
-            &id,
+            id,
             "comment",
             json!({ "version": 1, "text": "" }),
             422,
             "1 to 4000",
         ),
         (
-            &id,
+            id,
             "comment",
             json!({ "version": 1, "text": "a\u{0}b" }),
             400,
             "NUL",
         ),
-        (&id, "comment", json!([1]), 422, ""),
-        (&unknown, "resolve", reason.clone(), 404, "there is no break"),
-        (
-            &"7".to_owned(),
-            "resolve",
-            reason.clone(),
-            422,
-            "not the id of a break",
-        ),
-    ] {
+        (id, "comment", json!([1]), 422, ""),
+        (unknown, "resolve", reason.clone(), 404, "there is no break"),
+        ("7", "resolve", reason.clone(), 422, "not the id of a break"),
+    ]
+}
+
+#[tokio::test]
+async fn what_is_refused_says_why_and_changes_nothing() {
+    let (fixture, _, id) = broken().await;
+    let desk = Desk::of(&fixture).await;
+    let before = desk.get(&format!("/v1/breaks/{id}")).await.body;
+    let unknown = BreakId::new(&SystemClock::default()).to_string();
+    for (target, action, body, expected, named) in refused_edits(&id, &unknown) {
         let path = format!("/v1/breaks/{target}/{action}");
         let answer = Desk::answer(desk.request(Method::POST, &path, OPERATOR).json(&body)).await;
         let said = format!("{path} {body}: {}", answer.body);
@@ -329,6 +351,15 @@ async fn what_is_refused_says_why_and_changes_nothing() {
             assert_eq!(answer.body["version"], 1, "{said}");
         }
     }
+    other_requests_are_refused(&desk, &id).await;
+    let mut after = desk.get(&format!("/v1/breaks/{id}")).await.body;
+    after["age_seconds"] = before["age_seconds"].clone();
+    assert_eq!(after, before, "nothing has changed");
+    accepted_once(&desk, &id).await;
+    desk.service.terminate();
+}
+
+async fn other_requests_are_refused(desk: &Desk, id: &str) {
     let path = format!("/v1/breaks/{id}/acknowledge");
     let post = |token| desk.request(Method::POST, &path, token);
     let json_text = |text: &'static str| {
@@ -369,11 +400,12 @@ async fn what_is_refused_says_why_and_changes_nothing() {
         let expected = if query == "assigned=x" { 400 } else { 422 };
         assert_eq!(answer.status.as_u16(), expected, "{query}: {}", answer.body);
     }
-    let mut after = desk.get(&format!("/v1/breaks/{id}")).await.body;
-    after["age_seconds"] = before["age_seconds"].clone();
-    assert_eq!(after, before, "nothing has changed");
+}
 
-    // By its header alone, and once.
+/// By its header alone, and once.
+async fn accepted_once(desk: &Desk, id: &str) {
+    let path = format!("/v1/breaks/{id}/acknowledge");
+    let post = |token| desk.request(Method::POST, &path, token);
     let accepted = Desk::answer(post(OPERATOR).header("if-match", "\"1\"").json(&json!({}))).await;
     assert_eq!(accepted.status, StatusCode::OK, "{}", accepted.body);
     let again = Desk::answer(post(OPERATOR).json(&json!({ "version": 2 }))).await;
@@ -386,13 +418,12 @@ async fn what_is_refused_says_why_and_changes_nothing() {
         "{}",
         again.body
     );
-    desk.service.terminate();
 }
 
 #[tokio::test]
 async fn gauges_show_what_is_unresolved_by_status_severity_and_age() {
     let (fixture, _, id) = broken().await;
-    let desk = Desk::of(&fixture).await;
+    let desk = Desk::observing(&fixture).await;
     let shows = async |series: &str| {
         eventually(series, WITHIN, async || {
             let response = desk
