@@ -158,7 +158,7 @@ async fn seen_again_resolved_and_proven(fixture: &Fixture, desk: &Desk, wallet: 
 
     let row = desk
         .edit(
-            &id,
+            id,
             "resolve",
             json!({ "version": 4, "reason": "the second credit was booked back" }),
         )
@@ -173,7 +173,7 @@ async fn seen_again_resolved_and_proven(fixture: &Fixture, desk: &Desk, wallet: 
     );
     let version = &seen.body["version"];
     desk.edit(
-        &id,
+        id,
         "resolve",
         json!({ "version": version, "reason": "now it was" }),
     )
@@ -248,91 +248,29 @@ async fn take_back(fixture: &Fixture, wallet: &str) {
     assert_eq!(done.rows_affected(), 1);
 }
 
-/// Edits of a break at version 1, or of another one, and what is said to them.
-fn refused_edits<'a>(
-    id: &'a str,
-    unknown: &'a str,
-) -> Vec<(&'a str, &'static str, Value, u16, &'static str)> {
-    let reason = json!({ "version": 1, "reason": "because" });
-    vec![
-        (
-            id,
-            "resolve",
-            json!({ "version": 7, "reason": "x" }),
-            409,
-            "at version 1",
-        ),
-        (id, "acknowledge", json!({}), 422, "which version"),
-        (id, "acknowledge", json!({ "version": 0 }), 422, "begin with 1"),
-        (id, "acknowledge", json!({ "version": "1" }), 422, "version"),
-        (
-            id,
-            "acknowledge",
-            json!({ "version": 1, "by": "eve" }),
-            422,
-            "unknown field `by`",
-        ),
-        (
-            id,
-            "resolve",
-            json!({ "version": 1 }),
-            422,
-            "missing field `reason`",
-        ),
-        (
-            id,
-            "resolve",
-            json!({ "version": 1, "reason": "  " }),
-            422,
-            "reason",
-        ),
-        (
-            id,
-            "write-off",
-            json!({ "version": 1, "reason": "" }),
-            422,
-            "reason",
-        ),
-        (
-            id,
-            "write-off",
-            json!({ "version": 1, "reason": "x".repeat(501) }),
-            422,
-            "500",
-        ),
-        (
-            id,
-            "assign",
-            json!({ "version": 1 }),
-            422,
-            "missing field `assignee`",
-        ),
-        (
-            id,
-            "assign",
-            json!({ "version": 1, "assignee": "a\nb" }),
-            422,
-            "control",
-        ),
-        (
-            id,
-            "comment",
-            json!({ "version": 1, "text": "" }),
-            422,
-            "1 to 4000",
-        ),
-        (
-            id,
-            "comment",
-            json!({ "version": 1, "text": "a\u{0}b" }),
-            400,
-            "NUL",
-        ),
-        (id, "comment", json!([1]), 422, ""),
-        (unknown, "resolve", reason.clone(), 404, "there is no break"),
-        ("7", "resolve", reason.clone(), 422, "not the id of a break"),
-    ]
-}
+/// Edits of a break at version 1, the status that refuses them, and what it says.
+const REFUSED: &[(&str, &str, u16, &str)] = &[
+    ("resolve", r#"{"version": 7, "reason": "x"}"#, 409, "at version 1"),
+    ("acknowledge", "{}", 422, "which version"),
+    ("acknowledge", r#"{"version": 0}"#, 422, "begin with 1"),
+    ("acknowledge", r#"{"version": "1"}"#, 422, "version"),
+    (
+        "acknowledge",
+        r#"{"version": 1, "by": "eve"}"#,
+        422,
+        "unknown field `by`",
+    ),
+    ("resolve", r#"{"version": 1}"#, 422, "missing field `reason`"),
+    ("resolve", r#"{"version": 1, "reason": "  "}"#, 422, "reason"),
+    ("write-off", r#"{"version": 1, "reason": ""}"#, 422, "reason"),
+    ("assign", r#"{"version": 1}"#, 422, "missing field `assignee`"),
+    ("assign", r#"{"version": 1, "assignee": "a\nb"}"#, 422, "control"),
+    ("comment", r#"{"version": 1, "text": ""}"#, 422, "1 to 4000"),
+    ("comment", r#"{"version": 1, "text": "a\u0000b"}"#, 400, "NUL"),
+    ("comment", "[1]", 422, ""),
+    ("comment", "{", 400, ""),
+    ("comment", "", 400, ""),
+];
 
 #[tokio::test]
 async fn what_is_refused_says_why_and_changes_nothing() {
@@ -340,17 +278,14 @@ async fn what_is_refused_says_why_and_changes_nothing() {
     let desk = Desk::of(&fixture).await;
     let before = desk.get(&format!("/v1/breaks/{id}")).await.body;
     let unknown = BreakId::new(&SystemClock::default()).to_string();
-    for (target, action, body, expected, named) in refused_edits(&id, &unknown) {
-        let path = format!("/v1/breaks/{target}/{action}");
-        let answer = Desk::answer(desk.request(Method::POST, &path, OPERATOR).json(&body)).await;
-        let said = format!("{path} {body}: {}", answer.body);
-        assert_eq!(answer.status.as_u16(), expected, "{said}");
-        assert_eq!(answer.content_type, "application/problem+json", "{said}");
-        assert!(answer.body["detail"].as_str().unwrap().contains(named), "{said}");
-        if expected == 409 {
-            assert_eq!(answer.body["version"], 1, "{said}");
-        }
+    for (action, body, expected, named) in REFUSED {
+        refuses(&desk, &id, action, body, *expected, named).await;
     }
+    let body = r#"{"version": 1, "reason": "because"}"#;
+    refuses(&desk, &unknown, "resolve", body, 404, "there is no break").await;
+    refuses(&desk, "7", "resolve", body, 422, "not the id of a break").await;
+    let long = json!({ "version": 1, "reason": "x".repeat(501) }).to_string();
+    refuses(&desk, &id, "write-off", &long, 422, "500").await;
     other_requests_are_refused(&desk, &id).await;
     let mut after = desk.get(&format!("/v1/breaks/{id}")).await.body;
     after["age_seconds"] = before["age_seconds"].clone();
@@ -359,22 +294,31 @@ async fn what_is_refused_says_why_and_changes_nothing() {
     desk.service.terminate();
 }
 
+async fn refuses(desk: &Desk, id: &str, action: &str, body: &str, expected: u16, named: &str) {
+    let path = format!("/v1/breaks/{id}/{action}");
+    let request = desk
+        .request(Method::POST, &path, OPERATOR)
+        .header("content-type", "application/json")
+        .body(body.to_owned());
+    let answer = Desk::answer(request).await;
+    let said = format!("{path} {body}: {}", answer.body);
+    assert_eq!(answer.status.as_u16(), expected, "{said}");
+    assert_eq!(answer.content_type, "application/problem+json", "{said}");
+    assert!(answer.body["detail"].as_str().unwrap().contains(named), "{said}");
+    if expected == 409 {
+        assert_eq!(answer.body["version"], 1, "{said}");
+    }
+}
+
 async fn other_requests_are_refused(desk: &Desk, id: &str) {
     let path = format!("/v1/breaks/{id}/acknowledge");
     let post = |token| desk.request(Method::POST, &path, token);
-    let json_text = |text: &'static str| {
-        post(OPERATOR)
-            .header("content-type", "application/json")
-            .body(text)
-    };
     for (request, expected) in [
         (post(VIEWER).json(&json!({ "version": 1 })), 403),
         (
             post("nobody-knows-this-token").json(&json!({ "version": 1 })),
             401,
         ),
-        (json_text("{"), 400),
-        (json_text(""), 400),
         (post(OPERATOR).header("if-match", "\"2\"").json(&json!({})), 409),
         (post(OPERATOR).header("if-match", "*").json(&json!({})), 422),
         (
