@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use eidos_recon::audit::Anchor;
 use eidos_types::{BreakId, ExecutionId, JobName};
 
 /// The operator's tool of the Eidos back office.
@@ -104,8 +105,10 @@ pub enum Command {
         /// The job, such as `reconciliation`.
         job: JobName,
     },
-    /// Breaks found by the reconciliation.
-    Breaks(Breaks),
+    /// Breaks found by the reconciliation: list them, show one, or say what is done about it.
+    Breaks(Box<Breaks>),
+    /// The audit trail of breaks: verify it in the database itself.
+    Audit(Audit),
     /// Pauses of money-moving operations: list them, set one, or lift one.
     Pauses(Pauses),
     /// Legal holds on rows that must not be removed: list them, place one, or lift one.
@@ -280,28 +283,157 @@ pub struct Pause {
 
 /// `breaks`
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Breaks {
-    /// One break, with its evidence.
-    #[arg(conflicts_with_all = ["status", "severity", "wallet", "token", "after"])]
+    /// What to do (default: list, or show the one that is named).
+    #[command(subcommand)]
+    pub command: Option<BreakCommand>,
+    /// One break, with its evidence and its history: the same as `show`.
+    #[arg(conflicts_with_all = ["status", "severity", "dimension", "wallet", "token", "subject", "assignee", "age", "after"])]
     pub id: Option<BreakId>,
-    /// Only breaks in this status: open, resolved or ignored.
+    /// Which ones.
+    #[command(flatten)]
+    pub list: BreakList,
+}
+
+/// `breaks list`
+#[derive(Debug, Args)]
+pub struct BreakList {
+    /// Only breaks in these statuses: open, acknowledged, resolved, `written_off`, `auto_closed`, unresolved (the first two), ended
+    /// (the others); several with commas between them.
     #[arg(long)]
     pub status: Option<String>,
     /// Only breaks of this severity: info, warning or critical.
     #[arg(long, value_parser = ["info", "warning", "critical"])]
     pub severity: Option<String>,
+    /// Only breaks of this dimension, such as `balance`.
+    #[arg(long)]
+    pub dimension: Option<String>,
     /// Only breaks of this wallet.
     #[arg(long)]
     pub wallet: Option<String>,
     /// Only breaks of this token.
     #[arg(long)]
     pub token: Option<String>,
+    /// Only breaks of this subject.
+    #[arg(long)]
+    pub subject: Option<String>,
+    /// Only breaks that are assigned to this person.
+    #[arg(long, value_name = "NAME")]
+    pub assignee: Option<String>,
+    /// Only unresolved breaks of this age: below an hour, below a day, below a week, older.
+    #[arg(long, value_parser = ["lt_1h", "lt_24h", "lt_7d", "ge_7d"])]
+    pub age: Option<String>,
     /// Only breaks after this one in the list: the next page.
     #[arg(long, value_name = "BREAK")]
     pub after: Option<BreakId>,
     /// At most this many.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub limit: u32,
+}
+
+/// `breaks …`
+#[derive(Debug, Subcommand)]
+pub enum BreakCommand {
+    /// List breaks, the most serious first.
+    List(BreakList),
+    /// One break, with its evidence and its history.
+    Show {
+        /// The break.
+        id: BreakId,
+    },
+    /// Say that somebody looks at it: needs the operator role.
+    Ack {
+        /// Which break.
+        #[command(flatten)]
+        edited: Edited,
+        /// What you say to it.
+        #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+        note: Option<String>,
+    },
+    /// Say who is to look at it: needs the operator role.
+    Assign {
+        /// Which break.
+        #[command(flatten)]
+        edited: Edited,
+        /// Who.
+        #[arg(long, value_name = "NAME", required_unless_present = "nobody", conflicts_with = "nobody",
+              value_parser = clap::builder::NonEmptyStringValueParser::new())]
+        to: Option<String>,
+        /// Take the assignment away.
+        #[arg(long)]
+        nobody: bool,
+        /// What you say to it.
+        #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+        note: Option<String>,
+    },
+    /// Say something to it, whatever its status: needs the operator role.
+    Comment {
+        /// Which break.
+        #[command(flatten)]
+        edited: Edited,
+        /// What.
+        #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+        text: String,
+    },
+    /// Say that the cause is repaired: needs the operator role. A run that still sees the difference opens the break again.
+    Resolve {
+        /// Which break.
+        #[command(flatten)]
+        edited: Edited,
+        /// How; kept with who and when.
+        #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+        reason: String,
+    },
+    /// Accept the difference as it is: needs the operator role. Of another size, it will be another break.
+    WriteOff {
+        /// Which break.
+        #[command(flatten)]
+        edited: Edited,
+        /// Why; kept with who and when.
+        #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+        reason: String,
+    },
+}
+
+/// A break and the version of it that was looked at.
+#[derive(Debug, Args)]
+pub struct Edited {
+    /// The break.
+    pub id: BreakId,
+    /// The version that you saw (`breaks show`): if the break was changed since, nothing is done and the exit code is 75.
+    /// Without it, the break is edited as it is now.
+    #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(i64).range(1..))]
+    pub seen: Option<i64>,
+}
+
+/// `audit`
+#[derive(Debug, Args)]
+pub struct Audit {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: AuditCommand,
+}
+
+/// `audit …`
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Compute every hash of the chain of break events again. Exit 65 if anything was altered, deleted, inserted or reordered.
+    Verify(AuditVerify),
+}
+
+/// `audit verify`
+#[derive(Debug, Args)]
+pub struct AuditVerify {
+    /// The database (default: the environment variable `EIDOS_DATABASE_URL`, then `databases.jobs.url` of the settings).
+    #[arg(long, env = "EIDOS_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub database_url: Option<String>,
+    /// The settings file to take `databases.jobs.url` from.
+    #[arg(long, env = "EIDOS_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// A link that an earlier verification printed: the chain must still have it.
+    #[arg(long, value_name = "NUMBER:HASH")]
+    pub anchor: Option<Anchor>,
 }
 
 /// `pauses`
@@ -527,6 +659,26 @@ mod tests {
             &["eidosctl", "pause", "reconciliation", "--reason", ""],
             &["eidosctl", "pauses", "lift", "withdrawal", "USDC"],
             &["eidosctl", "pauses", "set", "withdrawal", "USDC"],
+            &[
+                "eidosctl",
+                "breaks",
+                "resolve",
+                "0199f5a0-0000-7000-8000-000000000001",
+            ],
+            &[
+                "eidosctl",
+                "breaks",
+                "write-off",
+                "0199f5a0-0000-7000-8000-000000000001",
+                "--reason",
+                "",
+            ],
+            &[
+                "eidosctl",
+                "breaks",
+                "assign",
+                "0199f5a0-0000-7000-8000-000000000001",
+            ],
             &[
                 "eidosctl",
                 "holds",

@@ -72,6 +72,12 @@ pub enum Failure {
         /// The exit code of the worst of it.
         code: u8,
     },
+    /// The audit trail is not what was written.
+    #[error("the audit trail does not verify: {found} findings; see the runbook break-lifecycle.md")]
+    Tampered {
+        /// How many.
+        found: u64,
+    },
     /// The schema is not what this program expects.
     #[error("{0}")]
     Schema(String),
@@ -83,6 +89,7 @@ impl Failure {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Schema(_) | Self::ExecutionFailed { .. } => 1,
+            Self::Tampered { .. } => 65,
             Self::Unreachable { .. } | Self::OutcomeUnknown { .. } => 69,
             Self::StillRunning { .. } | Self::NothingRan { .. } => 75,
             Self::Settings(_) => 78,

@@ -1,6 +1,6 @@
 //! The operator's tool.
 //!
-//! `migrate` asks the database and `check-config` hands over to the program `eidos-suite`. Everything else asks a
+//! `migrate` and `audit` ask the database and `check-config` hands over to the program `eidos-suite`. Everything else asks a
 //! service's HTTP API and shows what it answered, as a table for people or as JSON for scripts. Nothing here decides
 //! anything: rights, states and rules are the service's, so that the tool, the API and a colleague's `curl` cannot
 //! disagree.
@@ -12,8 +12,9 @@
 //! | 0 | done |
 //! | 1 | failed: the execution failed, the schema is behind (`migrate --check`), a service reported an error, is not ready, or its job failed (`status`) |
 //! | 2 | the command line is wrong |
+//! | 65 | the audit trail of breaks is not what was written (`audit verify`) |
 //! | 69 | the service or the database cannot be reached |
-//! | 75 | busy: try again later (the job is running, the wait was too short, nothing ran) |
+//! | 75 | busy: try again later (the job is running, the wait was too short, nothing ran), or changed since it was seen (`breaks`) |
 //! | 77 | not allowed: the token is missing, wrong, or its role is too low |
 //! | 78 | the settings or the environment are wrong |
 

@@ -46,14 +46,17 @@ pub(crate) fn print(
 
 /// The columns that are left out when the terminal is too narrow, the least useful first. JSON and a single record always
 /// have everything.
-const DISPENSABLE: [&str; 13] = [
+const DISPENSABLE: [&str; 16] = [
     "URL",
+    "VERSION",
     "DIMENSION",
     "DIRECTION",
     "FIRST SEEN",
     "TRIGGER",
     "BOOKS",
     "CHAIN",
+    "ASSIGNEE",
+    "AGE",
     "ENABLED",
     "LAST SLOT",
     "LAST SEEN",

@@ -14,11 +14,13 @@
 //! a break only when it was seen twice and did not change; units are never added together; a checkpoint moves only with the
 //! results it stands for. Memory is bounded by pages, suspects and shards, never by the number of subjects.
 //!
-//! Read in this order: [`subject`], [`compare`], [`source`], [`run`], [`store`].
+//! Read in this order: [`subject`], [`compare`], [`source`], [`run`], [`life`], [`audit`], [`store`].
 
+pub mod audit;
 pub mod compare;
 pub mod dust;
 pub mod feed;
+pub mod life;
 pub mod merge;
 #[cfg(test)]
 mod model_tests;

@@ -55,10 +55,20 @@ pub struct Found<S: Subject, H> {
 }
 
 impl<S: Subject, H> Found<S, H> {
-    /// Readings at distinct cuts that saw it.
+    /// Readings at distinct cuts that saw it; none for a break that a person has ended, so that nothing is paused for it.
     #[must_use]
     pub fn confirmations(&self) -> u32 {
-        self.stored.map_or(1, |stored| stored.confirmations.count)
+        match self.stored {
+            Some(stored) if stored.accepted => 0,
+            Some(stored) => stored.confirmations.count,
+            None => 1,
+        }
+    }
+
+    /// Whether it is there and gives no reason to act.
+    #[must_use]
+    pub fn is_accepted(&self) -> bool {
+        self.stored.is_some_and(|stored| stored.accepted)
     }
 }
 

@@ -360,6 +360,20 @@ const CATALOGUE: &[MetricDescription] = &[
         "Sum of the absolute open differences in whole tokens; rounded, for display only.",
     ),
     row(
+        "reconciliation_unresolved_breaks",
+        Kind::Gauge,
+        "1",
+        &["dimension", "status", "severity", "age"],
+        "Breaks that are open or acknowledged, by age: lt_1h, lt_24h, lt_7d, ge_7d.",
+    ),
+    row(
+        "reconciliation_oldest_break_seconds",
+        Kind::Gauge,
+        "s",
+        &["dimension", "status", "severity"],
+        "Age of the oldest break that is open or acknowledged; 0: none.",
+    ),
+    row(
         "reconciliation_checked_total",
         Kind::Counter,
         "1",

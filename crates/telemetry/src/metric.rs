@@ -316,6 +316,27 @@ pub fn reconciliation_diff_amount(dimension: &'static str, token: &str, amount: 
         .set(rounded(amount));
 }
 
+/// `reconciliation_unresolved_breaks`: breaks of one status, severity and age.
+pub fn reconciliation_unresolved_breaks(
+    dimension: &str,
+    status: &'static str,
+    severity: &'static str,
+    age: &'static str,
+    count: u64,
+) {
+    metrics::gauge!("reconciliation_unresolved_breaks", "dimension" => dimension.to_owned(), "status" => status, "severity" => severity, "age" => age).set(as_gauge(count));
+}
+
+/// `reconciliation_oldest_break_seconds`: age of the oldest break of one status and severity; zero if there is none.
+pub fn reconciliation_oldest_break(
+    dimension: &str,
+    status: &'static str,
+    severity: &'static str,
+    age: Duration,
+) {
+    metrics::gauge!("reconciliation_oldest_break_seconds", "dimension" => dimension.to_owned(), "status" => status, "severity" => severity).set(age.as_secs_f64());
+}
+
 /// `reconciliation_checked_total`: accounts compared.
 pub fn reconciliation_checked(dimension: &'static str, count: u64) {
     metrics::counter!("reconciliation_checked_total", "dimension" => dimension).increment(count);
@@ -420,8 +441,7 @@ mod tests {
         emit_bus(time);
         outbox_deliveries("x", "x", 1);
         outbox_backlog("x", 1, time, 1);
-        reconciliation_diff_count("x", "x", "x", 1);
-        reconciliation_diff_amount("x", "x", total);
+        emit_breaks(time, total);
         reconciliation_checked("x", 1);
         reconciliation_in_flight_amount("x", "x", total);
         reconciliation_dust_amount("x", "x", total);
@@ -493,6 +513,13 @@ mod tests {
                 "no histogram at zero: {text}"
             );
         }
+    }
+
+    fn emit_breaks(time: Duration, total: Total) {
+        reconciliation_diff_count("x", "x", "x", 1);
+        reconciliation_diff_amount("x", "x", total);
+        reconciliation_unresolved_breaks("x", "x", "x", "x", 1);
+        reconciliation_oldest_break("x", "x", "x", time);
     }
 
     fn emit_chain(time: Duration) {

@@ -1,15 +1,22 @@
-//! `GET /v1/breaks`, `GET /v1/breaks/{id}`, `GET /v1/pauses`, `POST /v1/pauses/{operation}/{token}` and `…/lift`. The runtime
-//! authenticates them: reading needs the role viewer, pausing and lifting the role operator (ruling 26: only a person lifts a pause).
+//! `GET /v1/breaks`, `GET /v1/breaks/{id}` and what is done to one of them ([`edits`]), `GET /v1/pauses`,
+//! `POST /v1/pauses/{operation}/{token}` and `…/lift`. The runtime authenticates them: reading needs the role viewer, everything
+//! else the role operator (ruling 26: only a person lifts a pause).
+
+mod edits;
 
 use std::sync::Arc;
 
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Extension, Path, Query, State};
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use chrono::{DateTime, Utc};
 use eidos_core::db::JobsDb;
 use eidos_core::outbox;
+use eidos_recon::life::{Age, State as BreakState};
+use eidos_recon::store::listing::{self, BreakRow, Filter};
 use eidos_runtime::ServiceDeps;
 use eidos_server::{ApiError, Caller};
 use eidos_types::{Address, BreakId, SharedClock};
@@ -18,8 +25,9 @@ use serde_json::{Value, json};
 
 use crate::jobs::reconciliation::events;
 use crate::jobs::reconciliation::pause_keys::PauseKeys;
+use crate::jobs::reconciliation::run::DIMENSION;
+use crate::jobs::reconciliation::solvency::SOLVENCY;
 use crate::settings::{Operation, ReconSettings};
-use crate::store::breaks::{self, BreakFilter, BreakRow};
 use crate::store::pauses::{self, PauseRow};
 
 /// Most rows of one answer.
@@ -60,6 +68,11 @@ pub(crate) fn routes(deps: &ServiceDeps<ReconSettings>) -> Router {
     Router::new()
         .route("/v1/breaks", get(list_breaks))
         .route("/v1/breaks/{id}", get(get_break))
+        .route("/v1/breaks/{id}/acknowledge", post(edits::acknowledge))
+        .route("/v1/breaks/{id}/assign", post(edits::assign))
+        .route("/v1/breaks/{id}/comment", post(edits::comment))
+        .route("/v1/breaks/{id}/resolve", post(edits::resolve))
+        .route("/v1/breaks/{id}/write-off", post(edits::write_off))
         .route("/v1/pauses", get(list_pauses))
         .route("/v1/pauses/{operation}/{token}", post(set_pause))
         .route("/v1/pauses/{operation}/{token}/lift", post(lift_pause))
@@ -71,8 +84,12 @@ pub(crate) fn routes(deps: &ServiceDeps<ReconSettings>) -> Router {
 struct BreakQuery {
     status: Option<String>,
     severity: Option<String>,
+    dimension: Option<String>,
     token: Option<String>,
     wallet: Option<String>,
+    subject: Option<String>,
+    assignee: Option<String>,
+    age: Option<String>,
     after: Option<String>,
     limit: Option<i64>,
 }
@@ -82,46 +99,146 @@ async fn list_breaks(
     query: Result<Query<BreakQuery>, QueryRejection>,
 ) -> Result<Json<Value>, ApiError> {
     let Query(query) = query.map_err(|rejection| ApiError::Malformed(rejection.body_text()))?;
-    let limit = checked_limit(query.limit)?;
-    let status = one_of("status", query.status, &["open", "resolved", "ignored"])?;
+    let (limit, now) = (checked_limit(query.limit)?, api.clock.now());
+    let states = asked_states(query.status.as_deref())?;
+    let age = query
+        .age
+        .as_deref()
+        .map(|age| checked_age(age, &states))
+        .transpose()?;
     let severity = one_of("severity", query.severity, &["info", "warning", "critical"])?;
     let after = match query.after.as_deref().map(break_id).transpose()? {
-        Some(after) => Some(api.break_of(after).await?.break_id),
+        Some(after) => Some(api.position_of(after).await?),
         None => None,
     };
-    let filter = BreakFilter {
-        status,
+    let filter = Filter {
+        states,
         severity,
-        token: query.token,
+        dimension: query.dimension,
+        unit: query.token,
         wallet: query.wallet.map(|wallet| address(&wallet)).transpose()?,
+        subject: query.subject,
+        assignee: query.assignee,
+        age: age.map(|age| (age, now)),
         after,
         limit: limit + 1,
     };
-    let mut rows = breaks::list(api.db.read(), &filter)
+    let mut rows = listing::page(api.db.read(), &filter)
         .await
         .map_err(ApiError::sql("list breaks"))?;
-    if let Some(token) = filter.token.as_deref().filter(|_| rows.is_empty()) {
-        api.token_exists(token).await?;
+    if rows.is_empty() {
+        api.filter_exists(&filter).await?;
     }
     let has_more = rows.len() as u64 > limit.unsigned_abs();
     if has_more {
         rows.pop();
     }
     let next = rows.last().filter(|_| has_more).map(|row| row.break_id);
+    let rows = rows
+        .iter()
+        .map(|row| shown(row, now))
+        .collect::<Result<Vec<Value>, ApiError>>()?;
     Ok(Json(json!({ "breaks": rows, "next": next })))
 }
 
-async fn get_break(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<BreakRow>, ApiError> {
+async fn get_break(State(api): State<Api>, Path(id): Path<String>) -> Result<Response, ApiError> {
     let id = break_id(&id)?;
-    Ok(Json(api.break_of(id).await?))
+    let row = api.break_of(id).await?;
+    let mut events = listing::history(api.db.read(), id, MAX_LIMIT + 1)
+        .await
+        .map_err(ApiError::sql("read the history of a break"))?;
+    let has_more = events.len() as u64 > MAX_LIMIT.unsigned_abs();
+    if has_more {
+        events.pop();
+    }
+    let mut answer = shown(&row, api.clock.now())?;
+    answer["history"] = json!(events);
+    answer["older_events"] = has_more.into();
+    Ok((edits::etag(row.version), Json(answer)).into_response())
+}
+
+/// A break with its age, and the bucket of it while the break counts.
+fn shown(row: &BreakRow, now: DateTime<Utc>) -> Result<Value, ApiError> {
+    let mut shown = serde_json::to_value(row)
+        .map_err(|error| ApiError::Invalid(format!("break {} cannot be shown: {error}", row.break_id)))?;
+    let age = row.age_s(now);
+    shown["age_seconds"] = age.into();
+    let is_unresolved = row.resolved_at.is_none();
+    shown["age"] = is_unresolved.then(|| Age::of_s(age).as_str()).into();
+    Ok(shown)
+}
+
+/// Names of states, separated by commas; `unresolved` and `ended` are several at once.
+fn asked_states(names: Option<&str>) -> Result<Vec<BreakState>, ApiError> {
+    let mut states = Vec::new();
+    for name in names.into_iter().flat_map(|names| names.split(',')) {
+        match name {
+            "unresolved" => states.extend(BreakState::UNRESOLVED),
+            "ended" => states.extend(BreakState::ALL.into_iter().filter(|state| !state.is_unresolved())),
+            name => states.push(name.parse().map_err(|_unknown| {
+                ApiError::Invalid(format!(
+                    "status '{name}' is unknown; use open, acknowledged, resolved, written_off, auto_closed, unresolved (the first \
+                     two) or ended (the others), several with commas between them"
+                ))
+            })?),
+        }
+    }
+    states.sort_unstable();
+    states.dedup();
+    Ok(states)
+}
+
+/// What has ended does not grow older.
+fn checked_age(age: &str, states: &[BreakState]) -> Result<Age, ApiError> {
+    let Some(age) = Age::named(age) else {
+        let names = Age::ALL.map(Age::as_str).join(", ");
+        return Err(ApiError::Invalid(format!("age '{age}' is unknown; use {names}")));
+    };
+    if !states.is_empty() && !states.iter().any(|state| state.is_unresolved()) {
+        return Err(ApiError::Invalid(
+            "age is that of unresolved breaks, and status asks for others: leave one of the two out"
+                .to_owned(),
+        ));
+    }
+    Ok(age)
 }
 
 impl Api {
     async fn break_of(&self, id: BreakId) -> Result<BreakRow, ApiError> {
-        breaks::one(self.db.read(), id)
+        listing::one(self.db.read(), id)
             .await
             .map_err(ApiError::sql("read a break"))?
             .ok_or_else(|| ApiError::NotFound(format!("there is no break {id}")))
+    }
+
+    async fn position_of(&self, id: BreakId) -> Result<listing::Position, ApiError> {
+        listing::position(self.db.read(), id)
+            .await
+            .map_err(ApiError::sql("read a break"))?
+            .ok_or_else(|| ApiError::NotFound(format!("there is no break {id}")))
+    }
+
+    /// Refuses a filter that cannot have any break.
+    async fn filter_exists(&self, filter: &Filter) -> Result<(), ApiError> {
+        if let Some(token) = &filter.unit {
+            self.token_exists(token).await?;
+        }
+        let Some(dimension) = &filter.dimension else {
+            return Ok(());
+        };
+        let mut known = listing::dimensions(self.db.read())
+            .await
+            .map_err(ApiError::sql("read the known dimensions"))?;
+        known.extend([DIMENSION, SOLVENCY].map(ToOwned::to_owned));
+        known.sort();
+        known.dedup();
+        if known.contains(dimension) {
+            return Ok(());
+        }
+        Err(ApiError::Invalid(format!(
+            "dimension '{dimension}' is unknown: the dimensions are {}",
+            known.join(", ")
+        )))
     }
 
     /// Sets a pause and records the event of it, both or neither. `None`: there is an active pause.
@@ -179,7 +296,7 @@ impl Api {
 
     /// Refuses a token that nobody has: no break of it is not the same as none.
     async fn token_exists(&self, token: &str) -> Result<(), ApiError> {
-        let mut known = breaks::known_tokens(self.db.read())
+        let mut known = listing::units(self.db.read())
             .await
             .map_err(ApiError::sql("read the known tokens"))?;
         known.extend(self.configured_tokens.iter().cloned());

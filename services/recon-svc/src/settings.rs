@@ -14,6 +14,9 @@ use crate::dimensions::balance::schema::{Schema, SchemaProfileSection};
 use crate::dimensions::balance::sources::price_check;
 use eidos_recon::severity::Thresholds;
 
+/// With less, a warning would be critical before its second reading.
+const MIN_ESCALATION: Duration = Duration::from_mins(1);
+
 /// The sections of recon-svc.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -65,6 +68,9 @@ pub struct ReconciliationSection {
     /// How often the finalized block is asked for while waiting.
     #[serde(with = "duration_text")]
     pub confirm_poll: Duration,
+    /// Unresolved warnings that are older become critical, without pausing anything. `None`: age alone changes nothing.
+    #[serde(default, with = "duration_text::option")]
+    pub escalate_warnings_after: Option<Duration>,
     /// How long a deposit may be known and not credited.
     #[serde(with = "duration_text")]
     pub in_flight_max_age: Duration,
@@ -308,6 +314,17 @@ impl ReconSettings {
                 rules.shard_count.to_string(),
                 "is above 256",
                 "use 1 to 256",
+            );
+        }
+        if let Some(after) = rules
+            .escalate_warnings_after
+            .filter(|after| *after < MIN_ESCALATION)
+        {
+            refuse(
+                "escalate_warnings_after",
+                format!("{after:?}"),
+                "is below one minute",
+                "use 24h, or null to let age alone change nothing",
             );
         }
         if rules.event_blocks == 0 {

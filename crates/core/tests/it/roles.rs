@@ -60,9 +60,12 @@ async fn a_service_can_do_its_work_but_not_change_the_schema_or_the_past() {
     .execute(writer.control())
     .await
     .unwrap();
+    an_event_is_chained_by_the_owner_s_rights(writer.control()).await;
     for statement in [
         "DELETE FROM eidos_jobs_break_history",
         "UPDATE eidos_jobs_break_history SET by = 'x'",
+        "INSERT INTO eidos_jobs_break_chain SELECT * FROM eidos_jobs_break_chain",
+        "DELETE FROM eidos_jobs_break_chain",
         "DELETE FROM eidos_jobs_executions",
         "DELETE FROM eidos_jobs_breaks",
         "DELETE FROM eidos_jobs_state",
@@ -79,4 +82,26 @@ async fn a_service_can_do_its_work_but_not_change_the_schema_or_the_past() {
     check(&reader).await.unwrap();
     denied(&reader, "UPDATE eidos_jobs_state SET epoch = 1").await;
     denied(&reader, "INSERT INTO eidos_jobs_state (job_name) VALUES ('b')").await;
+}
+
+/// A service that may not write the chain gets its links, and not into a table of its own.
+async fn an_event_is_chained_by_the_owner_s_rights(writer: &PgPool) {
+    let mut session = writer.acquire().await.unwrap();
+    sqlx::raw_sql(
+        "CREATE TEMP TABLE eidos_jobs_break_chain (LIKE public.eidos_jobs_break_chain); \
+         INSERT INTO eidos_jobs_breaks (break_id, dimension, token, kind, severity, direction, first_seen, last_seen, evidence) \
+         VALUES (gen_random_uuid(), 'balance', 'USDC', 'amount', 'warning', 'shortfall', now(), now(), '{}'); \
+         INSERT INTO eidos_jobs_break_history (break_id, event, at, by) \
+         SELECT break_id, 'opened', now(), 'recon' FROM eidos_jobs_breaks",
+    )
+    .execute(&mut *session)
+    .await
+    .unwrap();
+    let links = "SELECT count(*) FROM public.eidos_jobs_break_chain c JOIN eidos_jobs_break_history h ON h.id = c.event_id";
+    let chained: i64 = sqlx::query_scalar(links).fetch_one(&mut *session).await.unwrap();
+    assert_eq!(chained, 1);
+    sqlx::raw_sql("DROP TABLE pg_temp.eidos_jobs_break_chain")
+        .execute(&mut *session)
+        .await
+        .unwrap();
 }

@@ -1,19 +1,37 @@
-//! A connection to a database by its URL, for the commands that ask one and not a service.
+//! Connections to a database, for the commands that ask one themselves and not a service.
 
-use std::time::Duration;
+use std::path::Path;
 
 use anyhow::Result;
+use eidos_settings::{Input, SourceName, SuiteOnly};
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::{ConnectOptions as _, PgConnection};
 
 use crate::Failure;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
-/// Connects within ten seconds.
-///
-/// # Errors
-/// [`Failure::Settings`] for a URL that is none, [`Failure::Unreachable`]; neither shows the URL's password.
+/// Returns `--database-url`, else `databases.jobs.url` of the settings.
+pub(super) fn url(named: Option<&str>, config: Option<&Path>) -> Result<SecretString> {
+    if let Some(url) = named.filter(|url| !url.is_empty()) {
+        return Ok(SecretString::from(url.to_owned()));
+    }
+    let input = Input {
+        file: config,
+        env: std::env::vars().collect(),
+    };
+    let effective =
+        eidos_settings::load::<SuiteOnly>(&input).map_err(|errors| Failure::Settings(errors.to_string()))?;
+    let jobs = effective.suite.databases.get(&SourceName::Jobs).ok_or_else(|| {
+        Failure::Settings(
+            "which database? give --database-url, EIDOS_DATABASE_URL, or settings with databases.jobs.url"
+                .to_owned(),
+        )
+    })?;
+    Ok(jobs.url.clone())
+}
+
+/// Connects, and names the server if it does not answer; the address may hold a password and is not shown.
 pub(super) async fn connect(url: &SecretString) -> Result<PgConnection> {
     let options: sqlx::postgres::PgConnectOptions = url
         .expose_secret()

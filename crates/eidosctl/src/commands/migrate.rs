@@ -6,14 +6,13 @@ use std::io::Write;
 use anyhow::{Context as _, Result};
 use eidos_core::CoreError;
 use eidos_core::migrations;
-use eidos_settings::{Input, SourceName, SuiteOnly};
 use eidos_types::{Clock as _, SystemClock};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use sqlx::migrate::Migrator;
 use sqlx::{Connection as _, PgConnection};
 
-use super::database::connect;
+use super::database;
 use crate::Failure;
 use crate::cli::{Format, Migrate};
 use crate::output::{self, Column, Show};
@@ -43,7 +42,7 @@ const COLUMNS: &[Column] = &[
 ];
 
 pub(super) async fn run(options: &Migrate, format: Format, out: &mut dyn Write) -> Result<()> {
-    let url = database_url(options)?;
+    let url = database::url(options.database_url.as_deref(), options.config.as_deref())?;
     let before = applied(&url).await?;
     if options.check {
         print(out, format, &before)?;
@@ -51,13 +50,13 @@ pub(super) async fn run(options: &Migrate, format: Format, out: &mut dyn Write) 
     }
     let pending = pending(&before);
     if options.roles {
-        require_roles(&mut connect(&url).await?).await?;
+        require_roles(&mut database::connect(&url).await?).await?;
     }
     migrations::migrate_url(&url, SystemClock::default().now())
         .await
         .map_err(failure)?;
     if options.roles {
-        apply_roles(&mut connect(&url).await?).await?;
+        apply_roles(&mut database::connect(&url).await?).await?;
     }
     print(out, format, &applied(&url).await?)?;
     if format == Format::Table {
@@ -99,29 +98,9 @@ async fn require_roles(connection: &mut PgConnection) -> Result<()> {
     .into())
 }
 
-/// Returns `--database-url`, else `databases.jobs.url` of the settings.
-fn database_url(options: &Migrate) -> Result<SecretString> {
-    if let Some(url) = options.database_url.as_ref().filter(|url| !url.is_empty()) {
-        return Ok(SecretString::from(url.clone()));
-    }
-    let input = Input {
-        file: options.config.as_deref(),
-        env: std::env::vars().collect(),
-    };
-    let effective =
-        eidos_settings::load::<SuiteOnly>(&input).map_err(|errors| Failure::Settings(errors.to_string()))?;
-    let jobs = effective.suite.databases.get(&SourceName::Jobs).ok_or_else(|| {
-        Failure::Settings(
-            "which database? give --database-url, EIDOS_DATABASE_URL, or settings with databases.jobs.url"
-                .to_owned(),
-        )
-    })?;
-    Ok(jobs.url.clone())
-}
-
 /// Returns the applied versions with their time (epoch ms).
 async fn applied(url: &SecretString) -> Result<BTreeMap<i64, i64>> {
-    let mut connection = connect(url).await?;
+    let mut connection = database::connect(url).await?;
     let exists: bool = sqlx::query_scalar(TABLE_EXISTS)
         .fetch_one(&mut connection)
         .await

@@ -1,6 +1,7 @@
 //! One file per noun; each command is a request and the way its answer is shown.
 
 mod alerts;
+mod audit;
 mod breaks;
 mod database;
 mod disposals;
@@ -22,7 +23,7 @@ use std::io::Write;
 use anyhow::Result;
 use clap::CommandFactory as _;
 
-use crate::cli::{Cli, Command, Format};
+use crate::cli::{AuditCommand, Cli, Command, Format};
 use crate::environment::{Environment, Owner};
 use crate::session::Session;
 
@@ -34,6 +35,10 @@ pub(crate) async fn run(cli: Cli, out: &mut dyn Write) -> Result<()> {
     }
     if let Command::Prepare(options) = cli.command {
         return prepare::run(&options, format, out).await;
+    }
+    if let Command::Audit(options) = &cli.command {
+        let AuditCommand::Verify(options) = &options.command;
+        return audit::verify(options, format, out).await;
     }
     if let Command::CheckConfig(options) = &cli.command {
         return suite_program::check_config(options);
@@ -59,6 +64,7 @@ const fn owner(command: &Command) -> Option<Owner<'_>> {
     Some(match command {
         Command::Migrate(_)
         | Command::Prepare(_)
+        | Command::Audit(_)
         | Command::CheckConfig(_)
         | Command::DeadLetters(_)
         | Command::Completions { .. }
@@ -107,6 +113,7 @@ async fn ask_one(session: &mut Session<'_>, command: Command) -> Result<()> {
         // Answered before: they ask all services, or none.
         Command::Migrate(_)
         | Command::Prepare(_)
+        | Command::Audit(_)
         | Command::CheckConfig(_)
         | Command::DeadLetters(_)
         | Command::Completions { .. }

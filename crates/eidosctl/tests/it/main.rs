@@ -7,6 +7,7 @@
 
 mod alerts;
 mod api;
+mod breaks;
 mod canned;
 mod check_config;
 mod disposal;

@@ -177,7 +177,9 @@ impl<S: Source> Run<'_, S> {
         let newest = found.iter().map(|found| found.suspect.point.number).max();
         let mut last_point = newest.unwrap_or(0);
         let is_waiting = |found: &FoundBy<S>| {
-            found.suspect.weight.severity == Severity::Critical && found.confirmations() < needed
+            found.suspect.weight.severity == Severity::Critical
+                && !found.is_accepted()
+                && found.confirmations() < needed
         };
         let mut waiting: Vec<usize> = (0..found.len()).filter(|i| is_waiting(&found[*i])).collect();
         while !self.ctx.dry_run() && !waiting.is_empty() && Instant::now() < deadline {
@@ -208,6 +210,7 @@ impl<S: Source> Run<'_, S> {
                     .await?;
                 found[i].stored = found[i].stored.map(|first| Stored {
                     confirmations: stored.confirmations,
+                    accepted: stored.accepted,
                     ..first
                 });
                 if stored.confirmations.count < needed {

@@ -66,6 +66,12 @@ impl<S: Source> Run<'_, S> {
             actor: self.actor(),
         };
         let resolved = breaks::resolve(step.conn(), clean).await.map_err(own)?;
+        if let Some(after) = self.escalate_after {
+            let actor = self.actor();
+            breaks::escalate(step.conn(), S::NAME, after, actor)
+                .await
+                .map_err(own)?;
+        }
         step.save_checkpoint(&S::checkpoint(CARRY_OVER), &undecided)
             .await?;
         let done = Done {

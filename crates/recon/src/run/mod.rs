@@ -77,6 +77,7 @@ pub struct Run<'a, S: Source> {
     pub digest: String,
     is_resumable: bool,
     rules: Rules,
+    escalate_after: Option<Duration>,
     shared: Mutex<Shared<S>>,
 }
 
@@ -120,6 +121,7 @@ impl<'a, S: Source> Run<'a, S> {
             digest,
             is_resumable,
             rules,
+            escalate_after: None,
             shared: Mutex::default(),
         };
         if ctx.dry_run() {
@@ -149,6 +151,13 @@ impl<'a, S: Source> Run<'a, S> {
         step.delete_checkpoint(&run.head_key()).await?;
         step.commit().await?;
         Ok((run, None))
+    }
+
+    /// Unresolved warnings that are older become critical when the run closes. `None`: age alone changes nothing.
+    #[must_use]
+    pub const fn escalating(mut self, after: Option<Duration>) -> Self {
+        self.escalate_after = after;
+        self
     }
 
     /// Stores where a resumable run reads, so that it can be continued.

@@ -11,3 +11,8 @@ pub(super) fn bigint(number: u64) -> i64 {
 pub(super) fn numeric(amount: Option<Amount>) -> Option<String> {
     amount.map(|amount| amount.to_string())
 }
+
+/// A stored text that this release does not know.
+pub(super) fn undecodable(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
+    sqlx::Error::Decode(Box::new(error))
+}

@@ -1,7 +1,9 @@
-//! `eidos_jobs_breaks`: one row per open difference, its confirmations and its end.
+//! `eidos_jobs_breaks` as runs write it: a difference is seen, seen again, and gone.
 //!
-//! A break is open, is seen again, and is resolved. A difference that comes back after that is another break, with an
-//! identity and a history of its own. At most one break of a dimension, subject and kind is open.
+//! What a sighting does to the break of its identity says [`crate::life`]. At most one break of a dimension, subject and
+//! kind is live, and at most one is open.
+
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use eidos_types::{Amount, BreakId, ExecutionId};
@@ -11,12 +13,14 @@ use uuid::Uuid;
 
 use super::bind::{bigint, numeric};
 use crate::compare::CutPoint;
+use crate::life::{Life, Seen, Sighted, State};
 use crate::second_reading::Confirmations;
+use crate::severity::Severity;
 use crate::subject::Identity;
 
-const FIND_OPEN: &str = "SELECT break_id, diff_value::text AS diff, onchain_exact, confirmations, \
-        COALESCE(confirmed_block, 0) AS confirmed_block, first_seen \
-    FROM eidos_jobs_breaks WHERE status = 'open' AND dimension = $1 AND subject = $2 AND kind = $3 FOR UPDATE";
+const FIND_LIVE: &str = "SELECT break_id, diff_value::text AS diff, onchain_exact, confirmations, \
+        COALESCE(confirmed_block, 0) AS confirmed_block, first_seen, state, severity, last_run_id \
+    FROM eidos_jobs_breaks WHERE live AND dimension = $1 AND subject = $2 AND kind = $3 FOR UPDATE";
 
 /// A subject without a token's contract has its key as reference: the columns of before know it by nothing else.
 const INSERT: &str = "INSERT INTO eidos_jobs_breaks (break_id, dimension, subject, subject_detail, wallet_address, token, \
@@ -27,36 +31,56 @@ const INSERT: &str = "INSERT INTO eidos_jobs_breaks (break_id, dimension, subjec
         CASE WHEN $4::jsonb ->> 'token_address' IS NULL THEN $3::text ELSE '' END, $6, $7, $8, $9, $9, $10, $10, $11, $12, \
         $10, $13, $14::numeric, $15::numeric, $16::numeric, $17, $18::numeric, $19)";
 
-const UPDATE: &str = "UPDATE eidos_jobs_breaks SET severity = $2, direction = $3, last_seen = $4, last_block = $5, \
+/// A severity that age has raised does not fall to what the size alone gives. Open again, nobody has ended or acknowledged it.
+const UPDATE: &str = "UPDATE eidos_jobs_breaks SET \
+        severity = CASE WHEN escalated_at IS NOT NULL AND $2 = 'warning' THEN 'critical' ELSE $2 END, \
+        direction = $3, last_seen = $4, last_block = $5, \
         occurrences = occurrences + CASE WHEN last_run_id IS DISTINCT FROM $6 THEN 1 ELSE 0 END, \
         last_run_id = $6, confirmations = $7, confirmed_block = $8, confirmed_block_hash = $9, \
         offchain_value = $10::numeric, onchain_value = $11::numeric, diff_value = $12::numeric, \
-        onchain_exact = $13, usdc_value = $14::numeric, evidence = $15 WHERE break_id = $1";
+        onchain_exact = $13, usdc_value = $14::numeric, evidence = $15, state = $16::text, status = $17::text, \
+        acknowledged_by = CASE WHEN $16::text = 'open' THEN NULL ELSE acknowledged_by END, \
+        acknowledged_at = CASE WHEN $16::text = 'open' THEN NULL ELSE acknowledged_at END, \
+        resolved_by = CASE WHEN $17::text = 'open' THEN NULL ELSE resolved_by END, \
+        resolved_at = CASE WHEN $17::text = 'open' THEN NULL ELSE resolved_at END, \
+        resolved_reason = CASE WHEN $17::text = 'open' THEN NULL ELSE resolved_reason END \
+    WHERE break_id = $1";
 
 const HISTORY: &str = "INSERT INTO eidos_jobs_break_history (break_id, event, at, by, execution_id, block_number, \
         block_hash, details) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 
-const RESOLVE: &str = "WITH closed AS ( \
-        UPDATE eidos_jobs_breaks SET status = 'resolved', resolved_at = $4, resolved_by = $9, \
-               resolved_reason = 'a later reading of both sides agreed' \
-        WHERE status = 'open' AND dimension = $1 AND last_run_id IS DISTINCT FROM $2 \
+/// [`crate::life::Life::clean`] for all breaks at once: what counted is closed, what a person ended is proven.
+const CLEAN: &str = "WITH closed AS ( \
+        UPDATE eidos_jobs_breaks SET live = FALSE, status = 'resolved', \
+               state = CASE WHEN status = 'open' THEN 'auto_closed' ELSE state END, \
+               resolved_at = COALESCE(resolved_at, $4), resolved_by = COALESCE(resolved_by, $9), \
+               resolved_reason = COALESCE(resolved_reason, 'a later reading of both sides agreed') \
+        WHERE live AND dimension = $1 AND last_run_id IS DISTINCT FROM $2 \
           AND ($3::text[] IS NULL OR split_part(subject, '/', 1) = ANY($3)) \
           AND NOT split_part(subject, '/', 1) = ANY($5) \
-        RETURNING break_id) \
+        RETURNING break_id, state) \
     INSERT INTO eidos_jobs_break_history (break_id, event, at, by, execution_id, block_number, block_hash) \
-    SELECT break_id, 'resolved', $4, $9, $6, $7, $8 FROM closed";
+    SELECT break_id, CASE state WHEN 'auto_closed' THEN 'auto_closed' ELSE 'proven' END, $4, $9, $6, $7, $8 FROM closed";
 
-const OPEN_GROUPS: &str = "SELECT DISTINCT split_part(subject, '/', 1) FROM eidos_jobs_breaks \
-    WHERE status = 'open' AND dimension = $1";
+const ESCALATE: &str = "WITH risen AS ( \
+        UPDATE eidos_jobs_breaks SET severity = 'critical', escalated_at = $2 \
+        WHERE status = 'open' AND dimension = $1 AND severity = 'warning' AND first_seen <= $3 RETURNING break_id) \
+    INSERT INTO eidos_jobs_break_history (break_id, event, at, by, execution_id, details) \
+    SELECT break_id, 'escalated', $2, $4, $5, $6 FROM risen";
+
+/// Also those that a person ended: a clean reading is still to prove it.
+const LIVE_GROUPS: &str = "SELECT DISTINCT split_part(subject, '/', 1) FROM eidos_jobs_breaks \
+    WHERE live AND dimension = $1";
 
 pub(super) const ALL: &[(&str, &str)] = &[
-    ("breaks::FIND_OPEN", FIND_OPEN),
+    ("breaks::FIND_LIVE", FIND_LIVE),
     ("breaks::INSERT", INSERT),
     ("breaks::UPDATE", UPDATE),
     ("breaks::HISTORY", HISTORY),
-    ("breaks::RESOLVE", RESOLVE),
-    ("breaks::OPEN_GROUPS", OPEN_GROUPS),
+    ("breaks::CLEAN", CLEAN),
+    ("breaks::ESCALATE", ESCALATE),
+    ("breaks::LIVE_GROUPS", LIVE_GROUPS),
 ];
 
 /// Which run acts on breaks.
@@ -114,55 +138,86 @@ pub struct Stored {
     pub confirmations: Confirmations,
     /// When it was first seen.
     pub first_seen: DateTime<Utc>,
+    /// True if a person has ended it: it is seen, and gives no reason to act.
+    pub accepted: bool,
 }
 
-/// Opens the break or updates the open one. `fresh` is the identity of a new one, `first_point` the cut of the first
-/// reading. A difference of another size starts its confirmations again: only consecutive equal readings count (ruling 24).
+/// Opens the break, or adds the sighting to the live one. `fresh` is the identity of a new one, `first_point` the cut of the
+/// first reading. A difference of another size starts its confirmations again: only consecutive equal readings count
+/// (ruling 24).
 pub async fn see(
     conn: &mut PgConnection,
     sighting: &Sighting<'_>,
     fresh: BreakId,
     first_point: u64,
 ) -> Result<Stored, sqlx::Error> {
-    let open = find_open(conn, sighting).await?;
-    let same_size = open.as_ref().is_some_and(|open| {
-        open.diff == sighting.diff && open.right_exact.as_deref() == sighting.right_exact
-    });
-    let mut confirmations = open
-        .as_ref()
-        .filter(|_| same_size)
-        .map_or_else(Confirmations::default, |open| open.confirmations);
+    let newest = find_live(conn, sighting).await?;
+    let decided = newest.as_ref().map(|newest| (newest, newest.decide(sighting)));
+    let (kept, next) = match decided {
+        Some((known, Sighted::Again(next) | Sighted::Reopens(next))) => (Some(known), next),
+        Some((_, Sighted::Begins)) | None => (None, Life::NEW),
+    };
+    let mut confirmations = kept
+        .filter(|known| known.same_size(sighting))
+        .map_or_else(Confirmations::default, |known| known.confirmations);
     confirmations.confirm_at(first_point);
     confirmations.confirm_at(sighting.point.number);
-    let (id, opened, first_seen) = match &open {
-        Some(open) => (open.id, false, open.first_seen),
-        None => (fresh, true, sighting.actor.at),
+    let mut details =
+        json!({ "severity": sighting.severity, "diff": sighting.diff, "confirmations": confirmations.count });
+    let (id, first_seen, event) = match (kept, decided) {
+        (Some(known), Some((_, Sighted::Reopens(_)))) => {
+            details["from"] = known.life.state.as_str().into();
+            (known.id, known.first_seen, "reopened")
+        }
+        (Some(known), _) => (known.id, known.first_seen, "seen"),
+        (None, _) => {
+            details["previous"] = newest.as_ref().map(|newest| newest.id.to_string()).into();
+            (fresh, sighting.actor.at, "opened")
+        }
     };
-    if opened {
-        insert(conn, sighting, id, confirmations).await?;
+    if kept.is_some() {
+        update(conn, sighting, id, confirmations, next.state).await?;
     } else {
-        update(conn, sighting, id, confirmations).await?;
+        insert(conn, sighting, id, confirmations).await?;
     }
-    let event = if opened { "opened" } else { "seen" };
-    history(conn, id, event, sighting, confirmations).await?;
+    history(conn, id, event, sighting, details).await?;
     Ok(Stored {
         id,
-        opened,
+        opened: kept.is_none(),
         confirmations,
         first_seen,
+        accepted: !next.state.is_unresolved(),
     })
 }
 
-struct Open {
+/// The break that what is seen next belongs to.
+struct Live {
     id: BreakId,
     diff: Option<Amount>,
     right_exact: Option<String>,
     confirmations: Confirmations,
     first_seen: DateTime<Utc>,
+    severity: String,
+    last_run: Option<Uuid>,
+    life: Life,
 }
 
-async fn find_open(conn: &mut PgConnection, sighting: &Sighting<'_>) -> Result<Option<Open>, sqlx::Error> {
-    let row = sqlx::query(FIND_OPEN)
+impl Live {
+    fn same_size(&self, sighting: &Sighting<'_>) -> bool {
+        self.diff == sighting.diff && self.right_exact.as_deref() == sighting.right_exact
+    }
+
+    fn decide(&self, sighting: &Sighting<'_>) -> Sighted {
+        self.life.seen(Seen {
+            same_size: self.same_size(sighting),
+            is_worse: sighting.severity == Severity::Critical.as_str() && self.severity != sighting.severity,
+            same_run: self.last_run == Some(sighting.actor.run),
+        })
+    }
+}
+
+async fn find_live(conn: &mut PgConnection, sighting: &Sighting<'_>) -> Result<Option<Live>, sqlx::Error> {
+    let row = sqlx::query(FIND_LIVE)
         .bind(sighting.dimension)
         .bind(sighting.subject.key.as_str())
         .bind(sighting.kind)
@@ -172,7 +227,8 @@ async fn find_open(conn: &mut PgConnection, sighting: &Sighting<'_>) -> Result<O
     let diff: Option<String> = row.try_get("diff")?;
     let count: i32 = row.try_get("confirmations")?;
     let point: i64 = row.try_get("confirmed_block")?;
-    Ok(Some(Open {
+    let state: String = row.try_get("state")?;
+    Ok(Some(Live {
         id: BreakId::from_uuid(row.try_get("break_id")?),
         diff: diff.and_then(|text| text.parse().ok()),
         right_exact: row.try_get("onchain_exact")?,
@@ -181,6 +237,12 @@ async fn find_open(conn: &mut PgConnection, sighting: &Sighting<'_>) -> Result<O
             last_point: u64::try_from(point).unwrap_or_default(),
         },
         first_seen: row.try_get("first_seen")?,
+        severity: row.try_get("severity")?,
+        last_run: row.try_get("last_run_id")?,
+        life: Life {
+            state: state.parse().map_err(super::bind::undecodable)?,
+            live: true,
+        },
     }))
 }
 
@@ -220,6 +282,7 @@ async fn update(
     sighting: &Sighting<'_>,
     id: BreakId,
     confirmations: Confirmations,
+    state: State,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(UPDATE)
         .bind(id.as_uuid())
@@ -237,6 +300,8 @@ async fn update(
         .bind(sighting.right_exact)
         .bind(numeric(sighting.usdc))
         .bind(&sighting.evidence)
+        .bind(state.as_str())
+        .bind(state.status())
         .execute(conn)
         .await?;
     Ok(())
@@ -255,10 +320,8 @@ async fn history(
     id: BreakId,
     event: &str,
     sighting: &Sighting<'_>,
-    confirmations: Confirmations,
+    details: Value,
 ) -> Result<(), sqlx::Error> {
-    let details =
-        json!({ "severity": sighting.severity, "diff": sighting.diff, "confirmations": confirmations.count });
     sqlx::query(HISTORY)
         .bind(id.as_uuid())
         .bind(event)
@@ -273,7 +336,7 @@ async fn history(
     Ok(())
 }
 
-/// Which open breaks a clean run closes.
+/// Which breaks a clean run closes.
 #[derive(Debug, Clone, Copy)]
 pub struct Clean<'a> {
     /// Dimension.
@@ -288,9 +351,10 @@ pub struct Clean<'a> {
     pub actor: Actor<'a>,
 }
 
-/// Closes the open breaks that a run compared and did not see. Returns how many.
+/// Closes the live breaks that a run compared and did not see, and proves those that a person ended. Returns how many. This is
+/// the only way to `auto_closed`: both sides were read, and what could not be decided is left out.
 pub async fn resolve(conn: &mut PgConnection, clean: Clean<'_>) -> Result<u64, sqlx::Error> {
-    let done = sqlx::query(RESOLVE)
+    let done = sqlx::query(CLEAN)
         .bind(clean.dimension)
         .bind(clean.actor.run)
         .bind(clean.groups)
@@ -305,9 +369,36 @@ pub async fn resolve(conn: &mut PgConnection, clean: Clean<'_>) -> Result<u64, s
     Ok(done.rows_affected())
 }
 
-/// The groups of subjects with open breaks.
+/// Raises the unresolved warnings of a dimension that are older than `after` to critical. Returns how many.
+pub async fn escalate(
+    conn: &mut PgConnection,
+    dimension: &str,
+    after: Duration,
+    actor: Actor<'_>,
+) -> Result<u64, sqlx::Error> {
+    let Some(first_seen) = chrono::TimeDelta::from_std(after)
+        .ok()
+        .and_then(|after| actor.at.checked_sub_signed(after))
+    else {
+        return Ok(0);
+    };
+    let details =
+        json!({ "from": "warning", "to": "critical", "because": "age", "after_s": after.as_secs() });
+    let done = sqlx::query(ESCALATE)
+        .bind(dimension)
+        .bind(actor.at)
+        .bind(first_seen)
+        .bind(actor.by)
+        .bind(actor.execution.as_uuid())
+        .bind(details)
+        .execute(conn)
+        .await?;
+    Ok(done.rows_affected())
+}
+
+/// The groups of subjects with live breaks: a run has to look at them.
 pub async fn open_groups(pool: &PgPool, dimension: &str) -> Result<Vec<String>, sqlx::Error> {
-    sqlx::query_scalar(OPEN_GROUPS)
+    sqlx::query_scalar(LIVE_GROUPS)
         .bind(dimension)
         .fetch_all(pool)
         .await

@@ -4,16 +4,27 @@
 //! before (`wallet_address`, `token`, `token_address`, `reference`, `job_type`) stay for one release and are written as
 //! well: replicas of the release before read them.
 
+pub mod audit;
 mod bind;
 pub mod breaks;
 pub mod checkpoints;
+pub mod edits;
+pub mod listing;
 pub mod pauses;
 pub mod records;
 
 /// Every statement, with its name.
 pub fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
-    [breaks::ALL, checkpoints::ALL, pauses::ALL, records::ALL]
-        .into_iter()
-        .flatten()
-        .copied()
+    [
+        audit::ALL,
+        breaks::ALL,
+        checkpoints::ALL,
+        edits::ALL,
+        listing::ALL,
+        pauses::ALL,
+        records::ALL,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
 }

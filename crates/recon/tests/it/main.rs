@@ -2,10 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is the test's")]
 
+mod audit;
 mod counters;
 mod crash;
+mod edits;
 mod fixture;
 mod life;
 mod migration;
+mod plans;
 mod readings;
 mod statements;

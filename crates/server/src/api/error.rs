@@ -33,6 +33,16 @@ pub enum ApiError {
     /// The thing is in a state that does not allow this.
     #[error("{0}")]
     Conflict(String),
+    /// The thing is not as the caller saw it.
+    #[error("{what} is at version {now} and no longer at {seen}: look at it again, then decide")]
+    Stale {
+        /// The thing.
+        what: String,
+        /// The version that the caller saw.
+        seen: i64,
+        /// Its version now.
+        now: i64,
+    },
     /// The request cannot be read.
     #[error("{0}")]
     Malformed(String),

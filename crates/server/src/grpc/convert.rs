@@ -16,7 +16,9 @@ impl From<ApiError> for Status {
             ApiError::Unauthenticated => Code::Unauthenticated,
             ApiError::Forbidden { .. } => Code::PermissionDenied,
             ApiError::NotFound(_) => Code::NotFound,
-            ApiError::Busy { .. } | ApiError::Conflict(_) => Code::FailedPrecondition,
+            ApiError::Busy { .. } | ApiError::Conflict(_) | ApiError::Stale { .. } => {
+                Code::FailedPrecondition
+            }
             ApiError::Malformed(_) | ApiError::Invalid(_) | ApiError::TooLarge { .. } => {
                 Code::InvalidArgument
             }

@@ -20,6 +20,9 @@ pub(crate) struct Problem {
     pub(crate) status: u16,
     /// What was wrong this time, with which value, and what to do.
     pub(crate) detail: String,
+    /// The present version of what the caller wanted to change, if another one was seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) version: Option<i64>,
 }
 
 impl Problem {
@@ -29,6 +32,7 @@ impl Problem {
             title: title.to_owned(),
             status: status.as_u16(),
             detail: detail.into(),
+            version: None,
         }
     }
 }
@@ -61,6 +65,7 @@ impl IntoResponse for ApiError {
                 "conflict",
                 "Conflicts with the current state",
             ),
+            Self::Stale { .. } => (StatusCode::CONFLICT, "stale", "Changed meanwhile"),
             Self::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed", "Request cannot be read"),
             Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Body too large"),
             Self::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid", "Invalid value"),
@@ -70,6 +75,11 @@ impl IntoResponse for ApiError {
                 "Dependency unavailable",
             ),
         };
-        Problem::new(status, kind, title, self.detail()).into_response()
+        let version = match &self {
+            Self::Stale { now, .. } => Some(*now),
+            _ => None,
+        };
+        let problem = Problem::new(status, kind, title, self.detail());
+        Problem { version, ..problem }.into_response()
     }
 }

@@ -118,15 +118,23 @@ impl Fixture {
 
     /// Starts `recon-svc serve` on free ports; it logs its addresses. No slot is due while a test looks.
     pub(crate) fn serve(&self) -> ChildProcess {
-        Command::new(env!("CARGO_BIN_EXE_recon-svc"))
+        self.serve_with(&[])
+    }
+
+    /// With further settings as `SECTION__KEY`.
+    pub(crate) fn serve_with(&self, settings: &[(&str, &str)]) -> ChildProcess {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_recon-svc"))
             .args(["serve"])
             .env("EIDOS_CONFIG", self.config())
             .env("EIDOS__REDIS__LOCK_PREFIX", self.redis.prefix())
             .env("EIDOS__SERVICE__HTTP_PORT", "0")
             .env("EIDOS__SERVICE__GRPC_PORT", "0")
             .env("EIDOS__TELEMETRY__LOG_LEVEL", "info")
-            .env("EIDOS__JOBS__RECONCILIATION__CRON", "0 0 0 1 1 *")
-            .spawn()
+            .env("EIDOS__JOBS__RECONCILIATION__CRON", "0 0 0 1 1 *");
+        for (key, value) in settings {
+            command = command.env(format!("EIDOS__{key}"), value);
+        }
+        command.spawn()
     }
 
     /// Runs it and returns its report.

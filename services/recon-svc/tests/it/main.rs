@@ -6,6 +6,7 @@
     reason = "helpers of tests: a failure is the test's"
 )]
 
+mod break_life;
 mod breaks_api;
 mod chain_defaults;
 mod check_config;

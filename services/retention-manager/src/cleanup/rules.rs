@@ -192,7 +192,7 @@ impl Rules {
 }
 
 /// Our own books: bounded in size, or the very record of what was done. They need no rule and never get one.
-const OUR_BOOKS: [&str; 15] = [
+const OUR_BOOKS: [&str; 16] = [
     "_sqlx_migrations",
     "eidos_jobs_fence",
     "eidos_jobs_state",
@@ -205,6 +205,7 @@ const OUR_BOOKS: [&str; 15] = [
     "eidos_jobs_legal_holds",
     "eidos_jobs_breaks",
     "eidos_jobs_break_history",
+    "eidos_jobs_break_chain",
     "eidos_jobs_operation_pauses",
     "eidos_jobs_outbox",
     "eidos_jobs_outbox_deliveries",

@@ -1,9 +1,11 @@
 //! The end of a run: totals, dust, what is closed, what is paused, and the checkpoint the next run starts from.
 
+use chrono::{DateTime, Utc};
 use eidos_core::outbox;
+use eidos_recon::life::{Age, State};
 use eidos_recon::run::{Closing, Decided, Done};
 use eidos_recon::severity::Severity;
-use eidos_recon::store::{pauses, records};
+use eidos_recon::store::{listing, pauses, records};
 use eidos_recon::sum::SignedSum;
 use eidos_recon::tally::Tally as _;
 use eidos_telemetry::metric;
@@ -193,6 +195,49 @@ impl Reconciliation {
                     .filter_map(|row| row.4.parse::<Amount>().ok())
                     .sum();
                 metric::reconciliation_diff_amount(dimension, &token.symbol, amount);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets the gauges of the breaks that are unresolved at `now`, by age. What has none is set to zero explicitly.
+    pub(super) async fn gauges_of_ages(
+        &self,
+        db: &eidos_core::db::JobsDb,
+        now: DateTime<Utc>,
+    ) -> Result<(), sqlx::Error> {
+        let unresolved = listing::unresolved(db.control(), now).await?;
+        let mut dimensions = listing::dimensions(db.control()).await?;
+        dimensions.extend([DIMENSION, super::solvency::SOLVENCY].map(ToOwned::to_owned));
+        dimensions.sort();
+        dimensions.dedup();
+        for dimension in &dimensions {
+            for state in State::UNRESOLVED.map(State::as_str) {
+                for severity in [Severity::Warning, Severity::Critical].map(Severity::as_str) {
+                    let of_these = || {
+                        unresolved.iter().filter(|row| {
+                            row.dimension == *dimension && row.state == state && row.severity == severity
+                        })
+                    };
+                    for age in Age::ALL {
+                        let count = of_these().filter(|row| row.age == age).map(|row| row.count).sum();
+                        metric::reconciliation_unresolved_breaks(
+                            dimension,
+                            state,
+                            severity,
+                            age.as_str(),
+                            count,
+                        );
+                    }
+                    let oldest = of_these().map(|row| row.oldest).min();
+                    let oldest = oldest.and_then(|oldest| now.signed_duration_since(oldest).to_std().ok());
+                    metric::reconciliation_oldest_break(
+                        dimension,
+                        state,
+                        severity,
+                        oldest.unwrap_or_default(),
+                    );
+                }
             }
         }
         Ok(())

@@ -75,6 +75,9 @@ async fn gauges_of_pauses(job: &Reconciliation, seen: &Observation<'_>) -> Resul
 /// not the same as nothing known.
 pub(super) async fn observe(job: &Reconciliation, seen: &Observation<'_>) -> Result<(), JobError> {
     gauges_of_pauses(job, seen).await?;
+    job.gauges_of_ages(seen.jobs_db(), seen.now())
+        .await
+        .map_err(JobError::retry)?;
     let Some(last) = seen.last_report::<Last>().await? else {
         return Ok(());
     };

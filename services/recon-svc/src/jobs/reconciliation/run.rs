@@ -147,7 +147,8 @@ impl<'a> Run<'a> {
             is_resumable,
         )
         .await?;
-        let (engine, kept): (_, Option<CutPoint>) = begun;
+        let (engine, kept): (eidos_recon::Run<'_, Balance<'_>>, Option<CutPoint>) = begun;
+        let engine = engine.escalating(job.rules().escalate_warnings_after);
         let run = Self {
             job,
             ctx,

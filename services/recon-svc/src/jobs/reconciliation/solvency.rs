@@ -124,6 +124,10 @@ impl Run<'_> {
             if let Some(step) = &mut step {
                 let stored = self.see_shortage(step, view, *index, difference, weight).await?;
                 (report.break_id, report.new) = (Some(stored.id), stored.opened);
+                if stored.accepted {
+                    // A person has ended it: nothing is paused for it.
+                    report.confirmations = 0;
+                }
                 if stored.opened {
                     let event = events::break_opened(&report, self.ctx.clock().now(), stored.id);
                     outbox::record(step.conn(), &event).await?;
