@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use eidos_testkit::{Redis, RedisOptions};
+use eidos_testkit::{Redis, RedisOptions, TestDb};
 
 use crate::fixture::{Fixture, NOWHERE, WITHIN, becomes, rounds};
 use crate::http::{Does, OK, Server};
@@ -13,13 +13,18 @@ const RESOLVED: &str = "resolved critical TargetUnhealthy trading";
 
 /// A replica with a state of its own.
 fn replica(target: &Server, receiver: &Server, redis: &str) -> Fixture {
+    replica_with(&format!("postgres://u:p@{NOWHERE}/jobs"), target, receiver, redis)
+}
+
+/// With this database: a round waits for its history while there is none.
+fn replica_with(database: &str, target: &Server, receiver: &Server, redis: &str) -> Fixture {
     Fixture::with_servers(
         &format!("  targets: {{ trading: {{ url: \"{}\" }} }}", target.url()),
         &format!(
             "  repeat_after: 1m\n  webhooks: {{ pager: {{ url: \"{}\", timeout: 2s }} }}",
             receiver.url()
         ),
-        &format!("postgres://u:p@{NOWHERE}/jobs"),
+        database,
         redis,
     )
 }
@@ -37,7 +42,8 @@ fn keys(receiver: &Server) -> BTreeSet<String> {
 async fn two_probers_tell_one_failure_once_per_cool_down_and_its_end_once() {
     let (target, receiver) = (Server::start(Does::Close).await, Server::start(OK).await);
     let redis = Redis::start(RedisOptions::default()).await.unwrap();
-    let replicas = [(); 2].map(|()| replica(&target, &receiver, &redis.url()));
+    let db = TestDb::migrated().await;
+    let replicas = [(); 2].map(|()| replica_with(&db.url(), &target, &receiver, &redis.url()));
     let children = [replicas[0].serve(), replicas[1].serve()];
     let mut told = vec![OPEN.to_owned()];
     becomes("it is told", &children[0], &told, || receiver.notices()).await;
