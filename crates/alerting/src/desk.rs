@@ -111,6 +111,9 @@ struct Delivery {
     /// What that notice said, if it was not accepted; `None`: the next one is another notice.
     #[serde(default)]
     tried: Option<Tried>,
+    /// A silence holds it back: that the sink knows nothing is meant.
+    #[serde(default)]
+    is_silenced: bool,
 }
 
 /// What a notice said, as far as another one would not say the same.
@@ -200,14 +203,36 @@ impl Desk {
     #[must_use]
     pub fn behind_since(&self, sink: &str) -> Option<i64> {
         let waiting = self.episodes.values().filter_map(|episode| {
-            let last = episode.deliveries.get(sink).and_then(|delivery| delivery.last);
+            let delivery = episode.deliveries.get(sink);
+            let last = delivery.and_then(|delivery| delivery.last);
             match (episode.ended_at_ms, last) {
+                (None, None) if delivery.is_some_and(|delivery| delivery.is_silenced) => None,
                 (Some(ended), _) => Some(ended),
                 (None, None) => Some(episode.alert.starts_at_ms),
                 (None, Some(_)) => None,
             }
         });
         waiting.min()
+    }
+
+    /// Records that a silence holds the notice back until `until_ms` at least, and returns whether none did before.
+    pub fn silence(&mut self, sink: &str, notice: &Notice, until_ms: i64) -> bool {
+        let Some(delivery) = self.held(sink, notice, until_ms) else {
+            return false;
+        };
+        !std::mem::replace(&mut delivery.is_silenced, true)
+    }
+
+    /// Records that the notice is not sent before `until_ms`.
+    pub fn hold(&mut self, sink: &str, notice: &Notice, until_ms: i64) {
+        let _held = self.held(sink, notice, until_ms);
+    }
+
+    fn held(&mut self, sink: &str, notice: &Notice, until_ms: i64) -> Option<&mut Delivery> {
+        let episode = self.episodes.get_mut(&notice.alert.episode)?;
+        let delivery = episode.deliveries.entry(sink.to_owned()).or_default();
+        delivery.not_before_ms = until_ms;
+        Some(delivery)
     }
 
     /// Records that an attempt begins: should the process die now, the attempt counts as one that may have arrived, and is
@@ -218,6 +243,7 @@ impl Desk {
             delivery.attempts = delivery.attempts.saturating_add(1);
             delivery.number = notice.number;
             delivery.tried = Some(Tried::of(notice));
+            delivery.is_silenced = false;
             delivery.is_unsure |= delivery
                 .last
                 .is_some_and(|sent| sent.severity != notice.alert.severity);

@@ -120,6 +120,30 @@ fn what_is_refused_is_not_repeated_before_the_next_reminder_or_change() {
     assert_eq!(due(&desk, "a", i64::MAX), [], "it never heard of it");
 }
 
+/// A silenced alert is not told and is not behind; when the silence ends it is told, and its end if it was told.
+#[test]
+fn what_is_silenced_is_told_when_the_silence_ends_and_never_its_end_alone() {
+    let mut desk = desk();
+    let critical = alert("x", Severity::Critical, 0);
+    desk.raise(critical.clone());
+    let notice = desk.due("a", &POLICY, 0).remove(0);
+    assert!(desk.silence("a", &notice, 5_000), "it is new");
+    assert!(!desk.silence("a", &notice, 5_000), "it is not new");
+    assert_eq!((due(&desk, "a", 4_999), desk.behind_since("a")), (vec![], None));
+    assert_eq!(desk.behind_since("b"), Some(0));
+    assert_eq!(tell(&mut desk, "a", 5_000, true), [NoticeKind::Open]);
+    let reminder = desk.due("a", &POLICY, 105_000).remove(0);
+    desk.silence("a", &reminder, 110_000);
+    desk.resolve(&critical.episode, 106_000);
+    assert_eq!(due(&desk, "a", 106_000), [NoticeKind::Resolved], "it was told");
+
+    let mut desk = self::desk();
+    desk.raise(critical.clone());
+    desk.silence("a", &notice, 5_000);
+    desk.resolve(&critical.episode, 6_000);
+    assert_eq!(desk, self::desk());
+}
+
 #[test]
 fn a_stored_desk_goes_on_where_it_was() {
     let mut desk = desk();

@@ -12,14 +12,20 @@
 //!
 //! Delivery is at least once. A process that dies between the answer of a sink and the next save tells it again, under the
 //! same episode and number.
+//!
+//! Several senders may share a receiver. What it heard from any of them is a [`Heard`], wherever they keep it; what one of them
+//! does with a notice of its own follows from that. A [`Silence`] of an Alertmanager holds notices back, and no episode.
 
 mod alert;
+mod cool_down;
 mod desk;
 mod sink;
 
 pub use alert::{Alert, EpisodeId, Fingerprint, Severity};
+pub use cool_down::{Heard, Told, Turn};
 pub use desk::{Desk, DeskPolicy, Notice, NoticeKind};
 pub use sink::{
-    Alertmanager, AlertmanagerSettings, LogSink, PagerDuty, PagerDutySettings, SendError, Sink, Slack,
-    SlackSettings, Webhook, WebhookSettings, signature,
+    Alertmanager, AlertmanagerSettings, Email, EmailSettings, Encryption, Heartbeat, HeartbeatSettings,
+    LogSink, PagerDuty, PagerDutySettings, SendError, Silence, SilencesOf, Sink, Slack, SlackSettings,
+    Webhook, WebhookSettings, signature,
 };

@@ -1,11 +1,16 @@
 //! [`Sink`]: what is told of alerts.
 
 mod alertmanager;
+mod email;
+mod heartbeat;
 mod log;
 mod pager_duty;
 mod post;
+mod silences;
 mod slack;
 mod webhook;
+
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -13,8 +18,11 @@ use futures::future::BoxFuture;
 use crate::Notice;
 
 pub use alertmanager::{Alertmanager, AlertmanagerSettings};
+pub use email::{Email, EmailSettings, Encryption};
+pub use heartbeat::{Heartbeat, HeartbeatSettings};
 pub use log::LogSink;
 pub use pager_duty::{PagerDuty, PagerDutySettings};
+pub use silences::{Silence, SilencesOf};
 pub use slack::{Slack, SlackSettings};
 pub use webhook::{Webhook, WebhookSettings, signature};
 
@@ -46,6 +54,22 @@ pub trait Sink: Send + Sync {
         }
         .boxed()
     }
+
+    /// Returns what it says of a notice that it accepted; for most sinks, accepting it is all that can be seen.
+    ///
+    /// # Errors
+    /// It does not have what it accepted, or notifies no receiver of it.
+    fn confirm<'a>(&'a self, _notice: &'a Notice) -> BoxFuture<'a, Result<String, SendError>> {
+        std::future::ready(Ok("accepted".to_owned())).boxed()
+    }
+
+    /// How long after it accepted a notice it has passed it on: an end that is sent before may hide the begin.
+    fn notifies_within(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// The longest time that one delivery takes.
+    fn delivers_within(&self) -> Duration;
 
     /// Tells it that the sender works, if it wants to know. Called once after each round that saw something.
     fn pulse(&self, _now_ms: i64) -> BoxFuture<'_, Result<(), SendError>> {

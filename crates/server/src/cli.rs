@@ -190,6 +190,12 @@ fn run_options(command: Command) -> Command {
                 .default_value("table")
                 .help("How to print the report"),
         )
+        .arg(
+            Arg::new("json")
+                .long("json")
+                .action(ArgAction::SetTrue)
+                .help("The same as: --format json"),
+        )
 }
 
 /// Reads the command line.
@@ -241,7 +247,11 @@ fn run_args(matches: &ArgMatches, command: Option<&JobCommand>) -> RunArgs {
         job: matches.get_one::<String>("job").cloned().unwrap_or_default(),
         slot: matches.get_one("slot").copied().map(Instant::slot),
         dry_run: command.map_or_else(|| matches.get_flag("dry-run"), |command| command.dry_run),
-        format: matches.get_one("format").copied().unwrap_or(Format::Table),
+        format: if matches.get_flag("json") {
+            Format::Json
+        } else {
+            matches.get_one("format").copied().unwrap_or(Format::Table)
+        },
         params,
         typed,
     }
@@ -265,7 +275,7 @@ fn params(matches: &ArgMatches, command: Option<&JobCommand>) -> (Value, Vec<(St
     let (mut object, mut typed) = (Map::new(), Vec::new());
     for id in matches.ids().map(clap::Id::as_str) {
         let name = match command {
-            _ if ["job", "slot", "dry-run", "format", "config", VALUE].contains(&id) => continue,
+            _ if ["job", "slot", "dry-run", "format", "json", "config", VALUE].contains(&id) => continue,
             Some(command) if id == WORD => command.name,
             _ => id,
         };

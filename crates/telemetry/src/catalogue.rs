@@ -788,6 +788,20 @@ const CATALOGUE: &[MetricDescription] = &[
         &["sink"],
         "Age of the oldest change of an alert that a receiver has not accepted; 0: it knows everything.",
     ),
+    row(
+        "alert_sharing_failures_total",
+        Kind::Counter,
+        "1",
+        &[],
+        "Times that Redis did not say what other replicas told receivers: each tells every receiver.",
+    ),
+    row(
+        "heartbeats_total",
+        Kind::Counter,
+        "1",
+        &["heartbeat", "result"],
+        "Requests to addresses that notice when they are no longer asked, by result.",
+    ),
 ];
 
 #[cfg(test)]

@@ -555,6 +555,9 @@ mod tests {
         alerts_open("x", 1);
         alert_notifications("x", "x", "x", 1);
         alert_delivery_pending("x", time);
+        alert_sharing_failed();
+        heartbeats_from_zero("x");
+        heartbeat_sent("x", true);
     }
 
     fn emit_expiry(at: DateTime<Utc>, time: Duration) {

@@ -4,8 +4,11 @@
 //! |---|---|
 //! | job `health-monitor` | one round: probes every target, reduces each result at once ([`jobs::health_monitor`]) |
 //! | one worker per receiver | tells its receiver what it does not know yet ([`workers::delivery`]) |
+//! | one worker per Alertmanager | reads what it silences, for the other receivers |
+//! | one worker per heartbeat | asks an address outside that notices when it is no longer asked |
+//! | job `alert-drill` | tells every receiver of an alert that means nothing, when a person asks for it ([`jobs::alert_drill`]) |
 //!
-//! It owns no tables. States and what is still to be sent are in one local file ([`state_file`]).
+//! It owns no tables; in Redis, the keys of [`sources::cool_down`]. States and what is still to be sent are in one local file ([`state_file`]).
 //!
 //! Invariants: it starts and works while PostgreSQL and Redis are down; three failures in a row make a target critical, never
 //! fewer; an unknown result is never a failure; a receiver hears of an episode at least once, and of its end if it may have
@@ -20,15 +23,24 @@ pub mod monitor;
 pub mod probes;
 mod receivers;
 pub mod settings;
+pub mod sources;
 mod start;
 pub mod state_file;
 pub mod store;
 pub mod workers;
 
 use eidos_runtime::Start;
-use eidos_server::ServiceDefinition;
+use eidos_server::{JobCommand, ServiceDefinition};
 
 pub use settings::ProbeSettings;
+
+const COMMANDS: &[JobCommand] = &[JobCommand {
+    name: "drill",
+    about: "Tell every receiver of an alert that means nothing, and of its end: drill [--sink NAME] [--severity warning]",
+    job: "alert-drill",
+    dry_run: false,
+    required: &[],
+}];
 
 /// What `main` runs.
 #[must_use]
@@ -41,6 +53,6 @@ pub fn service() -> ServiceDefinition<ProbeSettings> {
         routes: None,
         reports: None,
         openapi: None,
-        commands: &[],
+        commands: COMMANDS,
     }
 }

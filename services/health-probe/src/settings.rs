@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use eidos_alerting::{Email, EmailSettings, Encryption};
 use eidos_bus::Topic;
 use eidos_settings::{NoOptions, Problems, ServiceSettings, SuiteSettings, duration_text, ranges, secret};
 use secrecy::{ExposeSecret, SecretString};
@@ -115,6 +116,59 @@ pub struct Notifications {
     pub pager_duty: BTreeMap<String, PagerDutySection>,
     /// Channels of Slack, by name.
     pub slack: BTreeMap<String, SlackSection>,
+    /// Addresses of mail, by the name of their group.
+    pub emails: BTreeMap<String, EmailSection>,
+    /// Whether replicas agree over Redis on who tells a receiver.
+    pub cool_down: bool,
+    /// Whether what an Alertmanager silences is not told to the other receivers.
+    pub silences: bool,
+    /// Addresses that notice when they are no longer asked, by name.
+    pub heartbeats: BTreeMap<String, HeartbeatSection>,
+}
+
+/// One address that notices when it is no longer asked.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeartbeatSection {
+    /// What is asked; all of it is a secret.
+    #[serde(serialize_with = "secret::masked")]
+    pub url: SecretString,
+    /// In so many rounds that saw something it is asked once.
+    #[serde(default = "one")]
+    pub every_rounds: u32,
+    /// Time limit of one request.
+    #[serde(default = "five_seconds", with = "duration_text")]
+    pub timeout: Duration,
+}
+
+/// Addresses of mail that one server delivers to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmailSection {
+    /// Name or address of the mail server.
+    pub host: String,
+    /// Its port.
+    #[serde(default = "submission")]
+    pub port: u16,
+    /// How the connection is encrypted.
+    #[serde(default = "starttls")]
+    pub encryption: Encryption,
+    /// Of the account; `None`: no login.
+    #[serde(default)]
+    pub username: Option<String>,
+    /// Of the account.
+    #[serde(default, serialize_with = "secret::masked_option")]
+    pub password: Option<SecretString>,
+    /// Path of the authority of its certificate (PEM); `None`: those of this machine.
+    #[serde(default)]
+    pub ca_cert: Option<String>,
+    /// The sender.
+    pub from: String,
+    /// Whoever is told.
+    pub to: Vec<String>,
+    /// Time limit of one message.
+    #[serde(default = "ten_seconds", with = "duration_text")]
+    pub timeout: Duration,
 }
 
 /// One Alertmanager.
@@ -193,6 +247,18 @@ pub struct WebhookSection {
     pub watchdog: bool,
 }
 
+const fn ten_seconds() -> Duration {
+    Duration::from_secs(10)
+}
+const fn submission() -> u16 {
+    587
+}
+const fn starttls() -> Encryption {
+    Encryption::Starttls
+}
+const fn one() -> u32 {
+    1
+}
 const fn five_seconds() -> Duration {
     Duration::from_secs(5)
 }
@@ -203,6 +269,10 @@ const DAY: u64 = 24 * 3600;
 /// What a round needs beside its probes: rows of history that wait for a database, and the last results.
 const ROUND_SLACK: Duration = Duration::from_secs(1);
 const YEAR: Duration = Duration::from_hours(366 * 24);
+/// Each is sent a message of its own, one after the other.
+const MOST_ADDRESSES: usize = 20;
+/// What a drill needs beside its requests and the wait for notifications.
+const DRILL_SLACK: Duration = Duration::from_secs(5);
 /// Labels of metrics and alerts should stay readable.
 const LONGEST_NAME: usize = 100;
 /// Of an integration key of PagerDuty.
@@ -217,6 +287,7 @@ impl ServiceSettings for ProbeSettings {
     fn validate(&self, _options: &NoOptions, suite: &SuiteSettings, problems: &mut Problems) {
         self.probes.validate(suite, problems);
         self.notifications.validate(problems);
+        self.notifications.validate_drill(suite, problems);
     }
 
     fn validate_start(&self, problems: &mut Problems) {
@@ -231,7 +302,7 @@ impl ServiceSettings for ProbeSettings {
             problems.add(
                 "notifications",
                 "names no receiver of alerts",
-                "set notifications.log to true, or name one in notifications.webhooks, alertmanagers, pager_duty or slack",
+                "set notifications.log to true, or name one in notifications.webhooks, alertmanagers, pager_duty, slack or emails",
             );
         }
     }
@@ -414,6 +485,7 @@ impl Notifications {
             self.webhooks.is_empty(),
             self.pager_duty.is_empty(),
             self.slack.is_empty(),
+            self.emails.is_empty(),
         ];
         !self.log && self.alertmanagers.is_empty() && others.iter().all(|is_empty| *is_empty)
     }
@@ -466,6 +538,79 @@ impl Notifications {
         for (name, channel) in &self.slack {
             let key = format!("notifications.slack.{name}");
             receiver(&key, name, &channel.url, channel.timeout, problems);
+        }
+        for (name, group) in &self.emails {
+            group.validate(name, problems);
+        }
+        for (name, heartbeat) in &self.heartbeats {
+            let key = format!("notifications.heartbeats.{name}");
+            receiver(&key, name, &heartbeat.url, heartbeat.timeout, problems);
+            problems.number(&format!("{key}.every_rounds"), heartbeat.every_rounds, 1..=1000);
+        }
+    }
+
+    /// A drill waits until an Alertmanager has notified, with a request before and after.
+    fn validate_drill(&self, suite: &SuiteSettings, problems: &mut Problems) {
+        let Some(drill) = suite.job("alert-drill") else {
+            return;
+        };
+        for (name, server) in &self.alertmanagers {
+            let needed = server.group_wait + server.timeout * 4 + DRILL_SLACK;
+            if drill.timeout < needed {
+                problems.add(
+                    "jobs.alert-drill.timeout",
+                    format!(
+                        "is shorter than the {} s that a drill of notifications.alertmanagers.{name} takes: its group_wait and \
+                         four requests",
+                        needed.as_secs_f32()
+                    ),
+                    "lengthen it",
+                );
+            }
+        }
+    }
+}
+
+impl EmailSection {
+    fn validate(&self, name: &str, problems: &mut Problems) {
+        let key = format!("notifications.emails.{name}");
+        named(&key, name, problems);
+        problems.duration(&format!("{key}.timeout"), self.timeout, MS(100)..=MINUTE);
+        if self.to.is_empty() || self.to.len() > MOST_ADDRESSES {
+            problems.add(
+                format!("{key}.to"),
+                format!("names {} addresses", self.to.len()),
+                format!("name 1 to {MOST_ADDRESSES}; a list of the mail server reaches more"),
+            );
+        }
+        if self.username.is_some() != self.password.is_some() {
+            problems.add(
+                format!("{key}.password"),
+                "username and password belong together, and one of them is missing",
+                "set both, or none for a server without a login",
+            );
+        }
+        if self.password.is_some() && self.encryption == Encryption::None {
+            problems.add(
+                format!("{key}.encryption"),
+                "is none: the password would be sent in the clear",
+                "write starttls or tls",
+            );
+        }
+        // The authority is read at the start.
+        let made = Email::new(EmailSettings {
+            name: name.to_owned(),
+            host: self.host.clone(),
+            port: self.port,
+            encryption: self.encryption,
+            login: None,
+            authority: None,
+            from: self.from.clone(),
+            to: self.to.clone(),
+            timeout: self.timeout,
+        });
+        if let Err(reason) = made {
+            problems.add(key, reason, "correct it");
         }
     }
 }

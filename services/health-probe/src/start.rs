@@ -9,13 +9,18 @@ use eidos_runtime::{JobEntry, Parts, ServiceDeps, WorkerEntry};
 use secrecy::ExposeSecret;
 
 use crate::domain::address::Address;
+use crate::jobs::alert_drill::AlertDrill;
 use crate::jobs::health_monitor::{HealthMonitor, RoundSettings};
 use crate::monitor::Monitor;
 use crate::probes::{Authority, Prober, Target};
-use crate::receivers;
-use crate::settings::{ProbeSettings, Probes};
+use crate::receivers::{self, Receiver};
+use crate::settings::{Notifications, ProbeSettings, Probes};
+use crate::sources::cool_down::CoolDown;
+use crate::sources::shared_redis::SharedRedis;
 use crate::state_file::StateFile;
-use crate::workers::delivery::Delivery;
+use crate::workers::delivery::{Delivery, Shared};
+use crate::workers::heartbeat::Beats;
+use crate::workers::silences::{Silenced, Silences};
 
 /// Builds the job and its workers.
 pub(crate) async fn build(deps: ServiceDeps<ProbeSettings>) -> anyhow::Result<Parts> {
@@ -47,14 +52,10 @@ pub(crate) async fn build(deps: ServiceDeps<ProbeSettings>) -> anyhow::Result<Pa
     )
     .await;
     let monitor = Arc::new(monitor);
-    let workers = sinks.into_iter().map(|receiver| {
-        WorkerEntry::new(Delivery::new(
-            Arc::clone(&monitor),
-            receiver.sink,
-            receiver.policy,
-            Arc::clone(&deps.clock),
-        ))
-    });
+    let drill = AlertDrill {
+        sinks: sinks.iter().map(|receiver| Arc::clone(&receiver.sink)).collect(),
+    };
+    let workers = workers(&deps, sinks, &monitor)?;
     let prober = Prober::new(settings.probes.timeout)
         .map_err(|error| anyhow!("the prober cannot be made: {error}"))?
         .with_limits(settings.probes.limits.clone(), Arc::clone(&deps.clock))
@@ -71,9 +72,44 @@ pub(crate) async fn build(deps: ServiceDeps<ProbeSettings>) -> anyhow::Result<Pa
         monitor: Arc::clone(&monitor),
     };
     Ok(Parts {
-        workers: workers.collect(),
-        jobs: vec![JobEntry::new(job)],
+        workers,
+        jobs: vec![JobEntry::new(job), JobEntry::new(drill)],
     })
+}
+
+fn workers(
+    deps: &ServiceDeps<ProbeSettings>,
+    sinks: Vec<Receiver>,
+    monitor: &Arc<Monitor>,
+) -> anyhow::Result<Vec<WorkerEntry>> {
+    let settings: &Notifications = &deps.settings.service.notifications;
+    let servers = receivers::silences_of(settings)?;
+    let silenced = Arc::new(Silenced::by(servers.len()));
+    let redis = Arc::new(SharedRedis::new(&deps.settings.suite.redis)?);
+    let shared = Arc::new(Shared {
+        silenced: Arc::clone(&silenced),
+        cool_down: settings
+            .cool_down
+            .then(|| CoolDown::new(redis, deps.node, settings.repeat_after)),
+    });
+    let deliveries = sinks.into_iter().map(|receiver| {
+        let shared = receiver.is_shared.then(|| Arc::clone(&shared));
+        WorkerEntry::new(Delivery::new(
+            Arc::clone(monitor),
+            receiver.sink,
+            receiver.policy,
+            shared,
+            Arc::clone(&deps.clock),
+        ))
+    });
+    let readers = servers
+        .into_iter()
+        .map(|server| WorkerEntry::new(Silences::new(server, Arc::clone(&silenced))));
+    let beats = receivers::heartbeats_of(settings)?.into_iter();
+    let beats = beats.map(|(name, heartbeat, every_rounds)| {
+        WorkerEntry::new(Beats::new(&name, heartbeat, every_rounds, Arc::clone(monitor)))
+    });
+    Ok(deliveries.chain(readers).chain(beats).collect())
 }
 
 fn targets(probes: &Probes) -> anyhow::Result<Vec<Target>> {

@@ -365,6 +365,41 @@ impl Alertmanager {
         }
         outcome
     }
+
+    /// Reads an alert back. One that lasts must be there and be notified of; one that ended must not be there.
+    async fn read_back(&self, notice: &Notice) -> Result<String, SendError> {
+        let alert = &notice.alert;
+        let mut url = self.url.clone();
+        for (name, value) in labels(alert, notice.accepted.unwrap_or(alert.severity)) {
+            let value = value.replace('\\', "\\\\").replace('"', "\\\"");
+            url.query_pairs_mut()
+                .append_pair("filter", &format!("{name}=\"{value}\""));
+        }
+        let (found, _date) = self.poster.get_json(&url).await?;
+        match (found.get(0), notice.ends_at_ms) {
+            (None, Some(_)) => Ok("it has it no longer".to_owned()),
+            (Some(_), Some(_)) => Err(SendError::Later(
+                "it accepted the end, and the alert still lasts there".to_owned(),
+            )),
+            (None, None) => Err(SendError::Later(
+                "it accepted the alert and does not have it".to_owned(),
+            )),
+            (Some(found), None) => receivers_of(found),
+        }
+    }
+}
+
+/// Who is notified of an alert that it has.
+fn receivers_of(found: &Value) -> Result<String, SendError> {
+    if found["status"]["state"] == "suppressed" {
+        let why = "it has the alert, and a silence or an inhibition holds it back: no receiver is notified";
+        return Err(SendError::Refused(why.to_owned()));
+    }
+    let receivers = found["receivers"].as_array().into_iter().flatten();
+    let names: Vec<&str> = receivers
+        .filter_map(|receiver| receiver["name"].as_str())
+        .collect();
+    Ok(format!("it notifies {}", names.join(", ")))
 }
 
 impl Sink for Alertmanager {
@@ -395,10 +430,22 @@ impl Sink for Alertmanager {
     fn pulse(&self, now_ms: i64) -> BoxFuture<'_, Result<(), SendError>> {
         self.tell_that_we_live(now_ms).boxed()
     }
+
+    fn confirm<'a>(&'a self, notice: &'a Notice) -> BoxFuture<'a, Result<String, SendError>> {
+        self.read_back(notice).boxed()
+    }
+
+    fn notifies_within(&self) -> Duration {
+        self.settings.group_wait + SLACK
+    }
+
+    fn delivers_within(&self) -> Duration {
+        self.settings.timeout
+    }
 }
 
 /// An address below the URL of an Alertmanager.
-fn api(base: &SecretString, path: &[&str]) -> Result<Url, String> {
+pub(super) fn api(base: &SecretString, path: &[&str]) -> Result<Url, String> {
     let mut url = post::url(base)?;
     url.path_segments_mut()
         .map_err(|()| "is not the URL of a server".to_owned())?
@@ -414,7 +461,7 @@ fn label(name: &str) -> String {
 }
 
 /// The labels of an alert in its words.
-fn labels(alert: &Alert, severity: Severity) -> BTreeMap<String, String> {
+pub(super) fn labels(alert: &Alert, severity: Severity) -> BTreeMap<String, String> {
     let mut labels: BTreeMap<String, String> = alert
         .labels
         .iter()

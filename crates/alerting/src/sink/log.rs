@@ -1,5 +1,7 @@
 //! [`LogSink`]: alerts as lines of the log.
 
+use std::time::Duration;
+
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
@@ -13,6 +15,14 @@ pub struct LogSink;
 impl Sink for LogSink {
     fn name(&self) -> &'static str {
         "log"
+    }
+
+    fn delivers_within(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn confirm<'a>(&'a self, _notice: &'a Notice) -> BoxFuture<'a, Result<String, SendError>> {
+        std::future::ready(Ok("written".to_owned())).boxed()
     }
 
     fn send<'a>(&'a self, notice: &'a Notice, _now_ms: i64) -> BoxFuture<'a, Result<(), SendError>> {

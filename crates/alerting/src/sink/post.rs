@@ -66,6 +66,11 @@ impl Poster {
         Ok(read(response, LONGEST_TEXT).await)
     }
 
+    /// Asks, and returns the answer with the begin of its text.
+    pub(super) async fn get(&self, url: &Url) -> Result<Answer, SendError> {
+        Ok(read(self.ask(url).await?, LONGEST_TEXT).await)
+    }
+
     /// Asks for JSON, and returns it with the server's clock, epoch milliseconds.
     pub(super) async fn get_json(&self, url: &Url) -> Result<(Value, Option<i64>), SendError> {
         let answer = read(self.ask(url).await?, LONGEST_JSON).await;

@@ -62,6 +62,10 @@ impl Sink for Slack {
         &self.settings.name
     }
 
+    fn delivers_within(&self) -> Duration {
+        self.settings.timeout
+    }
+
     fn send<'a>(&'a self, notice: &'a Notice, _now_ms: i64) -> BoxFuture<'a, Result<(), SendError>> {
         self.post(notice).boxed()
     }

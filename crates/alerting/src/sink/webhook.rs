@@ -77,6 +77,10 @@ impl Sink for Webhook {
         &self.settings.name
     }
 
+    fn delivers_within(&self) -> Duration {
+        self.settings.timeout
+    }
+
     fn send<'a>(&'a self, notice: &'a Notice, now_ms: i64) -> BoxFuture<'a, Result<(), SendError>> {
         async move {
             let body = body(notice, now_ms).to_string();

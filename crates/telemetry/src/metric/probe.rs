@@ -68,6 +68,32 @@ pub fn alert_delivery_pending(sink: &str, age: Duration) {
     metrics::gauge!("alert_delivery_pending_seconds", "sink" => sink.to_owned()).set(age.as_secs_f64());
 }
 
+/// `alert_sharing_failures_total`: Redis did not answer.
+pub fn alert_sharing_failed() {
+    metrics::counter!("alert_sharing_failures_total").increment(1);
+}
+
+/// `heartbeats_total`: an address was asked.
+pub fn heartbeat_sent(heartbeat: &str, accepted: bool) {
+    let result = if accepted {
+        HEARTBEAT_RESULTS[0]
+    } else {
+        HEARTBEAT_RESULTS[1]
+    };
+    metrics::counter!("heartbeats_total", "heartbeat" => heartbeat.to_owned(), "result" => result)
+        .increment(1);
+}
+
+/// `heartbeats_total` of an address at zero.
+pub fn heartbeats_from_zero(heartbeat: &str) {
+    for result in HEARTBEAT_RESULTS {
+        metrics::counter!("heartbeats_total", "heartbeat" => heartbeat.to_owned(), "result" => *result)
+            .increment(0);
+    }
+}
+
+const HEARTBEAT_RESULTS: &[&str] = &["sent", "failed"];
+
 /// The counters and histograms of probes and alerts at zero.
 pub fn probe_series_from_zero(
     kinds: &[&'static str],
@@ -85,12 +111,20 @@ pub fn probe_series_from_zero(
     }
     for sink in sinks {
         for event in events {
-            for result in ["sent", "failed", "refused", "given_up"] {
+            for result in [
+                "sent",
+                "failed",
+                "refused",
+                "given_up",
+                "silenced",
+                "told_by_other",
+            ] {
                 alert_notifications(sink, event, result, 0);
             }
         }
         alert_delivery_pending(sink, Duration::ZERO);
     }
     prober_blind(false);
+    metrics::counter!("alert_sharing_failures_total").increment(0);
     let _empty = metrics::histogram!("probe_start_delay_seconds");
 }

@@ -1,3 +1,4 @@
-//! The job of this service.
+//! The jobs of this service.
 
+pub mod alert_drill;
 pub mod health_monitor;

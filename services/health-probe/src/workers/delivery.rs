@@ -1,23 +1,38 @@
 //! [`Delivery`]: tells one receiver what it does not know yet.
 //!
+//! A notice that a silence covers waits until the silence ends; the end of an alert that the receiver heard of does not wait. Where
+//! replicas share a receiver, one of them tells it ([`crate::sources::cool_down`]).
+//!
 //! Each receiver has a worker of its own, so that one that hangs delays no other, and no probe. The state is saved before a
 //! notice is sent, so that a crash repeats at most that one.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use eidos_alerting::{DeskPolicy, Notice, NoticeKind, SendError, Sink};
+use eidos_alerting::{DeskPolicy, Heard, Notice, NoticeKind, SendError, Sink};
 use eidos_runtime::{Worker, WorkerContext};
 use eidos_telemetry::metric;
 use eidos_types::SharedClock;
 use tokio::sync::watch;
 
 use crate::monitor::Monitor;
+use crate::sources::cool_down::{Asked, CoolDown, Permit};
+use crate::workers::silences::{READ_EVERY, Silenced};
 
 /// How often the desk is looked at while nothing happens.
 const POLL: Duration = Duration::from_secs(5);
 /// After a receiver did not accept something, the next notice waits for this long.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// While another replica tells a receiver the same, it is asked again after this time.
+const WHILE_TOLD: Duration = Duration::from_millis(500);
+
+/// What holds notices to the receivers back that people read: whoever else told them, and silences.
+pub(crate) struct Shared {
+    pub(crate) silenced: Arc<Silenced>,
+    /// `None`: every replica tells.
+    pub(crate) cool_down: Option<CoolDown>,
+}
 
 /// The worker of one receiver.
 pub struct Delivery {
@@ -25,6 +40,8 @@ pub struct Delivery {
     monitor: Arc<Monitor>,
     sink: Arc<dyn Sink>,
     policy: DeskPolicy,
+    /// `None`: it is told everything by each replica.
+    shared: Option<Arc<Shared>>,
     clock: SharedClock,
 }
 
@@ -38,13 +55,19 @@ impl Delivery {
     };
 
     /// Makes the worker of `sink`.
-    #[must_use]
-    pub fn new(monitor: Arc<Monitor>, sink: Arc<dyn Sink>, policy: DeskPolicy, clock: SharedClock) -> Self {
+    pub(crate) fn new(
+        monitor: Arc<Monitor>,
+        sink: Arc<dyn Sink>,
+        policy: DeskPolicy,
+        shared: Option<Arc<Shared>>,
+        clock: SharedClock,
+    ) -> Self {
         Self {
             name: format!("alerts-{}", sink.name()),
             monitor,
             sink,
             policy,
+            shared,
             clock,
         }
     }
@@ -89,8 +112,79 @@ impl Delivery {
         }
     }
 
-    /// Sends notices and records what became of each. False if one of them was not accepted.
+    /// Tells the receiver, unless a silence or another replica makes that needless. False if it did not accept something.
     async fn tell(&self, ctx: &WorkerContext, notices: &[Notice]) -> bool {
+        let Some(shared) = &self.shared else {
+            return self.send(ctx, notices).await;
+        };
+        let mut all_accepted = true;
+        for notice in notices {
+            if notice.kind != NoticeKind::Resolved && shared.silenced.covers(&notice.alert) {
+                self.silence(notice);
+            } else if let Some(cool_down) = &shared.cool_down {
+                all_accepted &= self.tell_once(ctx, cool_down, notice).await;
+            } else {
+                all_accepted &= self.send(ctx, std::slice::from_ref(notice)).await;
+            }
+        }
+        all_accepted
+    }
+
+    fn silence(&self, notice: &Notice) {
+        let sink = self.sink.name();
+        let until_ms = self.clock.now_ms().saturating_add(millis(READ_EVERY));
+        let is_new = self
+            .monitor
+            .with_desk(|desk| desk.silence(sink, notice, until_ms));
+        if is_new {
+            let (alert, target) = (&notice.alert.name, target_of(notice));
+            metric::alert_notifications(sink, notice.kind.as_str(), SILENCED, 1);
+            tracing::info!(sink, %alert, target_name = target, "an alert is not sent while it is silenced");
+        }
+    }
+
+    /// Sends the notice if no other replica did.
+    async fn tell_once(&self, ctx: &WorkerContext, cool_down: &CoolDown, notice: &Notice) -> bool {
+        let sink = self.sink.name();
+        let now_ms = self.clock.now_ms();
+        let asked = cool_down.ask(sink, notice, self.sink.delivers_within(), now_ms);
+        match ctx.beating(asked).await {
+            Asked::Send(sending, permit) => self.send_alone(ctx, cool_down, notice, &sending, permit).await,
+            Asked::Told => {
+                self.monitor.with_desk(|desk| desk.sent(sink, notice, now_ms));
+                metric::alert_notifications(sink, notice.kind.as_str(), TOLD_BY_OTHER, 1);
+                true
+            }
+            Asked::Wait => {
+                let until_ms = now_ms.saturating_add(millis(WHILE_TOLD));
+                self.monitor.with_desk(|desk| desk.hold(sink, notice, until_ms));
+                true
+            }
+        }
+    }
+
+    /// Sends what the receiver knows as `sending` and the desk as `notice`.
+    async fn send_alone(
+        &self,
+        ctx: &WorkerContext,
+        cool_down: &CoolDown,
+        notice: &Notice,
+        sending: &Notice,
+        permit: Permit,
+    ) -> bool {
+        let began_ms = self.begin(std::slice::from_ref(notice)).await;
+        let outcome = ctx.beating(self.sink.send(sending, began_ms)).await;
+        let heard = outcome
+            .is_ok()
+            .then(|| Heard::after(sending, self.clock.now_ms()));
+        let accepted = outcome.is_ok();
+        cool_down.done(permit, heard.as_ref()).await;
+        self.record(notice, outcome);
+        accepted
+    }
+
+    /// Records that attempts begin, and returns when.
+    async fn begin(&self, notices: &[Notice]) -> i64 {
         let sink = self.sink.name();
         let began_ms = self.clock.now_ms();
         self.monitor.with_desk(|desk| {
@@ -99,6 +193,12 @@ impl Delivery {
             }
         });
         self.monitor.save().await;
+        began_ms
+    }
+
+    /// Sends notices and records what became of each. False if one of them was not accepted.
+    async fn send(&self, ctx: &WorkerContext, notices: &[Notice]) -> bool {
+        let began_ms = self.begin(notices).await;
         let outcomes = ctx.beating(self.sink.send_all(notices, began_ms)).await;
         let mut all_accepted = true;
         for (notice, outcome) in notices.iter().zip(outcomes) {
@@ -126,7 +226,7 @@ impl Delivery {
         metric::alert_notifications(sink, notice.kind.as_str(), result, 1);
         if let Some(error) = &error {
             let (alert, event) = (&notice.alert.name, notice.kind.as_str());
-            let target = notice.alert.labels.get("target").map_or("", String::as_str);
+            let target = target_of(notice);
             tracing::warn!(sink, %alert, target_name = target, event, result, error, "an alert was not accepted");
         }
     }
@@ -172,6 +272,16 @@ const SENT: &str = "sent";
 const FAILED: &str = "failed";
 const REFUSED: &str = "refused";
 const GIVEN_UP: &str = "given_up";
+const SILENCED: &str = "silenced";
+const TOLD_BY_OTHER: &str = "told_by_other";
+
+fn target_of(notice: &Notice) -> &str {
+    notice.alert.labels.get("target").map_or("", String::as_str)
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
 
 impl Worker for Delivery {
     fn name(&self) -> &str {
@@ -181,6 +291,14 @@ impl Worker for Delivery {
     async fn run(&self, ctx: &WorkerContext) -> anyhow::Result<()> {
         let mut changes = self.monitor.changes();
         let mut told_of_ms = 0;
+        if let Some(shared) = &self.shared {
+            // What is silenced is not sent by a replica that starts either.
+            let asked = shared.silenced.was_asked();
+            tokio::select! {
+                () = ctx.cancelled() => {}
+                () = ctx.beating(asked) => {}
+            }
+        }
         while !ctx.is_cancelled() {
             ctx.beat();
             changes.mark_unchanged();

@@ -13,7 +13,7 @@ use crate::fixture::{Fixture, becomes, rounds};
 use crate::http::{Does, OK, Server};
 
 /// Starts one that notifies `receiver` soon.
-async fn started(receiver: &Server) -> Alertmanager {
+pub(crate) async fn started(receiver: &Server) -> Alertmanager {
     let options = AlertmanagerOptions {
         webhook: receiver.url(),
         group_wait: Duration::from_millis(500),
@@ -22,7 +22,7 @@ async fn started(receiver: &Server) -> Alertmanager {
 }
 
 /// What Alertmanager notified its receiver of: status, name, severity and target of each alert but those of the watchdog.
-fn notified(receiver: &Server) -> Vec<String> {
+pub(crate) fn notified(receiver: &Server) -> Vec<String> {
     let mut found = all_notified(receiver);
     found.retain(|alert| !alert.contains("Watchdog"));
     found
@@ -47,10 +47,15 @@ fn all_notified(receiver: &Server) -> Vec<String> {
 
 /// A prober that tells this Alertmanager each second.
 fn fixture(target: &Server, alertmanager: &Alertmanager) -> Fixture {
+    fixture_with(target, alertmanager, "")
+}
+
+/// As that, with further receivers.
+pub(crate) fn fixture_with(target: &Server, alertmanager: &Alertmanager, notifications: &str) -> Fixture {
     Fixture::new(
         &format!("  targets: {{ trading: {{ url: \"{}\" }} }}", target.url()),
         &format!(
-            "  alertmanagers: {{ main: {{ url: \"{}\", every: 1s, group_wait: 1s }} }}",
+            "  alertmanagers: {{ main: {{ url: \"{}\", every: 1s, group_wait: 1s }} }}\n{notifications}",
             alertmanager.url()
         ),
     )

@@ -1,0 +1,4 @@
+//! Adapters to other systems.
+
+pub mod cool_down;
+pub mod shared_redis;
