@@ -107,6 +107,14 @@ pub(super) const TROUBLES: &[Trouble] = &[
         ],
     },
     Trouble {
+        what: "nobody has acknowledged a critical break for an hour",
+        cause: Cause::Jobs(&[
+            "UPDATE eidos_jobs_breaks SET first_seen = first_seen - interval '1 hour' \
+             WHERE state = 'open' AND severity = 'critical'",
+        ]),
+        alerts: &["BreakUnacknowledged"],
+    },
+    Trouble {
         what: "events wait for a webhook that nobody delivers to, and one was given up",
         cause: Cause::Jobs(&[
             "WITH event AS (INSERT INTO eidos_jobs_outbox (event_id, source, topic, kind, event_key, occurred_at, payload, routed_at) \
