@@ -6,14 +6,15 @@
 //! | one worker per receiver | tells its receiver what it does not know yet ([`workers::delivery`]) |
 //! | one worker per Alertmanager | reads what it silences, for the other receivers |
 //! | one worker per heartbeat | asks an address outside that notices when it is no longer asked |
-//! | job `alert-drill` | tells every receiver of an alert that means nothing, when a person asks for it ([`jobs::alert_drill`]) |
+//! | job `alert-drill` | proves that every receiver can be told, when a person asks for it ([`jobs::alert_drill`]) |
 //!
-//! It owns no tables; in Redis, the keys of [`sources::cool_down`]. States and what is still to be sent are in one local file ([`state_file`]).
+//! It owns no tables; in Redis, the keys of [`sources::cool_down`]. States and what is still to be sent are in one local file
+//! ([`state_file`]).
 //!
 //! Invariants: it starts and works while PostgreSQL and Redis are down; three failures in a row make a target critical, never
 //! fewer; an unknown result is never a failure; a receiver hears of an episode at least once, and of its end if it may have
-//! heard of the begin. A run that a person starts only looks: it changes no state and sends nothing. A crash repeats at most the
-//! notice that was being sent.
+//! heard of the begin. A round that a person starts only looks: it changes no state and sends nothing. A crash repeats at most
+//! the notice that was being sent.
 //!
 //! Read in this order: [`domain::reducer`] (what a result means), [`jobs::health_monitor`] (a round), [`monitor`] (what is known).
 

@@ -1,7 +1,7 @@
 //! [`Delivery`]: tells one receiver what it does not know yet.
 //!
-//! A notice that a silence covers waits until the silence ends; the end of an alert that the receiver heard of does not wait. Where
-//! replicas share a receiver, one of them tells it ([`crate::sources::cool_down`]).
+//! A notice that a silence covers waits until the silence ends; the end of an alert that the receiver heard of does not wait.
+//! Where replicas share a receiver, one of them tells it ([`crate::sources::cool_down`]).
 //!
 //! Each receiver has a worker of its own, so that one that hangs delays no other, and no probe. The state is saved before a
 //! notice is sent, so that a crash repeats at most that one.

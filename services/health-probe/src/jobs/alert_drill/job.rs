@@ -168,7 +168,8 @@ async fn tell(ctx: &JobContext, sink: &dyn Sink, alert: &Alert, report: &mut Sin
     report.resolved = report.note(ended);
 }
 
-/// An alert that nobody ends would stay open. An Alertmanager that was restarted meanwhile takes the end when it has notified again.
+/// An alert that nobody ends would stay open. An Alertmanager that was restarted meanwhile takes the end when it has notified
+/// again.
 async fn end(ctx: &JobContext, sink: &dyn Sink, notice: &Notice) -> Result<(), SendError> {
     let last = Instant::now() + sink.notifies_within() + AGAIN_FOR;
     loop {
