@@ -57,6 +57,25 @@ named! {
 }
 
 named! {
+    /// A class of faults in the record of single movements. Balances are right, so nothing but a comparison one by one sees
+    /// them.
+    pub enum MovementFault {
+        /// A deposit with two credited rows; the hash of the second one is written with capital letters.
+        TwoRows = "two_rows",
+        /// A credited row whose transaction the chain does not know.
+        NoEvent = "no_event",
+        /// A credited row whose block, as the chain service saw it, was removed by a reorganisation.
+        OrphanedRow = "orphaned_row",
+        /// A row with another token than its event.
+        OtherToken = "other_token",
+        /// A deposit that was credited by hand, without a row.
+        NoRow = "no_row",
+        /// A row without a readable transaction.
+        NoTransaction = "no_transaction",
+    }
+}
+
+named! {
     /// A situation that looks like a fault and is not one. The last three belong above the cut or after it, so their
     /// order matters.
     pub enum Trap {
@@ -142,6 +161,25 @@ pub struct Planted {
     pub severity: Severity,
 }
 
+/// What a reconciler must find about a single movement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlantedMovement {
+    /// The class, of [`Fault`] or [`MovementFault`].
+    pub class: String,
+    /// `deposit` or `withdrawal`.
+    pub dimension: String,
+    /// Which movement: `tx_hash:log_index`, or `row:id`.
+    pub subject: String,
+    /// Symbol of the token.
+    pub token: String,
+    /// Its kind.
+    pub kind: String,
+    /// On-chain minus off-chain in whole tokens, every digit.
+    pub difference: String,
+    /// How bad.
+    pub severity: Severity,
+}
+
 /// What a reconciler must not report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trapped {
@@ -164,6 +202,9 @@ pub struct Manifest {
     pub wallets: usize,
     /// The faults.
     pub faults: Vec<Planted>,
+    /// What is wrong with single movements, because of these faults or of [`MovementFault`]s.
+    #[serde(default)]
+    pub movements: Vec<PlantedMovement>,
     /// The traps.
     pub traps: Vec<Trapped>,
 }
@@ -218,6 +259,9 @@ mod tests {
     #[test]
     fn names_are_the_serialised_names() {
         for fault in Fault::ALL {
+            assert_eq!(serde_json::to_value(fault).unwrap(), fault.as_str());
+        }
+        for fault in MovementFault::ALL {
             assert_eq!(serde_json::to_value(fault).unwrap(), fault.as_str());
         }
         for trap in Trap::ALL {

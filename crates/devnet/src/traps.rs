@@ -29,6 +29,7 @@ impl Devnet {
     /// # Errors
     /// If a server refuses or the wallets are used up.
     pub async fn set_trap(&mut self, trap: Trap) -> anyhow::Result<Vec<Trapped>> {
+        self.enter_the_present().await?;
         let keys = match trap {
             Trap::InFlightWithdrawal => self.in_flight_withdrawal().await?,
             Trap::WithdrawalNotConfirmed => self.withdrawal_not_confirmed().await?,

@@ -10,6 +10,7 @@ mod breaks_api;
 mod chain_defaults;
 mod check_config;
 mod crash;
+mod deposits;
 mod fixture;
 mod incremental;
 mod limits;

@@ -136,6 +136,8 @@ pub(super) const DEFINITIONS: &[Definition] = &[
             "chain_id",
             "tx_hash",
             "log_index",
+            "block_number",
+            "block_hash",
         ],
     },
     Definition {
