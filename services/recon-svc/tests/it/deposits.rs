@@ -265,7 +265,7 @@ async fn values_that_no_deposit_has_are_named_and_stop_nothing() {
              detected_at, created_at, updated_at) \
          VALUES ('h1', NULL, NULL, NULL, NULL, NULL, NULL, 2, NULL, 0, 0), \
                 ('h2', 'x', 'USDC', 1, '0x12', -1, -7, 2, -1, 0, 0), \
-                ('h3', 'x', 'USDC', 1, '0x' || repeat('ef', 32), 2147483647, 9223372036854775807, 2, 0, 0, 0), \
+                ('h3', '0x' || repeat('1', 40), 'USDC', 1, '0x' || repeat('ef', 32), 2147483647, 9223372036854775807, 2, 0, 0, 0), \
                 ('h4', 'x', 'USDC', 1, '0x' || repeat('ee', 32), 0, 0, 99, 0, 0, 0)",
     ] {
         sqlx::query(sqlx::AssertSqlSafe(statement))
@@ -301,7 +301,7 @@ async fn values_that_no_deposit_has_are_named_and_stop_nothing() {
 #[tokio::test]
 async fn a_dimension_that_is_off_is_not_read() {
     let fixture = Fixture::with_movements(&[], &[MovementFault::NoRow], &[]).await;
-    let off = ("RECONCILIATION__DIMENSIONS", "[balance]");
+    let off = ("RECONCILIATION__DIMENSIONS", r#"["balance"]"#);
     let report = fixture.reconcile(&["--full"], &[off]).await;
     assert_eq!(report["dimensions"], json!([]));
     assert_eq!(fixture.open_movements("deposit").await, []);
