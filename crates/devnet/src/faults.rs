@@ -10,7 +10,7 @@ use crate::devnet::Devnet;
 use crate::genesis::call;
 use crate::ledger::Key;
 use crate::manifest::{Fault, Planted, PlantedMovement, Severity, severity_of};
-use crate::movements::DepositStage;
+use crate::movements::{DepositStage, Withdrawal};
 use crate::tokens::{HUGE, USDC, WBTC, WETH};
 
 impl Devnet {
@@ -102,7 +102,16 @@ impl Devnet {
         // A deposit first, so that the Vault can certainly pay; of another size, so that nothing else explains the gap.
         let enough = amount.checked_add("0.25".parse()?)?;
         self.deposit(&[(key.0, WETH, enough)]).await?;
-        self.withdraw_on_chain(&[(key, amount)]).await?;
+        for mined in self.withdraw_on_chain(&[(key, amount)]).await? {
+            let gone = Withdrawal {
+                id: String::new(),
+                wallet: key.0,
+                token: key.1,
+                amount,
+                mined: true,
+            };
+            self.expect_unknown_withdrawal(Fault::MissingWithdrawalDebit.as_str(), &gone, &mined)?;
+        }
         self.entry(Fault::MissingWithdrawalDebit, key, amount.negated())
     }
 

@@ -72,6 +72,22 @@ named! {
         NoRow = "no_row",
         /// A row without a readable transaction.
         NoTransaction = "no_transaction",
+        /// A withdrawal that the books call failed and the Vault has paid.
+        RefundedAndPaid = "refunded_and_paid",
+        /// A withdrawal that the Vault has paid long ago and the books call submitted.
+        PaidAndOpen = "paid_and_open",
+        /// A withdrawal that was submitted long ago and is not mined.
+        NeverPaid = "never_paid",
+        /// A payment of the Vault that no row knows.
+        PaidWithoutRow = "paid_without_row",
+        /// A confirmed row whose transaction pays nobody.
+        ConfirmedAndUnpaid = "confirmed_and_unpaid",
+        /// A row with another amount than its event.
+        PaidAnotherAmount = "paid_another_amount",
+        /// A row of another wallet than its event.
+        PaidAnotherWallet = "paid_another_wallet",
+        /// A row with another token than its event.
+        PaidAnotherToken = "paid_another_token",
     }
 }
 
@@ -93,6 +109,10 @@ named! {
         DisplayScale = "display_scale",
         /// A wallet the books write with capital letters.
         MixedCaseWallet = "mixed_case_wallet",
+        /// Two deposits of one wallet, with the same amount.
+        SameAmountTwice = "same_amount_twice",
+        /// Two deposits in one transaction, with the same amount.
+        TwoInOneTransaction = "two_in_one_transaction",
         /// A deposit the books have seen and not credited.
         DepositNotCredited = "deposit_not_credited",
         /// A withdrawal that failed and was given back.
@@ -121,6 +141,10 @@ impl Trap {
             Self::SubAccountTransfer => "the wallet's own row shrank, its sub-account's row holds the rest",
             Self::DisplayScale => "1.5 and 1.500 are one value",
             Self::MixedCaseWallet => "capital letters in an address are a checksum, not another wallet",
+            Self::SameAmountTwice => "two deposits that look alike, each with its own event",
+            Self::TwoInOneTransaction => {
+                "one transaction, two events, two rows: the log index tells them apart"
+            }
             Self::DepositNotCredited => "seen minutes ago, credited soon: within the age limit",
             Self::RefundedWithdrawal => "debited, failed, given back: both sides are where they were",
             Self::CreditAboveCut => {

@@ -1,13 +1,15 @@
 //! Planting faults of single movements: what the books record of a movement is not what happened, while the balances are right.
 
+use anyhow::Context;
 use eidos_types::{Amount, Hash32};
 use rand::RngExt;
 use serde_json::json;
 
 use crate::devnet::Devnet;
 use crate::manifest::{MovementFault, PlantedMovement, Severity, severity_of};
-use crate::movements::{Deposit, DepositStage};
+use crate::movements::{Deposit, DepositStage, Withdrawal, WithdrawalStatus};
 use crate::tokens::{USDC, WBTC, WETH};
+use crate::traffic::Mined;
 
 impl Devnet {
     /// Plants one fault and moves the cut past it. What a reconciler must find is in [`Devnet::manifest`].
@@ -22,6 +24,14 @@ impl Devnet {
             MovementFault::OtherToken => self.other_token(fault).await?,
             MovementFault::NoRow => self.no_row(fault).await?,
             MovementFault::NoTransaction => self.no_transaction(fault).await?,
+            MovementFault::RefundedAndPaid => self.refunded_and_paid(fault).await?,
+            MovementFault::PaidAndOpen => self.paid_and_open(fault).await?,
+            MovementFault::NeverPaid => self.never_paid(fault).await?,
+            MovementFault::PaidWithoutRow => self.paid_without_row(fault).await?,
+            MovementFault::ConfirmedAndUnpaid => self.confirmed_and_unpaid(fault).await?,
+            MovementFault::PaidAnotherAmount => self.paid_another_amount(fault).await?,
+            MovementFault::PaidAnotherWallet => self.paid_another_wallet(fault).await?,
+            MovementFault::PaidAnotherToken => self.paid_another_token(fault).await?,
         }
         self.cut().await?;
         Ok(())
@@ -133,7 +143,7 @@ impl Devnet {
             "INSERT INTO eidos_trading_deposits
                  (deposit_id, wallet, token, amount, tx_hash, log_index, block_num, status, detected_at, created_at,
                   updated_at)
-             VALUES ($1, $2, $3, $4::text::numeric, 'pending', -1, -5, 2, 0, 0, 0) RETURNING id",
+             VALUES ($1, $2, $3, $4::text::numeric, 'pending', -1, 0, 2, 0, 0, 0) RETURNING id",
         )
         .bind(self.new_id())
         .bind(self.wallet_text(deposit.wallet))
@@ -165,6 +175,176 @@ impl Devnet {
             at,
         );
         Ok(deposit)
+    }
+
+    /// A withdrawal of what was just deposited: debited and paid, and in no table.
+    async fn paid(&mut self) -> anyhow::Result<(Withdrawal, Mined)> {
+        let deposit = self.booked_deposit(USDC).await?;
+        let (key, at) = ((deposit.wallet, deposit.token), self.tick());
+        let withdrawal = self.request_withdrawal(key, deposit.amount, at)?;
+        let mined = self.withdraw_on_chain(&[(key, deposit.amount)]).await?.pop();
+        Ok((withdrawal, mined.context("a withdrawal without receipt")?))
+    }
+
+    /// Writes the rows of both services for a transaction.
+    fn record_paid(&mut self, withdrawal: &Withdrawal, status: WithdrawalStatus, mined: &Mined) {
+        let (hash, at) = (mined.tx_hash.to_string(), self.tick());
+        self.record_withdrawal(withdrawal, status, Some(&hash), Some(mined), at);
+    }
+
+    async fn refunded_and_paid(&mut self, fault: MovementFault) -> anyhow::Result<()> {
+        let (withdrawal, mined) = self.paid().await?;
+        self.record_paid(&withdrawal, WithdrawalStatus::Failed, &mined);
+        let subject = format!("row:{}", withdrawal.id);
+        self.expect_withdrawal(
+            fault.as_str(),
+            subject,
+            &withdrawal,
+            "refunded_yet_mined",
+            Amount::ZERO,
+        )
+    }
+
+    async fn paid_and_open(&mut self, fault: MovementFault) -> anyhow::Result<()> {
+        let (withdrawal, mined) = self.paid().await?;
+        self.record_paid(&withdrawal, WithdrawalStatus::Submitted, &mined);
+        let subject = format!("row:{}", withdrawal.id);
+        self.expect_withdrawal(
+            fault.as_str(),
+            subject,
+            &withdrawal,
+            "mined_yet_pending",
+            Amount::ZERO,
+        )
+    }
+
+    async fn never_paid(&mut self, fault: MovementFault) -> anyhow::Result<()> {
+        let deposit = self.booked_deposit(USDC).await?;
+        let (key, at) = ((deposit.wallet, deposit.token), self.tick());
+        let withdrawal = self.request_withdrawal(key, deposit.amount, at)?;
+        let tx = self.withdraw_tx(key, deposit.amount)?;
+        let hash = self.traffic.submit_stuck(&tx).await?.to_string();
+        self.record_withdrawal(&withdrawal, WithdrawalStatus::Submitted, Some(&hash), None, at);
+        self.ledger.fly(key, deposit.amount)?;
+        let subject = format!("row:{}", withdrawal.id);
+        self.expect_withdrawal(fault.as_str(), subject, &withdrawal, "stuck", deposit.amount)
+    }
+
+    async fn paid_without_row(&mut self, fault: MovementFault) -> anyhow::Result<()> {
+        let (withdrawal, mined) = self.paid().await?;
+        self.expect_unknown_withdrawal(fault.as_str(), &withdrawal, &mined)
+    }
+
+    /// The row names a transaction that is on the chain and pays nobody.
+    async fn confirmed_and_unpaid(&mut self, fault: MovementFault) -> anyhow::Result<()> {
+        let deposit = self.booked_deposit(USDC).await?;
+        let withdrawal = Withdrawal {
+            id: self.new_id(),
+            wallet: deposit.wallet,
+            token: deposit.token,
+            amount: deposit.amount,
+            mined: false,
+        };
+        let mined = Mined {
+            tx_hash: deposit.tx_hash,
+            block: deposit.block,
+            block_hash: deposit.block_hash,
+            gas_used: 0,
+            contract: None,
+            logs: Vec::new(),
+        };
+        self.record_paid(&withdrawal, WithdrawalStatus::Confirmed, &mined);
+        let subject = format!("row:{}", withdrawal.id);
+        self.expect_withdrawal(
+            fault.as_str(),
+            subject,
+            &withdrawal,
+            "missing_on_chain",
+            deposit.amount,
+        )
+    }
+
+    async fn paid_another_amount(&mut self, fault: MovementFault) -> anyhow::Result<()> {
+        let (withdrawal, mined) = self.paid().await?;
+        let more: Amount = "0.1".parse()?;
+        let booked = Withdrawal {
+            amount: withdrawal.amount.checked_add(more)?,
+            ..withdrawal.clone()
+        };
+        self.record_paid(&booked, WithdrawalStatus::Confirmed, &mined);
+        let subject = format!("row:{}", withdrawal.id);
+        self.expect_withdrawal(fault.as_str(), subject, &withdrawal, "wrong_amount", more)
+    }
+
+    async fn paid_another_wallet(&mut self, fault: MovementFault) -> anyhow::Result<()> {
+        let (withdrawal, mined) = self.paid().await?;
+        let booked = Withdrawal {
+            wallet: *self.ordinary.get(1).context("one ordinary wallet only")?,
+            ..withdrawal.clone()
+        };
+        self.record_paid(&booked, WithdrawalStatus::Confirmed, &mined);
+        let subject = format!("row:{}", withdrawal.id);
+        self.expect_withdrawal(fault.as_str(), subject, &withdrawal, "wrong_wallet", Amount::ZERO)
+    }
+
+    async fn paid_another_token(&mut self, fault: MovementFault) -> anyhow::Result<()> {
+        let (withdrawal, mined) = self.paid().await?;
+        let booked = Withdrawal {
+            token: WETH,
+            ..withdrawal.clone()
+        };
+        self.record_paid(&booked, WithdrawalStatus::Confirmed, &mined);
+        let subject = format!("row:{}", withdrawal.id);
+        self.expect_withdrawal(fault.as_str(), subject, &withdrawal, "wrong_token", Amount::ZERO)
+    }
+
+    /// Notes that no row knows the event of this transaction.
+    pub(crate) fn expect_unknown_withdrawal(
+        &mut self,
+        class: &str,
+        withdrawal: &Withdrawal,
+        mined: &Mined,
+    ) -> anyhow::Result<()> {
+        let log = mined
+            .logs
+            .iter()
+            .find(|log| crate::genesis::event_type(log.topics.first()) == "Withdraw")
+            .context("a withdrawal without its event")?;
+        let subject = format!("{}:{}", mined.tx_hash, log.index);
+        let gone = withdrawal.amount.negated();
+        self.expect_withdrawal(class, subject, withdrawal, "missing_in_books", gone)
+    }
+
+    /// Notes what a reconciler must find about a withdrawal; `difference` is what the Vault has more than the books expect.
+    fn expect_withdrawal(
+        &mut self,
+        class: &str,
+        subject: String,
+        withdrawal: &Withdrawal,
+        kind: &str,
+        difference: Amount,
+    ) -> anyhow::Result<()> {
+        let at_stake = if difference.is_zero() {
+            withdrawal.amount.negated()
+        } else {
+            difference
+        };
+        let is_of_status = ["stuck", "mined_yet_pending"].contains(&kind);
+        let severity = if is_of_status {
+            Severity::Warning
+        } else {
+            severity_of(at_stake, self.token(withdrawal.token)?.price_usdc).max(Severity::Warning)
+        };
+        self.manifest.movements.push(PlantedMovement {
+            class: class.to_owned(),
+            dimension: "withdrawal".to_owned(),
+            subject,
+            token: withdrawal.token.to_owned(),
+            kind: kind.to_owned(),
+            difference: difference.to_string(),
+            severity,
+        });
+        Ok(())
     }
 
     /// Notes what a reconciler must find about a deposit.

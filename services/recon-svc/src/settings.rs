@@ -50,6 +50,8 @@ pub enum Dimension {
     Balance,
     /// Deposits against Deposit events.
     Deposit,
+    /// Withdrawals against Withdraw events.
+    Withdrawal,
 }
 
 impl Dimension {
@@ -59,6 +61,7 @@ impl Dimension {
         match self {
             Self::Balance => "balance",
             Self::Deposit => "deposit",
+            Self::Withdrawal => "withdrawal",
         }
     }
 }
@@ -91,6 +94,9 @@ pub struct ReconciliationSection {
     /// How long a deposit may be known and not credited.
     #[serde(with = "duration_text")]
     pub in_flight_max_age: Duration,
+    /// How long a withdrawal may be submitted and not mined, or mined and not confirmed.
+    #[serde(with = "duration_text")]
+    pub withdrawal_max_age: Duration,
     /// The most in-flight movements held in memory.
     pub max_in_flight_lines: usize,
     /// Accounts per page: one chain read and one durable step.

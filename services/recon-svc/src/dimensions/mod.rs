@@ -3,3 +3,4 @@
 pub mod balance;
 pub mod deposits;
 pub mod movements;
+pub mod withdrawals;

@@ -25,4 +25,5 @@ mod reports;
 mod second_reading;
 mod statements;
 mod thresholds;
+mod withdrawals;
 mod world;

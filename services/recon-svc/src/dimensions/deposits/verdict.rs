@@ -1,10 +1,11 @@
 //! One deposit: the rows that name it against its event. Pure.
 
-use eidos_recon::{Difference, Verdict};
+use eidos_recon::Verdict;
 use eidos_types::{Address, Amount};
 
 use crate::dimensions::balance::account::{TokenIndex, TokenList};
 use crate::dimensions::movements::event::{Moved, OnChain};
+use crate::dimensions::movements::judged::{Judged, unit_of, unlike, unproven};
 use crate::dimensions::movements::key::{Movement, MovementKey};
 use crate::dimensions::movements::kind::MovementKind;
 
@@ -52,17 +53,6 @@ pub struct Reading {
     pub is_orphaned: bool,
     /// Why the absence of the event proves nothing; `None`: it does.
     pub unproven: Option<String>,
-}
-
-/// What was decided.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Judged {
-    /// The movement, with its token and wallet.
-    pub movement: Movement,
-    /// How the sides compare.
-    pub verdict: Verdict<Movement>,
-    /// True if one side is behind within its limit; the verdict is then a match.
-    pub in_flight: bool,
 }
 
 /// Compares. `max_age_ms`: how long a deposit may be known and not credited.
@@ -172,43 +162,6 @@ fn credited_sum(rows: &[Row]) -> Result<Amount, String> {
         })
 }
 
-fn unlike(
-    kind: MovementKind,
-    left: Result<Amount, String>,
-    right: Result<Amount, String>,
-    right_exact: &str,
-) -> Verdict<Movement> {
-    let sides = [("books", left.as_ref().err()), ("chain", right.as_ref().err())];
-    let reasons = sides
-        .into_iter()
-        .filter_map(|(side, reason)| Some(format!("{side}: {}", reason?)));
-    let note = reasons.collect::<Vec<_>>().join("; ");
-    let (left, right) = (left.ok(), right.ok());
-    Verdict::Differs(Box::new(Difference {
-        kind,
-        left,
-        right,
-        right_exact: right_exact.to_owned(),
-        diff: right
-            .zip(left)
-            .and_then(|(right, left)| right.checked_sub(left).ok()),
-        lines: Vec::new(),
-        note,
-    }))
-}
-
-fn unproven(left: Result<Amount, String>, note: &str) -> Verdict<Movement> {
-    Verdict::Unproven(Box::new(Difference {
-        kind: MovementKind::NodeBehind,
-        left: left.ok(),
-        right: None,
-        right_exact: "?".to_owned(),
-        diff: None,
-        lines: Vec::new(),
-        note: note.to_owned(),
-    }))
-}
-
 /// The movement is the event's; only without one it is the row's.
 fn movement(reading: &Reading, moved: Option<&Moved>, tokens: &TokenList) -> Movement {
     let key = reading.key.clone();
@@ -216,10 +169,6 @@ fn movement(reading: &Reading, moved: Option<&Moved>, tokens: &TokenList) -> Mov
         return Movement::new(key, &moved.unit, Some(moved.user));
     }
     let row = reading.rows.first();
-    let unit = match row.map(|row| &row.token) {
-        Some(Ok(token)) => tokens.symbol(*token),
-        Some(Err(text)) if !text.is_empty() => text,
-        _ => "?",
-    };
+    let unit = unit_of(row.map(|row| &row.token), tokens);
     Movement::new(key, unit, row.and_then(|row| row.wallet.clone().ok()))
 }

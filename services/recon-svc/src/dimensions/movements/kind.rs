@@ -67,12 +67,7 @@ impl Kind for MovementKind {
     fn is_always_short(self) -> bool {
         matches!(
             self,
-            Self::MissingOnChain
-                | Self::DuplicateCredit
-                | Self::WrongWallet
-                | Self::WrongToken
-                | Self::Orphaned
-                | Self::RefundedYetMined
+            Self::WrongWallet | Self::WrongToken | Self::RefundedYetMined
         )
     }
 }

@@ -4,6 +4,7 @@
 //! break; nothing is netted, so two faults that hide each other in a balance are two breaks here.
 
 pub mod event;
+pub mod judged;
 pub mod key;
 pub mod kind;
 pub mod tally;

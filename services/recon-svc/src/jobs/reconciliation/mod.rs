@@ -42,7 +42,7 @@ use tokio::time::Instant;
 use self::finish::{PauseCause, done_key, newest, next_block};
 pub use self::job::Reconciliation;
 pub use self::left_behind::{CURSOR_KEY, SampleCursor};
-use self::movements::{Deposits, DimensionReport, MovementBreak, MovementRun, Outcome, Sides};
+use self::movements::{Deposit, DimensionReport, MovementBreak, MovementRun, Outcome, Sides, Withdrawal};
 use self::params::{MAX_PARAM_WALLETS, choose_mode, covers};
 pub use self::params::{Mode, Params};
 use self::report::{BreakReport, Coverage, CutReport, Report, RpcReport, render};
@@ -119,43 +119,72 @@ struct Attempt {
 
 /// The dimensions of movements that are switched on.
 struct Others<'a> {
-    deposits: Option<MovementRun<'a, Deposits<'a>>>,
+    deposits: Option<MovementRun<'a, Deposit>>,
+    withdrawals: Option<MovementRun<'a, Withdrawal>>,
 }
 
 impl<'a> Others<'a> {
     /// A run of named wallets compares only their balances.
     async fn begin(sides: Sides<'a>, mode: Mode, params: &Params) -> Result<Self, Fault> {
         let is_on = |dimension| params.wallets.is_none() && sides.job.rules().dimensions.contains(&dimension);
-        let deposits = if is_on(Dimension::Deposit) {
-            Some(MovementRun::begin(sides, mode, Deposits::new).await?)
-        } else {
-            None
-        };
-        Ok(Self { deposits })
+        let (mut deposits, mut withdrawals) = (None, None);
+        if is_on(Dimension::Deposit) {
+            deposits = Some(MovementRun::begin(sides, mode).await?);
+        }
+        if is_on(Dimension::Withdrawal) {
+            withdrawals = Some(MovementRun::begin(sides, mode).await?);
+        }
+        Ok(Self {
+            deposits,
+            withdrawals,
+        })
     }
 
     async fn read(&mut self, view: &mut View) -> Result<(), Fault> {
         if let Some(deposits) = &mut self.deposits {
             deposits.read(view).await?;
         }
+        if let Some(withdrawals) = &mut self.withdrawals {
+            withdrawals.read(view).await?;
+        }
         Ok(())
     }
 
-    async fn decide(&self) -> Result<Vec<Outcome>, Fault> {
-        let mut outcomes = Vec::new();
+    async fn decide(&self) -> Result<Decisions, Fault> {
+        let mut decisions = Decisions::default();
         if let Some(deposits) = &self.deposits {
-            outcomes.push(deposits.decide().await?);
+            decisions.deposits = Some(deposits.decide().await?);
         }
-        Ok(outcomes)
+        if let Some(withdrawals) = &self.withdrawals {
+            decisions.withdrawals = Some(withdrawals.decide().await?);
+        }
+        Ok(decisions)
     }
 
-    async fn close(&self, outcomes: Vec<Outcome>) -> Result<Vec<DimensionReport>, Fault> {
-        let mut outcomes = outcomes.into_iter();
+    async fn close(&self, decisions: Decisions) -> Result<Vec<DimensionReport>, Fault> {
         let mut reports = Vec::new();
-        if let (Some(deposits), Some(outcome)) = (&self.deposits, outcomes.next()) {
-            reports.push(deposits.close(outcome).await?);
+        if let (Some(deposits), Some(decided)) = (&self.deposits, decisions.deposits) {
+            reports.push(deposits.close(decided).await?);
+        }
+        if let (Some(withdrawals), Some(decided)) = (&self.withdrawals, decisions.withdrawals) {
+            reports.push(withdrawals.close(decided).await?);
         }
         Ok(reports)
+    }
+}
+
+/// What was decided about the dimensions that are switched on.
+#[derive(Default)]
+struct Decisions {
+    deposits: Option<Outcome>,
+    withdrawals: Option<Outcome>,
+}
+
+impl Decisions {
+    /// Every break of them.
+    fn breaks(&self) -> impl Iterator<Item = MovementBreak> {
+        let all = [&self.deposits, &self.withdrawals];
+        all.into_iter().flatten().flat_map(Outcome::reports)
     }
 }
 
@@ -221,19 +250,18 @@ impl Reconciliation {
             .await?;
         engine.confirm_critical(balance, &mut found).await?;
         breaks.extend(found.iter().map(|found| balance.report_of(found)));
-        let outcomes = others.decide().await?;
+        let decisions = others.decide().await?;
         let mut paused = Vec::new();
         if !ctx.dry_run() {
             let mut causes: Vec<PauseCause> = breaks.iter().map(PauseCause::from).collect();
-            let reports = outcomes.iter().flat_map(Outcome::reports);
-            causes.extend(reports.map(|report: MovementBreak| PauseCause::from(&report)));
+            causes.extend(decisions.breaks().map(|found| PauseCause::from(&found)));
             paused = run.pause(&causes).await?;
         }
         let (view, wallets) = (&attempt.view, attempt.wallets.as_deref());
         let resolved = run
             .close(view, &attempt.tally, &attempt.decided, wallets, attempt.cursor)
             .await?;
-        let dimensions = others.close(outcomes).await?;
+        let dimensions = others.close(decisions).await?;
         if !ctx.dry_run() {
             self.sync_pause_keys(ctx).await;
             self.gauges(ctx.jobs_db(), run.mode, view, &attempt.tally)

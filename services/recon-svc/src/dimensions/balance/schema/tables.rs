@@ -74,6 +74,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
             "amount",
             "status",
             "tx_hash",
+            "submitted_at",
             "updated_at",
         ],
     },

@@ -2,46 +2,37 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use eidos_chain::{BlockRef, EventBody, EventKind, LogProof, VaultEvent};
-use eidos_core::outbox::OutboxEvent;
-use eidos_recon::outcome::PageOutcome;
-use eidos_recon::source::Reread;
-use eidos_recon::store::checkpoints::ShardState;
-use eidos_recon::{CutPoint, Difference, Found, Identity, Page, Pages, Source, Suspect};
+use eidos_recon::tally::Tally as _;
+use eidos_recon::{Page, Pages};
 use eidos_types::{Address, BaseUnits, Hash32};
-use serde_json::{Value, json};
 
 use super::super::cut::block_at;
-use super::super::events;
 use super::super::fault::Fault;
-use super::super::run::View;
 use super::control::filter;
-use super::{Against, MovementBreak, MovementSource, MovementView, Plan, Sides};
+use super::source::{Engine, Movements, Outcome, Side};
+use super::{Against, Plan};
 use crate::dimensions::balance::point::point_of;
 use crate::dimensions::balance::sources::snapshot::BooksSnapshot;
 use crate::dimensions::deposits::sources::{Booked, DepositRows, RowStream, Wanted, blocks_seen};
 use crate::dimensions::deposits::verdict::{Reading, judge};
 use crate::dimensions::movements::event::OnChain;
-use crate::dimensions::movements::key::{Movement, MovementKey};
+use crate::dimensions::movements::key::MovementKey;
 use crate::dimensions::movements::tally::MovementTally;
-use crate::dimensions::movements::weight::weigh_movement;
+use crate::settings::ReconciliationSection;
 
 /// The dimension's name in tables and metrics.
 pub const DEPOSIT: &str = "deposit";
 
-/// The shard of what is read by key; the other one, 0, is read by block.
-const CARRIED_SHARD: u16 = 1;
+/// Deposits.
+#[derive(Debug)]
+pub enum Deposit {}
 
 /// The two sides of the deposits, as one run reads them.
-#[derive(Debug)]
-pub struct Deposits<'a> {
-    sides: Sides<'a>,
-}
-
-/// What a page of deposits gave.
-type Outcome = PageOutcome<Movement, MovementTally>;
+type Deposits<'a> = Movements<'a, Deposit>;
 
 /// A deposit, and the block of its event.
 type Located = (Reading, Option<u64>);
@@ -73,19 +64,14 @@ fn deposit_of(event: &VaultEvent) -> Option<OnChain> {
     }
 }
 
-fn key_of(event: &VaultEvent) -> MovementKey {
+pub(super) const fn key_of(event: &VaultEvent) -> MovementKey {
     MovementKey::Event {
         tx: event.at.tx_hash,
         index: event.at.log_index,
     }
 }
 
-impl<'a> Deposits<'a> {
-    /// Deposits of a run.
-    pub const fn new(sides: Sides<'a>) -> Self {
-        Self { sides }
-    }
-
+impl Deposits<'_> {
     fn rows(&self, at: DateTime<Utc>) -> DepositRows {
         DepositRows {
             schema: Arc::clone(&self.sides.job.schema),
@@ -181,36 +167,12 @@ impl<'a> Deposits<'a> {
         Ok(orphaned)
     }
 
-    /// How long a deposit may be known and not credited.
-    fn max_age_ms(&self) -> i64 {
-        let limit = self.sides.job.rules().in_flight_max_age;
-        i64::try_from(limit.as_millis()).unwrap_or(i64::MAX)
-    }
-
     fn compare(&self, against: Against<'_>, readings: Vec<Located>) -> Outcome {
-        let job = self.sides.job;
-        let rules = job.rules();
         let max_age_ms = self.max_age_ms();
-        let point = point_of(&against.block);
         let mut outcome = Outcome::default();
         for (reading, block) in readings {
-            let judged = judge(&reading, &job.tokens, max_age_ms);
-            if judged.in_flight {
-                outcome.tally.wait(block);
-            }
-            let weigh = |difference: &Difference<Movement>| {
-                let price = against.prices.of(&judged.movement.unit);
-                weigh_movement(
-                    difference,
-                    price,
-                    against.at,
-                    rules.max_price_age,
-                    rules.thresholds(),
-                )
-            };
-            let movement = judged.movement.clone();
-            let weighed = outcome.sort(movement, &judged.verdict, weigh, &point);
-            outcome.tally.note(&judged.movement, &judged.verdict, weighed);
+            let judged = judge(&reading, &self.sides.job.tokens, max_age_ms);
+            self.put(&mut outcome, against, &judged, block);
         }
         outcome
     }
@@ -242,156 +204,55 @@ fn reading(
     (reading, block)
 }
 
-impl Source for Deposits<'_> {
+impl Side for Deposit {
     const NAME: &'static str = DEPOSIT;
-    type Subject = Movement;
-    type Tally = MovementTally;
-    type Cut = MovementView;
-    type Cursor = u64;
-    type Hint = ();
-    type Fault = Fault;
+    const MANY: &'static str = "deposits";
 
-    fn identity(&self, movement: &Movement) -> Identity {
-        movement.identity()
+    fn max_age(rules: &ReconciliationSection) -> Duration {
+        rules.in_flight_max_age
     }
 
-    async fn open(&self) -> Result<MovementView, Fault> {
-        MovementView::open(self.sides.job).await
+    async fn compare_keys(
+        movements: &Deposits<'_>,
+        against: Against<'_>,
+        snapshot: &mut BooksSnapshot,
+        keys: &BTreeSet<MovementKey>,
+    ) -> Result<Outcome, Fault> {
+        let readings = movements.of_keys(against, snapshot, keys).await?;
+        Ok(movements.compare(against, readings))
     }
 
-    async fn can_read_at(&self, point: &CutPoint) -> bool {
-        self.sides.kept.is_some_and(|kept| point_of(&kept) == *point)
-    }
-
-    async fn newest(&self) -> Result<u64, Fault> {
-        Ok(self.sides.job.chain.finalized().await?.number)
-    }
-
-    fn point(view: &MovementView) -> CutPoint {
-        point_of(&view.cut.block)
-    }
-
-    fn read_at(view: &MovementView) -> DateTime<Utc> {
-        view.cut.taken_at()
-    }
-
-    async fn read_again(
-        &self,
-        view: &mut MovementView,
-        suspects: &[Suspect<Movement>],
-    ) -> Result<Reread<Self>, Fault> {
-        let keys: Vec<&MovementKey> = suspects.iter().map(|suspect| &suspect.subject.key).collect();
-        let mut found = Reread::<Self>::new();
-        for chunk in keys.chunks(self.sides.job.rules().page_accounts.max(1)) {
-            self.sides.ctx.check_cancelled()?;
-            let chunk: BTreeSet<MovementKey> = chunk.iter().copied().cloned().collect();
-            let MovementView {
-                cut,
-                prices,
-                young_from,
-            } = &mut *view;
-            let against = Against {
-                block: cut.block,
-                at: cut.taken_at(),
-                prices,
-                young_from: *young_from,
-            };
-            let readings = self.of_keys(against, &mut cut.snapshot, &chunk).await?;
-            let suspects = self.compare(against, readings).suspects;
-            found.extend(
-                suspects
-                    .into_iter()
-                    .map(|suspect| (suspect.subject.clone(), suspect)),
-            );
-        }
-        Ok(found)
-    }
-
-    async fn hints(
-        &self,
-        _view: &mut MovementView,
-        breaks: &[(Suspect<Movement>, CutPoint)],
-    ) -> Result<Vec<()>, Fault> {
-        Ok(vec![(); breaks.len()])
-    }
-
-    fn evidence(&self, view: &MovementView, suspect: &Suspect<Movement>, first: &CutPoint, (): &()) -> Value {
-        let difference = &suspect.difference;
-        json!({
-            "block": suspect.point, "first_block": first, "snapshot": view.cut.snapshot.id,
-            "snapshot_time": view.cut.taken_at(), "note": difference.note, "onchain_exact": difference.right_exact,
-            "price": view.prices.of(&suspect.subject.unit), "because": suspect.weight.because,
-            "settings_digest": self.sides.job.digest,
-        })
-    }
-
-    fn opened(&self, found: &Found<Movement, ()>) -> Option<OutboxEvent> {
-        let stored = found.stored?;
-        let report = MovementBreak::of(DEPOSIT, found);
-        Some(events::movement_break_opened(
-            &report,
-            self.sides.ctx.clock().now(),
-            stored.id,
-        ))
-    }
-
-    fn ignored(&self, _movement: &Movement, _difference: &Difference<Movement>) {}
-
-    fn too_many(&self, count: usize, limit: usize) -> String {
-        format!(
-            "{count} deposits differ, more than reconciliation.max_suspects = {limit}: a difference almost everywhere is a \
-             wrong setting (vault, chain, schema_profile, vault_deployed_at_block) and not that many breaks; check the \
-             settings, or raise the limit"
-        )
-    }
-}
-
-impl MovementSource for Deposits<'_> {
-    async fn read(
-        &self,
-        engine: &eidos_recon::Run<'_, Self>,
-        view: &mut View,
-        young_from: u64,
+    async fn read_pages<'a>(
+        movements: &Deposits<'a>,
+        engine: &Engine<'_, 'a, Self>,
+        against: Against<'_>,
+        snapshot: &mut BooksSnapshot,
         plan: &Plan,
     ) -> Result<(), Fault> {
-        let against = Against {
-            block: view.cut.block,
-            at: view.cut.taken_at(),
-            prices: &view.prices,
-            young_from,
-        };
-        let point = point_of(&against.block);
-        if !plan.carried.is_empty() {
-            let readings = self
-                .of_keys(against, &mut view.cut.snapshot, &plan.carried)
-                .await?;
-            let mut state = ShardState::at_start(point.clone());
-            let page = self.compare(against, readings);
-            engine
-                .commit_page(self, CARRIED_SHARD, &mut state, page, against.at)
-                .await?;
-        }
         let mut pages = BlockPages {
-            deposits: self,
+            deposits: movements,
             against,
-            snapshot: &mut view.cut.snapshot,
+            snapshot,
             plan,
             open: None,
         };
-        engine.read_shard(self, 0, &point, against.at, &mut pages).await
+        let point = point_of(&against.block);
+        engine
+            .read_shard(movements, 0, &point, against.at, &mut pages)
+            .await
     }
 }
 
 /// Deposits by block, rows and events side by side.
-struct BlockPages<'r> {
-    deposits: &'r Deposits<'r>,
+struct BlockPages<'r, 'd> {
+    deposits: &'r Deposits<'d>,
     against: Against<'r>,
     snapshot: &'r mut BooksSnapshot,
     plan: &'r Plan,
     open: Option<RowStream>,
 }
 
-impl<'a> Pages<Deposits<'a>> for BlockPages<'_> {
+impl<'a> Pages<Deposits<'a>> for BlockPages<'_, '_> {
     async fn page(&mut self, after: Option<&u64>) -> Result<Page<Deposits<'a>>, Fault> {
         let job = self.deposits.sides.job;
         let cut = self.against.block;
@@ -426,7 +287,7 @@ impl<'a> Pages<Deposits<'a>> for BlockPages<'_> {
     }
 }
 
-impl BlockPages<'_> {
+impl BlockPages<'_, '_> {
     async fn events(&self, first: u64, end: u64) -> Result<Vec<VaultEvent>, Fault> {
         if first > end {
             return Ok(Vec::new());
@@ -483,7 +344,7 @@ impl BlockPages<'_> {
         let mut outcome = self.deposits.compare(against, readings);
         let compared = std::mem::take(&mut outcome.tally);
         outcome.tally = tally;
-        eidos_recon::tally::Tally::merge(&mut outcome.tally, &compared);
+        outcome.tally.merge(&compared);
         Ok(outcome)
     }
 }

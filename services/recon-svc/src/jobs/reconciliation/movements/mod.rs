@@ -9,11 +9,12 @@
 mod control;
 mod deposits;
 mod report;
+mod source;
 mod view;
+mod withdrawals;
 
 use std::collections::BTreeSet;
 
-use eidos_chain::BlockRef;
 use eidos_recon::run::{CARRY_OVER, Closing, Decided};
 use eidos_recon::store::{breaks, records};
 use eidos_recon::tally::Tally as _;
@@ -32,34 +33,11 @@ use crate::dimensions::movements::key::{Movement, MovementKey};
 use crate::dimensions::movements::tally::MovementTally;
 
 pub use control::Left;
-pub use deposits::{DEPOSIT, Deposits};
+pub use deposits::{DEPOSIT, Deposit};
 pub use report::{DimensionReport, MovementBreak, TokenCounts};
+pub use source::{Movements, Side, Sides};
 pub use view::{Against, MovementView};
-
-/// What a dimension of movements adds to a source.
-pub trait MovementSource:
-    Source<Subject = Movement, Tally = MovementTally, Cut = MovementView, Cursor = u64, Hint = (), Fault = Fault>
-{
-    /// Reads everything that `plan` names for the first time.
-    fn read(
-        &self,
-        engine: &eidos_recon::Run<'_, Self>,
-        view: &mut View,
-        young_from: u64,
-        plan: &Plan,
-    ) -> impl Future<Output = Result<(), Fault>> + Send;
-}
-
-/// What a source reads through.
-#[derive(Debug, Clone, Copy)]
-pub struct Sides<'a> {
-    /// The job.
-    pub job: &'a Reconciliation,
-    /// The run's context.
-    pub ctx: &'a JobContext,
-    /// The cut of an unfinished run that is continued.
-    pub kept: Option<BlockRef>,
-}
+pub use withdrawals::{WITHDRAWAL, Withdrawal};
 
 /// What one run reads.
 #[derive(Debug, Clone, Default)]
@@ -76,11 +54,11 @@ pub struct Plan {
 
 /// One dimension in a run.
 #[derive(Debug)]
-pub struct MovementRun<'a, S: MovementSource> {
+pub struct MovementRun<'a, D: Side> {
     job: &'a Reconciliation,
     ctx: &'a JobContext,
-    source: S,
-    engine: eidos_recon::Run<'a, S>,
+    source: Movements<'a, D>,
+    engine: eidos_recon::Run<'a, Movements<'a, D>>,
     mode: Mode,
     left: Option<Left>,
     plan: Plan,
@@ -103,21 +81,19 @@ pub struct Outcome {
     decided: Decided<Movement>,
 }
 
-impl<'a, S: MovementSource> MovementRun<'a, S> {
+impl<'a, D: Side> MovementRun<'a, D> {
     /// Begins. A dimension that has no earlier run, or whose last block is gone, is read from the first block on.
-    pub(super) async fn begin(
-        sides: Sides<'a>,
-        mode: Mode,
-        make: impl FnOnce(Sides<'a>) -> S,
-    ) -> Result<Self, Fault> {
+    pub(super) async fn begin(sides: Sides<'a>, mode: Mode) -> Result<Self, Fault> {
         let Sides { job, ctx, .. } = sides;
-        let left: Option<Left> = ctx.load_checkpoint(&S::checkpoint(Left::KEY)).await?;
+        let left: Option<Left> = ctx
+            .load_checkpoint(&<Movements<'a, D> as Source>::checkpoint(Left::KEY))
+            .await?;
         let left = match left {
             Some(left) if job.chain.verify_canonical(&left.cut).await.is_ok() => Some(left),
             _ => None,
         };
         let mode = if left.is_none() { Mode::Full } else { mode };
-        let source = make(sides);
+        let source = Movements::new(sides);
         let (digest, is_resumable) = (job.digest.clone(), mode == Mode::Full);
         let rules = engine_rules(job);
         let (engine, _kept) =
@@ -147,10 +123,13 @@ impl<'a, S: MovementSource> MovementRun<'a, S> {
             });
         };
         let overlap = i64::try_from(self.job.rules().overlap_window.as_millis()).unwrap_or(i64::MAX);
-        let open = breaks::open_groups(self.ctx.jobs_db().control(), S::NAME)
+        let open = breaks::open_groups(self.ctx.jobs_db().control(), D::NAME)
             .await
             .map_err(Fault::own)?;
-        let undecided: Option<Vec<String>> = self.ctx.load_checkpoint(&S::checkpoint(CARRY_OVER)).await?;
+        let undecided: Option<Vec<String>> = self
+            .ctx
+            .load_checkpoint(&<Movements<'a, D> as Source>::checkpoint(CARRY_OVER))
+            .await?;
         let carried = open.into_iter().chain(undecided.unwrap_or_default());
         Ok(Plan {
             first: left.next_block,
@@ -167,7 +146,8 @@ impl<'a, S: MovementSource> MovementRun<'a, S> {
             self.engine.forget();
         }
         self.engine.save_head(&point_of(&block)).await?;
-        let young_from = view::young_from(self.job, &block, view.cut.taken_at()).await?;
+        let max_age = D::max_age(self.job.rules());
+        let young_from = view::young_from(self.job, &block, view.cut.taken_at(), max_age).await?;
         self.source
             .read(&self.engine, view, young_from, &self.plan)
             .await?;
@@ -217,7 +197,7 @@ impl<'a, S: MovementSource> MovementRun<'a, S> {
         };
         self.engine.confirm_critical(&self.source, &mut found).await?;
         Ok(Outcome {
-            dimension: S::NAME,
+            dimension: D::NAME,
             found,
             decided,
         })
@@ -227,7 +207,7 @@ impl<'a, S: MovementSource> MovementRun<'a, S> {
     pub(super) async fn close(&self, outcome: Outcome) -> Result<DimensionReport, Fault> {
         let Some(read) = &self.read else {
             let unread =
-                eidos_runtime::JobError::fail(anyhow::anyhow!("{} was closed and not read", S::NAME));
+                eidos_runtime::JobError::fail(anyhow::anyhow!("{} was closed and not read", D::NAME));
             return Err(unread.into());
         };
         let mut resolved = 0;
@@ -236,7 +216,7 @@ impl<'a, S: MovementSource> MovementRun<'a, S> {
             self.gauges(read);
         }
         let limit = self.job.rules().report_breaks;
-        let mut report = DimensionReport::of(S::NAME, self.mode, &read.tally, &outcome.found, limit);
+        let mut report = DimensionReport::of(D::NAME, self.mode, &read.tally, &outcome.found, limit);
         report.lag = outcome.decided.lag;
         report.undecided = outcome.decided.undecided.len() as u64;
         report.resolved = resolved;
@@ -261,7 +241,7 @@ impl<'a, S: MovementSource> MovementRun<'a, S> {
                 .await
                 .map_err(Fault::own)?;
         }
-        step.save_checkpoint(&S::checkpoint(Left::KEY), &read.left)
+        step.save_checkpoint(&<Movements<'a, D> as Source>::checkpoint(Left::KEY), &read.left)
             .await?;
         let groups = (self.mode == Mode::Incremental)
             .then(|| self.plan.carried.iter().map(MovementKey::text).collect());
@@ -275,7 +255,7 @@ impl<'a, S: MovementSource> MovementRun<'a, S> {
     }
 
     fn gauges(&self, read: &Read) {
-        metric::reconciliation_checked(S::NAME, read.tally.checked());
+        metric::reconciliation_checked(D::NAME, read.tally.checked());
         for (_, token) in self.job.tokens.iter() {
             let dust = read
                 .tally
@@ -285,11 +265,11 @@ impl<'a, S: MovementSource> MovementRun<'a, S> {
             let dust = dust
                 .and_then(|gross| gross.to_amount().ok())
                 .map_or(Total::ZERO, Total::from);
-            metric::reconciliation_dust_amount(S::NAME, &token.symbol, dust);
+            metric::reconciliation_dust_amount(D::NAME, &token.symbol, dust);
         }
-        metric::reconciliation_verified(S::NAME, self.mode.as_str(), read.left.at);
+        metric::reconciliation_verified(D::NAME, self.mode.as_str(), read.left.at);
         if self.mode == Mode::Full {
-            metric::reconciliation_oldest_verified(S::NAME, read.left.at);
+            metric::reconciliation_oldest_verified(D::NAME, read.left.at);
         }
     }
 }

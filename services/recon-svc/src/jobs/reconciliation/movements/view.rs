@@ -1,5 +1,7 @@
 //! Both sides of movements at one cut.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use eidos_chain::BlockRef;
 
@@ -7,6 +9,7 @@ use super::super::cut::{Cut, block_at};
 use super::super::fault::Fault;
 use super::super::job::Reconciliation;
 use crate::dimensions::balance::sources::prices::Prices;
+use crate::dimensions::balance::sources::snapshot::BooksSnapshot;
 
 /// A cut of its own, for the readings after the first one.
 #[derive(Debug)]
@@ -34,10 +37,10 @@ pub struct Against<'v> {
 
 impl MovementView {
     /// Pins a cut.
-    pub(super) async fn open(job: &Reconciliation) -> Result<Self, Fault> {
+    pub(super) async fn open(job: &Reconciliation, max_age: Duration) -> Result<Self, Fault> {
         let cut = Cut::pin(&job.databases, &job.schema, &job.chain, None).await?;
         let prices = job.prices(cut.taken_at()).await?;
-        let young_from = young_from(job, &cut.block, cut.taken_at()).await?;
+        let young_from = young_from(job, &cut.block, cut.taken_at(), max_age).await?;
         Ok(Self {
             cut,
             prices,
@@ -45,25 +48,27 @@ impl MovementView {
         })
     }
 
-    /// What its movements are compared against.
-    pub const fn against(&self) -> Against<'_> {
-        Against {
+    /// What its movements are compared against, and the books.
+    pub const fn split(&mut self) -> (Against<'_>, &mut BooksSnapshot) {
+        let against = Against {
             block: self.cut.block,
             at: self.cut.taken_at(),
             prices: &self.prices,
             young_from: self.young_from,
-        }
+        };
+        (against, &mut self.cut.snapshot)
     }
 }
 
-/// The first block that is younger than `in_flight_max_age`; the one after the cut if none is. Blocks are read in doubling
+/// The first block that is younger than `max_age`; the one after the cut if none is. Blocks are read in doubling
 /// steps back from the cut and then in halves: as many as the age has binary digits, whatever the chain's length.
 pub(super) async fn young_from(
     job: &Reconciliation,
     cut: &BlockRef,
     at: DateTime<Utc>,
+    max_age: Duration,
 ) -> Result<u64, Fault> {
-    let limit = chrono::TimeDelta::from_std(job.rules().in_flight_max_age).unwrap_or(chrono::TimeDelta::MAX);
+    let limit = chrono::TimeDelta::from_std(max_age).unwrap_or(chrono::TimeDelta::MAX);
     let oldest = at
         .checked_sub_signed(limit)
         .map_or(0, |oldest| oldest.timestamp());
