@@ -47,6 +47,8 @@ type Withdrawals<'a> = Movements<'a, Withdrawal>;
 struct Located {
     reading: Reading,
     block: Option<u64>,
+    /// The event's own key: a break of it ends when a row claims it.
+    event: Option<MovementKey>,
 }
 
 /// What is put side by side.
@@ -228,7 +230,7 @@ impl Withdrawals<'_> {
     fn compare(&self, against: Against<'_>, located: impl IntoIterator<Item = Located>) -> Outcome {
         let max_age_ms = self.max_age_ms();
         let mut outcome = Outcome::default();
-        for Located { reading, block } in located {
+        for Located { reading, block, .. } in located {
             let judged = judge(&reading, &self.sides.job.tokens, max_age_ms);
             self.put(&mut outcome, against, &judged, block);
         }
@@ -248,6 +250,7 @@ fn located_of(key: MovementKey, event: Option<&VaultEvent>, against: Against<'_>
             unproven: None,
         },
         block,
+        event: event.map(key_of),
     }
 }
 
@@ -281,7 +284,11 @@ impl Side for Withdrawal {
         let booked = rows.of_ids(snapshot.trading(), &wanted.ids).await?;
         wanted.hashes.extend(booked.iter().filter_map(|booked| booked.tx));
         let located = movements.side_by_side(against, snapshot, wanted).await?;
-        let asked = located.into_iter().filter(|one| keys.contains(&one.reading.key));
+        // A row that claims an event which nobody knew before is compared as well: nothing else may lead to it.
+        let asked = located.into_iter().filter(|one| {
+            let is_claimed = one.event.as_ref().is_some_and(|event| keys.contains(event));
+            keys.contains(&one.reading.key) || is_claimed
+        });
         Ok(movements.compare(against, asked))
     }
 
