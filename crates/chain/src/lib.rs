@@ -42,7 +42,9 @@ pub use block::{Addressing, BlockRef, Finality};
 pub use deadline::within;
 pub use error::ChainError;
 pub use layout::{BalanceSlots, nested_slot, vault_balance_slots};
-pub use logs::{EventBody, EventKind, LogFilter, LogPosition, LogProof, VaultEvent};
+pub use logs::{
+    EventBody, EventKind, EventsOf, LogFilter, LogPosition, LogProof, TransactionEvents, VaultEvent,
+};
 pub use reader::{ChainReader, LadderReport, rng};
 pub use retention::StateKept;
 pub use rpc::{LearnedLimits, RequestCounts};

@@ -37,7 +37,7 @@ pub struct Receipts {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ReceiptWire {
+pub(crate) struct ReceiptWire {
     transaction_hash: B256,
     block_number: Option<U64>,
     block_hash: Option<B256>,
@@ -226,7 +226,7 @@ impl ChainReader {
         Ok(found)
     }
 
-    fn typed_answer<T: serde::de::DeserializeOwned>(
+    pub(crate) fn typed_answer<T: serde::de::DeserializeOwned>(
         &self,
         method: &str,
         answer: serde_json::Value,
@@ -235,7 +235,11 @@ impl ChainReader {
     }
 
     #[expect(clippy::unused_self, reason = "reads as a step of receipts()")]
-    fn receipt(&self, asked: Hash32, answer: Option<ReceiptWire>) -> Result<Option<Receipt>, String> {
+    pub(crate) fn receipt(
+        &self,
+        asked: Hash32,
+        answer: Option<ReceiptWire>,
+    ) -> Result<Option<Receipt>, String> {
         let Some(wire) = answer else { return Ok(None) };
         let tx_hash = Hash32::new(wire.transaction_hash.0);
         if tx_hash != asked {

@@ -64,7 +64,7 @@ impl Devnet {
     }
 
     /// Records and credits what the chain has.
-    fn book_deposits(&mut self, deposits: &[Deposit]) -> anyhow::Result<()> {
+    pub(crate) fn book_deposits(&mut self, deposits: &[Deposit]) -> anyhow::Result<()> {
         for deposit in deposits {
             let (wallet, amount, at) = (deposit.wallet, deposit.amount, self.tick());
             self.record_deposit(deposit, wallet, amount, DepositStage::Credited, at);

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use crate::ledger::{Key, Ledger};
-use crate::manifest::{Fault, Manifest, Trap};
+use crate::manifest::{Fault, Manifest, MovementFault, Trap};
 use crate::movements::{Batch, Deposit, LateCommit, Withdrawal};
 use crate::neighbours;
 use crate::node::{Block, Node};
@@ -20,6 +20,9 @@ use crate::traffic::{Traffic, Tx};
 
 /// Life on the exchange starts this long before now.
 const PAST_MS: i64 = 2 * 3_600_000;
+/// How old the chain's newest block is until the first trap: older than any sensible limit for what may be in flight, so that
+/// a fault is not taken for a delay.
+const OLD_MS: i64 = 90 * 60_000;
 /// Between two events of the past.
 const STEP_MS: i64 = 100;
 /// How old the newest events are: younger than any sensible limit for what may be in flight.
@@ -32,6 +35,8 @@ pub struct DevnetOptions {
     pub wallets: usize,
     /// Faults to plant, each on wallets of its own.
     pub faults: Vec<Fault>,
+    /// Faults of single movements to plant.
+    pub movements: Vec<MovementFault>,
     /// Traps to set, each on wallets of its own.
     pub traps: Vec<Trap>,
 }
@@ -45,6 +50,7 @@ impl DevnetOptions {
         Self {
             wallets,
             faults: Vec::new(),
+            movements: Vec::new(),
             traps: Vec::new(),
         }
     }
@@ -54,6 +60,7 @@ impl DevnetOptions {
         Self {
             wallets,
             faults: Fault::ALL.to_vec(),
+            movements: MovementFault::ALL.to_vec(),
             traps: Trap::ALL.to_vec(),
         }
     }
@@ -102,6 +109,8 @@ pub struct Devnet {
     pub(crate) late: Option<LateCommit>,
     pub(crate) rows: Vec<(&'static str, Value)>,
     next_ms: i64,
+    /// How old the chain's newest block is made.
+    chain_age_ms: i64,
     pub(crate) cut: Option<Block>,
     pub(crate) indexed_to: u64,
 }
@@ -133,6 +142,9 @@ impl Devnet {
             options.traps.into_iter().partition(|trap| trap.is_above_cut());
         for fault in options.faults {
             devnet.plant(fault).await?;
+        }
+        for fault in options.movements {
+            devnet.plant_movement(fault).await?;
         }
         for trap in before_cut.into_iter().chain(after_cut) {
             devnet.set_trap(trap).await?;
@@ -173,6 +185,7 @@ impl Devnet {
             late: None,
             rows: Vec::new(),
             next_ms: now_ms() - PAST_MS,
+            chain_age_ms: OLD_MS,
             cut: None,
         };
         devnet.register_tokens()?;
@@ -248,6 +261,18 @@ impl Devnet {
             .await?;
         transaction.commit().await?;
         Ok(())
+    }
+
+    /// Makes the chain's time that of what happens now: the past is over.
+    pub(crate) async fn enter_the_present(&mut self) -> anyhow::Result<()> {
+        self.chain_age_ms = RECENT_MS;
+        self.advance_time().await
+    }
+
+    /// Makes the next block's time the one that it has to have, unless the chain is already there.
+    pub(crate) async fn advance_time(&self) -> anyhow::Result<()> {
+        let seconds = u64::try_from((now_ms() - self.chain_age_ms) / 1_000)?;
+        self.traffic.advance_time_to(seconds).await
     }
 
     /// Queues a row for the next [`Self::flush`].

@@ -9,8 +9,8 @@ use serde_json::json;
 use crate::devnet::Devnet;
 use crate::genesis::call;
 use crate::ledger::Key;
-use crate::manifest::{Fault, Planted, Severity, severity_of};
-use crate::movements::DepositStage;
+use crate::manifest::{Fault, Planted, PlantedMovement, Severity, severity_of};
+use crate::movements::{DepositStage, Withdrawal};
 use crate::tokens::{HUGE, USDC, WBTC, WETH};
 
 impl Devnet {
@@ -46,6 +46,12 @@ impl Devnet {
         for deposit in self.deposit_on_chain(&[(wallet, USDC, amount)]).await? {
             let at = self.tick();
             self.record_on_chain_service(&deposit, DepositStage::Credited, at);
+            self.expect_deposit(
+                Fault::MissingCredit.as_str(),
+                &deposit,
+                "missing_in_books",
+                amount,
+            )?;
         }
         self.entry(Fault::MissingCredit, (wallet, USDC), amount)
     }
@@ -65,7 +71,7 @@ impl Devnet {
         let amount = self.random_amount(USDC, 200_000, 900_000)?;
         let lost = self.random_amount(USDC, 10_000, 90_000)?;
         let booked = amount.checked_sub(lost)?;
-        self.credit_wrongly((wallet, USDC), amount, wallet, booked)
+        self.credit_wrongly(Fault::WrongAmount, (wallet, USDC), amount, wallet, booked)
             .await?;
         self.entry(Fault::WrongAmount, (wallet, USDC), lost)
     }
@@ -75,7 +81,7 @@ impl Devnet {
         let wallet = self.next_ordinary()?;
         let amount = self.random_amount(WBTC, 10, 90)?;
         let booked = Amount::from_scaled(amount.scaled() * 100)?;
-        self.credit_wrongly((wallet, WBTC), amount, wallet, booked)
+        self.credit_wrongly(Fault::DecimalsSlip, (wallet, WBTC), amount, wallet, booked)
             .await?;
         self.entry(Fault::DecimalsSlip, (wallet, WBTC), amount.checked_sub(booked)?)
     }
@@ -83,7 +89,7 @@ impl Devnet {
     async fn wrong_wallet(&mut self) -> anyhow::Result<Vec<Planted>> {
         let (depositor, credited) = (self.next_ordinary()?, self.next_ordinary()?);
         let amount = self.random_amount(USDC, 300_000, 800_000)?;
-        self.credit_wrongly((depositor, USDC), amount, credited, amount)
+        self.credit_wrongly(Fault::WrongWallet, (depositor, USDC), amount, credited, amount)
             .await?;
         let mut entries = self.entry(Fault::WrongWallet, (depositor, USDC), amount)?;
         entries.extend(self.entry(Fault::WrongWallet, (credited, USDC), amount.negated())?);
@@ -96,7 +102,16 @@ impl Devnet {
         // A deposit first, so that the Vault can certainly pay; of another size, so that nothing else explains the gap.
         let enough = amount.checked_add("0.25".parse()?)?;
         self.deposit(&[(key.0, WETH, enough)]).await?;
-        self.withdraw_on_chain(&[(key, amount)]).await?;
+        for mined in self.withdraw_on_chain(&[(key, amount)]).await? {
+            let gone = Withdrawal {
+                id: String::new(),
+                wallet: key.0,
+                token: key.1,
+                amount,
+                mined: true,
+            };
+            self.expect_unknown_withdrawal(Fault::MissingWithdrawalDebit.as_str(), &gone, &mined)?;
+        }
         self.entry(Fault::MissingWithdrawalDebit, key, amount.negated())
     }
 
@@ -104,7 +119,14 @@ impl Devnet {
     async fn missing_in_books(&mut self) -> anyhow::Result<Vec<Planted>> {
         let wallet = self.next_untouched()?;
         let amount = self.random_amount(WETH, 100, 500)?;
-        self.deposit_on_chain(&[(wallet, WETH, amount)]).await?;
+        for deposit in self.deposit_on_chain(&[(wallet, WETH, amount)]).await? {
+            self.expect_deposit(
+                Fault::MissingInBooks.as_str(),
+                &deposit,
+                "missing_in_books",
+                amount,
+            )?;
+        }
         self.presence_entry(Fault::MissingInBooks, (wallet, WETH), amount)
     }
 
@@ -134,14 +156,28 @@ impl Devnet {
         let contract = self.token(HUGE)?.address;
         let units = U256::from(10_u8).pow(U256::from(36)) + U256::from(self.rng.random_range(1..u64::MAX));
         let txs = self.deposit_units_txs(wallet, HUGE, contract, units);
-        self.mine(&txs).await?;
+        let mined = self.mine(&txs).await?;
         self.ledger.book((wallet, HUGE), Amount::ZERO)?;
+        let difference = BaseUnits::from_be_bytes(units.to_be_bytes()).exact(18);
+        for log in mined.iter().flat_map(|mined| &mined.logs) {
+            if crate::genesis::event_type(log.topics.first()) == "Deposit" {
+                self.manifest.movements.push(PlantedMovement {
+                    class: Fault::BeyondDecimal.as_str().to_owned(),
+                    dimension: "deposit".to_owned(),
+                    subject: format!("{}:{}", log.tx_hash, log.index),
+                    token: HUGE.to_owned(),
+                    kind: "missing_in_books".to_owned(),
+                    difference: difference.clone(),
+                    severity: Severity::Critical,
+                });
+            }
+        }
         Ok(vec![Planted {
             class: Fault::BeyondDecimal,
             wallet: Some(wallet),
             token: HUGE.to_owned(),
             kind: "beyond_decimal".to_owned(),
-            difference: BaseUnits::from_be_bytes(units.to_be_bytes()).exact(18),
+            difference,
             severity: Severity::Critical,
         }])
     }
@@ -193,12 +229,20 @@ impl Devnet {
     /// Deposits `amount` for `key` on chain and credits `booked` to `credited`.
     async fn credit_wrongly(
         &mut self,
+        class: Fault,
         key: Key,
         amount: Amount,
         credited: Address,
         booked: Amount,
     ) -> anyhow::Result<()> {
+        let is_elsewhere = credited != key.0;
+        let kind = if is_elsewhere {
+            "wrong_wallet"
+        } else {
+            "wrong_amount"
+        };
         for deposit in self.deposit_on_chain(&[(key.0, key.1, amount)]).await? {
+            self.expect_deposit(class.as_str(), &deposit, kind, amount.checked_sub(booked)?)?;
             let at = self.tick();
             self.record_deposit(&deposit, credited, booked, DepositStage::Credited, at);
             self.credit(&deposit, (credited, key.1), booked, at)?;

@@ -4,7 +4,7 @@
 use anyhow::bail;
 use serde_json::json;
 
-use crate::devnet::{Devnet, RECENT_MS, now_ms};
+use crate::devnet::{Devnet, now_ms};
 use crate::node::Block;
 
 /// Most rounds of mining until a cut is finalized: two epochs of the usual 32 slots, with room.
@@ -17,8 +17,7 @@ impl Devnet {
     /// If a server refuses.
     pub async fn cut(&mut self) -> anyhow::Result<Block> {
         self.credit_unindexed()?;
-        let recent_s = u64::try_from((now_ms() - RECENT_MS) / 1_000)?;
-        self.traffic.advance_time_to(recent_s).await?;
+        self.advance_time().await?;
         self.mine_blocks(1).await?;
         let head = self.node().block(None).await?;
         self.index_events(head).await?;

@@ -57,6 +57,41 @@ named! {
 }
 
 named! {
+    /// A class of faults in the record of single movements. Balances are right, so nothing but a comparison one by one sees
+    /// them.
+    pub enum MovementFault {
+        /// A deposit with two credited rows; the hash of the second one is written with capital letters.
+        TwoRows = "two_rows",
+        /// A credited row whose transaction the chain does not know.
+        NoEvent = "no_event",
+        /// A credited row whose block, as the chain service saw it, was removed by a reorganisation.
+        OrphanedRow = "orphaned_row",
+        /// A row with another token than its event.
+        OtherToken = "other_token",
+        /// A deposit that was credited by hand, without a row.
+        NoRow = "no_row",
+        /// A row without a readable transaction.
+        NoTransaction = "no_transaction",
+        /// A withdrawal that the books call failed and the Vault has paid.
+        RefundedAndPaid = "refunded_and_paid",
+        /// A withdrawal that the Vault has paid long ago and the books call submitted.
+        PaidAndOpen = "paid_and_open",
+        /// A withdrawal that was submitted long ago and is not mined.
+        NeverPaid = "never_paid",
+        /// A payment of the Vault that no row knows.
+        PaidWithoutRow = "paid_without_row",
+        /// A confirmed row whose transaction pays nobody.
+        ConfirmedAndUnpaid = "confirmed_and_unpaid",
+        /// A row with another amount than its event.
+        PaidAnotherAmount = "paid_another_amount",
+        /// A row of another wallet than its event.
+        PaidAnotherWallet = "paid_another_wallet",
+        /// A row with another token than its event.
+        PaidAnotherToken = "paid_another_token",
+    }
+}
+
+named! {
     /// A situation that looks like a fault and is not one. The last three belong above the cut or after it, so their
     /// order matters.
     pub enum Trap {
@@ -74,6 +109,10 @@ named! {
         DisplayScale = "display_scale",
         /// A wallet the books write with capital letters.
         MixedCaseWallet = "mixed_case_wallet",
+        /// Two deposits of one wallet, with the same amount.
+        SameAmountTwice = "same_amount_twice",
+        /// Two deposits in one transaction, with the same amount.
+        TwoInOneTransaction = "two_in_one_transaction",
         /// A deposit the books have seen and not credited.
         DepositNotCredited = "deposit_not_credited",
         /// A withdrawal that failed and was given back.
@@ -102,6 +141,10 @@ impl Trap {
             Self::SubAccountTransfer => "the wallet's own row shrank, its sub-account's row holds the rest",
             Self::DisplayScale => "1.5 and 1.500 are one value",
             Self::MixedCaseWallet => "capital letters in an address are a checksum, not another wallet",
+            Self::SameAmountTwice => "two deposits that look alike, each with its own event",
+            Self::TwoInOneTransaction => {
+                "one transaction, two events, two rows: the log index tells them apart"
+            }
             Self::DepositNotCredited => "seen minutes ago, credited soon: within the age limit",
             Self::RefundedWithdrawal => "debited, failed, given back: both sides are where they were",
             Self::CreditAboveCut => {
@@ -142,6 +185,25 @@ pub struct Planted {
     pub severity: Severity,
 }
 
+/// What a reconciler must find about a single movement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlantedMovement {
+    /// The class, of [`Fault`] or [`MovementFault`].
+    pub class: String,
+    /// `deposit` or `withdrawal`.
+    pub dimension: String,
+    /// Which movement: `tx_hash:log_index`, or `row:id`.
+    pub subject: String,
+    /// Symbol of the token.
+    pub token: String,
+    /// Its kind.
+    pub kind: String,
+    /// On-chain minus off-chain in whole tokens, every digit.
+    pub difference: String,
+    /// How bad.
+    pub severity: Severity,
+}
+
 /// What a reconciler must not report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trapped {
@@ -164,6 +226,9 @@ pub struct Manifest {
     pub wallets: usize,
     /// The faults.
     pub faults: Vec<Planted>,
+    /// What is wrong with single movements, because of these faults or of [`MovementFault`]s.
+    #[serde(default)]
+    pub movements: Vec<PlantedMovement>,
     /// The traps.
     pub traps: Vec<Trapped>,
 }
@@ -218,6 +283,9 @@ mod tests {
     #[test]
     fn names_are_the_serialised_names() {
         for fault in Fault::ALL {
+            assert_eq!(serde_json::to_value(fault).unwrap(), fault.as_str());
+        }
+        for fault in MovementFault::ALL {
             assert_eq!(serde_json::to_value(fault).unwrap(), fault.as_str());
         }
         for trap in Trap::ALL {

@@ -1,13 +1,19 @@
 //! Setting traps: situations in which both sides differ at some instant and nothing is wrong.
 
+use alloy_primitives::{Bytes, U256};
 use anyhow::{Context, ensure};
-use eidos_types::Amount;
+use eidos_chain::contracts::{self, Call3, IMulticall3, IVault, encode, evm};
+use eidos_types::{Address, Amount};
 
 use crate::devnet::{Devnet, now_ms, recent_ms};
+use crate::genesis::{approve_call, call, mint_call};
 use crate::ledger::Key;
 use crate::manifest::{Trap, Trapped};
-use crate::movements::{Batch, DepositStage, LateCommit, SettlementStatus, Withdrawal, WithdrawalStatus};
+use crate::movements::{
+    Batch, Deposit, DepositStage, LateCommit, SettlementStatus, Withdrawal, WithdrawalStatus,
+};
 use crate::tokens::{MARKETS, USDC, WBTC, WETH};
+use crate::traffic::{Log, Tx};
 
 /// How much older than now a late row's timestamps are: older than a run that starts meanwhile.
 const LATE_MS: i64 = 5 * 60_000;
@@ -29,6 +35,7 @@ impl Devnet {
     /// # Errors
     /// If a server refuses or the wallets are used up.
     pub async fn set_trap(&mut self, trap: Trap) -> anyhow::Result<Vec<Trapped>> {
+        self.enter_the_present().await?;
         let keys = match trap {
             Trap::InFlightWithdrawal => self.in_flight_withdrawal().await?,
             Trap::WithdrawalNotConfirmed => self.withdrawal_not_confirmed().await?,
@@ -37,6 +44,8 @@ impl Devnet {
             Trap::SubAccountTransfer => self.sub_account_transfer()?,
             Trap::DisplayScale => self.display_scale()?,
             Trap::MixedCaseWallet => self.mixed_case_wallet().await?,
+            Trap::SameAmountTwice => self.same_amount_twice().await?,
+            Trap::TwoInOneTransaction => self.two_in_one_transaction().await?,
             Trap::DepositNotCredited => self.deposit_not_credited().await?,
             Trap::RefundedWithdrawal => self.refunded_withdrawal()?,
             Trap::CreditAboveCut => self.credit_above_cut().await?,
@@ -189,6 +198,69 @@ impl Devnet {
                 .bind(self.wallet_text(wallet))
                 .execute(&self.pool)
                 .await?;
+        }
+        Ok(vec![(wallet, USDC)])
+    }
+
+    async fn same_amount_twice(&mut self) -> anyhow::Result<Vec<Key>> {
+        let key = (self.next_ordinary()?, USDC);
+        let amount = self.random_amount(USDC, 150_000, 600_000)?;
+        self.deposit(&[(key.0, USDC, amount), (key.0, USDC, amount)])
+            .await?;
+        Ok(vec![key])
+    }
+
+    /// A contract deposits twice in one call.
+    async fn two_in_one_transaction(&mut self) -> anyhow::Result<Vec<Key>> {
+        let amount = self.random_amount(USDC, 150_000, 600_000)?;
+        let token = self.token(USDC)?;
+        let (contract, units) = (token.address, token.units(amount)?);
+        let (owner, vault) = (self.addresses.owner, self.addresses.vault);
+        let create = Tx {
+            from: owner,
+            to: None,
+            data: contracts::test_multicall_artifact()?.bytecode,
+            value: U256::ZERO,
+        };
+        let created = self.mine(&[create]).await?.pop();
+        let wallet = created
+            .and_then(|created| created.contract)
+            .context("no contract was created")?;
+        let deposit = encode(&IVault::depositCall {
+            token: evm(&contract),
+            amount: units,
+        });
+        let inner = |target: &Address, data: Bytes| Call3 {
+            target: evm(target),
+            allowFailure: false,
+            callData: data,
+        };
+        let both = IMulticall3::aggregate3Call {
+            calls: vec![
+                inner(&contract, approve_call(vault)),
+                inner(&vault, deposit.clone()),
+                inner(&vault, deposit),
+            ],
+        };
+        let txs = [
+            call(owner, contract, mint_call(wallet, units + units)),
+            call(owner, wallet, encode(&both)),
+        ];
+        let mined = self.mine(&txs).await?.pop().context("no receipt")?;
+        let is_deposit = |log: &&Log| crate::genesis::event_type(log.topics.first()) == "Deposit";
+        for log in mined.logs.iter().filter(is_deposit) {
+            let deposit = Deposit {
+                wallet,
+                token: USDC,
+                amount,
+                tx_hash: mined.tx_hash,
+                log_index: log.index,
+                block: mined.block,
+                block_hash: mined.block_hash,
+                id: self.new_id(),
+            };
+            self.ledger.move_chain((wallet, USDC), amount)?;
+            self.book_deposits(&[deposit])?;
         }
         Ok(vec![(wallet, USDC)])
     }

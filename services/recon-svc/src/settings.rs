@@ -45,10 +45,36 @@ pub struct ReconciliationOptions {
     pub full_cron: Option<CronLine>,
 }
 
+/// What is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dimension {
+    /// The Vault's balances and its solvency. The others are read at its cut, so it is always on.
+    Balance,
+    /// Deposits against Deposit events.
+    Deposit,
+    /// Withdrawals against Withdraw events.
+    Withdrawal,
+}
+
+impl Dimension {
+    /// The name in tables and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Balance => "balance",
+            Self::Deposit => "deposit",
+            Self::Withdrawal => "withdrawal",
+        }
+    }
+}
+
 /// The rules of the comparison.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReconciliationSection {
+    /// What is compared; balance is always among them.
+    pub dimensions: Vec<Dimension>,
     /// Differences below this many USDC are logged and added to the dust.
     pub ignore_below_usdc: Amount,
     /// Differences above this many USDC are critical and pause operations.
@@ -74,6 +100,9 @@ pub struct ReconciliationSection {
     /// How long a deposit may be known and not credited.
     #[serde(with = "duration_text")]
     pub in_flight_max_age: Duration,
+    /// How long a withdrawal may be submitted and not mined, or mined and not confirmed.
+    #[serde(with = "duration_text")]
+    pub withdrawal_max_age: Duration,
     /// The most in-flight movements held in memory.
     pub max_in_flight_lines: usize,
     /// Accounts per page: one chain read and one durable step.
@@ -293,6 +322,19 @@ impl ReconSettings {
                 rules.ignore_below_usdc.to_string(),
                 "is negative or above critical_above_usdc",
                 "use 0.01 and 100",
+            );
+        }
+        if !rules.dimensions.contains(&Dimension::Balance) {
+            refuse(
+                "dimensions",
+                rules
+                    .dimensions
+                    .iter()
+                    .map(|on| on.as_str())
+                    .collect::<Vec<_>>()
+                    .join(", "),
+                "does not have balance, at whose cut the others are read",
+                "add balance",
             );
         }
         for (key, value) in [

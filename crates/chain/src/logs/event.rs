@@ -77,6 +77,8 @@ pub enum EventBody {
         trade_count: u64,
         timestamp_s: u64,
     },
+    /// The contract emitted the topic of this kind with other arguments. Only with [`super::LogFilter::keep_unreadable`].
+    Unreadable { kind: EventKind },
     /// One trade of a batch was settled.
     TradeSettled {
         batch_id: Hash32,

@@ -11,6 +11,7 @@ mod event;
 mod positions;
 pub(crate) mod range;
 mod segment;
+mod transactions;
 
 use std::collections::HashMap;
 
@@ -27,6 +28,7 @@ use crate::{Addressing, BlockRef, ChainError, ChainReader};
 pub use event::{EventBody, EventKind, LogPosition, VaultEvent};
 use range::{Advice, RangeSize};
 use segment::Asked;
+pub use transactions::{EventsOf, TransactionEvents};
 
 /// Which events, and how they are proven.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -35,6 +37,8 @@ pub struct LogFilter {
     pub kinds: Option<Vec<EventKind>>,
     /// How completeness is proven.
     pub proof: LogProof,
+    /// True to get logs that do not decode as [`EventBody::Unreadable`] instead of an error.
+    pub keep_unreadable: bool,
 }
 
 /// How completeness is proven.
@@ -131,6 +135,7 @@ impl ChainReader {
             vault,
             settlement,
             kinds,
+            keep_unreadable: filter.keep_unreadable,
         })
     }
 

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use alloy_rpc_types_eth::Log;
 use eidos_types::{Address, Hash32};
 
-use super::event::{EventKind, LogPosition, VaultEvent, decode};
+use super::event::{EventBody, EventKind, LogPosition, VaultEvent, decode};
 
 /// What was asked.
 #[derive(Debug, Clone)]
@@ -13,6 +13,7 @@ pub(super) struct Asked {
     pub(super) vault: Address,
     pub(super) settlement: Option<Address>,
     pub(super) kinds: Vec<EventKind>,
+    pub(super) keep_unreadable: bool,
 }
 
 impl Asked {
@@ -78,7 +79,10 @@ pub(super) fn events(
             ));
         }
         if let Some(kind) = kind_of(asked, log)? {
-            let body = decode(kind, log)?;
+            let body = match decode(kind, log) {
+                Err(_reason) if asked.keep_unreadable => EventBody::Unreadable { kind },
+                decoded => decoded?,
+            };
             // The index alone is not enough on chains that count logs anew in each transaction.
             let order = (at.block_number, log.transaction_index, at.log_index);
             events.push((order, VaultEvent { at, body }));
@@ -138,7 +142,6 @@ fn kind_of(asked: &Asked, log: &Log) -> Result<Option<EventKind>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::logs::event::EventBody;
     use alloy_primitives::{B256, LogData, U256};
     use alloy_sol_types::SolEvent;
     use eidos_types::BaseUnits;
@@ -150,6 +153,7 @@ mod tests {
             vault: VAULT,
             settlement: None,
             kinds: vec![EventKind::Deposit],
+            keep_unreadable: false,
         }
     }
 
@@ -230,6 +234,25 @@ mod tests {
                 .unwrap_err()
                 .contains("two logs")
         );
+    }
+
+    #[test]
+    fn an_unreadable_log_is_kept_where_that_was_asked() {
+        let asked = Asked {
+            keep_unreadable: true,
+            ..asked()
+        };
+        let (mut cut, mut topics) = (deposit(6, 0), deposit(6, 1));
+        let two = topics.inner.data.topics()[..2].to_vec();
+        topics.inner.data = LogData::new_unchecked(two, topics.inner.data.data.clone());
+        cut.inner.data = LogData::new_unchecked(cut.inner.data.topics().to_vec(), [1, 2].into());
+        let found = events(&asked, 5, 9, &HashMap::new(), &[cut, topics, deposit(6, 2)]).unwrap();
+        let unreadable = EventBody::Unreadable {
+            kind: EventKind::Deposit,
+        };
+        assert_eq!(found.len(), 3);
+        assert_eq!((found[0].body, found[1].body), (unreadable, unreadable));
+        assert_ne!(found[2].body, unreadable);
     }
 
     #[test]

@@ -24,6 +24,7 @@ fn only_deposits(proof: LogProof) -> LogFilter {
     LogFilter {
         kinds: Some(vec![EventKind::Deposit]),
         proof,
+        keep_unreadable: false,
     }
 }
 
@@ -59,6 +60,41 @@ async fn all_events_in_ranges_of_any_size() {
         let one = reader.logs(to.number, &to, &LogFilter::default()).await.unwrap();
         assert!(one.len() <= 1);
     }
+}
+
+#[tokio::test]
+async fn a_receipt_has_the_events_of_its_transaction() {
+    let fixture = Fixture::start().await;
+    let (from, hashes) = deposits(&fixture).await;
+    let reader = fixture.reader().await;
+    let by_range = read(&reader, from, LogProof::Ranges).await.unwrap();
+    let unknown = Hash32::new([9; 32]);
+    let asked: Vec<Hash32> = hashes.iter().copied().chain([unknown]).collect();
+    let found = reader
+        .events_of(&asked, &only_deposits(LogProof::Ranges))
+        .await
+        .unwrap();
+    assert_eq!(found.head, reader.head().await.unwrap().number);
+    let (known, absent) = found.transactions.split_at(hashes.len());
+    assert_eq!(absent, [None]);
+    let by_receipt: Vec<VaultEvent> = known
+        .iter()
+        .flatten()
+        .flat_map(|transaction| transaction.events.clone())
+        .collect();
+    assert_eq!(by_receipt, by_range);
+    let withdrawals = LogFilter {
+        kinds: Some(vec![EventKind::Withdraw]),
+        ..LogFilter::default()
+    };
+    let found = reader.events_of(&hashes, &withdrawals).await.unwrap();
+    assert!(
+        found
+            .transactions
+            .iter()
+            .flatten()
+            .all(|transaction| transaction.events.is_empty())
+    );
 }
 
 #[tokio::test]

@@ -24,6 +24,26 @@ pub struct Finding {
     pub difference: String,
 }
 
+/// One open break of a single movement.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct MovementFinding {
+    /// `deposit` or `withdrawal`.
+    pub dimension: String,
+    /// Which movement.
+    pub subject: String,
+    /// Symbol of the token.
+    pub token: String,
+    /// Its kind.
+    pub kind: String,
+    /// `warning` or `critical`.
+    pub severity: String,
+    /// On-chain minus off-chain, every digit.
+    pub difference: String,
+}
+
+/// The dimensions that compare accounts.
+const OF_ACCOUNTS: [&str; 2] = ["balance", "solvency"];
+
 /// The dust of one token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct DustFound {
@@ -38,6 +58,8 @@ pub struct DustFound {
 pub struct Findings {
     /// Open breaks.
     pub breaks: BTreeSet<Finding>,
+    /// Open breaks of single movements.
+    pub movements: BTreeSet<MovementFinding>,
     /// Dust by token, of the full run.
     pub dust: BTreeMap<String, DustFound>,
     /// Accounts compared by the full run, if its report says so.
@@ -52,8 +74,9 @@ pub async fn read(jobs: &PgPool) -> anyhow::Result<Findings> {
     let rows: Vec<(String, String, String, String, String, Option<String>)> = sqlx::query_as(
         "SELECT dimension, lower(wallet_address), token, kind, severity,
                 coalesce(diff_value::text, diff_exact, onchain_exact)
-         FROM eidos_jobs_breaks WHERE status = 'open'",
+         FROM eidos_jobs_breaks WHERE status = 'open' AND dimension = ANY($1)",
     )
+    .bind(OF_ACCOUNTS)
     .fetch_all(jobs)
     .await
     .context("reading the breaks")?;
@@ -70,9 +93,34 @@ pub async fn read(jobs: &PgPool) -> anyhow::Result<Findings> {
         .collect();
     Ok(Findings {
         breaks,
+        movements: movements(jobs).await?,
         dust: dust(jobs).await?,
         checked: checked(jobs).await?,
     })
+}
+
+async fn movements(jobs: &PgPool) -> anyhow::Result<BTreeSet<MovementFinding>> {
+    let rows: Vec<(String, String, String, String, String, Option<String>)> = sqlx::query_as(
+        "SELECT dimension, subject, token, kind, severity,
+                coalesce(diff_value::text, diff_exact, onchain_exact)
+         FROM eidos_jobs_breaks WHERE status = 'open' AND dimension <> ALL($1)",
+    )
+    .bind(OF_ACCOUNTS)
+    .fetch_all(jobs)
+    .await
+    .context("reading the breaks of movements")?;
+    let found =
+        rows.into_iter().map(
+            |(dimension, subject, token, kind, severity, difference)| MovementFinding {
+                dimension,
+                subject,
+                token,
+                kind,
+                severity,
+                difference: plain(&difference.unwrap_or_default()),
+            },
+        );
+    Ok(found.collect())
 }
 
 /// A number the database shows with trailing zeros, without them; other text as it is.

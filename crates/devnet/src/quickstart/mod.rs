@@ -31,8 +31,8 @@ use crate::manifest::Trap;
 
 pub use config::{Endpoints, Target, recon_config};
 
-pub use findings::{DustFound, Finding, Findings, read as read_findings};
-pub use verdict::{ClassCount, Missed, Report, compare};
+pub use findings::{DustFound, Finding, Findings, MovementFinding, read as read_findings};
+pub use verdict::{ClassCount, Missed, MissedMovement, MovementReport, Report, compare};
 
 pub(crate) use output::{say, write_private};
 use programs::Programs;
@@ -153,7 +153,7 @@ fn describe(devnet: &Devnet) {
         "  books, chain and oracle agreed about {} accounts; then {} faults were planted and {} traps set\n  \
          vault {} on chain {}, cut at block {}",
         devnet.ledger().pairs().len(),
-        manifest.faults.len(),
+        manifest.faults.len() + manifest.movements.len(),
         manifest.traps.len(),
         devnet.addresses().vault,
         devnet.addresses().chain_id,

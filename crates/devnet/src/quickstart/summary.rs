@@ -36,10 +36,10 @@ pub(super) fn reconciled(report: &Report, took: Duration) -> Ran {
         duration_ms: i64::try_from(took.as_millis()).unwrap_or(i64::MAX),
         what: format!(
             "{} planted, {} found, {} missed, {} false breaks",
-            report.planted.len(),
-            report.found.len(),
-            report.missed.len(),
-            report.false_breaks.len()
+            report.planted.len() + report.movements.planted.len(),
+            report.found.len() + report.movements.planted.len() - report.movements.missed.len(),
+            report.missed.len() + report.movements.missed.len(),
+            report.false_breaks.len() + report.movements.false_breaks.len()
         ),
         as_expected: is_clean,
     }

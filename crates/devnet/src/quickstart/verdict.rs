@@ -8,8 +8,8 @@ use comfy_table::{Table, presets};
 use eidos_types::Amount;
 use serde::{Deserialize, Serialize};
 
-use super::findings::{Finding, Findings};
-use crate::manifest::{Fault, Manifest, Planted, Trapped};
+use super::findings::{Finding, Findings, MovementFinding};
+use crate::manifest::{Fault, Manifest, Planted, PlantedMovement, Trapped};
 
 /// A planted fault that was not found as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +18,116 @@ pub struct Missed {
     pub planted: Planted,
     /// What was found instead.
     pub because: String,
+}
+
+/// A planted fault of a movement that was not found as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MissedMovement {
+    /// What was planted.
+    pub planted: PlantedMovement,
+    /// What was found instead.
+    pub because: String,
+}
+
+/// How the single movements fared.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MovementReport {
+    /// What was planted.
+    pub planted: Vec<PlantedMovement>,
+    /// What of it was not found, to the last digit, with its severity.
+    pub missed: Vec<MissedMovement>,
+    /// What was reported and never planted.
+    pub false_breaks: Vec<MovementFinding>,
+}
+
+impl MovementReport {
+    fn compare(planted: &[PlantedMovement], mut unclaimed: BTreeSet<MovementFinding>) -> Self {
+        let mut missed = Vec::new();
+        for entry in planted {
+            let of_subject = |found: &&MovementFinding| {
+                found.dimension == entry.dimension && found.subject == entry.subject
+            };
+            let found = unclaimed
+                .iter()
+                .filter(of_subject)
+                .find(|found| found.kind == entry.kind)
+                .or_else(|| unclaimed.iter().find(of_subject))
+                .cloned();
+            if let Some(found) = &found {
+                unclaimed.remove(found);
+            }
+            let expected = MovementFinding {
+                dimension: entry.dimension.clone(),
+                subject: entry.subject.clone(),
+                token: entry.token.clone(),
+                kind: entry.kind.clone(),
+                severity: entry.severity.as_str().to_owned(),
+                difference: entry.difference.clone(),
+            };
+            if found.as_ref() != Some(&expected) {
+                missed.push(MissedMovement {
+                    planted: entry.clone(),
+                    because: found.map_or_else(
+                        || "nothing was reported for this movement".to_owned(),
+                        |found| format!("reported as {found:?}"),
+                    ),
+                });
+            }
+        }
+        Self {
+            planted: planted.to_vec(),
+            missed,
+            false_breaks: unclaimed.into_iter().collect(),
+        }
+    }
+
+    fn table(&self) -> Table {
+        let mut table = Table::new();
+        table.load_style(presets::UTF8_FULL_CONDENSED);
+        table.set_header([
+            "PLANTED FAULT",
+            "DIMENSION",
+            "KIND",
+            "TOKEN",
+            "ON CHAIN − BOOKS",
+            "SEVERITY",
+            "FOUND",
+        ]);
+        for planted in &self.planted {
+            let missed = self.missed.iter().find(|missed| missed.planted == *planted);
+            table.add_row([
+                planted.class.clone(),
+                planted.dimension.clone(),
+                planted.kind.clone(),
+                planted.token.clone(),
+                planted.difference.clone(),
+                planted.severity.as_str().to_owned(),
+                missed.map_or_else(|| "yes".to_owned(), |missed| format!("NO: {}", missed.because)),
+            ]);
+        }
+        table
+    }
+
+    const fn is_clean(&self) -> bool {
+        self.missed.is_empty() && self.false_breaks.is_empty()
+    }
+
+    /// What a later run lost is missed, what it invented is false.
+    fn add_later(&mut self, later: Self) {
+        for missed in later.missed {
+            if self.missed.iter().all(|known| known.planted != missed.planted) {
+                self.missed.push(MissedMovement {
+                    because: format!("found, then lost by the hourly run: {}", missed.because),
+                    ..missed
+                });
+            }
+        }
+        for found in later.false_breaks {
+            if !self.false_breaks.contains(&found) {
+                self.false_breaks.push(found);
+            }
+        }
+    }
 }
 
 /// How one class fared.
@@ -50,12 +160,15 @@ pub struct Report {
     pub classes: BTreeMap<String, ClassCount>,
     /// The traps, none of which may be reported.
     pub traps: Vec<Trapped>,
+    /// The single movements.
+    pub movements: MovementReport,
 }
 
 /// Compares. Every entry must be found with its kind, its exact difference and its severity; every break must have been
 /// planted; dust must add up.
 pub fn compare(manifest: &Manifest, findings: Findings, block: u64) -> Report {
     let mut unclaimed: BTreeSet<Finding> = findings.breaks;
+    let movements = MovementReport::compare(&manifest.movements, findings.movements);
     let (mut found, mut missed) = (Vec::new(), Vec::new());
     for planted in &manifest.faults {
         let verdict = if planted.class == Fault::Dust {
@@ -94,6 +207,7 @@ pub fn compare(manifest: &Manifest, findings: Findings, block: u64) -> Report {
         block,
         classes,
         traps: manifest.traps.clone(),
+        movements,
     }
 }
 
@@ -176,11 +290,12 @@ impl Report {
                 self.false_breaks.push(finding);
             }
         }
+        self.movements.add_later(later.movements);
     }
 
     /// True if everything planted was found and nothing else was reported.
     pub const fn is_clean(&self) -> bool {
-        self.missed.is_empty() && self.false_breaks.is_empty()
+        self.missed.is_empty() && self.false_breaks.is_empty() && self.movements.is_clean()
     }
 
     /// What a person reads at a glance, verdict last.
@@ -215,7 +330,10 @@ impl Report {
             let reported = if reported { "YES: false break" } else { "no" };
             traps.add_row([trapped.trap.as_str(), trapped.reason.as_str(), reported]);
         }
-        let mut text = format!("\n{faults}\n\n{traps}\n");
+        let mut text = format!("\n{faults}\n\n{}\n\n{traps}\n", self.movements.table());
+        for finding in &self.movements.false_breaks {
+            let _ = write!(text, "\nFALSE BREAK: {finding:?}");
+        }
         for finding in &self.false_breaks {
             let _ = write!(
                 text,
@@ -230,10 +348,10 @@ impl Report {
         format!(
             "\n{}: {} planted, {} found, {} missed, {} false breaks; {} accounts at block {}; {}.{} s",
             if self.is_clean() { "OK" } else { "FAILED" },
-            self.planted.len(),
-            self.found.len(),
-            self.missed.len(),
-            self.false_breaks.len(),
+            self.planted.len() + self.movements.planted.len(),
+            self.found.len() + self.movements.planted.len() - self.movements.missed.len(),
+            self.missed.len() + self.movements.missed.len(),
+            self.false_breaks.len() + self.movements.false_breaks.len(),
             self.checked.map_or_else(
                 || "an unknown number of".to_owned(),
                 |checked| checked.to_string()
@@ -280,6 +398,7 @@ mod tests {
         };
         let findings = Findings {
             breaks: breaks.into_iter().collect(),
+            movements: BTreeSet::new(),
             dust: dust.into_iter().map(|dust| ("USDC".to_owned(), dust)).collect(),
             checked: Some(1),
         };

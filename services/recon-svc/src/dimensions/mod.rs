@@ -1,3 +1,6 @@
 //! What is compared, one module for each dimension. The engine that compares is the crate `eidos-recon`.
 
 pub mod balance;
+pub mod deposits;
+pub mod movements;
+pub mod withdrawals;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use eidos_devnet::quickstart::{Endpoints, Report, compare, read_findings, recon_config};
 use eidos_devnet::{Devnet, DevnetOptions};
-use eidos_devnet::{Fault, Manifest, Trap};
+use eidos_devnet::{Fault, Manifest, MovementFault, Trap};
 use eidos_testkit::{Anvil, AnvilOptions, ChildProcess, Command, ScratchDir, TestDb, TestRedis};
 use eidos_types::{Clock, SystemClock};
 use serde_json::Value;
@@ -32,6 +32,24 @@ impl Fixture {
 
     /// With further arguments of the node.
     pub(crate) async fn on_node(node_args: &[&str], faults: &[Fault], traps: &[Trap]) -> Self {
+        Self::build(node_args, faults, &[], traps).await
+    }
+
+    /// With faults of single movements.
+    pub(crate) async fn with_movements(
+        faults: &[Fault],
+        movements: &[MovementFault],
+        traps: &[Trap],
+    ) -> Self {
+        Self::build(&[], faults, movements, traps).await
+    }
+
+    async fn build(
+        node_args: &[&str],
+        faults: &[Fault],
+        movements: &[MovementFault],
+        traps: &[Trap],
+    ) -> Self {
         let genesis_s = (SystemClock::default().now() - GENESIS_AGE).timestamp();
         let anvil = Anvil::start(AnvilOptions {
             args: ["--timestamp", &genesis_s.to_string()]
@@ -47,6 +65,7 @@ impl Fixture {
         let pool = PgPool::connect(&books.url()).await.unwrap();
         let options = DevnetOptions {
             faults: faults.to_vec(),
+            movements: movements.to_vec(),
             traps: traps.to_vec(),
             ..DevnetOptions::clean(WALLETS)
         };
@@ -169,11 +188,23 @@ impl Fixture {
         compare(manifest, findings, 0)
     }
 
-    /// Open breaks: wallet, token, kind, severity.
+    /// Open breaks of balances: wallet, token, kind, severity.
     pub(crate) async fn open_breaks(&self) -> Vec<(String, String, String, String)> {
         sqlx::query_as(
-            "SELECT wallet_address, token, kind, severity FROM eidos_jobs_breaks WHERE status = 'open' ORDER BY 1, 2",
+            "SELECT wallet_address, token, kind, severity FROM eidos_jobs_breaks WHERE status = 'open' AND dimension IN ('balance', 'solvency') \
+             ORDER BY 1, 2",
         )
+        .fetch_all(self.jobs.pool())
+        .await
+        .unwrap()
+    }
+
+    /// Open breaks of a dimension of movements: movement, kind, severity.
+    pub(crate) async fn open_movements(&self, dimension: &str) -> Vec<(String, String, String)> {
+        sqlx::query_as(
+            "SELECT subject, kind, severity FROM eidos_jobs_breaks WHERE status = 'open' AND dimension = $1 ORDER BY 1, 2",
+        )
+        .bind(dimension)
         .fetch_all(self.jobs.pool())
         .await
         .unwrap()

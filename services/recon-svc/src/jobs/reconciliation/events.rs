@@ -7,6 +7,7 @@ use eidos_core::outbox::OutboxEvent;
 use eidos_types::{BreakId, Clock};
 use serde_json::json;
 
+use super::movements::MovementBreak;
 use super::report::BreakReport;
 use crate::store::pauses::PauseRow;
 
@@ -16,6 +17,23 @@ pub const SOURCE: &str = "recon-svc";
 /// A break was opened; the event has the break's identity.
 #[must_use]
 pub fn break_opened(report: &BreakReport, at: DateTime<Utc>, id: BreakId) -> OutboxEvent {
+    let key = report
+        .wallet
+        .map_or_else(|| report.token.clone(), |wallet| wallet.to_string());
+    OutboxEvent {
+        event_id: id.as_uuid(),
+        source: SOURCE.to_owned(),
+        topic: BREAKS.as_str().to_owned(),
+        kind: "break.opened".to_owned(),
+        key,
+        occurred_at: at,
+        payload: json!(report),
+    }
+}
+
+/// A break of a movement was opened.
+#[must_use]
+pub fn movement_break_opened(report: &MovementBreak, at: DateTime<Utc>, id: BreakId) -> OutboxEvent {
     let key = report
         .wallet
         .map_or_else(|| report.token.clone(), |wallet| wallet.to_string());

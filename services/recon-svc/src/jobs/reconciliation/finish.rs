@@ -9,12 +9,13 @@ use eidos_recon::store::{listing, pauses, records};
 use eidos_recon::sum::SignedSum;
 use eidos_recon::tally::Tally as _;
 use eidos_telemetry::metric;
-use eidos_types::{Address, Amount, Total};
+use eidos_types::{Address, Amount, BreakId, Total};
 use serde_json::{Value, json};
 
 use super::events;
 use super::job::Reconciliation;
 use super::left_behind::{CURSOR_KEY, SampleCursor};
+use super::movements::MovementBreak;
 use super::params::Mode;
 use super::report::{BreakReport, Finding, TokenReport};
 use super::run::{Balance, DIMENSION, Fault, Run, View};
@@ -25,31 +26,67 @@ use crate::dimensions::balance::point::point_of;
 use crate::dimensions::balance::tally::{Tally, TokenTally};
 use crate::store::breaks;
 
+/// A break that may pause operations.
+#[derive(Debug)]
+pub(super) struct PauseCause {
+    break_id: Option<BreakId>,
+    severity: Severity,
+    confirmations: u32,
+    /// True for a shortfall.
+    below: bool,
+    token: String,
+    what: String,
+}
+
+impl From<&BreakReport> for PauseCause {
+    fn from(report: &BreakReport) -> Self {
+        let size = report
+            .diff
+            .map_or_else(|| report.onchain.clone(), |diff| diff.to_string());
+        Self {
+            break_id: report.break_id,
+            severity: report.severity,
+            confirmations: report.confirmations,
+            below: report.kind == BreakKind::Insolvent || report.diff.is_some_and(Amount::is_negative),
+            token: report.token.clone(),
+            what: format!("{} of {size} {}", report.kind, report.token),
+        }
+    }
+}
+
+impl From<&MovementBreak> for PauseCause {
+    fn from(report: &MovementBreak) -> Self {
+        Self {
+            break_id: report.break_id,
+            severity: report.severity,
+            confirmations: report.confirmations,
+            below: report.shortfall,
+            token: report.token.clone(),
+            what: format!(
+                "{} of {} {} ({} {})",
+                report.kind, report.onchain, report.token, report.dimension, report.subject
+            ),
+        }
+    }
+}
+
 impl Run<'_> {
     /// Pauses operations for critical breaks with enough confirmations. Returns what is new.
-    pub(super) async fn pause(&self, reports: &[BreakReport]) -> Result<Vec<String>, Fault> {
+    pub(super) async fn pause(&self, causes: &[PauseCause]) -> Result<Vec<String>, Fault> {
         let rules = self.job.rules();
         let mut paused = Vec::new();
-        for report in reports {
+        for report in causes {
             let ready =
                 report.severity == Severity::Critical && report.confirmations >= rules.critical_confirmations;
             let (true, Some(break_id)) = (ready, report.break_id) else {
                 continue;
             };
-            let below = report.kind == BreakKind::Insolvent || report.diff.is_some_and(Amount::is_negative);
-            let operations = if below {
+            let operations = if report.below {
                 &rules.pause_on_shortfall
             } else {
                 &rules.pause_on_surplus
             };
-            let reason = format!(
-                "{} of {} {}, break {break_id}",
-                report.kind,
-                report
-                    .diff
-                    .map_or_else(|| report.onchain.clone(), |diff| diff.to_string()),
-                report.token
-            );
+            let reason = format!("{}, break {break_id}", report.what);
             for operation in operations {
                 let mut step = self.ctx.step().await?;
                 let at = self.ctx.clock().now();
@@ -180,7 +217,7 @@ impl Reconciliation {
     pub(super) async fn gauges_of_breaks(&self, db: &eidos_core::db::JobsDb) -> Result<(), sqlx::Error> {
         let open = breaks::open_totals(db.control()).await?;
         for (_, token) in self.tokens.iter() {
-            for dimension in [DIMENSION, super::solvency::SOLVENCY] {
+            for dimension in self.gauged_dimensions() {
                 let of = |severity: &str| {
                     open.iter()
                         .filter(|row| row.0 == dimension && row.1 == token.symbol && row.2 == severity)

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::finish::done_key;
 use super::job::Reconciliation;
+use super::movements::{DEPOSIT, WITHDRAWAL};
 use super::params::Mode;
 use super::pause_keys::LISTED_PAUSES;
 use super::run::DIMENSION;
@@ -46,7 +47,9 @@ pub(super) const CHAIN: &str = "chain";
 
 /// The counters of this job at zero.
 pub(super) fn series_from_zero() {
-    metric::reconciliation_checked(DIMENSION, 0);
+    for dimension in [DIMENSION, DEPOSIT, WITHDRAWAL] {
+        metric::reconciliation_checked(dimension, 0);
+    }
     metric::reconciliation_repins_from_zero(CHAIN);
 }
 
@@ -107,6 +110,18 @@ pub(super) async fn observe(job: &Reconciliation, seen: &Observation<'_>) -> Res
             metric::reconciliation_verified(DIMENSION, mode.as_str(), done.at);
             if mode == Mode::Full {
                 metric::reconciliation_oldest_verified(DIMENSION, done.at);
+            }
+        }
+    }
+    for dimension in job.movement_dimensions() {
+        for mode in [Mode::Full, Mode::Incremental] {
+            let key = format!("{dimension}/done/{}", mode.as_str());
+            let done: Option<Done> = checkpoint::load(seen.jobs_db().control(), &name, &key).await?;
+            if let Some(done) = done {
+                metric::reconciliation_verified(dimension, mode.as_str(), done.at);
+                if mode == Mode::Full {
+                    metric::reconciliation_oldest_verified(dimension, done.at);
+                }
             }
         }
     }

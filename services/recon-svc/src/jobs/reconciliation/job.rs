@@ -15,7 +15,7 @@ use crate::dimensions::balance::sources::SourceError;
 use crate::dimensions::balance::sources::books::Books;
 use crate::dimensions::balance::sources::prices::Prices;
 use crate::dimensions::balance::sources::snapshot::Databases;
-use crate::settings::{ReconSettings, ReconciliationSection};
+use crate::settings::{Dimension, ReconSettings, ReconciliationSection};
 
 /// The job with everything it reads through, verified at start.
 #[derive(Debug)]
@@ -53,6 +53,20 @@ impl Reconciliation {
     #[must_use]
     pub fn rules(&self) -> &ReconciliationSection {
         &self.settings.reconciliation
+    }
+
+    /// The dimensions of movements that are switched on, by their names in tables and metrics.
+    pub(super) fn movement_dimensions(&self) -> impl Iterator<Item = &'static str> {
+        let on = self.rules().dimensions.iter();
+        on.filter(|dimension| **dimension != Dimension::Balance)
+            .map(|dimension| dimension.as_str())
+    }
+
+    /// The dimensions whose breaks have gauges.
+    pub(super) fn gauged_dimensions(&self) -> impl Iterator<Item = &'static str> {
+        [Dimension::Balance.as_str(), super::solvency::SOLVENCY]
+            .into_iter()
+            .chain(self.movement_dimensions())
     }
 
     pub(super) async fn prices(&self, now: DateTime<Utc>) -> Result<Prices, SourceError> {

@@ -1,8 +1,9 @@
-//! `reconciliation`, dimension balance: proves, account by account, that the Vault and the books agree.
+//! `reconciliation`: proves, account by account and movement by movement, that the Vault and the books agree.
 //!
 //! A run is one sentence: pin a cut, learn which accounts the chain has shown, read the first time page by page
 //! (each page durable with its checkpoint), compare the vault's holdings with what it owes, read suspects a second
-//! time, store breaks with their evidence, wait for the confirmations of critical ones, pause, close.
+//! time, store breaks with their evidence, wait for the confirmations of critical ones, pause, close. The dimensions of
+//! [`movements`] are read at the same cut, between the balances and the second readings.
 //!
 //! What a crash leaves behind: pages up to the last step, the suspects they gave, and the run's head. The next
 //! execution goes on at the same block (the books are rolled back to it by in-flight lines) unless settings or
@@ -20,6 +21,7 @@ mod job;
 pub(crate) mod lag;
 mod left_behind;
 pub mod limits;
+pub mod movements;
 pub mod pages;
 mod params;
 pub mod pause_keys;
@@ -37,9 +39,10 @@ use eidos_telemetry::metric;
 use eidos_types::{Address, SlotRange};
 use tokio::time::Instant;
 
-use self::finish::{done_key, newest, next_block};
+use self::finish::{PauseCause, done_key, newest, next_block};
 pub use self::job::Reconciliation;
 pub use self::left_behind::{CURSOR_KEY, SampleCursor};
+use self::movements::{Deposit, DimensionReport, MovementBreak, MovementRun, Outcome, Sides, Withdrawal};
 use self::params::{MAX_PARAM_WALLETS, choose_mode, covers};
 pub use self::params::{Mode, Params};
 use self::report::{BreakReport, Coverage, CutReport, Report, RpcReport, render};
@@ -48,6 +51,7 @@ use self::solvency::{Solvency, as_findings};
 use crate::dimensions::balance::account::AccountKey;
 use crate::dimensions::balance::point::point_of;
 use crate::dimensions::balance::tally::Tally;
+use crate::settings::Dimension;
 
 impl Job for Reconciliation {
     const NAME: &'static str = "reconciliation";
@@ -113,9 +117,81 @@ struct Attempt {
     cursor: Option<SampleCursor>,
 }
 
+/// The dimensions of movements that are switched on.
+struct Others<'a> {
+    deposits: Option<MovementRun<'a, Deposit>>,
+    withdrawals: Option<MovementRun<'a, Withdrawal>>,
+}
+
+impl<'a> Others<'a> {
+    /// A run of named wallets compares only their balances.
+    async fn begin(sides: Sides<'a>, mode: Mode, params: &Params) -> Result<Self, Fault> {
+        let is_on = |dimension| params.wallets.is_none() && sides.job.rules().dimensions.contains(&dimension);
+        let (mut deposits, mut withdrawals) = (None, None);
+        if is_on(Dimension::Deposit) {
+            deposits = Some(MovementRun::begin(sides, mode).await?);
+        }
+        if is_on(Dimension::Withdrawal) {
+            withdrawals = Some(MovementRun::begin(sides, mode).await?);
+        }
+        Ok(Self {
+            deposits,
+            withdrawals,
+        })
+    }
+
+    async fn read(&mut self, view: &mut View) -> Result<(), Fault> {
+        if let Some(deposits) = &mut self.deposits {
+            deposits.read(view).await?;
+        }
+        if let Some(withdrawals) = &mut self.withdrawals {
+            withdrawals.read(view).await?;
+        }
+        Ok(())
+    }
+
+    async fn decide(&self) -> Result<Decisions, Fault> {
+        let mut decisions = Decisions::default();
+        if let Some(deposits) = &self.deposits {
+            decisions.deposits = Some(deposits.decide().await?);
+        }
+        if let Some(withdrawals) = &self.withdrawals {
+            decisions.withdrawals = Some(withdrawals.decide().await?);
+        }
+        Ok(decisions)
+    }
+
+    async fn close(&self, decisions: Decisions) -> Result<Vec<DimensionReport>, Fault> {
+        let mut reports = Vec::new();
+        if let (Some(deposits), Some(decided)) = (&self.deposits, decisions.deposits) {
+            reports.push(deposits.close(decided).await?);
+        }
+        if let (Some(withdrawals), Some(decided)) = (&self.withdrawals, decisions.withdrawals) {
+            reports.push(withdrawals.close(decided).await?);
+        }
+        Ok(reports)
+    }
+}
+
+/// What was decided about the dimensions that are switched on.
+#[derive(Default)]
+struct Decisions {
+    deposits: Option<Outcome>,
+    withdrawals: Option<Outcome>,
+}
+
+impl Decisions {
+    /// Every break of them.
+    fn breaks(&self) -> impl Iterator<Item = MovementBreak> {
+        let all = [&self.deposits, &self.withdrawals];
+        all.into_iter().flatten().flat_map(Outcome::reports)
+    }
+}
+
 /// What the end of a run gave.
 struct Ending {
     breaks: Vec<BreakReport>,
+    dimensions: Vec<DimensionReport>,
     paused: Vec<String>,
     resolved: u64,
 }
@@ -130,9 +206,18 @@ impl Reconciliation {
         );
         let (mode, mode_reason) = choose_mode(&params, done.as_ref());
         let (mut run, mut keep) = Run::begin(self, ctx, mode).await?;
+        let sides = Sides {
+            job: self,
+            ctx,
+            kept: keep,
+        };
+        let mut others = Others::begin(sides, mode, &params).await?;
         let mut repins = 0;
         let (mut attempt, repins) = loop {
-            match self.attempt(&mut run, keep, &params, done.as_ref()).await {
+            match self
+                .attempt(&mut run, &mut others, keep, &params, done.as_ref())
+                .await
+            {
                 Err(fault) if fault.needs_new_pin() && repins < self.rules().repin_attempts => {
                     repins += 1;
                     keep = None;
@@ -143,7 +228,7 @@ impl Reconciliation {
                 other => break (other?, repins),
             }
         };
-        let ending = self.end(&run, &mut attempt).await?;
+        let ending = self.end(&run, &others, &mut attempt).await?;
         let last_full: Option<Done> = ctx.load_checkpoint(&done_key(Mode::Full)).await?;
         let mut report = self.report(&run, attempt, ending);
         report.mode_reason = mode_reason;
@@ -156,7 +241,7 @@ impl Reconciliation {
     }
 
     /// From decided suspects to stored breaks, pauses and the closed run.
-    async fn end(&self, run: &Run<'_>, attempt: &mut Attempt) -> Result<Ending, Fault> {
+    async fn end(&self, run: &Run<'_>, others: &Others<'_>, attempt: &mut Attempt) -> Result<Ending, Fault> {
         let ctx = run.ctx;
         let mut breaks = run.record_solvency(&attempt.view, &attempt.solvency).await?;
         let (engine, balance) = (&run.engine, &run.balance);
@@ -165,14 +250,18 @@ impl Reconciliation {
             .await?;
         engine.confirm_critical(balance, &mut found).await?;
         breaks.extend(found.iter().map(|found| balance.report_of(found)));
+        let decisions = others.decide().await?;
         let mut paused = Vec::new();
         if !ctx.dry_run() {
-            paused = run.pause(&breaks).await?;
+            let mut causes: Vec<PauseCause> = breaks.iter().map(PauseCause::from).collect();
+            causes.extend(decisions.breaks().map(|found| PauseCause::from(&found)));
+            paused = run.pause(&causes).await?;
         }
         let (view, wallets) = (&attempt.view, attempt.wallets.as_deref());
         let resolved = run
             .close(view, &attempt.tally, &attempt.decided, wallets, attempt.cursor)
             .await?;
+        let dimensions = others.close(decisions).await?;
         if !ctx.dry_run() {
             self.sync_pause_keys(ctx).await;
             self.gauges(ctx.jobs_db(), run.mode, view, &attempt.tally)
@@ -186,6 +275,7 @@ impl Reconciliation {
         breaks.sort_by_key(worst);
         Ok(Ending {
             breaks,
+            dimensions,
             paused,
             resolved,
         })
@@ -217,6 +307,7 @@ impl Reconciliation {
             resolved: ending.resolved,
             tokens: run.token_reports(&attempt.tally, &attempt.solvency),
             ignored: run.balance.ignored(),
+            dimensions: ending.dimensions,
             findings,
             paused: ending.paused,
             coverage: Coverage {
@@ -236,6 +327,7 @@ impl Reconciliation {
     async fn attempt(
         &self,
         run: &mut Run<'_>,
+        others: &mut Others<'_>,
         keep: Option<BlockRef>,
         params: &Params,
         done: Option<&Done>,
@@ -265,6 +357,7 @@ impl Reconciliation {
             // Sums over some accounts decide nothing; the daily full run does.
             Mode::Incremental => Solvency::default(),
         };
+        others.read(&mut view).await?;
         let (decided, newest) = run.engine.second_reading(&run.balance).await?;
         let view = match newest {
             Some(newest) if run.mode == Mode::Incremental => View {

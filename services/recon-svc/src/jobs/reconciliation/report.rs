@@ -9,6 +9,7 @@ use eidos_types::{Address, Amount, BreakId};
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::movements::DimensionReport;
 use crate::dimensions::balance::classify::Hint;
 use crate::dimensions::balance::kind::BreakKind;
 use eidos_recon::severity::Severity;
@@ -49,6 +50,8 @@ pub struct Report {
     pub tokens: Vec<TokenReport>,
     /// Ignored differences, at most `reconciliation.report_breaks`; all are in the totals.
     pub ignored: Vec<IgnoredReport>,
+    /// The dimensions beside the balances; the figures above are those of balances and solvency.
+    pub dimensions: Vec<DimensionReport>,
     /// What is wrong that is no account's difference.
     pub findings: Vec<Finding>,
     /// Operations paused by this run.
@@ -262,6 +265,9 @@ pub fn render(report: &Report) -> String {
     }
     for finding in &report.findings {
         let _ = write!(text, "\n! {}: {}", finding.kind, finding.detail);
+    }
+    for dimension in &report.dimensions {
+        let _ = write!(text, "\n\n{}", dimension.render());
     }
     for paused in &report.paused {
         let _ = write!(text, "\n! paused: {paused}");

@@ -190,7 +190,7 @@ impl<'a> Run<'a> {
     }
 }
 
-fn engine_rules(job: &Reconciliation) -> Rules {
+pub(super) fn engine_rules(job: &Reconciliation) -> Rules {
     let rules = job.rules();
     Rules {
         max_suspects: rules.max_suspects,

@@ -74,6 +74,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
             "amount",
             "status",
             "tx_hash",
+            "submitted_at",
             "updated_at",
         ],
     },
@@ -136,6 +137,8 @@ pub(super) const DEFINITIONS: &[Definition] = &[
             "chain_id",
             "tx_hash",
             "log_index",
+            "block_number",
+            "block_hash",
         ],
     },
     Definition {

@@ -1,0 +1,284 @@
+//! The dimensions of movements inside a run: they are read at the cut of the balances, so that what they find and what the
+//! balances find belong together.
+//!
+//! 1. [`MovementRun::begin`]: which blocks, and from which changes on.
+//! 2. [`MovementRun::read`]: the first reading, at the run's cut.
+//! 3. [`MovementRun::decide`]: the second reading at a later cut, breaks, confirmations.
+//! 4. [`MovementRun::close`]: the checkpoint that the next run starts from, in the step that resolves what is gone.
+
+mod control;
+mod deposits;
+mod report;
+mod source;
+mod view;
+mod withdrawals;
+
+use std::collections::BTreeSet;
+
+use eidos_recon::run::{CARRY_OVER, Closing, Decided};
+use eidos_recon::store::{breaks, records};
+use eidos_recon::tally::Tally as _;
+use eidos_recon::{Found, Source};
+use eidos_runtime::JobContext;
+use eidos_telemetry::metric;
+use eidos_types::Total;
+use serde_json::json;
+
+use super::fault::Fault;
+use super::job::Reconciliation;
+use super::params::Mode;
+use super::run::{View, engine_rules};
+use crate::dimensions::balance::point::point_of;
+use crate::dimensions::movements::key::{Movement, MovementKey};
+use crate::dimensions::movements::tally::MovementTally;
+
+pub use control::Left;
+pub use deposits::{DEPOSIT, Deposit};
+pub use report::{DimensionReport, MovementBreak, TokenCounts};
+pub use source::{Movements, Side, Sides};
+pub use view::{Against, MovementView};
+pub use withdrawals::{WITHDRAWAL, Withdrawal};
+
+/// What one run reads.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    /// The first block whose events are read.
+    pub first: u64,
+    /// The first block whose events belong to the control sums.
+    pub control_from: u64,
+    /// Rows that changed since then are read whatever block they name, epoch ms; `None`: all rows are.
+    pub changed_since_ms: Option<i64>,
+    /// Movements that are read whatever changed: open breaks, and what the last run could not decide.
+    pub carried: BTreeSet<MovementKey>,
+}
+
+/// One dimension in a run.
+#[derive(Debug)]
+pub struct MovementRun<'a, D: Side> {
+    job: &'a Reconciliation,
+    ctx: &'a JobContext,
+    source: Movements<'a, D>,
+    engine: eidos_recon::Run<'a, Movements<'a, D>>,
+    mode: Mode,
+    left: Option<Left>,
+    plan: Plan,
+    /// What the first reading gave.
+    read: Option<Read>,
+}
+
+#[derive(Debug)]
+struct Read {
+    tally: MovementTally,
+    findings: Vec<String>,
+    left: Left,
+}
+
+/// What was decided about a dimension.
+#[derive(Debug)]
+pub struct Outcome {
+    dimension: &'static str,
+    found: Vec<Found<Movement, ()>>,
+    decided: Decided<Movement>,
+}
+
+impl<'a, D: Side> MovementRun<'a, D> {
+    /// Begins. A dimension that has no earlier run, or whose last block is gone, is read from the first block on.
+    pub(super) async fn begin(sides: Sides<'a>, mode: Mode) -> Result<Self, Fault> {
+        let Sides { job, ctx, .. } = sides;
+        let left: Option<Left> = ctx
+            .load_checkpoint(&<Movements<'a, D> as Source>::checkpoint(Left::KEY))
+            .await?;
+        let left = match left {
+            Some(left) if job.chain.verify_canonical(&left.cut).await.is_ok() => Some(left),
+            _ => None,
+        };
+        let mode = if left.is_none() { Mode::Full } else { mode };
+        let source = Movements::new(sides);
+        let (digest, is_resumable) = (job.digest.clone(), mode == Mode::Full);
+        let rules = engine_rules(job);
+        let (engine, _kept) =
+            eidos_recon::Run::begin(ctx, &source, mode.as_str(), digest, rules, is_resumable).await?;
+        let mut run = Self {
+            job,
+            ctx,
+            source,
+            engine,
+            mode,
+            left,
+            plan: Plan::default(),
+            read: None,
+        };
+        run.plan = run.plan().await?;
+        Ok(run)
+    }
+
+    async fn plan(&self) -> Result<Plan, Fault> {
+        let deployed = self.job.rules().vault_deployed_at_block;
+        let left = self.left.as_ref().filter(|_| self.mode == Mode::Incremental);
+        let Some(left) = left else {
+            return Ok(Plan {
+                first: deployed,
+                control_from: deployed,
+                ..Plan::default()
+            });
+        };
+        let overlap = i64::try_from(self.job.rules().overlap_window.as_millis()).unwrap_or(i64::MAX);
+        let open = breaks::open_groups(self.ctx.jobs_db().control(), D::NAME)
+            .await
+            .map_err(Fault::own)?;
+        let undecided: Option<Vec<String>> = self
+            .ctx
+            .load_checkpoint(&<Movements<'a, D> as Source>::checkpoint(CARRY_OVER))
+            .await?;
+        let carried = open.into_iter().chain(undecided.unwrap_or_default());
+        Ok(Plan {
+            first: left.next_block,
+            control_from: left.cut.number + 1,
+            changed_since_ms: Some(left.at.timestamp_millis().saturating_sub(overlap)),
+            carried: carried.filter_map(|text| MovementKey::of_text(&text)).collect(),
+        })
+    }
+
+    /// The first reading at the cut of the balances.
+    pub(super) async fn read(&mut self, view: &mut View) -> Result<(), Fault> {
+        let block = view.cut.block;
+        if self.mode == Mode::Incremental {
+            self.engine.forget();
+        }
+        self.engine.save_head(&point_of(&block)).await?;
+        let max_age = D::max_age(self.job.rules());
+        let young_from = view::young_from(self.job, &block, view.cut.taken_at(), max_age).await?;
+        self.source
+            .read(&self.engine, view, young_from, &self.plan)
+            .await?;
+        let mut tally = MovementTally::default();
+        let states = self.engine.states();
+        for state in &states {
+            tally.merge(&state.tally);
+        }
+        let is_one_cut = states
+            .iter()
+            .all(|state| !state.mixed_cuts && state.point == point_of(&block));
+        let before = self.left.as_ref().filter(|_| self.mode == Mode::Incremental);
+        let control = control::Control {
+            job: self.job,
+            cut: block,
+            from: self.plan.control_from,
+            before,
+        };
+        let (held, findings) = control.check(&tally, is_one_cut).await?;
+        let left = Left {
+            cut: block,
+            at: view.cut.taken_at(),
+            next_block: tally
+                .oldest_in_flight
+                .map_or(block.number + 1, |oldest| oldest.min(block.number + 1)),
+            held,
+        };
+        self.read = Some(Read {
+            tally,
+            findings,
+            left,
+        });
+        Ok(())
+    }
+
+    /// The second reading, and what it proves.
+    pub(super) async fn decide(&self) -> Result<Outcome, Fault> {
+        let (mut decided, newest) = self.engine.second_reading(&self.source).await?;
+        // An event and a row that names another block are read in two pages, each time with both.
+        let mut seen = BTreeSet::new();
+        decided
+            .breaks
+            .retain(|(suspect, _)| seen.insert(suspect.subject.key.clone()));
+        let mut found = match newest {
+            Some(mut view) => self.engine.record(&self.source, &mut view, &decided).await?,
+            None => Vec::new(),
+        };
+        self.engine.confirm_critical(&self.source, &mut found).await?;
+        Ok(Outcome {
+            dimension: D::NAME,
+            found,
+            decided,
+        })
+    }
+
+    /// The last step: nothing of the run is unfinished after it. Returns the report of the dimension.
+    pub(super) async fn close(&self, outcome: Outcome) -> Result<DimensionReport, Fault> {
+        let Some(read) = &self.read else {
+            let unread =
+                eidos_runtime::JobError::fail(anyhow::anyhow!("{} was closed and not read", D::NAME));
+            return Err(unread.into());
+        };
+        let mut resolved = 0;
+        if !self.ctx.dry_run() {
+            resolved = self.store(read, &outcome).await?;
+            self.gauges(read);
+        }
+        let limit = self.job.rules().report_breaks;
+        let mut report = DimensionReport::of(D::NAME, self.mode, &read.tally, &outcome.found, limit);
+        report.lag = outcome.decided.lag;
+        report.undecided = outcome.decided.undecided.len() as u64;
+        report.resolved = resolved;
+        report.findings.clone_from(&read.findings);
+        report.resumed_from = self.engine.resumed();
+        Ok(report)
+    }
+
+    async fn store(&self, read: &Read, outcome: &Outcome) -> Result<u64, Fault> {
+        let point = point_of(&read.left.cut);
+        let mut step = self.ctx.step().await?;
+        for (index, token) in self.job.tokens.iter() {
+            let Some(counts) = read.tally.tokens.get(&token.symbol) else {
+                continue;
+            };
+            let (of, unit) = (self.engine.record_of(), self.job.tokens.token_identity(index));
+            let totals = json!({ "checked": counts.checked, "matched": counts.matched });
+            records::totals(step.conn(), of, &unit, totals, &point)
+                .await
+                .map_err(Fault::own)?;
+            records::dust(step.conn(), of, &unit, &counts.dust, None, &point)
+                .await
+                .map_err(Fault::own)?;
+        }
+        step.save_checkpoint(&<Movements<'a, D> as Source>::checkpoint(Left::KEY), &read.left)
+            .await?;
+        let groups = (self.mode == Mode::Incremental)
+            .then(|| self.plan.carried.iter().map(MovementKey::text).collect());
+        let closing = Closing {
+            point,
+            read_at: read.left.at,
+            groups,
+            undecided: &outcome.decided.undecided,
+        };
+        self.engine.close(&self.source, step, closing).await
+    }
+
+    fn gauges(&self, read: &Read) {
+        metric::reconciliation_checked(D::NAME, read.tally.checked());
+        for (_, token) in self.job.tokens.iter() {
+            let dust = read
+                .tally
+                .tokens
+                .get(&token.symbol)
+                .map(|counts| counts.dust.gross);
+            let dust = dust
+                .and_then(|gross| gross.to_amount().ok())
+                .map_or(Total::ZERO, Total::from);
+            metric::reconciliation_dust_amount(D::NAME, &token.symbol, dust);
+        }
+        metric::reconciliation_verified(D::NAME, self.mode.as_str(), read.left.at);
+        if self.mode == Mode::Full {
+            metric::reconciliation_oldest_verified(D::NAME, read.left.at);
+        }
+    }
+}
+
+impl Outcome {
+    /// Its breaks, as the report shows them.
+    pub(super) fn reports(&self) -> impl Iterator<Item = MovementBreak> {
+        self.found
+            .iter()
+            .map(|found| MovementBreak::of(self.dimension, found))
+    }
+}
