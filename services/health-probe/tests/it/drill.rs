@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use eidos_testkit::Alertmanager;
+use eidos_types::{Clock as _, SystemClock};
 use serde_json::Value;
 
 use crate::alertmanager::{notified, started};
 use crate::email::MailServer;
 use crate::fixture::{Fixture, NOWHERE, WITHIN, becomes};
-use crate::http::{Does, OK, Server};
+use crate::http::{Does, OK, Server, call};
 use crate::silences::silence;
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
@@ -183,6 +185,22 @@ async fn a_drill_fails_and_says_which_receiver_failed_and_why() {
     );
 }
 
+/// Its clock is seen by the second: one that has only started seems to have been restarted during the drill, and ends wait then.
+async fn has_run_for_seconds(alertmanager: &Alertmanager) {
+    eidos_testkit::eventually("it has run for two seconds", WITHIN, async || {
+        let status = call("GET", &alertmanager.url(), "/api/v2/status", "").await;
+        let started = status["uptime"].as_str().unwrap();
+        let started = chrono::DateTime::parse_from_rfc3339(started).unwrap();
+        let ran_ms = SystemClock::default().now_ms() - started.timestamp_millis();
+        if ran_ms > 2_000 {
+            Ok(())
+        } else {
+            Err(format!("{ran_ms} ms"))
+        }
+    })
+    .await;
+}
+
 /// Whoever interrupts it does not leave an alert behind.
 #[tokio::test]
 async fn an_interrupted_drill_ends_its_alert() {
@@ -192,6 +210,7 @@ async fn an_interrupted_drill_ends_its_alert() {
         "  alertmanagers: {{ main: {{ url: \"{}\", group_wait: 1m }} }}",
         alertmanager.url()
     ));
+    has_run_for_seconds(&alertmanager).await;
     let child = fixture.command(&["drill"]).spawn();
     let firing = vec!["firing critical AlertDrill ".to_owned()];
     becomes("it fires", &child, &firing, || notified(&behind)).await;

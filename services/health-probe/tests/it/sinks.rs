@@ -140,7 +140,7 @@ async fn alertmanager_is_fed_each_round_and_never_told_the_end_of_what_it_was_no
     let fixture = fixture(
         &target,
         &format!(
-            "  alertmanagers: {{ main: {{ url: \"{}\", every: 1s }} }}",
+            "  silences: false\n  alertmanagers: {{ main: {{ url: \"{}\", every: 1s }} }}",
             server.base()
         ),
     );
