@@ -1,18 +1,21 @@
 //! What an administrator asks real brokers for.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::KafkaError;
+use rdkafka::producer::{BaseProducer, Producer as _};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::error::SandboxError;
 
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(20);
+const METADATA_WITHIN: Duration = Duration::from_secs(1);
 
-/// Creates a topic; an existing one is no error.
+/// Creates a topic, and waits until it is in the metadata that members of groups read: brokers learn of it later than the controller
+/// that answers the request. An existing one is no error.
 pub(crate) async fn create_topic(bootstrap: &str, topic: &str, partitions: i32) -> Result<(), SandboxError> {
     const ACTION: &str = "create a topic";
     let wanted = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1));
@@ -26,7 +29,42 @@ pub(crate) async fn create_topic(bootstrap: &str, topic: &str, partitions: i32) 
             Err((name, code)) => return Err(failed(ACTION, format!("{name}: {code}"))),
         }
     }
-    Ok(())
+    let (bootstrap, name) = (bootstrap.to_owned(), topic.to_owned());
+    let known = tokio::task::spawn_blocking(move || is_known_in_time(&bootstrap, &name));
+    match known.await {
+        Ok(true) => Ok(()),
+        _ => Err(failed(
+            ACTION,
+            format!(
+                "{topic} has no leader {} s after it was created",
+                ADMIN_TIMEOUT.as_secs()
+            ),
+        )),
+    }
+}
+
+/// Looks until every partition of the topic has a leader; false: not within the limit. All topics are asked for: some brokers
+/// create one that is asked for by its name.
+fn is_known_in_time(bootstrap: &str, topic: &str) -> bool {
+    let started = Instant::now();
+    let Ok(producer) = quiet_producer(bootstrap) else {
+        return false;
+    };
+    while started.elapsed() < ADMIN_TIMEOUT {
+        let metadata = producer.client().fetch_metadata(None, METADATA_WITHIN);
+        let has_leaders = metadata.is_ok_and(|metadata| {
+            let found = metadata.topics().iter().find(|found| found.name() == topic);
+            found.is_some_and(|found| {
+                let partitions = found.partitions();
+                !partitions.is_empty() && partitions.iter().all(|partition| partition.leader() >= 0)
+            })
+        });
+        if has_leaders {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    false
 }
 
 /// Deletes the messages of a partition before `offset`, as retention does.
@@ -53,15 +91,17 @@ pub(crate) async fn delete_before(
 
 /// Returns whether a broker answers a question for the cluster's metadata. Blocks for a second at most.
 pub(crate) fn answers(bootstrap: &str) -> bool {
-    use rdkafka::producer::{BaseProducer, Producer as _};
-    let producer: Result<BaseProducer, KafkaError> = ClientConfig::new()
-        .set("bootstrap.servers", bootstrap)
-        .set("log_level", "0")
-        .create();
-    producer.is_ok_and(|producer| {
-        let metadata = producer.client().fetch_metadata(None, Duration::from_secs(1));
+    quiet_producer(bootstrap).is_ok_and(|producer| {
+        let metadata = producer.client().fetch_metadata(None, METADATA_WITHIN);
         metadata.is_ok_and(|metadata| !metadata.brokers().is_empty())
     })
+}
+
+fn quiet_producer(bootstrap: &str) -> Result<BaseProducer, KafkaError> {
+    ClientConfig::new()
+        .set("bootstrap.servers", bootstrap)
+        .set("log_level", "0")
+        .create()
 }
 
 fn client(bootstrap: &str, action: &'static str) -> Result<AdminClient<DefaultClientContext>, SandboxError> {
