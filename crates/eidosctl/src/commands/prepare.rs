@@ -5,6 +5,7 @@ use std::io::Write;
 use anyhow::{Context as _, Result};
 use eidos_core::ident::SqlIdent;
 use eidos_core::sql::{EXTERNAL_FENCE_DDL, EXTERNAL_FREEZE_DDL};
+use eidos_pg::sql;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
@@ -142,8 +143,8 @@ async fn apply(connection: &mut PgConnection, options: &Prepare, wanted: &[&Obje
     }
     for writer in &options.writers {
         for object in wanted {
-            let grant = format!("GRANT {} TO {}", object.rights, SqlIdent::quoting(writer));
-            sqlx::raw_sql(sqlx::AssertSqlSafe(grant))
+            let grant = sql!("GRANT {} TO {}", object.rights, SqlIdent::quoting(writer));
+            sqlx::raw_sql(grant)
                 .execute(&mut *transaction)
                 .await
                 .with_context(|| format!("{writer} was not granted {}; {why}", object.rights))?;

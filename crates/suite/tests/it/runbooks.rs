@@ -8,8 +8,14 @@ use eidos_telemetry::catalogue;
 use crate::observability::{Names, rules, series};
 use crate::repository::{files, none, root};
 
-/// A series of another program and a function of PostgreSQL that runbooks name.
-const FOREIGN_NAMES: &[&str] = &["container_cpu_cfs_throttled_periods_total", "to_timestamp"];
+/// A series of another program, a function of PostgreSQL and kinds of breaks that runbooks name.
+const FOREIGN_NAMES: &[&str] = &[
+    "container_cpu_cfs_throttled_periods_total",
+    "to_timestamp",
+    // Kinds of breaks.
+    "unreadable_row",
+    "wrong_amount",
+];
 /// Words of Kubernetes that are written like an alert.
 const FOREIGN_WORDS: &[&str] = &[
     "ServiceMonitor",

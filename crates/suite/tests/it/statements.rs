@@ -14,7 +14,13 @@ const STATEMENTS: [(&str, &[&str]); 7] = [
     ("services/retention-manager/src", &["store"]),
     (
         "services/recon-svc/src",
-        &["store", "dimensions/balance/sources", "dimensions/balance/schema"],
+        &[
+            "store",
+            "dimensions/balance/sources",
+            "dimensions/balance/schema",
+            "dimensions/deposits/sources.rs",
+            "dimensions/withdrawals/sources.rs",
+        ],
     ),
     ("crates/recon/src", &["store"]),
 ];

@@ -8,6 +8,7 @@
 
 mod control;
 mod deposits;
+mod plan;
 mod report;
 mod source;
 mod view;
@@ -34,23 +35,11 @@ use crate::dimensions::movements::tally::MovementTally;
 
 pub use control::Left;
 pub use deposits::{DEPOSIT, Deposit};
+pub use plan::Plan;
 pub use report::{DimensionReport, MovementBreak, TokenCounts};
 pub use source::{Movements, Side, Sides};
 pub use view::{Against, MovementView};
 pub use withdrawals::{WITHDRAWAL, Withdrawal};
-
-/// What one run reads.
-#[derive(Debug, Clone, Default)]
-pub struct Plan {
-    /// The first block whose events are read.
-    pub first: u64,
-    /// The first block whose events belong to the control sums.
-    pub control_from: u64,
-    /// Rows that changed since then are read whatever block they name, epoch ms; `None`: all rows are.
-    pub changed_since_ms: Option<i64>,
-    /// Movements that are read whatever changed: open breaks, and what the last run could not decide.
-    pub carried: BTreeSet<MovementKey>,
-}
 
 /// One dimension in a run.
 #[derive(Debug)]

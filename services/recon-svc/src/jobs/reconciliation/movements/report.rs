@@ -183,7 +183,7 @@ impl DimensionReport {
     }
 
     /// As a person reads it.
-    pub(in crate::jobs::reconciliation) fn render(&self) -> String {
+    pub(crate) fn render(&self) -> String {
         use std::fmt::Write;
         let verdict = if self.breaks_found == 0 && self.findings.is_empty() {
             "chain and books agree".to_owned()
