@@ -19,7 +19,7 @@ use super::movements::MovementBreak;
 use super::params::Mode;
 use super::report::{BreakReport, Finding, TokenReport};
 use super::run::{Balance, DIMENSION, Fault, Run, View};
-use super::solvency::Solvency;
+use super::solvency::{SOLVENCY, Solvency};
 use crate::dimensions::balance::account::AccountKey;
 use crate::dimensions::balance::kind::BreakKind;
 use crate::dimensions::balance::point::point_of;
@@ -217,7 +217,10 @@ impl Reconciliation {
     pub(super) async fn gauges_of_breaks(&self, db: &eidos_core::db::JobsDb) -> Result<(), sqlx::Error> {
         let open = breaks::open_totals(db.control()).await?;
         for (_, token) in self.tokens.iter() {
-            for dimension in self.gauged_dimensions() {
+            for dimension in [DIMENSION, SOLVENCY]
+                .into_iter()
+                .chain(self.movement_dimensions())
+            {
                 let of = |severity: &str| {
                     open.iter()
                         .filter(|row| row.0 == dimension && row.1 == token.symbol && row.2 == severity)

@@ -62,13 +62,6 @@ impl Reconciliation {
             .map(|dimension| dimension.as_str())
     }
 
-    /// The dimensions whose breaks have gauges.
-    pub(super) fn gauged_dimensions(&self) -> impl Iterator<Item = &'static str> {
-        [Dimension::Balance.as_str(), super::solvency::SOLVENCY]
-            .into_iter()
-            .chain(self.movement_dimensions())
-    }
-
     pub(super) async fn prices(&self, now: DateTime<Utc>) -> Result<Prices, SourceError> {
         let rules = self.rules();
         Prices::load(
