@@ -796,6 +796,20 @@ const CATALOGUE: &[MetricDescription] = &[
         "Times that Redis did not say what other replicas told receivers: each tells every receiver.",
     ),
     row(
+        "probers_voting",
+        Kind::Gauge,
+        "1",
+        &[],
+        "Probers that decide together on each alert, this one included; 1: it decides alone.",
+    ),
+    row(
+        "alerts_outvoted",
+        Kind::Gauge,
+        "1",
+        &[],
+        "Alerts that this process holds back because too few other probers see the target fail.",
+    ),
+    row(
         "heartbeats_total",
         Kind::Counter,
         "1",

@@ -556,6 +556,8 @@ mod tests {
         alert_notifications("x", "x", "x", 1);
         alert_delivery_pending("x", time);
         alert_sharing_failed();
+        probers_voting(1);
+        alerts_outvoted(1);
         heartbeats_from_zero("x");
         heartbeat_sent("x", true);
     }

@@ -5,10 +5,11 @@
 //! | job `health-monitor` | one round: probes every target, reduces each result at once ([`jobs::health_monitor`]) |
 //! | one worker per receiver | tells its receiver what it does not know yet ([`workers::delivery`]) |
 //! | one worker per Alertmanager | reads what it silences, for the other receivers |
+//! | one worker for the vote | hears what the other probers see, over Redis ([`workers::voting`]) |
 //! | one worker per heartbeat | asks an address outside that notices when it is no longer asked |
 //! | job `alert-drill` | proves that every receiver can be told, when a person asks for it ([`jobs::alert_drill`]) |
 //!
-//! It owns no tables; in Redis, the keys of [`sources::cool_down`]. States and what is still to be sent are in one local file
+//! It owns no tables; in Redis, the keys of [`sources::cool_down`] and [`sources::ballots`]. States and what is still to be sent are in one local file
 //! ([`state_file`]).
 //!
 //! Invariants: it starts and works while PostgreSQL and Redis are down; three failures in a row make a target critical, never
@@ -18,6 +19,7 @@
 //!
 //! Read in this order: [`domain::reducer`] (what a result means), [`jobs::health_monitor`] (a round), [`monitor`] (what is known).
 
+mod claims;
 pub mod domain;
 pub mod jobs;
 pub mod monitor;

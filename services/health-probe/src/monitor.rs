@@ -9,11 +9,14 @@ use eidos_alerting::{Alert, Desk, EpisodeId, Fingerprint, Severity};
 use eidos_telemetry::metric;
 use eidos_types::Clock;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
+use crate::claims::{Claims, Situation};
 use crate::domain::address::TARGET_ALERTS;
 use crate::domain::observation::{Observation, Seen};
 use crate::domain::reducer::{Level, Rules, TargetState, Transition, step};
+use crate::domain::vote::{Ballot, Rule, count};
 use crate::probes::Target;
 use crate::state_file::StateFile;
 
@@ -24,12 +27,15 @@ const PROBER: &str = "prober";
 /// A disk that does not answer delays an alert by no more than this.
 const SAVE_LIMIT: Duration = Duration::from_secs(1);
 /// Of the state file; a file of another version is put aside.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What is known. Shared by the job and the workers.
 #[derive(Debug)]
 pub struct Monitor {
     rules: Rules,
+    vote: Rule,
+    /// A hash of the names and kinds of the targets.
+    ballot_targets: String,
     /// What each target cannot work without, over others as well.
     dependencies: BTreeMap<String, BTreeSet<String>>,
     inner: Mutex<Inner>,
@@ -49,15 +55,18 @@ struct Inner {
     targets: BTreeMap<String, TargetState>,
     prober: TargetState,
     desk: Desk,
-    /// Alerts of targets that did not open because something that the target cannot work without fails, by target.
-    #[serde(default)]
-    held: BTreeMap<String, Alert>,
+    /// The alerts of targets.
+    claims: Claims,
+    /// What the other probers say; empty: there are none, or they are not known.
+    #[serde(skip)]
+    others: Vec<Ballot>,
 }
 
 impl Monitor {
     /// Starts from the state file. A file that cannot be read is put aside: watching anew is better than not at all.
     pub async fn open(
         rules: Rules,
+        vote: Rule,
         targets: &[Target],
         sinks: Vec<String>,
         file: Option<StateFile>,
@@ -71,6 +80,8 @@ impl Monitor {
         inner.forget_others(targets, clock.now_ms());
         Self {
             rules,
+            vote,
+            ballot_targets: hash(targets),
             dependencies: dependencies(targets),
             inner: Mutex::new(inner),
             changes: watch::Sender::new(0),
@@ -112,8 +123,10 @@ impl Monitor {
                 labels,
                 is_flapping,
             };
-            let others = self.dependencies.get(&target.name);
-            inner.tell(&about, others, observation, transition, now_ms);
+            if let Some(alert) = about.alert(observation, transition) {
+                inner.claims.claim(&target.name, alert);
+            }
+            self.settle(&mut inner, &target.name, now_ms);
         }
         drop(inner);
         if transition.is_some() {
@@ -139,7 +152,15 @@ impl Monitor {
                 labels: BTreeMap::new(),
                 is_flapping: false,
             };
-            inner.tell(&about, None, &observation, transition, now_ms);
+            match (about.alert(&observation, transition), transition) {
+                (Some(alert), _) => inner.desk.raise(alert),
+                (None, Transition::Resolved { opened_at_ms }) => {
+                    let fingerprint = Fingerprint::of(BLIND_ALERT, &BTreeMap::new());
+                    let episode = EpisodeId::of(&fingerprint, opened_at_ms);
+                    inner.desk.resolve(&episode, now_ms);
+                }
+                (None, Transition::Raised { .. }) => {}
+            }
         }
         drop(inner);
         if transition.is_some() {
@@ -215,10 +236,10 @@ impl Monitor {
     }
 
     /// A round is over: its counts are worth saving too. `saw`: the prober was not blind in it.
-    pub fn end_round(&self, saw: bool) {
+    pub fn end_round(&self, saw: bool, now_ms: i64) {
         let round_ms = {
             let mut inner = self.inner();
-            inner.release(&self.dependencies);
+            self.settle_all(&mut inner, now_ms);
             inner.show_open();
             inner.round_ms
         };
@@ -232,6 +253,62 @@ impl Monitor {
     #[must_use]
     pub fn seeing_round_ms(&self) -> i64 {
         self.seeing_round_ms.load(Ordering::Relaxed)
+    }
+
+    /// What this prober says to the others.
+    #[must_use]
+    pub fn ballot(&self) -> Ballot {
+        let inner = self.inner();
+        let unknown = inner.targets.iter().filter(|(_, state)| !state.is_known());
+        let failing = inner.targets.iter().filter(|(_, state)| state.level != Level::Ok);
+        Ballot {
+            targets: self.ballot_targets.clone(),
+            failing: failing.map(|(name, state)| (name.clone(), state.level)).collect(),
+            unknown: unknown.map(|(name, _)| name.clone()).collect(),
+        }
+    }
+
+    /// Records what the other probers say, empty if they are not known, and decides on every alert anew. Returns how many of
+    /// them look at the same targets.
+    pub fn hear(&self, others: Vec<Ballot>, now_ms: i64) -> usize {
+        let mut inner = self.inner();
+        inner.others = others;
+        inner.others.retain(|other| other.targets == self.ballot_targets);
+        let voting = inner.others.len();
+        let changed = self.settle_all(&mut inner, now_ms);
+        metric::alerts_outvoted(inner.claims.outvoted());
+        drop(inner);
+        if changed {
+            self.changed();
+        }
+        voting
+    }
+
+    /// Whether this prober wants an alert open.
+    #[must_use]
+    pub fn has_claims(&self) -> bool {
+        !self.inner().claims.is_empty()
+    }
+
+    fn settle_all(&self, inner: &mut Inner, now_ms: i64) -> bool {
+        let targets: Vec<String> = inner.claims.targets().cloned().collect();
+        let changes = targets.iter().map(|target| self.settle(inner, target, now_ms));
+        changes.fold(false, |changed, one| changed | one)
+    }
+
+    fn settle(&self, inner: &mut Inner, target: &str, now_ms: i64) -> bool {
+        let state = inner.targets.get(target);
+        let level = state.map_or(Level::Ok, |state| state.level);
+        let own = state.filter(|state| state.is_known()).map(|state| state.level);
+        let mut says: Vec<Option<Level>> = inner.others.iter().map(|other| other.of(target)).collect();
+        says.push(own);
+        let others = self.dependencies.get(target);
+        let situation = Situation {
+            fails: level != Level::Ok,
+            together: count(self.vote, &says),
+            dependency_fails: others.is_some_and(|others| inner.any_fails(others)),
+        };
+        inner.claims.settle(target, situation, &mut inner.desk, now_ms)
     }
 
     fn changed(&self) {
@@ -252,28 +329,15 @@ struct About<'a> {
     is_flapping: bool,
 }
 
-impl Inner {
-    fn tell(
-        &mut self,
-        about: &About<'_>,
-        others: Option<&BTreeSet<String>>,
-        observation: &Observation,
-        transition: Transition,
-        now_ms: i64,
-    ) {
-        let fingerprint = Fingerprint::of(about.alert, &about.labels);
-        let (opened_at_ms, level) = match transition {
-            Transition::Raised { opened_at_ms, level } => (opened_at_ms, level),
-            Transition::Resolved { opened_at_ms } => {
-                tracing::info!(target_name = about.subject, "recovered");
-                self.held.remove(about.subject);
-                self.desk
-                    .resolve(&EpisodeId::of(&fingerprint, opened_at_ms), now_ms);
-                return;
-            }
+impl About<'_> {
+    /// The alert as it is after a transition; `None`: it is over.
+    fn alert(&self, observation: &Observation, transition: Transition) -> Option<Alert> {
+        let Transition::Raised { opened_at_ms, level } = transition else {
+            tracing::info!(target_name = self.subject, "recovered");
+            return None;
         };
         tracing::warn!(
-            target_name = about.subject,
+            target_name = self.subject,
             level = level.as_str(),
             why = observation.why,
             "the level has changed"
@@ -281,17 +345,18 @@ impl Inner {
         let mut annotations = BTreeMap::from([
             (
                 "summary".to_owned(),
-                format!("{}: {}", about.subject, observation.why),
+                format!("{}: {}", self.subject, observation.why),
             ),
-            ("runbook".to_owned(), about.runbook.to_owned()),
+            ("runbook".to_owned(), self.runbook.to_owned()),
         ]);
-        if about.is_flapping {
+        if self.is_flapping {
             let text = "it keeps going up and down; the alert stays open until it was good for longer";
             annotations.insert("flapping".to_owned(), text.to_owned());
         }
-        let alert = Alert {
-            name: about.alert.to_owned(),
-            labels: about.labels.clone(),
+        let fingerprint = Fingerprint::of(self.alert, &self.labels);
+        Some(Alert {
+            name: self.alert.to_owned(),
+            labels: self.labels.clone(),
             annotations,
             severity: if level == Level::Critical {
                 Severity::Critical
@@ -300,35 +365,15 @@ impl Inner {
             },
             starts_at_ms: opened_at_ms,
             episode: EpisodeId::of(&fingerprint, opened_at_ms),
-        };
-        let is_open = self.desk.open().any(|open| open.episode == alert.episode);
-        if !is_open && others.is_some_and(|others| self.any_fails(others)) {
-            tracing::info!(
-                target_name = about.subject,
-                "its alert is held: what it depends on fails"
-            );
-            self.held.insert(about.subject.to_owned(), alert);
-        } else {
-            self.desk.raise(alert);
-        }
+        })
     }
+}
 
+impl Inner {
     /// One failure is enough: what depends on it may have been asked first.
     fn any_fails(&self, targets: &BTreeSet<String>) -> bool {
         let mut states = targets.iter().filter_map(|target| self.targets.get(target));
         states.any(|state| state.level == Level::Critical || state.failures > 0)
-    }
-
-    /// Opens the alerts that were held for something that works by now.
-    fn release(&mut self, dependencies: &BTreeMap<String, BTreeSet<String>>) {
-        let none = BTreeSet::new();
-        for (target, alert) in std::mem::take(&mut self.held) {
-            if self.any_fails(dependencies.get(&target).unwrap_or(&none)) {
-                self.held.insert(target, alert);
-            } else {
-                self.desk.raise(alert);
-            }
-        }
     }
 
     /// Forgets targets that are no longer configured, and ends their alerts.
@@ -354,14 +399,13 @@ impl Inner {
         for episode in others {
             self.desk.resolve(&episode, now_ms);
         }
-        self.held
-            .retain(|target, alert| known.contains(&(target.as_str(), label(alert, "kind").as_str())));
-        let open = self.desk.open().map(|alert| label(alert, "target"));
-        let open: BTreeSet<String> = open.chain(self.held.keys().cloned()).collect();
+        let is_known = |target: &str, alert: &Alert| known.contains(&(target, label(alert, "kind").as_str()));
+        self.claims.forget_others(is_known, &mut self.desk, now_ms);
+        let claimed: BTreeSet<String> = self.claims.targets().cloned().collect();
         self.targets.retain(|name, state| {
             let is_known = targets.iter().any(|target| target.name == *name);
             // A target that is asked in another way begins anew.
-            is_known && (state.level == Level::Ok || open.contains(name))
+            is_known && (state.level == Level::Ok || claimed.contains(name))
         });
     }
 
@@ -371,6 +415,20 @@ impl Inner {
             metric::alerts_open(severity.as_str(), open.count() as u64);
         }
     }
+}
+
+/// Of the names and kinds of targets: probers that look at the same have the same.
+fn hash(targets: &[Target]) -> String {
+    let mut names: Vec<(&str, &str)> = targets
+        .iter()
+        .map(|target| (target.name.as_str(), target.address.kind()))
+        .collect();
+    names.sort_unstable();
+    let mut hash = Sha256::new();
+    for (name, kind) in names {
+        hash.update(format!("{kind} {name}\n"));
+    }
+    hex::encode(&hash.finalize()[..16])
 }
 
 /// Everything that each target depends on.

@@ -13,6 +13,7 @@ use crate::domain::address::{Address, SCHEMES};
 use crate::domain::limits::Limits;
 use crate::domain::postgres::Role;
 use crate::domain::reducer::Rules;
+use crate::domain::vote::Rule;
 
 /// The sections of health-probe.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -48,6 +49,8 @@ pub struct Probes {
     /// The time in which they count.
     #[serde(with = "duration_text")]
     pub flap_window: Duration,
+    /// How the probers that share a Redis decide together.
+    pub vote: Rule,
     /// Where states are kept; `None`: nowhere.
     pub state_dir: Option<String>,
     /// Addresses that answer whenever there is a network; empty: the prober never counts as blind.

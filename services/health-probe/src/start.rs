@@ -15,12 +15,14 @@ use crate::monitor::Monitor;
 use crate::probes::{Authority, Prober, Target};
 use crate::receivers::{self, Receiver};
 use crate::settings::{Notifications, ProbeSettings, Probes};
+use crate::sources::ballots::Ballots;
 use crate::sources::cool_down::CoolDown;
 use crate::sources::shared_redis::SharedRedis;
 use crate::state_file::StateFile;
 use crate::workers::delivery::{Delivery, Shared};
 use crate::workers::heartbeat::Beats;
 use crate::workers::silences::{Silenced, Silences};
+use crate::workers::voting::Voting;
 
 /// Builds the job and its workers.
 pub(crate) async fn build(deps: ServiceDeps<ProbeSettings>) -> anyhow::Result<Parts> {
@@ -45,6 +47,7 @@ pub(crate) async fn build(deps: ServiceDeps<ProbeSettings>) -> anyhow::Result<Pa
     let names = sinks.iter().map(|receiver| receiver.sink.name().to_owned());
     let monitor = Monitor::open(
         settings.probes.rules(),
+        settings.probes.vote,
         &targets,
         names.collect(),
         file,
@@ -86,6 +89,11 @@ fn workers(
     let servers = receivers::silences_of(settings)?;
     let silenced = Arc::new(Silenced::by(servers.len()));
     let redis = Arc::new(SharedRedis::new(&deps.settings.suite.redis)?);
+    let voting = Voting::new(
+        Ballots::new(Arc::clone(&redis), deps.node),
+        Arc::clone(monitor),
+        Arc::clone(&deps.clock),
+    );
     let shared = Arc::new(Shared {
         silenced: Arc::clone(&silenced),
         cool_down: settings
@@ -109,7 +117,8 @@ fn workers(
     let beats = beats.map(|(name, heartbeat, every_rounds)| {
         WorkerEntry::new(Beats::new(&name, heartbeat, every_rounds, Arc::clone(monitor)))
     });
-    Ok(deliveries.chain(readers).chain(beats).collect())
+    let others = readers.chain(beats).chain([WorkerEntry::new(voting)]);
+    Ok(deliveries.chain(others).collect())
 }
 
 fn targets(probes: &Probes) -> anyhow::Result<Vec<Target>> {

@@ -73,6 +73,16 @@ pub fn alert_sharing_failed() {
     metrics::counter!("alert_sharing_failures_total").increment(1);
 }
 
+/// `probers_voting`: probers that decide together, this one included.
+pub fn probers_voting(count: u64) {
+    metrics::gauge!("probers_voting").set(as_gauge(count));
+}
+
+/// `alerts_outvoted`: alerts that are held because too few other probers see the target fail.
+pub fn alerts_outvoted(count: u64) {
+    metrics::gauge!("alerts_outvoted").set(as_gauge(count));
+}
+
 /// `heartbeats_total`: an address was asked.
 pub fn heartbeat_sent(heartbeat: &str, accepted: bool) {
     let result = if accepted {
@@ -125,6 +135,7 @@ pub fn probe_series_from_zero(
         alert_delivery_pending(sink, Duration::ZERO);
     }
     prober_blind(false);
+    alerts_outvoted(0);
     metrics::counter!("alert_sharing_failures_total").increment(0);
     let _empty = metrics::histogram!("probe_start_delay_seconds");
 }

@@ -15,3 +15,4 @@ pub mod redis;
 pub mod reducer;
 mod text;
 pub mod verdict;
+pub mod vote;

@@ -1,4 +1,5 @@
 //! Adapters to other systems.
 
+pub mod ballots;
 pub mod cool_down;
 pub mod shared_redis;

@@ -3,3 +3,4 @@
 pub mod delivery;
 pub(crate) mod heartbeat;
 pub(crate) mod silences;
+pub(crate) mod voting;

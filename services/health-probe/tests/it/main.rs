@@ -22,3 +22,4 @@ mod receivers;
 mod servers_down;
 mod silences;
 mod sinks;
+mod voting;

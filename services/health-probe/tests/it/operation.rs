@@ -123,14 +123,14 @@ async fn a_state_that_cannot_be_understood_is_put_aside_and_one_that_cannot_be_w
         &format!("  targets: {{ trading: {{ url: \"{}\" }} }}", target.url()),
         &format!("  webhooks: {{ pager: {{ url: \"{}\" }} }}", receiver.url()),
     );
-    std::fs::write(fixture.state_file(), "{\"version\": 1, \"targ").unwrap();
+    std::fs::write(fixture.state_file(), "{\"version\": 2, \"targ").unwrap();
     let child = fixture.serve();
     rounds(&child, 2).await;
     let aside = fixture.state_file().with_extension("json.unreadable");
-    assert_eq!(std::fs::read_to_string(aside).unwrap(), "{\"version\": 1, \"targ");
+    assert_eq!(std::fs::read_to_string(aside).unwrap(), "{\"version\": 2, \"targ");
     // Whole at every instant, also while it is replaced each second.
     let state: Value = serde_json::from_slice(&std::fs::read(fixture.state_file()).unwrap()).unwrap();
-    assert_eq!(state["version"], 1);
+    assert_eq!(state["version"], 2);
     child.kill();
 
     // The directory is gone: probes and alerts go on.

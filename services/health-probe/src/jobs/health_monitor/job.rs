@@ -75,7 +75,8 @@ impl Job for HealthMonitor {
         };
         let report = ctx.unless_cancelled(round.run()).await?;
         if !is_look {
-            self.monitor.end_round(report.blind.is_none());
+            self.monitor
+                .end_round(report.blind.is_none(), ctx.clock().now_ms());
             self.monitor.save().await;
         }
         Ok(report)
