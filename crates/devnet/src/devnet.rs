@@ -39,6 +39,8 @@ pub struct DevnetOptions {
     pub movements: Vec<MovementFault>,
     /// Traps to set, each on wallets of its own.
     pub traps: Vec<Trap>,
+    /// Whether one account differs on purpose, as a canary.
+    pub canary: bool,
 }
 
 impl DevnetOptions {
@@ -52,16 +54,18 @@ impl DevnetOptions {
             faults: Vec::new(),
             movements: Vec::new(),
             traps: Vec::new(),
+            canary: false,
         }
     }
 
-    /// Every class of fault and every trap.
+    /// Every class of fault, every trap, and a canary.
     pub fn complete(wallets: usize) -> Self {
         Self {
             wallets,
             faults: Fault::ALL.to_vec(),
             movements: MovementFault::ALL.to_vec(),
             traps: Trap::ALL.to_vec(),
+            canary: true,
         }
     }
 }
@@ -148,6 +152,9 @@ impl Devnet {
         }
         for trap in before_cut.into_iter().chain(after_cut) {
             devnet.set_trap(trap).await?;
+        }
+        if options.canary {
+            devnet.plant_canary().await?;
         }
         Ok(devnet)
     }

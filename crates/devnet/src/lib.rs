@@ -28,6 +28,7 @@ mod arrivals;
 mod audit;
 mod books;
 pub mod bulk;
+mod canary;
 mod deposits;
 mod devnet;
 mod dialect;
@@ -56,5 +57,7 @@ mod withdrawals;
 pub use audit::{Audit, AuditKey};
 pub use devnet::{Addresses, Devnet, DevnetOptions};
 pub use ledger::{Key, Ledger};
-pub use manifest::{Fault, Manifest, MovementFault, Planted, PlantedMovement, Severity, Trap, Trapped};
+pub use manifest::{
+    Canary, Fault, Manifest, MovementFault, Planted, PlantedMovement, Severity, Trap, Trapped,
+};
 pub use tokens::Token;

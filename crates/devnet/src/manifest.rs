@@ -231,6 +231,20 @@ pub struct Manifest {
     pub movements: Vec<PlantedMovement>,
     /// The traps.
     pub traps: Vec<Trapped>,
+    /// Accounts that differ on purpose: a reconciler is told of them, and reports none.
+    #[serde(default)]
+    pub canaries: Vec<Canary>,
+}
+
+/// An account that differs on purpose.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Canary {
+    /// Whose.
+    pub wallet: Address,
+    /// Token symbol.
+    pub token: String,
+    /// Chain − books.
+    pub difference: Amount,
 }
 
 /// Returns the severity of a difference (ruling 25: both boundaries are warnings; without a price a shortfall is critical, a surplus a

@@ -423,6 +423,13 @@ const CATALOGUE: &[MetricDescription] = &[
         "Blocks that the indexer has applied and the node has not reached, in the newest run.",
     ),
     row(
+        "reconciliation_canaries_missed",
+        Kind::Gauge,
+        "1",
+        &[],
+        "Accounts with a planted difference that the newest run compared and did not find; absent without any.",
+    ),
+    row(
         "reconciliation_node_behind_accounts",
         Kind::Gauge,
         "1",

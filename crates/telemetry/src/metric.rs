@@ -376,6 +376,11 @@ pub fn reconciliation_node_lag(blocks: u64) {
     metrics::gauge!("reconciliation_node_lag_blocks").set(as_gauge(blocks));
 }
 
+/// `reconciliation_canaries_missed`: canaries that the newest run with canaries compared and did not find.
+pub fn reconciliation_canaries_missed(count: u64) {
+    metrics::gauge!("reconciliation_canaries_missed").set(as_gauge(count));
+}
+
 /// `reconciliation_node_behind_accounts`: accounts that were not judged because the node had not reached a block that the
 /// ledger names.
 pub fn reconciliation_node_behind_accounts(accounts: u64) {
@@ -449,6 +454,7 @@ mod tests {
         reconciliation_oldest_verified("x", at);
         reconciliation_indexer_lag(1);
         reconciliation_node_lag(1);
+        reconciliation_canaries_missed(1);
         reconciliation_node_behind_accounts(1);
         operation_pause_active("x", "x", true);
         reconciliation_repinned("x");

@@ -16,6 +16,8 @@ use eidos_recon::severity::Thresholds;
 
 /// With less, a warning would be critical before its second reading.
 const MIN_ESCALATION: Duration = Duration::from_mins(1);
+/// Each is compared in every run.
+const MOST_CANARIES: usize = 100;
 
 /// The sections of recon-svc.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -122,6 +124,8 @@ pub struct ReconciliationSection {
     pub indexer_max_lag_blocks: u64,
     /// How often a run pins a new cut when the chain's state is gone or reorganised.
     pub repin_attempts: u32,
+    /// Accounts whose difference was planted: every run must find it.
+    pub canaries: Vec<CanarySettings>,
     /// The block the Vault was deployed in; its events are read from here.
     pub vault_deployed_at_block: u64,
     /// Blocks whose events are read and stored together.
@@ -151,6 +155,18 @@ pub struct ReconciliationSection {
     /// Longest time for one webhook.
     #[serde(with = "duration_text")]
     pub webhook_timeout: Duration,
+}
+
+/// An account whose difference was planted.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CanarySettings {
+    /// Whose account it is.
+    pub wallet: Address,
+    /// Token symbol.
+    pub token: String,
+    /// Chain − books, in whole tokens, above zero.
+    pub difference: Amount,
 }
 
 /// What the start does with a token that has no price.
@@ -261,6 +277,7 @@ impl ServiceSettings for ReconSettings {
             }
         }
         self.validate_rules(problems);
+        self.validate_canaries(problems);
         self.validate_prices(SystemClock::default().now(), problems);
     }
 }
@@ -307,6 +324,28 @@ impl ReconSettings {
         if missing_is_known {
             for problem in price_check::missing(&symbols, |symbol| rules.prices.contains_key(symbol)) {
                 problems.add("reconciliation.prices", problem, price_check::PRICE_FIX);
+            }
+        }
+    }
+
+    fn validate_canaries(&self, problems: &mut Problems) {
+        let canaries = &self.reconciliation.canaries;
+        if canaries.len() > MOST_CANARIES {
+            problems.add_value(
+                "reconciliation.canaries",
+                canaries.len().to_string(),
+                "are too many",
+                format!("name {MOST_CANARIES} at most"),
+            );
+        }
+        for (index, canary) in canaries.iter().enumerate() {
+            if canary.difference <= Amount::ZERO {
+                problems.add_value(
+                    format!("reconciliation.canaries.{index}.difference"),
+                    canary.difference.to_string(),
+                    "is not above zero: a canary that lacks something on chain would make the Vault look insolvent",
+                    "plant a difference of which the chain has more than the books",
+                );
             }
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use chrono::{DateTime, Utc};
 use eidos_bus::Publisher;
-use eidos_chain::{ChainError, ChainReader};
+use eidos_chain::{ChainError, ChainReader, ChainSettings};
 use eidos_runtime::{HealthRegistry, JobEntry, JobError, Parts, ServiceDeps, Severity};
 use eidos_settings::{SourceName, SuiteSettings};
 use secrecy::ExposeSecret;
@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 
 use crate::dimensions::balance::account::{Token, TokenList};
+use crate::dimensions::balance::canary::Canary;
 use crate::dimensions::balance::schema::{Home, Schema, check};
 use crate::dimensions::balance::sources::books::{Books, wallet_order};
 use crate::dimensions::balance::sources::prices::Prices;
@@ -69,17 +70,7 @@ async fn reconciliation(
     let indexer_lag_limit = lag::limit(&chain, settings.reconciliation.indexer_max_lag_blocks).await;
     let indexer_lag_limit = indexer_lag_limit.map_err(waited_for).context("chain")?;
     let limits = StoredLimits::recall(deps.jobs_db.read(), &chain).await?;
-    let tokens = Arc::new(TokenList::new(
-        chain_settings
-            .tokens
-            .iter()
-            .map(|token| Token {
-                symbol: token.symbol.clone(),
-                address: token.address,
-                decimals: chain.decimals(&token.address).unwrap_or(token.decimals),
-            })
-            .collect(),
-    ));
+    let tokens = Arc::new(token_list(&chain_settings, &chain));
     let price_pool = match &settings.reconciliation.price_table {
         Some(table) => Some(deps.source(table.database).await?),
         None => None,
@@ -92,6 +83,8 @@ async fn reconciliation(
     let one_database = same_database(suite, SourceName::Trading, SourceName::Chain);
     let max_connections = trading.options().get_max_connections() as usize;
     Ok(Reconciliation {
+        canaries: Canary::all(&settings.reconciliation.canaries, &tokens)
+            .map_err(|problems| refusal(&problems))?,
         digest: digest(settings, &tokens)?,
         full_cron: deps.settings.options.reconciliation.full_cron.clone(),
         databases: Databases {
@@ -111,6 +104,16 @@ async fn reconciliation(
         shard_parallelism: max_connections.saturating_sub(1) / 2,
         settings: Arc::new(settings.clone()),
     })
+}
+
+/// With the decimals that the contracts have.
+fn token_list(settings: &ChainSettings, chain: &ChainReader) -> TokenList {
+    let tokens = settings.tokens.iter().map(|token| Token {
+        symbol: token.symbol.clone(),
+        address: token.address,
+        decimals: chain.decimals(&token.address).unwrap_or(token.decimals),
+    });
+    TokenList::new(tokens.collect())
 }
 
 /// A node that does not answer at start is waited for like a database.

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::collections::BTreeMap;
 
 use crate::devnet::{Addresses, Devnet};
+use crate::manifest::Canary;
 use crate::tokens::Token;
 
 /// Tokens of the development API: role and secret.
@@ -44,6 +45,8 @@ pub struct Target<'a> {
     pub tokens: &'a BTreeMap<&'static str, Token>,
     /// True if some wallet of the books is written with capital letters.
     pub mixed_case: bool,
+    /// Accounts that differ on purpose.
+    pub canaries: &'a [Canary],
 }
 
 impl<'a> From<&'a Devnet> for Target<'a> {
@@ -53,6 +56,7 @@ impl<'a> From<&'a Devnet> for Target<'a> {
             addresses: devnet.addresses(),
             tokens: devnet.tokens(),
             mixed_case: devnet.has_mixed_case(),
+            canaries: &devnet.manifest().canaries,
         }
     }
 }
@@ -128,11 +132,26 @@ fn push_rules(yaml: &mut String, target: &Target<'_>) {
             );
         }
     }
+    push_canaries(yaml, target.canaries);
     if !unpriced.is_empty() {
         let _ = writeln!(
             yaml,
             "  unpriced: accept # nobody prices {}: a shortfall of it is critical whatever its size",
             unpriced.join(", "),
+        );
+    }
+}
+
+fn push_canaries(yaml: &mut String, canaries: &[Canary]) {
+    if canaries.is_empty() {
+        return;
+    }
+    yaml.push_str("  canaries:\n");
+    for canary in canaries {
+        let _ = writeln!(
+            yaml,
+            "    - {{ wallet: \"{}\", token: {}, difference: \"{}\" }}",
+            canary.wallet, canary.token, canary.difference,
         );
     }
 }

@@ -54,6 +54,7 @@ impl Stage {
             addresses: &bulk.addresses,
             tokens: &bulk.tokens,
             mixed_case: false,
+            canaries: &[],
         };
         let config = scratch.path().join("recon-svc.yaml");
         std::fs::write(&config, recon_config(target, &endpoints))?;

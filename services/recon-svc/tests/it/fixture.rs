@@ -116,6 +116,14 @@ impl Fixture {
         std::fs::write(self.config(), text).unwrap();
     }
 
+    /// Writes lines into the section `reconciliation` of the configuration.
+    pub(crate) fn rules(&self, lines: &str) {
+        let text = std::fs::read_to_string(self.config()).unwrap();
+        assert!(text.contains("\nreconciliation:\n"), "{text}");
+        let text = text.replacen("\nreconciliation:\n", &format!("\nreconciliation:\n{lines}\n"), 1);
+        std::fs::write(self.config(), text).unwrap();
+    }
+
     /// `recon-svc run reconciliation <args>` with further settings as `SECTION__KEY`.
     pub(crate) fn command(&self, args: &[&str], settings: &[(&str, &str)]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_recon-svc"))

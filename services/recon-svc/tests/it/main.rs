@@ -8,6 +8,7 @@
 
 mod break_life;
 mod breaks_api;
+mod canaries;
 mod chain_defaults;
 mod check_config;
 mod crash;

@@ -86,7 +86,11 @@ impl Rig {
         let servers = Servers::start(&dir, None).await?;
         programs.migrate(&servers.jobs_url()).await?;
         let exchange = PgPool::connect(&servers.exchange_url()).await?;
-        let devnet = Devnet::build(seed, &servers.evm_url(), exchange, DevnetOptions::clean(WALLETS)).await?;
+        let options = DevnetOptions {
+            canary: true,
+            ..DevnetOptions::clean(WALLETS)
+        };
+        let devnet = Devnet::build(seed, &servers.evm_url(), exchange, options).await?;
         let recon = dir.join("recon-svc.yaml");
         write_private(&recon, &recon_config(&devnet, &servers.endpoints()))?;
         let slot_ms = crate::devnet::now_ms() / 1_000 * 1_000;

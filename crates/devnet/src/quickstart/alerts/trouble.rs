@@ -28,6 +28,8 @@ pub(super) enum Cause {
     RestartedWhilePaused,
     IndexerBehind,
     NodeBehind,
+    /// The canary's books are right again.
+    CanaryRepaired,
     EpochRaisedDuringARun,
     PartitionsGone,
     TrapsOfTheHistory,
@@ -129,6 +131,11 @@ pub(super) const TROUBLES: &[Trouble] = &[
         what: "recon-svc starts anew while an operation is paused",
         cause: Cause::RestartedWhilePaused,
         alerts: &["OperationPaused"],
+    },
+    Trouble {
+        what: "a canary that no run finds: somebody has repaired it",
+        cause: Cause::CanaryRepaired,
+        alerts: &["CanaryMissed"],
     },
     Trouble {
         what: "the indexer stands still while the chain goes on; the last complete run is long ago",
@@ -284,6 +291,7 @@ pub(super) async fn cause(rig: &mut Rig, cause: Cause) -> anyhow::Result<()> {
         Cause::RestartedWhilePaused => rig.restart("recon-svc").await,
         Cause::IndexerBehind => indexer_behind(rig).await,
         Cause::NodeBehind => node_behind(rig).await,
+        Cause::CanaryRepaired => canary_repaired(rig).await,
         Cause::EpochRaisedDuringARun => epoch_raised_during_a_run(rig).await,
         Cause::PartitionsGone => partitions_gone(rig).await,
         Cause::TrapsOfTheHistory => traps_of_the_history(rig).await,
@@ -399,6 +407,22 @@ async fn kafka_gone_and_books_wrong(rig: &mut Rig) -> anyhow::Result<()> {
     work::trigger(rig, "recon-svc", "reconciliation", json!({ "mode": "full" }))
         .await
         .map(drop)
+}
+
+async fn canary_repaired(rig: &mut Rig) -> anyhow::Result<()> {
+    let canaries = rig.devnet().manifest().canaries.clone();
+    for canary in canaries {
+        sqlx::query(
+            "UPDATE eidos_trading_balances SET settled_available = settled_available + $3::text::numeric \
+             WHERE lower(wallet) = lower($1) AND token = $2",
+        )
+        .bind(canary.wallet.to_string())
+        .bind(canary.token)
+        .bind(canary.difference.to_string())
+        .execute(rig.exchange())
+        .await?;
+    }
+    rig.reconcile(&["--full"]).await
 }
 
 async fn indexer_behind(rig: &mut Rig) -> anyhow::Result<()> {

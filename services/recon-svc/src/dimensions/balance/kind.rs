@@ -29,6 +29,8 @@ pub enum BreakKind {
     NodeBehind,
     /// The books hold a token this service does not know.
     UnknownToken,
+    /// A difference that was planted was not found: what the run says proves nothing.
+    CanaryMissed,
 }
 
 impl Kind for BreakKind {
@@ -45,6 +47,7 @@ impl Kind for BreakKind {
             Self::IndexerBehind => "indexer_behind",
             Self::NodeBehind => "node_behind",
             Self::UnknownToken => "unknown_token",
+            Self::CanaryMissed => "canary_missed",
         }
     }
 

@@ -8,6 +8,7 @@
 //! is too small and asks again before believing, [`classify`] guesses the cause.
 
 pub mod account;
+pub mod canary;
 pub mod classify;
 pub mod in_flight;
 pub mod kind;

@@ -67,6 +67,7 @@ impl Reconciliation {
             ("open breaks", open),
             ("debts", carry_over),
             ("in flight", in_flight),
+            ("canaries", self.canary_wallets()),
             ("sample of quiet ones", sample.into_iter().collect()),
         ] {
             chosen.push((why, set.len() as u64));

@@ -8,6 +8,7 @@ use eidos_telemetry::metric;
 use eidos_types::{Amount, JobName, Total};
 use serde::Deserialize;
 
+use super::canaries;
 use super::finish::done_key;
 use super::job::Reconciliation;
 use super::movements::{DEPOSIT, WITHDRAWAL};
@@ -24,6 +25,14 @@ struct Last {
     tokens: Vec<LastToken>,
     /// `None`: an older version's report.
     node_behind_accounts: Option<u64>,
+    /// Absent in an older version's report.
+    #[serde(default)]
+    canaries: Vec<LastCanary>,
+}
+
+#[derive(Deserialize)]
+struct LastCanary {
+    found: bool,
 }
 
 #[derive(Deserialize)]
@@ -93,6 +102,9 @@ pub(super) async fn observe(job: &Reconciliation, seen: &Observation<'_>) -> Res
     }
     if let Some(accounts) = last.node_behind_accounts {
         metric::reconciliation_node_behind_accounts(accounts);
+    }
+    if !last.canaries.is_empty() {
+        canaries::gauge(last.canaries.iter().map(|canary| canary.found));
     }
     for token in &last.tokens {
         if let Ok(in_flight) = token.in_flight.parse::<Amount>() {

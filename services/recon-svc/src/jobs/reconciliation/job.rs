@@ -10,6 +10,7 @@ use sqlx::PgPool;
 use super::limits::StoredLimits;
 use super::pause_keys::PauseKeys;
 use crate::dimensions::balance::account::TokenList;
+use crate::dimensions::balance::canary::Canary;
 use crate::dimensions::balance::schema::Schema;
 use crate::dimensions::balance::sources::SourceError;
 use crate::dimensions::balance::sources::books::Books;
@@ -36,6 +37,8 @@ pub struct Reconciliation {
     pub tokens: Arc<TokenList>,
     /// The books.
     pub books: Books,
+    /// Accounts whose difference was planted.
+    pub canaries: Vec<Canary>,
     /// The chain.
     pub chain: Arc<ChainReader>,
     /// What is stored about the chain's node.

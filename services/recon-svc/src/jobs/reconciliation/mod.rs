@@ -10,6 +10,7 @@
 //! chain changed; then every shard starts again.
 
 mod balance;
+mod canaries;
 mod choose;
 pub mod compare;
 pub mod cut;
@@ -49,6 +50,7 @@ use self::report::{BreakReport, Coverage, CutReport, Report, RpcReport, render};
 use self::run::{Fault, Run, View};
 use self::solvency::{Solvency, as_findings};
 use crate::dimensions::balance::account::AccountKey;
+use crate::dimensions::balance::canary::CanaryReport;
 use crate::dimensions::balance::point::point_of;
 use crate::dimensions::balance::tally::Tally;
 use crate::settings::Dimension;
@@ -109,6 +111,7 @@ impl Job for Reconciliation {
 /// What one attempt at a cut gave.
 struct Attempt {
     view: View,
+    canaries: Vec<CanaryReport>,
     tally: Tally,
     solvency: Solvency,
     decided: Decided<AccountKey>,
@@ -267,6 +270,9 @@ impl Reconciliation {
             self.gauges(ctx.jobs_db(), run.mode, view, &attempt.tally)
                 .await
                 .map_err(Fault::own)?;
+            if !attempt.canaries.is_empty() {
+                canaries::gauge(attempt.canaries.iter().map(|canary| canary.found));
+            }
         }
         let worst = |found: &BreakReport| {
             use std::cmp::Reverse;
@@ -286,6 +292,7 @@ impl Reconciliation {
         let mut findings = run.cut_findings(&attempt.view);
         findings.extend(as_findings(&attempt.solvency.findings));
         findings.extend(run.token_findings(&attempt.view, &attempt.tally));
+        findings.extend(canaries::findings(&attempt.canaries));
         let critical = |found: &&BreakReport| found.severity == Severity::Critical;
         let ladder = self.chain.ladder_report();
         let mut breaks = ending.breaks;
@@ -307,6 +314,7 @@ impl Reconciliation {
             resolved: ending.resolved,
             tokens: run.token_reports(&attempt.tally, &attempt.solvency),
             ignored: run.balance.ignored(),
+            canaries: attempt.canaries,
             dimensions: ending.dimensions,
             findings,
             paused: ending.paused,
@@ -358,7 +366,8 @@ impl Reconciliation {
             Mode::Incremental => Solvency::default(),
         };
         others.read(&mut view).await?;
-        let (decided, newest) = run.engine.second_reading(&run.balance).await?;
+        let (mut decided, newest) = run.engine.second_reading(&run.balance).await?;
+        let canaries = self.take_canaries(&mut decided, wallets.as_deref());
         let view = match newest {
             Some(newest) if run.mode == Mode::Incremental => View {
                 prices: newest.prices,
@@ -368,6 +377,7 @@ impl Reconciliation {
         };
         Ok(Attempt {
             view,
+            canaries,
             tally,
             solvency,
             decided,

@@ -10,6 +10,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::movements::DimensionReport;
+use crate::dimensions::balance::canary::CanaryReport;
 use crate::dimensions::balance::classify::Hint;
 use crate::dimensions::balance::kind::BreakKind;
 use eidos_recon::severity::Severity;
@@ -50,6 +51,8 @@ pub struct Report {
     pub tokens: Vec<TokenReport>,
     /// Ignored differences, at most `reconciliation.report_breaks`; all are in the totals.
     pub ignored: Vec<IgnoredReport>,
+    /// What became of the canaries that were compared; they are no breaks.
+    pub canaries: Vec<CanaryReport>,
     /// The dimensions beside the balances; the figures above are those of balances and solvency.
     pub dimensions: Vec<DimensionReport>,
     /// What is wrong that is no account's difference.
@@ -262,6 +265,10 @@ pub fn render(report: &Report) -> String {
         if more > 0 {
             let _ = write!(text, "\n… and {more} more: GET /v1/breaks");
         }
+    }
+    if !report.canaries.is_empty() {
+        let found = report.canaries.iter().filter(|canary| canary.found).count();
+        let _ = write!(text, "\ncanaries: {found} of {} found", report.canaries.len());
     }
     for finding in &report.findings {
         let _ = write!(text, "\n! {}: {}", finding.kind, finding.detail);
