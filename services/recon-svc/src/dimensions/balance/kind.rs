@@ -29,6 +29,14 @@ pub enum BreakKind {
     NodeBehind,
     /// The books hold a token this service does not know.
     UnknownToken,
+    /// Blocks that were read are no longer on the chain.
+    Reorganised,
+    /// A block that the node had called final is no longer on the chain.
+    FinalizedBlockChanged,
+    /// Two providers say different things about the same blocks.
+    ProvidersDisagree,
+    /// The second provider did not answer, so that nothing controls the first one.
+    ProviderSilent,
 }
 
 impl Kind for BreakKind {
@@ -45,6 +53,10 @@ impl Kind for BreakKind {
             Self::IndexerBehind => "indexer_behind",
             Self::NodeBehind => "node_behind",
             Self::UnknownToken => "unknown_token",
+            Self::Reorganised => "reorganised",
+            Self::FinalizedBlockChanged => "finalized_block_changed",
+            Self::ProvidersDisagree => "providers_disagree",
+            Self::ProviderSilent => "provider_silent",
         }
     }
 

@@ -10,12 +10,15 @@
 //! chain changed; then every shard starts again.
 
 mod balance;
+mod chain_breaks;
 mod choose;
 pub mod compare;
 pub mod cut;
+pub mod event_log;
 pub mod events;
 pub mod fault;
 pub mod finish;
+mod fork;
 mod gauges;
 mod job;
 pub(crate) mod lag;
@@ -25,6 +28,8 @@ pub mod movements;
 pub mod pages;
 mod params;
 pub mod pause_keys;
+pub mod provider;
+mod recent;
 pub mod report;
 pub mod run;
 pub mod solvency;
@@ -39,12 +44,15 @@ use eidos_telemetry::metric;
 use eidos_types::{Address, SlotRange};
 use tokio::time::Instant;
 
+use self::event_log::Control;
 use self::finish::{PauseCause, done_key, newest, next_block};
+use self::fork::{Branch, BranchNews, Fork};
 pub use self::job::Reconciliation;
 pub use self::left_behind::{CURSOR_KEY, SampleCursor};
 use self::movements::{Deposit, DimensionReport, MovementBreak, MovementRun, Outcome, Sides, Withdrawal};
 use self::params::{MAX_PARAM_WALLETS, choose_mode, covers};
 pub use self::params::{Mode, Params};
+use self::provider::{Disagreement, PROVIDERS};
 use self::report::{BreakReport, Coverage, CutReport, Report, RpcReport, render};
 use self::run::{Fault, Run, View};
 use self::solvency::{Solvency, as_findings};
@@ -90,6 +98,9 @@ impl Job for Reconciliation {
         let reconciling = Box::pin(self.reconcile(ctx, params));
         let outcome = eidos_chain::within(ctx.budget_deadline(), reconciling).await;
         self.keep_limits(ctx).await;
+        if let Err(Fault::Disagreement(disagreement)) = &outcome {
+            self.record_disagreement(ctx, disagreement).await?;
+        }
         Ok(outcome?)
     }
 
@@ -115,6 +126,7 @@ struct Attempt {
     wallets: Option<Vec<Address>>,
     chosen: Vec<(&'static str, u64)>,
     cursor: Option<SampleCursor>,
+    branch: Branch,
 }
 
 /// The dimensions of movements that are switched on.
@@ -125,19 +137,35 @@ struct Others<'a> {
 
 impl<'a> Others<'a> {
     /// A run of named wallets compares only their balances.
-    async fn begin(sides: Sides<'a>, mode: Mode, params: &Params) -> Result<Self, Fault> {
+    async fn begin(
+        sides: Sides<'a>,
+        mode: Mode,
+        params: &Params,
+        fork: Option<&Fork>,
+    ) -> Result<Self, Fault> {
         let is_on = |dimension| params.wallets.is_none() && sides.job.rules().dimensions.contains(&dimension);
         let (mut deposits, mut withdrawals) = (None, None);
         if is_on(Dimension::Deposit) {
-            deposits = Some(MovementRun::begin(sides, mode).await?);
+            deposits = Some(MovementRun::begin(sides, mode, fork).await?);
         }
         if is_on(Dimension::Withdrawal) {
-            withdrawals = Some(MovementRun::begin(sides, mode).await?);
+            withdrawals = Some(MovementRun::begin(sides, mode, fork).await?);
         }
         Ok(Self {
             deposits,
             withdrawals,
         })
+    }
+
+    /// Follows the chain to another branch.
+    async fn follow(&mut self, fork: &Fork) -> Result<(), Fault> {
+        if let Some(deposits) = &mut self.deposits {
+            deposits.follow(fork).await?;
+        }
+        if let Some(withdrawals) = &mut self.withdrawals {
+            withdrawals.follow(fork).await?;
+        }
+        Ok(())
     }
 
     async fn read(&mut self, view: &mut View) -> Result<(), Fault> {
@@ -200,10 +228,19 @@ impl Reconciliation {
     async fn reconcile(&self, ctx: &JobContext, params: Params) -> Result<Report, Fault> {
         let started = Instant::now();
         let requests = self.chain.ladder_report().requests;
+        self.events.begin();
+        let mut news = BranchNews::default();
+        let branch = self
+            .branch(ctx, &self.chain.finalized().await?, &mut news)
+            .await?;
         let done = newest(
             ctx.load_checkpoint(&done_key(Mode::Full)).await?,
             ctx.load_checkpoint(&done_key(Mode::Incremental)).await?,
         );
+        let (branch, done) = match branch {
+            Branch::Unknown => (Branch::Unknown, None),
+            known => (known, done),
+        };
         let (mode, mode_reason) = choose_mode(&params, done.as_ref());
         let (mut run, mut keep) = Run::begin(self, ctx, mode).await?;
         let sides = Sides {
@@ -211,11 +248,11 @@ impl Reconciliation {
             ctx,
             kept: keep,
         };
-        let mut others = Others::begin(sides, mode, &params).await?;
+        let mut others = Others::begin(sides, mode, &params, branch.fork()).await?;
         let mut repins = 0;
         let (mut attempt, repins) = loop {
             match self
-                .attempt(&mut run, &mut others, keep, &params, done.as_ref())
+                .attempt(&mut run, &mut others, keep, &params, done.as_ref(), &mut news)
                 .await
             {
                 Err(fault) if fault.needs_new_pin() && repins < self.rules().repin_attempts => {
@@ -229,8 +266,19 @@ impl Reconciliation {
             }
         };
         let ending = self.end(&run, &others, &mut attempt).await?;
+        let everything_was_read = !ctx.dry_run() && params.wallets.is_none();
+        let control = self.events.control();
+        news.findings.extend(control.finding());
+        if everything_was_read {
+            self.end_disagreements(ctx, &control, &attempt.view.cut.block)
+                .await?;
+            run.balance.prove_register(&attempt.view.cut.block).await?;
+            if let Some(fork) = attempt.branch.fork() {
+                self.forget_lost(ctx, fork).await?;
+            }
+        }
         let last_full: Option<Done> = ctx.load_checkpoint(&done_key(Mode::Full)).await?;
-        let mut report = self.report(&run, attempt, ending);
+        let mut report = self.report(&run, attempt, ending, news);
         report.mode_reason = mode_reason;
         report.coverage.oldest_verified = last_full.map(|done| done.at);
         let ladder = self.chain.ladder_report();
@@ -282,13 +330,15 @@ impl Reconciliation {
     }
 
     /// Everything the run knows about itself; the caller adds what only it knows.
-    fn report(&self, run: &Run<'_>, attempt: Attempt, ending: Ending) -> Report {
+    fn report(&self, run: &Run<'_>, attempt: Attempt, ending: Ending, news: BranchNews) -> Report {
         let mut findings = run.cut_findings(&attempt.view);
+        findings.extend(news.findings);
         findings.extend(as_findings(&attempt.solvency.findings));
         findings.extend(run.token_findings(&attempt.view, &attempt.tally));
         let critical = |found: &&BreakReport| found.severity == Severity::Critical;
         let ladder = self.chain.ladder_report();
-        let mut breaks = ending.breaks;
+        let mut breaks = news.breaks;
+        breaks.extend(ending.breaks);
         let (breaks_found, critical) = (breaks.len() as u64, breaks.iter().filter(critical).count() as u64);
         breaks.truncate(self.rules().report_breaks);
         Report {
@@ -331,17 +381,28 @@ impl Reconciliation {
         keep: Option<BlockRef>,
         params: &Params,
         done: Option<&Done>,
+        news: &mut BranchNews,
     ) -> Result<Attempt, Fault> {
+        self.events.forget();
         let mut view = self.view(keep).await?;
-        run.engine.save_head(&point_of(&view.cut.block)).await?;
-        let since = (run.mode == Mode::Incremental).then(|| done.map_or(0, next_block));
-        let touched = run.balance.update_register(view.cut.block, since).await?;
+        let block = view.cut.block;
+        let branch = self.follow(run, others, &block, news).await?;
+        let fork = branch.fork();
+        run.engine.save_head(&point_of(&block)).await?;
+        let since = (run.mode == Mode::Incremental).then(|| {
+            let since = done.map_or(0, next_block);
+            fork.map_or(since, |fork| since.min(fork.common.number + 1))
+        });
+        let touched = run.balance.update_register(block, since, &branch).await?;
         let (mut wallets, mut chosen, mut cursor) = (None, vec![("all", 0)], None);
         if run.mode == Mode::Full {
             run.read_shards(&view.reading()).await?;
         } else {
             run.forget();
-            let choice = self.choose(run.ctx, &mut view, params, done, touched).await?;
+            let lost = fork.map(Fork::wallets).unwrap_or_default();
+            let choice = self
+                .choose(run.ctx, &mut view, params, done, touched, lost)
+                .await?;
             let mut session = view.cut.snapshot.ticket().join().await?;
             run.read_wallets(&view.reading(), &mut session, &choice.wallets)
                 .await?;
@@ -358,6 +419,8 @@ impl Reconciliation {
             Mode::Incremental => Solvency::default(),
         };
         others.read(&mut view).await?;
+        // Pages read by hash fail while the chain changes; one that changed after the last page is found here.
+        self.chain.verify_canonical(&block).await?;
         let (decided, newest) = run.engine.second_reading(&run.balance).await?;
         let view = match newest {
             Some(newest) if run.mode == Mode::Incremental => View {
@@ -374,7 +437,66 @@ impl Reconciliation {
             wallets,
             chosen,
             cursor,
+            branch,
         })
+    }
+
+    /// Finds out whether the chain is the one that was read before, and takes back what was derived from another branch.
+    async fn follow(
+        &self,
+        run: &mut Run<'_>,
+        others: &mut Others<'_>,
+        block: &BlockRef,
+        news: &mut BranchNews,
+    ) -> Result<Branch, Fault> {
+        if let Some(pinned) = run.pinned.replace(*block).filter(|pinned| pinned != block)
+            && !self.is_on_chain(&pinned).await?
+        {
+            run.engine.restart().await?;
+        }
+        let branch = self.branch(run.ctx, block, news).await?;
+        match &branch {
+            Branch::Forked(fork) => others.follow(fork).await?,
+            Branch::Unknown if run.mode == Mode::Incremental => {
+                let gone = anyhow::anyhow!(
+                    "the chain was reorganised below every block that was kept: the next execution reads everything"
+                );
+                return Err(JobError::retry(gone).into());
+            }
+            Branch::Same | Branch::Unknown => {}
+        }
+        Ok(branch)
+    }
+
+    /// Stores that two providers disagree.
+    async fn record_disagreement(
+        &self,
+        ctx: &JobContext,
+        disagreement: &Disagreement,
+    ) -> Result<(), JobError> {
+        if ctx.dry_run() {
+            return Ok(());
+        }
+        let found = disagreement.as_break(self.chain.settings().chain_id);
+        let mut step = ctx.step().await?;
+        found.record(ctx, &mut step, &disagreement.point()).await?;
+        Ok(step.commit().await?)
+    }
+
+    /// Closes the disagreements about blocks that both providers agree about now: a run that is contradicted leaves its
+    /// checkpoints where they are, so that the next one reads the same blocks.
+    async fn end_disagreements(
+        &self,
+        ctx: &JobContext,
+        control: &Control,
+        block: &BlockRef,
+    ) -> Result<(), Fault> {
+        if !matches!(control, Control::Agreed(ranges) if *ranges > 0) {
+            return Ok(());
+        }
+        let mut step = ctx.step().await?;
+        chain_breaks::resolve(ctx, &mut step, PROVIDERS, &point_of(block)).await?;
+        Ok(step.commit().await?)
     }
 
     /// Makes the pause keys equal to the table. It does not decide the run's result.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
-use eidos_chain::BlockRef;
+use eidos_chain::{BlockRef, VaultEvent};
 use eidos_recon::{CutPoint, Rules};
 use eidos_runtime::JobContext;
 use eidos_types::Address;
@@ -11,9 +11,11 @@ use eidos_types::Address;
 use super::compare::Against;
 use super::cut::{Cut, block_at};
 pub use super::fault::Fault;
+use super::fork::Branch;
 use super::job::Reconciliation;
 use super::pages::Reading;
 use super::params::Mode;
+use super::recent::Recent;
 use super::report::{Finding, IgnoredReport};
 use crate::dimensions::balance::in_flight::Line;
 use crate::dimensions::balance::kind::BreakKind;
@@ -51,6 +53,8 @@ pub struct Run<'a> {
     pub ctx: &'a JobContext,
     /// What it covers.
     pub mode: Mode,
+    /// The cut that its pages were read at.
+    pub(super) pinned: Option<BlockRef>,
     /// Its two sides.
     pub balance: Balance<'a>,
     /// Its pages, breaks and checkpoints.
@@ -149,14 +153,16 @@ impl<'a> Run<'a> {
         .await?;
         let (engine, kept): (eidos_recon::Run<'_, Balance<'_>>, Option<CutPoint>) = begun;
         let engine = engine.escalating(job.rules().escalate_warnings_after);
+        let pinned = kept.as_ref().and_then(block_of);
         let run = Self {
             job,
             ctx,
             mode,
+            pinned,
             balance,
             engine,
         };
-        Ok((run, kept.as_ref().and_then(block_of)))
+        Ok((run, pinned))
     }
 
     /// Forgets what was read: an incremental run whose cut is gone starts again.
@@ -204,26 +210,28 @@ pub(super) fn engine_rules(job: &Reconciliation) -> Rules {
 }
 
 impl Balance<'_> {
-    /// Brings the register up to the cut. Returns the wallets touched by blocks from `since` on.
-    pub async fn update_register(
+    /// Brings the register up to the cut, and keeps the newest blocks with what was derived from them. Returns the wallets
+    /// touched by blocks from `since` on.
+    pub(super) async fn update_register(
         &mut self,
         block: BlockRef,
         since: Option<u64>,
+        branch: &Branch,
     ) -> Result<BTreeSet<Address>, Fault> {
-        let chain = &self.job.chain;
-        let rules = self.job.rules();
-        let vault = chain.settings().vault;
-        let mut register = Register::open(
-            self.ctx.jobs_db(),
-            self.ctx.job(),
-            vault,
-            rules.vault_deployed_at_block,
-        )
-        .await?;
+        let (vault, rules) = (self.job.chain.settings().vault, self.job.rules());
+        let first = rules.vault_deployed_at_block;
+        let mut register = Register::open(self.ctx.jobs_db(), self.ctx.job(), vault, first).await?;
+        if self.ctx.dry_run() {
+            match branch {
+                Branch::Same => {}
+                Branch::Forked(fork) => register.rewind(&fork.common, &fork.shown(), None).await?,
+                Branch::Unknown => register.start_over(first),
+            }
+        }
         let mut touched = BTreeSet::new();
-        let mut from = since.map_or(register.head.next_block, |since| {
-            since.min(register.head.next_block)
-        });
+        let unread = register.start();
+        let mut from = since.map_or(unread, |since| since.min(unread));
+        let mut recent = Recent::from(from, &block);
         while from <= block.number {
             self.ctx.check_cancelled()?;
             let upto = block.number.min(from.saturating_add(rules.event_blocks - 1));
@@ -231,27 +239,47 @@ impl Balance<'_> {
             let last = if upto == block.number {
                 block
             } else {
-                block_at(chain, upto).await?
+                block_at(&self.job.chain, upto).await?
             };
-            let events = chain.logs(from, &last, &known::filter()).await?;
+            let events = self.job.events.all(from, &last).await?;
             for event in &events {
                 if since.is_some_and(|since| event.at.block_number >= since) {
                     touched.extend(known::touched(event));
                 }
             }
-            if upto >= register.head.next_block {
-                if self.ctx.dry_run() {
-                    register.add(&events, upto, last.hash, None).await?;
-                } else {
-                    let mut step = self.ctx.step().await?;
-                    register.add(&events, upto, last.hash, Some(&mut step)).await?;
-                    step.commit().await?;
-                }
+            recent.note(&events);
+            if upto >= unread {
+                self.store_register(&mut register, &mut recent, &events, last, upto == block.number)
+                    .await?;
             }
             from = upto + 1;
         }
         self.register = Some(register);
         Ok(touched)
+    }
+
+    /// Stores what a range has shown; with the last one, the blocks that are kept.
+    async fn store_register(
+        &self,
+        register: &mut Register,
+        recent: &mut Recent,
+        events: &[VaultEvent],
+        last: BlockRef,
+        is_last: bool,
+    ) -> Result<(), Fault> {
+        if self.ctx.dry_run() {
+            register.add(events, last.number, last.hash, None).await?;
+            return Ok(());
+        }
+        let mut step = self.ctx.step().await?;
+        let shown = register
+            .add(events, last.number, last.hash, Some(&mut step))
+            .await?;
+        recent.note_shown(&shown);
+        if is_last {
+            recent.keep(self.job, self.ctx, &mut step, &last).await?;
+        }
+        Ok(step.commit().await?)
     }
 
     /// The register. Only called after [`Balance::update_register`]; an empty one otherwise would hide accounts.
@@ -261,6 +289,13 @@ impl Balance<'_> {
     )]
     pub(super) fn register(&self) -> &Register {
         self.register.as_ref().expect("the register is updated first")
+    }
+
+    /// Notes that the events of the register were controlled by the run that read them.
+    pub(super) async fn prove_register(&self, block: &BlockRef) -> Result<(), Fault> {
+        let mut step = self.ctx.step().await?;
+        self.register().prove(block.number, &mut step).await?;
+        Ok(step.commit().await?)
     }
 
     /// Ignored differences, at most `reconciliation.report_breaks`.
