@@ -299,7 +299,11 @@ async fn judge(fixture: &Fixture, proxy: &RpcProxy, mut case: Case, all: &[Strin
         }
         Verdict::Right | Verdict::Fails(_) => {}
     }
-    fixture.reconcile_when_free(&[], &settings).await;
+    let (status, child) = fixture.command(&[], &settings).run(WITHIN).await;
+    if !status.success() {
+        let (said, log) = (child.stdout(), child.stderr());
+        return Err(format!("the honest run after it: {status}\n{said}\n{log}"));
+    }
     let open = Fixture::every_open_break(jobs.pool()).await;
     if open == all {
         Ok(())

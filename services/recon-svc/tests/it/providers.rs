@@ -9,7 +9,7 @@ use eidos_testkit::{Anvil, AnvilOptions, RpcFault, RpcProxy, asks_for, calls_of}
 use serde_json::{Value, json};
 
 use crate::fixture::Fixture;
-use crate::traffic::{deposit, index, wallet};
+use crate::traffic::{deposit, fund, index, wallet};
 
 const WITHIN: Duration = Duration::from_secs(90);
 const ONCE: (&str, &str) = ("JOBS__RECONCILIATION__RETRY__MAX_ATTEMPTS", "1");
@@ -115,7 +115,7 @@ async fn providers_that_disagree_are_a_break_whichever_is_wrong_and_a_run_in_whi
 
         // The second provider is silent: that ends no disagreement.
         wrong.behave();
-        two.second.misbehave(|_request| RpcFault::Status(403));
+        two.second.misbehave(|_request| RpcFault::Status(503));
         let report = two
             .fixture
             .reconcile_when_free(&["--full"], &two.settings())
@@ -211,6 +211,7 @@ fn counted(proxy: &RpcProxy, method: &'static str) -> Arc<AtomicU64> {
 async fn an_hourly_run_asks_each_provider_once_for_the_logs_of_a_block() {
     let two = Two::new().await;
     two.fixture.reconcile(&["--full"], &two.settings()).await;
+    fund(&two.fixture, 2).await;
     deposit(&two.fixture, wallet(1), 3).await;
     two.fixture.world.mine_blocks(5).await.unwrap();
     index(&two.fixture).await;

@@ -8,12 +8,13 @@ use serde_json::{Value, json};
 
 use crate::fixture::Fixture;
 use crate::traffic::{
-    book_deposit, book_withdrawal, deposit, forget_indexed_hash, hash_of, index, reorganise, wallet, withdraw,
+    book_deposit, book_withdrawal, deposit, forget_indexed_hash, fund, hash_of, index, reorganise, wallet,
+    withdraw,
 };
 
 /// Head is final, nothing is young: what a block has, or has no longer, is a break at once.
 const AT_THE_HEAD: [(&str, &str); 3] = [
-    ("CHAIN__FINALITY", r#"{"depth": 0}"#),
+    ("CHAIN__FINALITY__DEPTH", "0"),
     ("RECONCILIATION__IN_FLIGHT_MAX_AGE", "1ms"),
     ("RECONCILIATION__WITHDRAWAL_MAX_AGE", "1ms"),
 ];
@@ -33,6 +34,14 @@ async fn blocks_of_traffic(fixture: &Fixture, round: u64) {
     book_deposit(fixture, &last).await;
 }
 
+/// A world whose wallets of all rounds can pay for gas.
+async fn funded() -> Fixture {
+    let fixture = Fixture::clean().await;
+    fund(&fixture, (DEEPEST + 1) * 10).await;
+    index(&fixture).await;
+    fixture
+}
+
 async fn lose(fixture: &Fixture, depth: u64) {
     let answer = fixture.world.node().call("anvil_reorg", json!([depth, []])).await;
     answer.unwrap();
@@ -45,7 +54,7 @@ fn has_finding(report: &Value, kind: &str) -> bool {
 
 #[tokio::test]
 async fn reorganisations_between_runs_leave_the_breaks_of_the_final_chain() {
-    let fixture = Fixture::clean().await;
+    let fixture = funded().await;
     fixture.reconcile(&["--full"], &AT_THE_HEAD).await;
     let mut seen = 0;
     for depth in 1..=DEEPEST {
@@ -80,7 +89,7 @@ const MOMENTS: [(&str, usize); 5] = [
 
 #[tokio::test]
 async fn reorganisations_during_a_run_leave_the_breaks_of_the_final_chain() {
-    let fixture = Fixture::clean().await;
+    let fixture = funded().await;
     let proxy = RpcProxy::before(&fixture.node_url()).await;
     let mut settings = AT_THE_HEAD.to_vec();
     settings.push(("CHAIN__RPC_URL", proxy.url.as_str()));
@@ -125,7 +134,7 @@ fn change_once(proxy: &RpcProxy, depth: u64) -> Arc<AtomicBool> {
 
 #[tokio::test]
 async fn a_final_block_that_changes_is_a_critical_break_that_only_a_person_ends() {
-    let fixture = Fixture::clean().await;
+    let fixture = funded().await;
     fixture.reconcile(&["--full"], &[]).await;
     deposit(&fixture, wallet(1), 9).await;
     fixture.world.mine_blocks(3).await.unwrap();
@@ -174,7 +183,7 @@ async fn a_final_block_that_changes_is_a_critical_break_that_only_a_person_ends(
 
 #[tokio::test]
 async fn a_fork_below_everything_that_is_kept_is_read_from_the_first_block_on() {
-    let fixture = Fixture::clean().await;
+    let fixture = funded().await;
     blocks_of_traffic(&fixture, 1).await;
     index(&fixture).await;
     fixture.reconcile(&["--full"], &AT_THE_HEAD).await;
@@ -198,7 +207,7 @@ async fn a_fork_below_everything_that_is_kept_is_read_from_the_first_block_on() 
 
 #[tokio::test]
 async fn kept_blocks_are_joined_and_bounded() {
-    let fixture = Fixture::clean().await;
+    let fixture = funded().await;
     fixture.reconcile(&["--full"], &AT_THE_HEAD).await;
     fixture.world.mine_blocks(300).await.unwrap();
     let head = index(&fixture).await;

@@ -36,9 +36,17 @@ fn number(value: &Value) -> u64 {
     u64::from_str_radix(value.as_str().unwrap().trim_start_matches("0x"), 16).unwrap()
 }
 
+/// Gives the wallets below this number gas money. It changes the state of the newest block and not its header, so another
+/// block follows; no test goes back to it.
+pub(crate) async fn fund(fixture: &Fixture, wallets: u64) {
+    for number in 0..wallets {
+        call(fixture, "anvil_setBalance", json!([wallet(number), PURSE])).await;
+    }
+    fixture.world.mine_blocks(1).await.unwrap();
+}
+
 /// A transaction to the Vault, alone in the next block.
 async fn mined(fixture: &Fixture, wallet: Address, coins: u128, data: String, value: u128) -> Moved {
-    call(fixture, "anvil_setBalance", json!([wallet, PURSE])).await;
     let vault = fixture.world.addresses().vault;
     let request = json!([{"from": wallet, "to": vault, "data": data, "value": format!("{value:#x}"), "gas": "0x493e0"}]);
     let hash = call(fixture, "eth_sendTransaction", request).await;

@@ -29,10 +29,21 @@ impl Fault {
         let is_old = |error: &ChainError| {
             matches!(
                 error,
-                ChainError::StateUnavailable { .. } | ChainError::NotDeployed { .. }
+                ChainError::StateUnavailable { .. }
+                    | ChainError::StaleState { .. }
+                    | ChainError::NotDeployed { .. }
             )
         };
         matches!(self, Self::Source(SourceError::Chain(error)) if is_old(error))
+    }
+
+    /// True if events that were read may not be all there are: what was derived from them is not kept.
+    pub fn is_about_events(&self) -> bool {
+        match self {
+            Self::Disagreement(_) => true,
+            Self::Source(SourceError::Chain(error)) => matches!(**error, ChainError::LogsIncomplete { .. }),
+            Self::Source(_) | Self::Job(_) => false,
+        }
     }
 
     /// True if a new cut, and nothing else, is needed.

@@ -168,6 +168,17 @@ impl<'a> Others<'a> {
         Ok(())
     }
 
+    /// Forgets what was read, also what is durable.
+    async fn restart(&mut self) -> Result<(), Fault> {
+        if let Some(deposits) = &mut self.deposits {
+            deposits.restart().await?;
+        }
+        if let Some(withdrawals) = &mut self.withdrawals {
+            withdrawals.restart().await?;
+        }
+        Ok(())
+    }
+
     async fn read(&mut self, view: &mut View) -> Result<(), Fault> {
         if let Some(deposits) = &mut self.deposits {
             deposits.read(view).await?;
@@ -261,6 +272,12 @@ impl Reconciliation {
                     let Fault::Source(error) = fault else { continue };
                     metric::reconciliation_repinned(gauges::CHAIN);
                     tracing::warn!(%error, repins, "a new cut is pinned");
+                }
+                Err(fault) if fault.is_about_events() => {
+                    // Pages that were compared with such events must not be what the next execution continues.
+                    run.engine.restart().await?;
+                    others.restart().await?;
+                    return Err(fault);
                 }
                 other => break (other?, repins),
             }
@@ -394,6 +411,11 @@ impl Reconciliation {
             fork.map_or(since, |fork| since.min(fork.common.number + 1))
         });
         let touched = run.balance.update_register(block, since, &branch).await?;
+        if run.balance.accounts_were_left_out() {
+            tracing::warn!("events that an earlier execution read were not all: every shard starts again");
+            run.engine.restart().await?;
+            run.engine.save_head(&point_of(&block)).await?;
+        }
         let (mut wallets, mut chosen, mut cursor) = (None, vec![("all", 0)], None);
         if run.mode == Mode::Full {
             run.read_shards(&view.reading()).await?;

@@ -1,6 +1,6 @@
 //! One logical run: what it is, what it holds, and the sentence it follows.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use eidos_chain::{BlockRef, VaultEvent};
@@ -22,7 +22,7 @@ use crate::dimensions::balance::kind::BreakKind;
 use crate::dimensions::balance::merge::{BooksRow, LinesByAccount};
 use crate::dimensions::balance::point::block_of;
 use crate::dimensions::balance::sources::in_flight::InFlight;
-use crate::dimensions::balance::sources::known::{self, Register};
+use crate::dimensions::balance::sources::known::{self, Entry, Register};
 use crate::dimensions::balance::sources::prices::Prices;
 
 /// The dimension of this job.
@@ -40,6 +40,8 @@ pub struct Balance<'a> {
     pub ctx: &'a JobContext,
     /// Accounts seen on chain.
     register: Option<Register>,
+    /// Whether blocks that had been read before had further accounts when they were read again.
+    left_out: bool,
     /// Ignored differences for the report.
     pub(super) ignored: Mutex<Vec<IgnoredReport>>,
 }
@@ -139,6 +141,7 @@ impl<'a> Run<'a> {
             job,
             ctx,
             register: None,
+            left_out: false,
             ignored: Mutex::default(),
         };
         let (digest, is_resumable) = (job.digest.clone(), mode == Mode::Full);
@@ -231,7 +234,8 @@ impl Balance<'_> {
         let mut touched = BTreeSet::new();
         let unread = register.start();
         let mut from = since.map_or(unread, |since| since.min(unread));
-        let mut recent = Recent::from(from, &block);
+        let (mut recent, read_before) = (Recent::from(from, &block), register.head.next_block);
+        self.left_out = false;
         while from <= block.number {
             self.ctx.check_cancelled()?;
             let upto = block.number.min(from.saturating_add(rules.event_blocks - 1));
@@ -249,8 +253,10 @@ impl Balance<'_> {
             }
             recent.note(&events);
             if upto >= unread {
-                self.store_register(&mut register, &mut recent, &events, last, upto == block.number)
+                let shown = self
+                    .store_register(&mut register, &mut recent, &events, last, upto == block.number)
                     .await?;
+                self.left_out |= shown.values().any(|block| *block < read_before);
             }
             from = upto + 1;
         }
@@ -266,10 +272,9 @@ impl Balance<'_> {
         events: &[VaultEvent],
         last: BlockRef,
         is_last: bool,
-    ) -> Result<(), Fault> {
+    ) -> Result<BTreeMap<Entry, u64>, Fault> {
         if self.ctx.dry_run() {
-            register.add(events, last.number, last.hash, None).await?;
-            return Ok(());
+            return Ok(register.add(events, last.number, last.hash, None).await?);
         }
         let mut step = self.ctx.step().await?;
         let shown = register
@@ -279,7 +284,13 @@ impl Balance<'_> {
         if is_last {
             recent.keep(self.job, self.ctx, &mut step, &last).await?;
         }
-        Ok(step.commit().await?)
+        step.commit().await?;
+        Ok(shown)
+    }
+
+    /// Whether accounts were left out when their blocks were read first: pages were compared without them.
+    pub(super) const fn accounts_were_left_out(&self) -> bool {
+        self.left_out
     }
 
     /// The register. Only called after [`Balance::update_register`]; an empty one otherwise would hide accounts.

@@ -117,6 +117,11 @@ impl<'a, D: Side> MovementRun<'a, D> {
         Ok(())
     }
 
+    /// Forgets what was read, also what is durable.
+    pub(super) async fn restart(&mut self) -> Result<(), Fault> {
+        self.engine.restart().await
+    }
+
     async fn plan(&self, fork: Option<&Fork>) -> Result<Plan, Fault> {
         let deployed = self.job.rules().vault_deployed_at_block;
         let left = self.left.as_ref().filter(|_| self.mode == Mode::Incremental);
