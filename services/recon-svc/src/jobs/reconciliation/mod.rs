@@ -248,10 +248,8 @@ impl Reconciliation {
             ctx.load_checkpoint(&done_key(Mode::Full)).await?,
             ctx.load_checkpoint(&done_key(Mode::Incremental)).await?,
         );
-        let (branch, done) = match branch {
-            Branch::Unknown => (Branch::Unknown, None),
-            known => (known, done),
-        };
+        // A dry run deletes no checkpoints that do not hold.
+        let done = done.filter(|_| !matches!(branch, Branch::Unknown));
         let (mode, mode_reason) = choose_mode(&params, done.as_ref());
         let (mut run, mut keep) = Run::begin(self, ctx, mode).await?;
         let sides = Sides {
@@ -283,16 +281,9 @@ impl Reconciliation {
             }
         };
         let ending = self.end(&run, &others, &mut attempt).await?;
-        let everything_was_read = !ctx.dry_run() && params.wallets.is_none();
-        let control = self.events.control();
-        news.findings.extend(control.finding());
-        if everything_was_read {
-            self.end_disagreements(ctx, &control, &attempt.view.cut.block)
-                .await?;
-            run.balance.prove_register(&attempt.view.cut.block).await?;
-            if let Some(fork) = attempt.branch.fork() {
-                self.forget_lost(ctx, fork).await?;
-            }
+        news.findings.extend(self.events.control().finding());
+        if !ctx.dry_run() && params.wallets.is_none() {
+            self.prove(&run, &attempt).await?;
         }
         let last_full: Option<Done> = ctx.load_checkpoint(&done_key(Mode::Full)).await?;
         let mut report = self.report(&run, attempt, ending, news);
@@ -303,6 +294,17 @@ impl Reconciliation {
         report.repins = repins;
         report.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(report)
+    }
+
+    /// Everything was read up to the cut, and is closed: what was provisional until then is proven.
+    async fn prove(&self, run: &Run<'_>, attempt: &Attempt) -> Result<(), Fault> {
+        let block = &attempt.view.cut.block;
+        self.end_disagreements(run.ctx, block).await?;
+        run.balance.prove_register(block).await?;
+        match attempt.branch.fork() {
+            Some(fork) => self.forget_lost(run.ctx, fork).await,
+            None => Ok(()),
+        }
     }
 
     /// From decided suspects to stored breaks, pauses and the closed run.
@@ -507,13 +509,9 @@ impl Reconciliation {
 
     /// Closes the disagreements about blocks that both providers agree about now: a run that is contradicted leaves its
     /// checkpoints where they are, so that the next one reads the same blocks.
-    async fn end_disagreements(
-        &self,
-        ctx: &JobContext,
-        control: &Control,
-        block: &BlockRef,
-    ) -> Result<(), Fault> {
-        if !matches!(control, Control::Agreed(ranges) if *ranges > 0) {
+    async fn end_disagreements(&self, ctx: &JobContext, block: &BlockRef) -> Result<(), Fault> {
+        let has_agreed = matches!(self.events.control(), Control::Agreed(ranges) if ranges > 0);
+        if !has_agreed {
             return Ok(());
         }
         let mut step = ctx.step().await?;
