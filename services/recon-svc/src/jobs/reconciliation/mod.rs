@@ -44,7 +44,6 @@ use eidos_telemetry::metric;
 use eidos_types::{Address, SlotRange};
 use tokio::time::Instant;
 
-use self::event_log::Control;
 use self::finish::{PauseCause, done_key, newest, next_block};
 use self::fork::{Branch, BranchNews, Fork};
 pub use self::job::Reconciliation;
@@ -52,7 +51,6 @@ pub use self::left_behind::{CURSOR_KEY, SampleCursor};
 use self::movements::{Deposit, DimensionReport, MovementBreak, MovementRun, Outcome, Sides, Withdrawal};
 use self::params::{MAX_PARAM_WALLETS, choose_mode, covers};
 pub use self::params::{Mode, Params};
-use self::provider::{Disagreement, PROVIDERS};
 use self::report::{BreakReport, Coverage, CutReport, Report, RpcReport, render};
 use self::run::{Fault, Run, View};
 use self::solvency::{Solvency, as_findings};
@@ -490,33 +488,6 @@ impl Reconciliation {
             Branch::Same | Branch::Unknown => {}
         }
         Ok(branch)
-    }
-
-    /// Stores that two providers disagree.
-    async fn record_disagreement(
-        &self,
-        ctx: &JobContext,
-        disagreement: &Disagreement,
-    ) -> Result<(), JobError> {
-        if ctx.dry_run() {
-            return Ok(());
-        }
-        let found = disagreement.as_break(self.chain.settings().chain_id);
-        let mut step = ctx.step().await?;
-        found.record(ctx, &mut step, &disagreement.point()).await?;
-        Ok(step.commit().await?)
-    }
-
-    /// Closes the disagreements about blocks that both providers agree about now: a run that is contradicted leaves its
-    /// checkpoints where they are, so that the next one reads the same blocks.
-    async fn end_disagreements(&self, ctx: &JobContext, block: &BlockRef) -> Result<(), Fault> {
-        let has_agreed = matches!(self.events.control(), Control::Agreed(ranges) if ranges > 0);
-        if !has_agreed {
-            return Ok(());
-        }
-        let mut step = ctx.step().await?;
-        chain_breaks::resolve(ctx, &mut step, PROVIDERS, &point_of(block)).await?;
-        Ok(step.commit().await?)
     }
 
     /// Makes the pause keys equal to the table. It does not decide the run's result.

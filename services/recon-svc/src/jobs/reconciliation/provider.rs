@@ -4,12 +4,16 @@ use std::time::Duration;
 
 use eidos_chain::{BlockRef, ChainError, ChainReader, ChainSettings, LogFilter, LogPosition, VaultEvent};
 use eidos_recon::CutPoint;
+use eidos_runtime::{JobContext, JobError};
 use eidos_types::Hash32;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::OnceCell;
 
-use super::chain_breaks::ChainBreak;
+use super::chain_breaks::{ChainBreak, resolve};
+use super::event_log::Control;
+use super::fault::Fault;
+use super::job::Reconciliation;
 use crate::dimensions::balance::kind::BreakKind;
 use crate::dimensions::balance::point::point_of;
 
@@ -78,6 +82,35 @@ impl SecondProvider {
         let reader = self.reader().await?;
         reader.verify_chain_id().await?;
         reader.logs(from, last, filter).await
+    }
+}
+
+impl Reconciliation {
+    /// Stores that two providers disagree.
+    pub(super) async fn record_disagreement(
+        &self,
+        ctx: &JobContext,
+        disagreement: &Disagreement,
+    ) -> Result<(), JobError> {
+        if ctx.dry_run() {
+            return Ok(());
+        }
+        let found = disagreement.as_break(self.chain.settings().chain_id);
+        let mut step = ctx.step().await?;
+        found.record(ctx, &mut step, &disagreement.point()).await?;
+        Ok(step.commit().await?)
+    }
+
+    /// Closes the disagreements about blocks that both providers agree about now: a run that is contradicted leaves its
+    /// checkpoints where they are, so that the next one reads the same blocks.
+    pub(super) async fn end_disagreements(&self, ctx: &JobContext, block: &BlockRef) -> Result<(), Fault> {
+        let has_agreed = matches!(self.events.control(), Control::Agreed(ranges) if ranges > 0);
+        if !has_agreed {
+            return Ok(());
+        }
+        let mut step = ctx.step().await?;
+        resolve(ctx, &mut step, PROVIDERS, &point_of(block)).await?;
+        Ok(step.commit().await?)
     }
 }
 
