@@ -20,7 +20,7 @@ GRANT SELECT ON
     eidos_jobs_statistics, eidos_jobs_archive_progress, eidos_jobs_reconciliation_records,
     eidos_jobs_reconciliation_checkpoints, eidos_jobs_dust, eidos_jobs_breaks, eidos_jobs_break_history,
     eidos_jobs_operation_pauses, eidos_jobs_disposal_units, eidos_jobs_disposals, eidos_jobs_legal_holds,
-    eidos_jobs_fence, eidos_jobs_chain_limits, eidos_jobs_archive_stores, eidos_jobs_outbox,
+    eidos_jobs_fence, eidos_jobs_chain_limits, eidos_jobs_chain_blocks, eidos_jobs_archive_stores, eidos_jobs_outbox,
     eidos_jobs_outbox_deliveries, eidos_jobs_order_expiries, eidos_jobs_kline_windows,
     eidos_jobs_kline_differences, eidos_jobs_kline_repairs, eidos_jobs_break_chain
     TO eidos_jobs_reader, eidos_jobs_writer;
@@ -30,15 +30,15 @@ GRANT INSERT, UPDATE ON
     eidos_jobs_statistics, eidos_jobs_archive_progress, eidos_jobs_reconciliation_checkpoints,
     eidos_jobs_reconciliation_records, eidos_jobs_dust, eidos_jobs_breaks, eidos_jobs_operation_pauses,
     eidos_jobs_disposal_units, eidos_jobs_legal_holds, eidos_jobs_fence,
-    eidos_jobs_chain_limits, eidos_jobs_outbox, eidos_jobs_outbox_deliveries, eidos_jobs_order_expiries,
+    eidos_jobs_chain_limits, eidos_jobs_chain_blocks, eidos_jobs_outbox, eidos_jobs_outbox_deliveries, eidos_jobs_order_expiries,
     eidos_jobs_kline_windows, eidos_jobs_kline_differences, eidos_jobs_kline_repairs
     TO eidos_jobs_writer;
 -- The chain of a break's history is written by its trigger, with the rights of the owner: a service cannot forge a link.
 -- A break's history, what was done to whose data, and which archive stores were accepted are only ever added to.
 GRANT INSERT ON eidos_jobs_break_history, eidos_jobs_disposals, eidos_jobs_archive_stores TO eidos_jobs_writer;
--- Checkpoints end with their run, events after their delivery, windows and differences of candles when they are whole; records and closed
+-- Checkpoints end with their run, kept blocks with their age, events after their delivery, windows and differences of candles when they are whole; records and closed
 -- expiries have a retention. Everything else is kept or dropped by the owner.
-GRANT DELETE ON eidos_jobs_checkpoints, eidos_jobs_reconciliation_records, eidos_jobs_dust, eidos_jobs_outbox,
+GRANT DELETE ON eidos_jobs_checkpoints, eidos_jobs_chain_blocks, eidos_jobs_reconciliation_records, eidos_jobs_dust, eidos_jobs_outbox,
     eidos_jobs_outbox_deliveries, eidos_jobs_order_expiries, eidos_jobs_kline_windows, eidos_jobs_kline_differences
     TO eidos_jobs_writer;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO eidos_jobs_writer;

@@ -17,6 +17,7 @@ CREDENTIALS = [
     ("EIDOS__DATABASES__JOBS__URL", {"settings.databases.jobs.url": "postgres://db/jobs"}),
     ("EIDOS__DATABASES__JOBS__REPLICA_URL", {"settings.databases.jobs.replica_url": "postgres://db/jobs"}),
     ("EIDOS__CHAIN__RPC_URL", {f"{RECON}.chain.rpc_url": "https://node/key"}),
+    ("EIDOS__CHAIN__SECOND_RPC_URL", {f"{RECON}.chain.second_rpc_url": "https://node/key"}),
     ("EIDOS__RECONCILIATION__WEBHOOKS", {f"{RECON}.reconciliation.webhooks": ["https://chat/key"]}),
     ("EIDOS__TELEMETRY__OTLP_ENDPOINT", {"settings.telemetry.otlp_endpoint": "http://user:hunter2@host:4317"}),
     ("EIDOS__REDIS__PASSWORD", {"serviceDefaults.extraEnv": [{"name": "EIDOS__REDIS__PASSWORD", "value": "hunter2"}]}),

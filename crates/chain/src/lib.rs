@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | which block is final? | `blocks.rs` | the node's `finalized`/`safe`, or a depth ([`Finality`]) |
 //! | what does the Vault owe a million wallets? | `balances/` | ladder of bulk reads, a random sample by plain calls, the header before and after |
+//! | how do blocks hang together? | `ancestry.rs` | each header names its parent's hash |
 //! | what happened between two blocks? | `logs/` | headers in the same batch, joined by parent hashes, last block by hash, blooms on demand |
 //! | is it the right chain, contract, token? | `verify.rs`, `start.rs` | at [`ChainReader::connect`], with patience: chain id, code, views, decimals |
 //! | does the node answer from the block's state? | `state.rs` | `eth_syncing`, a Merkle proof of the Vault or the nonces of the block |
@@ -16,6 +17,7 @@
 //! The contracts themselves live in `contracts/*.sol`, compiled by `scripts/compile-contracts`; [`contracts`]
 //! has their bytecode and bindings.
 
+mod ancestry;
 mod balances;
 mod block;
 mod blocks;
@@ -37,6 +39,7 @@ mod state;
 mod verify;
 mod views;
 
+pub use ancestry::Link;
 pub use balances::{RungReport, RungState};
 pub use block::{Addressing, BlockRef, Finality};
 pub use deadline::within;

@@ -19,6 +19,10 @@ pub struct ChainSettings {
     /// logs name scheme, host and port only.
     #[serde(serialize_with = "masked")]
     pub rpc_url: SecretString,
+    /// Another node of the same chain, of another provider, that the logs of each range are also asked of. `None`: the first
+    /// one's logs are controlled by its own state and headers only.
+    #[serde(default, serialize_with = "masked", skip_serializing_if = "Option::is_none")]
+    pub second_rpc_url: Option<SecretString>,
     /// The chain id the node must answer with.
     pub chain_id: u64,
     /// The Vault.
@@ -96,6 +100,7 @@ impl ChainSettings {
     pub fn new(rpc_url: impl Into<String>, chain_id: u64, vault: Address) -> Self {
         Self {
             rpc_url: SecretString::from(rpc_url.into()),
+            second_rpc_url: None,
             chain_id,
             vault,
             settlement: None,
@@ -108,6 +113,23 @@ impl ChainSettings {
             bulk: BulkSettings::default(),
             logs: LogSettings::default(),
         }
+    }
+
+    /// Returns the settings of the second provider. `None`: there is none.
+    #[must_use]
+    pub fn second(&self) -> Option<Self> {
+        let url = self.second_rpc_url.clone()?;
+        Some(Self {
+            rpc_url: url,
+            second_rpc_url: None,
+            ..self.clone()
+        })
+    }
+
+    /// Returns scheme, host and port of the node, without credentials or path.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        crate::rpc::endpoint_of(self.rpc_url.expose_secret()).unwrap_or_default()
     }
 
     /// Returns everything that is wrong and can be seen without a node.
@@ -128,6 +150,24 @@ impl ChainSettings {
                 "is not an http or https URL",
                 "use http://host:port/path",
             );
+        }
+        if let Some(second) = &self.second_rpc_url {
+            let fix = "use http://host:port/path of another provider's node, or null";
+            if crate::rpc::endpoint_of(second.expose_secret()).is_none() {
+                refuse(
+                    "second_rpc_url",
+                    "(hidden)".into(),
+                    "is not an http or https URL",
+                    fix,
+                );
+            } else if second.expose_secret() == self.rpc_url.expose_secret() {
+                refuse(
+                    "second_rpc_url",
+                    "(hidden)".into(),
+                    "is also chain.rpc_url: a node does not control itself",
+                    fix,
+                );
+            }
         }
         if self.chain_id == 0 {
             refuse(
@@ -282,7 +322,8 @@ const fn yes() -> bool {
     true
 }
 
-fn masked<S: serde::Serializer>(_secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
+/// Never shows a secret, be it optional or not.
+fn masked<T, S: serde::Serializer>(_secret: &T, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str("***")
 }
 
@@ -337,6 +378,32 @@ mod tests {
             .map(|problem| format!("{} {}", problem.key, problem.reason))
             .collect();
         assert_eq!(found, ["settlement is also chain.vault"]);
+    }
+
+    #[test]
+    fn a_second_provider_is_another_one_and_its_credentials_are_hidden() {
+        let mut two = settings();
+        assert!(two.second().is_none());
+        for (url, reason) in [
+            ("ws://node", "is not an http or https URL"),
+            (
+                "http://user:hunter2@node:8545/v3/key",
+                "is also chain.rpc_url: a node does not control itself",
+            ),
+        ] {
+            two.second_rpc_url = Some(SecretString::from(url));
+            let found: Vec<_> = two
+                .problems()
+                .into_iter()
+                .map(|found| (found.key, found.reason))
+                .collect();
+            assert_eq!(found, [("second_rpc_url".to_owned(), reason.to_owned())]);
+        }
+        two.second_rpc_url = Some(SecretString::from("https://user:hunter3@other/key"));
+        assert_eq!(two.problems(), []);
+        assert_eq!(two.second().unwrap().endpoint(), "https://other:443");
+        let shown = format!("{two:?} {}", serde_json::to_string(&two).unwrap());
+        assert!(!shown.contains("hunter"), "{shown}");
     }
 
     #[test]

@@ -16,7 +16,11 @@ use crate::start::Start;
 use crate::{Addressing, BlockRef, ChainError, ChainReader, Rung};
 
 impl ChainReader {
-    pub(crate) async fn verify_chain_id(&self) -> Result<(), ChainError> {
+    /// Checks that the node is on the configured chain: what is behind an address may be replaced while a process runs.
+    ///
+    /// # Errors
+    /// [`ChainError::Refused`] if it is on another one; as any read.
+    pub async fn verify_chain_id(&self) -> Result<(), ChainError> {
         let found: u64 = self.query::<U64>("eth_chainId", ()).await?.to();
         if found == self.settings.chain_id {
             return Ok(());

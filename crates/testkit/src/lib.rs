@@ -13,6 +13,7 @@
 //! | two processes, SIGSTOP, SIGKILL | [`ChildProcess`] |
 //! | a process that dies between two lines | [`crash_point`] |
 //! | a network that drops, delays or cuts | [`TcpProxy`] |
+//! | a node that lies, lags and breaks down | [`RpcProxy`] |
 //! | waiting | [`eventually`], never a sleep |
 //! | a fault run or a benchmark | [`FaultRunOptions`], [`Verdict`], [`report_fault_run`]; [`Quantiles`], [`Measured`], [`cpu_seconds`], [`peak_resident_mib`], [`write_result`] |
 //!
@@ -37,6 +38,7 @@ mod polling;
 mod process_time;
 mod proxy;
 mod quantiles;
+mod rpc_proxy;
 mod servers;
 mod statements;
 
@@ -55,5 +57,6 @@ pub use polling::eventually;
 pub use process_time::{cpu_seconds, ended_children_cpu_seconds, peak_resident_mib, resident_mib};
 pub use proxy::{ProxyMode, TcpProxy, Traffic};
 pub use quantiles::Quantiles;
+pub use rpc_proxy::{RpcFault, RpcProxy, asks_for, calls_of, rpc_error};
 pub use servers::{TestRedis, shared_anvil, shared_kafka, shared_postgres};
 pub use statements::assert_prepares;

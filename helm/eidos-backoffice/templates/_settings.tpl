@@ -62,7 +62,7 @@ that may hold one, and URLs with user info. A value that is not there (null, "",
 
 {{/* Whether a value may be a credential, by its place (`name`), its key and its text: "true" or nothing. */}}
 {{- define "eidos.mayBeSecret" -}}
-{{- $isPlace := regexMatch "^(auth[.]tokens|archive_store[.]options|redis[.]url|chain[.]rpc_urls?|databases[.][^.]+[.](replica_)?url)([.]|$)" .name -}}
+{{- $isPlace := regexMatch "^(auth[.]tokens|archive_store[.]options|redis[.]url|chain[.](second_)?rpc_urls?|databases[.][^.]+[.](replica_)?url)([.]|$)" .name -}}
 {{- $isSecret := regexMatch "(^|_)(password|passwd|passphrase|secrets?|token|credentials?|private_key|api_?key|access_key|webhooks?|webhook_urls?|dsn)$" (lower .key | replace "-" "_") -}}
 {{- $hasUser := and (kindIs "string" .value) (regexMatch "://[^/]*@" .value) -}}
 {{- if or $isPlace $isSecret $hasUser -}}true{{- end -}}

@@ -7,7 +7,7 @@
 //! Beside the job, [`workers`] deliver its events to Kafka and webhooks.
 //!
 //! Tables it owns: `eidos_jobs_reconciliation_records`, `eidos_jobs_reconciliation_checkpoints`, `eidos_jobs_dust`,
-//! `eidos_jobs_breaks`, `eidos_jobs_break_history`, `eidos_jobs_break_chain`, `eidos_jobs_operation_pauses`; events go to `eidos_jobs_outbox`. It
+//! `eidos_jobs_breaks`, `eidos_jobs_break_history`, `eidos_jobs_break_chain`, `eidos_jobs_operation_pauses`, `eidos_jobs_chain_blocks`, `eidos_jobs_chain_limits`; events go to `eidos_jobs_outbox`. It
 //! reads the neighbours' tables and never writes them.
 //!
 //! Invariants: both sides are read at one cut; nothing is rounded; a difference is a break only when it was seen

@@ -21,9 +21,11 @@ use crate::dimensions::balance::sources::prices::Prices;
 use crate::dimensions::balance::sources::snapshot::Databases;
 use crate::dimensions::balance::sources::{price_check, tokens};
 use crate::jobs::reconciliation::Reconciliation;
+use crate::jobs::reconciliation::event_log::EventLog;
 use crate::jobs::reconciliation::lag;
 use crate::jobs::reconciliation::limits::StoredLimits;
 use crate::jobs::reconciliation::pause_keys::PauseKeys;
+use crate::jobs::reconciliation::provider::SecondProvider;
 use crate::settings::{ReconSettings, Unpriced};
 use crate::workers::outbox;
 
@@ -65,8 +67,7 @@ async fn reconciliation(
     let table = schema.name(crate::dimensions::balance::schema::TableId::TokenConfigs);
     chain_settings.tokens = tokens::agree(&chain_settings.tokens, &in_books, table, chain_settings.chain_id)
         .map_err(|problems| refusal(&problems))?;
-    let chain = ChainReader::connect(&chain_settings).await;
-    let chain = chain.map_err(waited_for).context("chain")?;
+    let (chain, second) = connect(&chain_settings).await?;
     let indexer_lag_limit = lag::limit(&chain, settings.reconciliation.indexer_max_lag_blocks).await;
     let indexer_lag_limit = indexer_lag_limit.map_err(waited_for).context("chain")?;
     let limits = StoredLimits::recall(deps.jobs_db.read(), &chain).await?;
@@ -96,6 +97,7 @@ async fn reconciliation(
         books: Books::new(Arc::clone(&schema), Arc::clone(&tokens), order),
         schema,
         tokens,
+        events: EventLog::new(Arc::clone(&chain), second),
         chain,
         limits,
         pause_keys: PauseKeys::new(&settings.reconciliation, &suite.redis)?,
@@ -114,6 +116,14 @@ fn token_list(settings: &ChainSettings, chain: &ChainReader) -> TokenList {
         decimals: chain.decimals(&token.address).unwrap_or(token.decimals),
     });
     TokenList::new(tokens.collect())
+}
+
+/// The node, and the one that controls it.
+async fn connect(settings: &ChainSettings) -> anyhow::Result<(ChainReader, Option<SecondProvider>)> {
+    let chain = ChainReader::connect(settings).await;
+    let chain = chain.map_err(waited_for).context("chain")?;
+    let second = SecondProvider::connect(settings).await;
+    Ok((chain, second.context("chain.second_rpc_url")?))
 }
 
 /// A node that does not answer at start is waited for like a database.

@@ -9,7 +9,8 @@ use eidos_chain::{ChainError, Rung, RungState};
 use serde_json::{Value, json};
 
 use crate::fixture::{Fixture, connect};
-use crate::proxy::{Fault, Proxy, has_override, is_bulk};
+use crate::requests::{has_override, is_bulk};
+use eidos_testkit::{RpcFault, RpcProxy};
 
 /// Adds one to every word of an answer.
 fn every_word_plus_one(mut answer: Value) -> Value {
@@ -30,14 +31,14 @@ fn every_word_plus_one(mut answer: Value) -> Value {
 async fn a_rung_that_lies_is_found_out_and_never_used_again() {
     let fixture = Fixture::start().await;
     let (pairs, totals) = fixture.fill(40, 1).await;
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     let reader = connect(&fixture.settings_at(&proxy.url)).await;
     let at = reader.head().await.unwrap();
     proxy.misbehave(|request| {
         if has_override(request) {
-            Fault::answer(every_word_plus_one)
+            RpcFault::answer(every_word_plus_one)
         } else {
-            Fault::None
+            RpcFault::None
         }
     });
     assert_eq!(reader.vault_totals(&at, &pairs).await.unwrap(), totals);
@@ -57,7 +58,7 @@ async fn a_rung_that_lies_is_found_out_and_never_used_again() {
 async fn a_rung_that_answers_for_another_block_is_found_out() {
     let fixture = Fixture::start().await;
     let (pairs, old) = fixture.fill(40, 1).await;
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     let reader = connect(&fixture.settings_at(&proxy.url)).await;
     let at = reader.head().await.unwrap();
     // anvil writes into the state of the head, so the head must be another block than the pinned one.
@@ -73,11 +74,11 @@ async fn a_rung_that_answers_for_another_block_is_found_out() {
     fixture.node.mine(1).await;
     proxy.misbehave(|request| {
         if !is_bulk(request) {
-            return Fault::None;
+            return RpcFault::None;
         }
         let mut request = request.clone();
         request["params"][1] = json!("latest");
-        Fault::Ask(request)
+        RpcFault::Ask(request)
     });
     assert_eq!(
         reader.vault_totals(&at, &pairs).await.unwrap(),
@@ -94,7 +95,7 @@ async fn a_rung_that_answers_for_another_block_is_found_out() {
 async fn empty_short_and_long_answers_are_no_values() {
     let fixture = Fixture::start().await;
     let (pairs, totals) = fixture.fill(40, 1).await;
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     for result in [
         "0x".to_owned(),
         format!("0x{}", "00".repeat(32)),
@@ -106,9 +107,9 @@ async fn empty_short_and_long_answers_are_no_values() {
         proxy.misbehave(move |request| {
             let lie = lie.clone();
             if !is_bulk(request) {
-                return Fault::None;
+                return RpcFault::None;
             }
-            Fault::answer(move |mut answer| {
+            RpcFault::answer(move |mut answer| {
                 answer["result"] = json!(lie);
                 answer
             })
@@ -129,8 +130,8 @@ async fn empty_short_and_long_answers_are_no_values() {
     let reader = connect(&fixture.settings_at(&proxy.url)).await;
     let at = reader.head().await.unwrap();
     proxy.misbehave(|request| match request["method"].as_str() {
-        Some("eth_getBlockByNumber") => Fault::None,
-        _ => Fault::answer(strip_results),
+        Some("eth_getBlockByNumber") => RpcFault::None,
+        _ => RpcFault::answer(strip_results),
     });
     let error = reader.vault_totals(&at, &pairs).await.unwrap_err();
     assert!(matches!(error, ChainError::Malformed { .. }), "{error}");
@@ -150,12 +151,12 @@ fn strip_results(answer: Value) -> Value {
 type Change = fn(&mut Vec<Value>);
 
 /// Applies `change` to every batch answer.
-fn in_batches(change: Change) -> impl FnMut(&Value) -> Fault + Send + 'static {
+fn in_batches(change: Change) -> impl FnMut(&Value) -> RpcFault + Send + 'static {
     move |request| {
         if !request.is_array() {
-            return Fault::None;
+            return RpcFault::None;
         }
-        Fault::answer(move |answer| {
+        RpcFault::answer(move |answer| {
             let Value::Array(mut answers) = answer else {
                 panic!("{answer}")
             };
@@ -169,7 +170,7 @@ fn in_batches(change: Change) -> impl FnMut(&Value) -> Fault + Send + 'static {
 async fn batch_answers_are_matched_by_id() {
     let fixture = Fixture::start().await;
     let (pairs, totals) = fixture.fill(40, 1).await;
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     let mut settings = fixture.settings_at(&proxy.url);
     settings.bulk.rungs = vec![Rung::Batch, Rung::Single];
     let is_resting = |reader: &eidos_chain::ChainReader| {
@@ -221,10 +222,10 @@ async fn batch_answers_are_matched_by_id() {
 #[tokio::test]
 async fn single_answers_are_matched_by_id_too() {
     let fixture = Fixture::start().await;
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     let reader = connect(&fixture.settings_at(&proxy.url)).await;
     proxy.misbehave(|_request| {
-        Fault::answer(|mut answer| {
+        RpcFault::answer(|mut answer| {
             answer["id"] = json!(answer["id"].as_u64().unwrap() + 1);
             answer
         })
@@ -239,7 +240,7 @@ async fn single_answers_are_matched_by_id_too() {
 async fn garbage_is_an_error() {
     let fixture = Fixture::start().await;
     let (pairs, _totals) = fixture.fill(10, 1).await;
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     let reader = connect(&fixture.settings_at(&proxy.url)).await;
     let at = reader.head().await.unwrap();
     for body in [
@@ -250,7 +251,7 @@ async fn garbage_is_an_error() {
         "null",
         r#"{"jsonrpc":"2.0","id":1,"resu"#,
     ] {
-        proxy.misbehave(move |_request| Fault::Body(body.to_owned()));
+        proxy.misbehave(move |_request| RpcFault::Body(body.to_owned()));
         let error = reader.vault_totals(&at, &pairs).await.unwrap_err();
         assert!(matches!(error, ChainError::Malformed { .. }), "{body}: {error}");
     }
@@ -258,7 +259,7 @@ async fn garbage_is_an_error() {
     settings.rpc.max_response_bytes = 65_536;
     proxy.behave();
     let reader = connect(&settings).await;
-    proxy.misbehave(|_request| Fault::Body("x".repeat(100_000)));
+    proxy.misbehave(|_request| RpcFault::Body("x".repeat(100_000)));
     let error = reader.head().await.unwrap_err();
     assert!(error.to_string().contains("more than 65536 bytes"), "{error}");
 }
@@ -267,7 +268,7 @@ async fn garbage_is_an_error() {
 async fn busy_and_broken_nodes_are_asked_again_but_not_for_ever() {
     let fixture = Fixture::start().await;
     let (pairs, totals) = fixture.fill(40, 1).await;
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     let reader = connect(&fixture.settings_at(&proxy.url)).await;
     let at = reader.head().await.unwrap();
     for status in [500, 502, 503] {
@@ -275,9 +276,9 @@ async fn busy_and_broken_nodes_are_asked_again_but_not_for_ever() {
         proxy.misbehave(move |_request| {
             if left > 0 {
                 left -= 1;
-                return Fault::Status(status);
+                return RpcFault::Status(status);
             }
-            Fault::None
+            RpcFault::None
         });
         assert_eq!(
             reader.vault_totals(&at, &pairs).await.unwrap(),
@@ -288,7 +289,7 @@ async fn busy_and_broken_nodes_are_asked_again_but_not_for_ever() {
         let count = Arc::clone(&asked);
         proxy.misbehave(move |_request| {
             count.fetch_add(1, Ordering::Relaxed);
-            Fault::Status(status)
+            RpcFault::Status(status)
         });
         let error = reader.head().await.unwrap_err();
         assert!(
@@ -307,7 +308,7 @@ async fn busy_and_broken_nodes_are_asked_again_but_not_for_ever() {
     );
     // What will not get better is not asked twice.
     let before = reader.ladder_report().requests.http_requests;
-    proxy.misbehave(|_request| Fault::Status(403));
+    proxy.misbehave(|_request| RpcFault::Status(403));
     reader.head().await.unwrap_err();
     assert_eq!(reader.ladder_report().requests.http_requests - before, 1);
 }
@@ -316,7 +317,7 @@ async fn busy_and_broken_nodes_are_asked_again_but_not_for_ever() {
 async fn late_answers_end_in_time_and_shrink_the_question() {
     let fixture = Fixture::start().await;
     let (pairs, totals) = fixture.fill(400, 1).await;
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     let mut settings = fixture.settings_at(&proxy.url);
     settings.rpc.request_timeout = Duration::from_millis(400);
     (settings.bulk.start_wallets, settings.bulk.max_wallets) = (400, 400);
@@ -326,9 +327,9 @@ async fn late_answers_end_in_time_and_shrink_the_question() {
     proxy.misbehave(|request| {
         let bytes = request["params"][0]["data"].as_str().map_or(0, str::len);
         if is_bulk(request) && bytes > 10_000 {
-            Fault::Late(Duration::from_secs(20))
+            RpcFault::Late(Duration::from_secs(20))
         } else {
-            Fault::None
+            RpcFault::None
         }
     });
     assert_eq!(reader.vault_totals(&at, &pairs).await.unwrap(), totals);
@@ -338,7 +339,7 @@ async fn late_answers_end_in_time_and_shrink_the_question() {
         "{learned:?}"
     );
     // Slow for everything.
-    proxy.misbehave(|_request| Fault::Late(Duration::from_secs(20)));
+    proxy.misbehave(|_request| RpcFault::Late(Duration::from_secs(20)));
     let started = std::time::Instant::now();
     let error = reader.vault_totals(&at, &pairs).await.unwrap_err();
     assert!(matches!(error, ChainError::Transport { .. }), "{error}");

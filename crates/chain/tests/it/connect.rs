@@ -5,7 +5,7 @@ use eidos_types::Address;
 use serde_json::json;
 
 use crate::fixture::{Fixture, connect};
-use crate::proxy::{Fault, Proxy};
+use eidos_testkit::{RpcFault, RpcProxy};
 
 async fn refusal(settings: &ChainSettings) -> (String, String) {
     match ChainReader::connect(settings).await.unwrap_err() {
@@ -115,12 +115,12 @@ async fn each_wrong_setting_is_refused_by_name() {
 #[tokio::test]
 async fn a_node_without_finality_is_refused_with_the_fix() {
     let fixture = Fixture::start().await;
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     proxy.misbehave(|request| {
         if !request.to_string().contains("finalized") {
-            return Fault::None;
+            return RpcFault::None;
         }
-        Fault::answer(|mut answers| {
+        RpcFault::answer(|mut answers| {
             answers[1]["result"] = json!(null);
             answers
         })
@@ -135,7 +135,7 @@ async fn a_node_without_finality_is_refused_with_the_fix() {
 #[tokio::test]
 async fn a_node_that_ignores_block_hashes_is_noticed() {
     let fixture = Fixture::start().await;
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     // It reads every hash as "latest".
     proxy.misbehave(|request| match request["params"].as_array() {
         Some(params)
@@ -145,9 +145,9 @@ async fn a_node_that_ignores_block_hashes_is_noticed() {
         {
             let mut request = request.clone();
             request["params"][1] = json!("latest");
-            Fault::Ask(request)
+            RpcFault::Ask(request)
         }
-        _ => Fault::None,
+        _ => RpcFault::None,
     });
     let reader = connect(&fixture.settings_at(&proxy.url)).await;
     assert_eq!(reader.ladder_report().addressing, Addressing::Number);
@@ -160,10 +160,10 @@ async fn a_node_that_ignores_block_hashes_is_noticed() {
 #[tokio::test]
 async fn errors_do_not_carry_the_credentials_of_the_url() {
     let fixture = Fixture::start().await;
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     let settings = fixture.settings_at(&proxy.url);
     for status in [401, 404, 429, 503] {
-        proxy.misbehave(move |_request| Fault::Status(status));
+        proxy.misbehave(move |_request| RpcFault::Status(status));
         let error = ChainReader::connect(&settings).await.unwrap_err();
         let words = format!(
             "{error} {error:?} {settings:?} {}",

@@ -6,7 +6,8 @@ use eidos_types::{Address, BaseUnits};
 use serde_json::json;
 
 use crate::fixture::{Fixture, connect};
-use crate::proxy::{Fault, Proxy, has_override, is_bulk};
+use crate::requests::{has_override, is_bulk};
+use eidos_testkit::{RpcFault, RpcProxy};
 
 #[tokio::test]
 async fn every_rung_reads_the_same_values() {
@@ -60,7 +61,7 @@ async fn nothing_asked_is_nothing_read() {
 async fn the_ladder_falls_rung_by_rung_and_stays_right() {
     let fixture = Fixture::start().await;
     let (pairs, totals) = fixture.fill(60, 3).await;
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     let mut settings = fixture.settings_at(&proxy.url);
     settings.bulk.multicall_code_hash = fixture.install_multicall().await;
     let reader = connect(&settings).await;
@@ -76,9 +77,9 @@ async fn the_ladder_falls_rung_by_rung_and_stays_right() {
 
     proxy.misbehave(|request| {
         if has_override(request) {
-            return Fault::error(request, -32_602, "too many arguments, want at most 2");
+            return RpcFault::error(request, -32_602, "too many arguments, want at most 2");
         }
-        Fault::None
+        RpcFault::None
     });
     assert_eq!(reader.vault_totals(&at, &pairs).await.unwrap(), totals);
     assert_eq!(
@@ -88,9 +89,9 @@ async fn the_ladder_falls_rung_by_rung_and_stays_right() {
     );
 
     proxy.misbehave(|request| match request["method"].as_str() {
-        Some("eth_getStorageValues") => Fault::error(request, -32_601, "the method does not exist"),
-        _ if has_override(request) => Fault::error(request, -32_000, "overrides are disabled"),
-        _ => Fault::None,
+        Some("eth_getStorageValues") => RpcFault::error(request, -32_601, "the method does not exist"),
+        _ if has_override(request) => RpcFault::error(request, -32_000, "overrides are disabled"),
+        _ => RpcFault::None,
     });
     assert_eq!(reader.vault_totals(&at, &pairs).await.unwrap(), totals);
     assert_eq!(
@@ -101,9 +102,9 @@ async fn the_ladder_falls_rung_by_rung_and_stays_right() {
 
     proxy.misbehave(|request| {
         if is_bulk(request) {
-            return Fault::error(request, 3, "execution reverted");
+            return RpcFault::error(request, 3, "execution reverted");
         }
-        Fault::None
+        RpcFault::None
     });
     assert_eq!(reader.vault_totals(&at, &pairs).await.unwrap(), totals);
     assert_eq!(
@@ -114,11 +115,11 @@ async fn the_ladder_falls_rung_by_rung_and_stays_right() {
 
     proxy.misbehave(|request| {
         if request.is_array() {
-            return Fault::Body(
+            return RpcFault::Body(
                 json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32_600, "message": "batches are off"}}).to_string(),
             );
         }
-        Fault::None
+        RpcFault::None
     });
     assert_eq!(reader.vault_totals(&at, &pairs).await.unwrap(), totals);
     assert_eq!(
@@ -132,15 +133,15 @@ async fn the_ladder_falls_rung_by_rung_and_stays_right() {
 async fn requests_shrink_to_the_gas_the_node_grants() {
     let fixture = Fixture::start().await;
     let (pairs, totals) = fixture.fill(300, 5).await;
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     // geth's RPC gas cap: a larger wish is cut without a word.
     proxy.misbehave(|request| {
         if !is_bulk(request) {
-            return Fault::None;
+            return RpcFault::None;
         }
         let mut request = request.clone();
         request["params"][0]["gas"] = json!("0x61a80"); // 400,000: about 130 wallets
-        Fault::Ask(request)
+        RpcFault::Ask(request)
     });
     let mut settings = fixture.settings_at(&proxy.url);
     (settings.bulk.start_wallets, settings.bulk.max_wallets) = (300, 300);

@@ -8,7 +8,8 @@ use eidos_chain::{ChainError, EventKind, LogFilter, LogProof, Rung, RungState};
 use serde_json::{Value, json};
 
 use crate::fixture::{Fixture, connect};
-use crate::proxy::{Fault, Proxy, error_answer, is_bulk};
+use crate::requests::is_bulk;
+use eidos_testkit::{RpcFault, RpcProxy, rpc_error};
 
 /// Words of providers about ranges of blocks, whose limit here is three: HTTP status, code, words.
 const RANGE_WORDS: [(u16, i64, &str); 12] = [
@@ -43,7 +44,7 @@ fn refuse_ranges(
     status: u16,
     code: i64,
     words: &'static str,
-) -> (impl FnMut(&Value) -> Fault, Arc<AtomicUsize>) {
+) -> (impl FnMut(&Value) -> RpcFault, Arc<AtomicUsize>) {
     let refusals = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&refusals);
     let script = move |request: &Value| {
@@ -58,14 +59,14 @@ fn refuse_ranges(
                 && hex_number(&filter["toBlock"]) - hex_number(&filter["fromBlock"]) >= 3
         });
         let Some(too_far) = too_far.cloned() else {
-            return Fault::None;
+            return RpcFault::None;
         };
         count.fetch_add(1, Ordering::Relaxed);
-        let error = error_answer(&too_far, code, words);
+        let error = rpc_error(&too_far, code, words);
         if status != 200 {
-            return Fault::Reply(status, vec![], error.to_string());
+            return RpcFault::Reply(status, vec![], error.to_string());
         }
-        Fault::answer(move |mut answer| {
+        RpcFault::answer(move |mut answer| {
             match answer.as_array_mut() {
                 Some(answers) => {
                     for answer in answers.iter_mut().filter(|answer| answer["id"] == too_far["id"]) {
@@ -93,7 +94,7 @@ async fn a_range_refused_in_any_words_and_any_status_is_read_in_smaller_ones() {
         proof: LogProof::Ranges,
         keep_unreadable: false,
     };
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     for (status, code, words) in RANGE_WORDS {
         proxy.behave();
         let reader = connect(&fixture.settings_at(&proxy.url)).await;
@@ -123,19 +124,19 @@ async fn a_range_beyond_the_head_of_the_node_is_a_node_behind_and_not_a_limit() 
     for amount in 1..=3 {
         fixture.deposit(fixture.users[0], fixture.usdc, amount).await;
     }
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     let reader = connect(&fixture.settings_at(&proxy.url)).await;
     let to = reader.head().await.unwrap();
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
     proxy.misbehave(move |request| {
         let Value::Array(questions) = request else {
-            return Fault::None;
+            return RpcFault::None;
         };
         let logs = questions[1].clone();
         count.fetch_add(1, Ordering::Relaxed);
-        Fault::answer(move |mut answer| {
-            answer[1] = error_answer(&logs, -32_602, "block range extends beyond current head block");
+        RpcFault::answer(move |mut answer| {
+            answer[1] = rpc_error(&logs, -32_602, "block range extends beyond current head block");
             answer
         })
     });
@@ -149,22 +150,22 @@ async fn a_range_beyond_the_head_of_the_node_is_a_node_behind_and_not_a_limit() 
 }
 
 /// How batches above three calls are refused: the whole reply, for the id of the first call.
-type RefuseBatch = fn(&Value) -> Fault;
+type RefuseBatch = fn(&Value) -> RpcFault;
 
 const BATCH_REFUSALS: [(&str, RefuseBatch); 5] = [
     ("HTTP 500 with words", |first| {
         let words = "Batch of more than 3 requests are not allowed";
-        Fault::Reply(500, vec![], error_answer(first, -32_600, words).to_string())
+        RpcFault::Reply(500, vec![], rpc_error(first, -32_600, words).to_string())
     }),
     ("go-ethereum's array of one", |first| {
-        Fault::Body(json!([error_answer(first, -32_600, "batch too large")]).to_string())
+        RpcFault::Body(json!([rpc_error(first, -32_600, "batch too large")]).to_string())
     }),
     ("an error without an id", |_first| {
-        Fault::Body(error_answer(&json!({}), -32_600, "batch limit of 3 exceeded").to_string())
+        RpcFault::Body(rpc_error(&json!({}), -32_600, "batch limit of 3 exceeded").to_string())
     }),
-    ("HTTP 413", |_first| Fault::Status(413)),
+    ("HTTP 413", |_first| RpcFault::Status(413)),
     ("HTTP 400 in plain words", |_first| {
-        Fault::Reply(400, vec![], "Maximum batch size is 3".to_owned())
+        RpcFault::Reply(400, vec![], "Maximum batch size is 3".to_owned())
     }),
 ];
 
@@ -172,7 +173,7 @@ const BATCH_REFUSALS: [(&str, RefuseBatch); 5] = [
 async fn a_refused_batch_is_made_smaller_and_its_size_is_remembered() {
     let fixture = Fixture::start().await;
     let (pairs, totals) = fixture.fill(20, 1).await;
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     let mut settings = fixture.settings_at(&proxy.url);
     settings.bulk.rungs = vec![Rung::Batch];
     for (name, refuse) in BATCH_REFUSALS {
@@ -186,7 +187,7 @@ async fn a_refused_batch_is_made_smaller_and_its_size_is_remembered() {
                 count.fetch_add(1, Ordering::Relaxed);
                 refuse(&questions[0])
             }
-            _ => Fault::None,
+            _ => RpcFault::None,
         });
         for round in 0..2 {
             let before = refusals.load(Ordering::Relaxed);
@@ -209,7 +210,7 @@ async fn the_gas_of_bulk_calls_follows_what_the_node_takes() {
     let fixture = Fixture::start().await;
     let multicall_code_hash = fixture.install_multicall().await;
     let (pairs, totals) = fixture.fill(150, 42).await;
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     let words = [
         "Transaction gas limit is 50000000 and exceeds transaction gas cap of 16777216",
         "intrinsic gas too high -- CallerGasLimitMoreThanBlock",
@@ -227,9 +228,9 @@ async fn the_gas_of_bulk_calls_follows_what_the_node_takes() {
             proxy.misbehave(move |request| {
                 if is_bulk(request) && hex_number(&request["params"][0]["gas"]) > 16_777_216 {
                     count.fetch_add(1, Ordering::Relaxed);
-                    return Fault::error(request, -32_000, words);
+                    return RpcFault::error(request, -32_000, words);
                 }
-                Fault::None
+                RpcFault::None
             });
             let read = reader.vault_totals(&at, &pairs).await;
             assert_eq!(
@@ -257,7 +258,7 @@ async fn learned_limits_are_given_to_the_next_reader_which_is_not_refused() {
         fixture.deposit(fixture.users[0], fixture.usdc, amount).await;
     }
     let (pairs, totals) = fixture.fill(20, 1).await;
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     let settings = fixture.settings_at(&proxy.url);
     let (mut ranges, range_refusals) =
         refuse_ranges(200, -32_000, "please limit the query to at most 3 blocks");
@@ -266,12 +267,12 @@ async fn learned_limits_are_given_to_the_next_reader_which_is_not_refused() {
     let limited = move |request: &Value| {
         if is_bulk(request) && hex_number(&request["params"][0]["gas"]) > 16_777_216 {
             count.fetch_add(1, Ordering::Relaxed);
-            return Fault::error(request, -32_000, "exceeds transaction gas cap of 16777216");
+            return RpcFault::error(request, -32_000, "exceeds transaction gas cap of 16777216");
         }
         match request.as_array() {
             Some(questions) if questions.len() > 5 => {
                 count.fetch_add(1, Ordering::Relaxed);
-                Fault::error(&questions[0], -32_600, "batch limit is 5")
+                RpcFault::error(&questions[0], -32_600, "batch limit is 5")
             }
             _ => ranges(request),
         }

@@ -7,7 +7,7 @@ use eidos_types::{BaseUnits, Hash32};
 use serde_json::{Value, json};
 
 use crate::fixture::{Fixture, connect};
-use crate::proxy::{Fault, Proxy};
+use eidos_testkit::{RpcFault, RpcProxy};
 
 /// Twelve deposits with empty blocks between them; the block before the first one.
 async fn deposits(fixture: &Fixture) -> (u64, Vec<Hash32>) {
@@ -191,10 +191,10 @@ async fn events_of_a_contract_that_is_not_configured_are_refused() {
 type Change = fn(&mut Vec<Value>);
 
 /// Does `change` to the logs in the answer, batch or not.
-fn with_logs(change: Change) -> impl FnMut(&Value) -> Fault + Send + 'static {
+fn with_logs(change: Change) -> impl FnMut(&Value) -> RpcFault + Send + 'static {
     move |request| {
         let request = request.clone();
-        Fault::answer(move |mut answer| {
+        RpcFault::answer(move |mut answer| {
             let (questions, answers) = match (&request, &mut answer) {
                 (Value::Array(questions), Value::Array(answers)) => {
                     (questions.clone(), answers.iter_mut().collect())
@@ -215,7 +215,7 @@ fn with_logs(change: Change) -> impl FnMut(&Value) -> Fault + Send + 'static {
 async fn spoiled_logs_are_refused() {
     let fixture = Fixture::start().await;
     let (from, _hashes) = deposits(&fixture).await;
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     let reader = connect(&fixture.settings_at(&proxy.url)).await;
     let faults: [(&str, Change); 5] = [
         ("one log twice", |logs| logs.extend(logs.first().cloned())),
@@ -257,7 +257,7 @@ async fn spoiled_logs_are_refused() {
 async fn withheld_logs_are_found_by_the_blooms() {
     let fixture = Fixture::start().await;
     let (from, _hashes) = deposits(&fixture).await;
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     let reader = connect(&fixture.settings_at(&proxy.url)).await;
     proxy.misbehave(with_logs(|logs| {
         logs.pop();
@@ -272,8 +272,8 @@ async fn withheld_logs_are_found_by_the_blooms() {
         logs.pop();
     });
     proxy.misbehave(move |request| match request["method"].as_str() {
-        Some("eth_getBlockReceipts") => Fault::error(request, -32_601, "method not found"),
-        Some("eth_getLogs") => Fault::None,
+        Some("eth_getBlockReceipts") => RpcFault::error(request, -32_601, "method not found"),
+        Some("eth_getLogs") => RpcFault::None,
         _ => withhold(request),
     });
     let error = read(&reader, from, LogProof::Blooms).await.unwrap_err();
@@ -287,13 +287,13 @@ async fn withheld_logs_are_found_by_the_blooms() {
 async fn a_node_that_has_not_seen_the_blocks_proves_nothing() {
     let fixture = Fixture::start().await;
     let (from, _hashes) = deposits(&fixture).await;
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     let reader = connect(&fixture.settings_at(&proxy.url)).await;
     let to = reader.head().await.unwrap();
     // Behind the balancer another node answers the batch: no logs, no error, and no such block.
     proxy.misbehave(|request| {
         let Value::Array(questions) = request else {
-            return Fault::None;
+            return RpcFault::None;
         };
         let answers: Vec<Value> = questions
             .iter()
@@ -306,7 +306,7 @@ async fn a_node_that_has_not_seen_the_blocks_proves_nothing() {
                 json!({"jsonrpc": "2.0", "id": question["id"], "result": result})
             })
             .collect();
-        Fault::Body(Value::Array(answers).to_string())
+        RpcFault::Body(Value::Array(answers).to_string())
     });
     let error = reader
         .logs(from, &to, &only_deposits(LogProof::Ranges))
@@ -322,15 +322,15 @@ async fn a_node_that_has_not_seen_the_blocks_proves_nothing() {
 async fn ranges_of_two_chains_do_not_join() {
     let fixture = Fixture::start().await;
     let (from, _hashes) = deposits(&fixture).await;
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     let mut settings = fixture.settings_at(&proxy.url);
     (settings.logs.start_blocks, settings.logs.max_blocks) = (5, 5);
     let reader = connect(&settings).await;
     proxy.misbehave(|request| {
         if !request.is_array() {
-            return Fault::None;
+            return RpcFault::None;
         }
-        Fault::answer(|mut answer| {
+        RpcFault::answer(|mut answer| {
             // The first header of every range claims another parent.
             answer[0]["result"]["parentHash"] = json!(Hash32::new([0xee; 32]));
             answer
@@ -364,26 +364,26 @@ async fn a_pinned_end_that_was_reorganised_is_an_error() {
 async fn ranges_adapt_to_what_the_node_accepts() {
     let fixture = Fixture::start().await;
     let (from, hashes) = deposits(&fixture).await;
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     let number = |value: &Value| u64::from_str_radix(&value.as_str().unwrap()[2..], 16).unwrap();
     for suggest in [true, false] {
         let reader = connect(&fixture.settings_at(&proxy.url)).await;
         proxy.misbehave(move |request| {
-            let Value::Array(questions) = request else { return Fault::None };
+            let Value::Array(questions) = request else { return RpcFault::None };
             if questions[1]["method"] != "eth_getLogs" {
-                return Fault::None;
+                return RpcFault::None;
             }
             let filter = &questions[1]["params"][0];
             let (first, last) = (number(&filter["fromBlock"]), number(&filter["toBlock"]));
             if last - first < 3 {
-                return Fault::None;
+                return RpcFault::None;
             }
             let words = if suggest {
                 format!("query returned more than 10 results. Try with this block range [{first:#x}, {:#x}].", first + 2)
             } else {
                 "block range is too wide".to_owned()
             };
-            Fault::answer(move |mut answer| {
+            RpcFault::answer(move |mut answer| {
                 answer[1] = json!({"jsonrpc": "2.0", "id": answer[1]["id"], "error": {"code": -32_602, "message": words}});
                 answer
             })
@@ -397,9 +397,9 @@ async fn ranges_adapt_to_what_the_node_accepts() {
     let reader = connect(&fixture.settings_at(&proxy.url)).await;
     proxy.misbehave(|request| {
         if !request.is_array() {
-            return Fault::None;
+            return RpcFault::None;
         }
-        Fault::answer(|mut answer| {
+        RpcFault::answer(|mut answer| {
             let error = json!({"code": -32_602, "message": "block range is too wide"});
             answer[1] = json!({"jsonrpc": "2.0", "id": answer[1]["id"], "error": error});
             answer
@@ -447,12 +447,12 @@ async fn two_in_one_block(fixture: &Fixture) -> [Hash32; 2] {
 }
 
 /// Changes the logs of every answer to `eth_getLogs`.
-fn in_logs(change: fn(&mut Vec<Value>)) -> impl FnMut(&Value) -> Fault + Send {
+fn in_logs(change: fn(&mut Vec<Value>)) -> impl FnMut(&Value) -> RpcFault + Send {
     move |request| {
         if !request.to_string().contains("eth_getLogs") {
-            return Fault::None;
+            return RpcFault::None;
         }
-        Fault::answer(move |mut answer| {
+        RpcFault::answer(move |mut answer| {
             let logs = if answer.is_array() {
                 &mut answer[1]["result"]
             } else {
@@ -469,7 +469,7 @@ async fn logs_that_are_numbered_in_each_transaction_get_their_position_there() {
     let fixture = Fixture::start().await;
     let from = fixture.reader().await.head().await.unwrap().number + 1;
     let hashes = two_in_one_block(&fixture).await;
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     let reader = connect(&fixture.settings_at(&proxy.url)).await;
     // Inside a range, and in the last block of all, which is asked for by its hash.
     for blocks_above in [0, 3] {

@@ -6,6 +6,7 @@
 )]
 
 mod adversary;
+mod ancestry;
 mod artifacts;
 mod connect;
 mod fixture;
@@ -13,8 +14,8 @@ mod ladder;
 mod limits;
 mod logs;
 mod pinned;
-mod proxy;
 mod rate_limits;
+mod requests;
 mod settlement;
 mod start;
 mod state;

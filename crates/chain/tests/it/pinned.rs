@@ -10,7 +10,8 @@ use eidos_types::{Address, BaseUnits, Hash32};
 use serde_json::json;
 
 use crate::fixture::{Fixture, connect};
-use crate::proxy::{Fault, Proxy, is_bulk};
+use crate::requests::is_bulk;
+use eidos_testkit::{RpcFault, RpcProxy};
 
 #[tokio::test]
 async fn finality_follows_the_policy() {
@@ -133,7 +134,7 @@ async fn a_reorganisation_in_the_middle_of_a_read_is_an_error() {
     let fixture = Fixture::start().await;
     let (pairs, _totals) = fixture.fill(20, 1).await;
     fixture.node.mine(3).await;
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     let reader = connect(&fixture.settings_at(&proxy.url)).await;
     let at = reader.head().await.unwrap();
     // After the first bulk read the node says that the pinned number has another block.
@@ -143,12 +144,12 @@ async fn a_reorganisation_in_the_middle_of_a_read_is_an_error() {
             reorganised.store(true, Ordering::Relaxed);
         }
         if request["method"] == "eth_getBlockByNumber" && reorganised.load(Ordering::Relaxed) {
-            return Fault::answer(|mut answer| {
+            return RpcFault::answer(|mut answer| {
                 answer["result"]["hash"] = json!(Hash32::new([0xee; 32]));
                 answer
             });
         }
-        Fault::None
+        RpcFault::None
     });
     let error = reader.vault_totals(&at, &pairs).await.unwrap_err();
     assert!(matches!(error, ChainError::Reorged { .. }), "{error}");
@@ -158,15 +159,15 @@ async fn a_reorganisation_in_the_middle_of_a_read_is_an_error() {
 async fn a_node_that_lags_does_not_answer_for_its_own_past() {
     let fixture = Fixture::start().await;
     let (pairs, _totals) = fixture.fill(10, 1).await;
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     let reader = connect(&fixture.settings_at(&proxy.url)).await;
     let at = reader.head().await.unwrap();
     proxy.misbehave(|request| match request["method"].as_str() {
-        Some("eth_getBlockByNumber") => Fault::answer(|mut answer| {
+        Some("eth_getBlockByNumber") => RpcFault::answer(|mut answer| {
             answer["result"] = json!(null);
             answer
         }),
-        _ => Fault::None,
+        _ => RpcFault::None,
     });
     let error = reader.vault_totals(&at, &pairs).await.unwrap_err();
     assert!(
@@ -180,8 +181,8 @@ async fn a_node_that_lags_does_not_answer_for_its_own_past() {
         "state not available for this block",
     ] {
         proxy.misbehave(move |request| match request["method"].as_str() {
-            Some("eth_call") => Fault::error(request, -32_000, words),
-            _ => Fault::None,
+            Some("eth_call") => RpcFault::error(request, -32_000, words),
+            _ => RpcFault::None,
         });
         let error = reader.vault_totals(&at, &pairs).await.unwrap_err();
         assert!(matches!(error, ChainError::StateUnavailable { .. }), "{error}");
@@ -195,16 +196,16 @@ async fn a_node_that_lags_does_not_answer_for_its_own_past() {
 #[tokio::test]
 async fn a_header_of_another_block_is_refused() {
     let fixture = Fixture::start().await;
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     let reader = connect(&fixture.settings_at(&proxy.url)).await;
     proxy.misbehave(|request| match request["method"].as_str() {
         Some("eth_getBlockByNumber" | "eth_getBlockByHash") => {
             let mut request = request.clone();
             request["method"] = json!("eth_getBlockByNumber");
             request["params"][0] = json!("0x1");
-            Fault::Ask(request)
+            RpcFault::Ask(request)
         }
-        _ => Fault::None,
+        _ => RpcFault::None,
     });
     assert!(matches!(
         reader.block(3).await.unwrap_err(),

@@ -7,7 +7,7 @@ use eidos_chain::{ChainError, Rung, RungState};
 use serde_json::{Value, json};
 
 use crate::fixture::{Fixture, connect};
-use crate::proxy::{Fault, Proxy, error_answer};
+use eidos_testkit::{RpcFault, RpcProxy, rpc_error};
 
 /// How providers refuse by rate: code and words.
 const RATE_LIMITS: [(i64, &str); 6] = [
@@ -28,16 +28,16 @@ const RATE_LIMITS: [(i64, &str); 6] = [
 #[tokio::test]
 async fn a_call_refused_by_rate_within_http_200_is_asked_again() {
     let fixture = Fixture::start().await;
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     let reader = connect(&fixture.settings_at(&proxy.url)).await;
     for (code, words) in RATE_LIMITS {
         let mut refusals = 6;
         proxy.misbehave(move |request| {
             if refusals > 0 {
                 refusals -= 1;
-                return Fault::error(request, code, words);
+                return RpcFault::error(request, code, words);
             }
-            Fault::None
+            RpcFault::None
         });
         let head = reader.head().await;
         assert!(head.is_ok(), "{code} {words}: {head:?}");
@@ -47,15 +47,15 @@ async fn a_call_refused_by_rate_within_http_200_is_asked_again() {
 #[tokio::test]
 async fn http_429_without_retry_after_is_waited_for_longer_than_an_outage() {
     let fixture = Fixture::start().await;
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     let reader = connect(&fixture.settings_at(&proxy.url)).await;
     let mut refusals = 10;
     proxy.misbehave(move |_request| {
         if refusals > 0 {
             refusals -= 1;
-            return Fault::Status(429);
+            return RpcFault::Status(429);
         }
-        Fault::None
+        RpcFault::None
     });
     let head = reader.head().await;
     assert!(head.is_ok(), "{head:?}");
@@ -65,7 +65,7 @@ async fn http_429_without_retry_after_is_waited_for_longer_than_an_outage() {
 async fn only_the_refused_calls_of_a_batch_are_asked_again() {
     let fixture = Fixture::start().await;
     let (pairs, totals) = fixture.fill(40, 1).await;
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     let mut settings = fixture.settings_at(&proxy.url);
     settings.bulk.rungs = vec![Rung::Batch];
     settings.bulk.start_wallets = 100;
@@ -78,17 +78,17 @@ async fn only_the_refused_calls_of_a_batch_are_asked_again() {
         let sizes = Arc::clone(&asked);
         proxy.misbehave(move |request| {
             let Value::Array(questions) = request else {
-                return Fault::None;
+                return RpcFault::None;
             };
             let mut sizes = sizes.lock().unwrap();
             sizes.push(questions.len());
             // Every third call of the first batch is too many.
             if sizes.len() > 1 {
-                return Fault::None;
+                return RpcFault::None;
             }
-            Fault::answer(move |mut answer| {
+            RpcFault::answer(move |mut answer| {
                 for answer in answer.as_array_mut().unwrap().iter_mut().step_by(3) {
-                    *answer = error_answer(answer, code, words);
+                    *answer = rpc_error(answer, code, words);
                 }
                 answer
             })
@@ -102,29 +102,29 @@ async fn only_the_refused_calls_of_a_batch_are_asked_again() {
 
 /// Answers the first request with `reply`, the others honestly.
 fn once(
-    reply: impl FnOnce(&Value) -> Fault + Send + 'static,
-) -> impl FnMut(&Value) -> Fault + Send + 'static {
+    reply: impl FnOnce(&Value) -> RpcFault + Send + 'static,
+) -> impl FnMut(&Value) -> RpcFault + Send + 'static {
     let mut reply = Some(reply);
-    move |request| reply.take().map_or(Fault::None, |reply| reply(request))
+    move |request| reply.take().map_or(RpcFault::None, |reply| reply(request))
 }
 
-type Refuse = Box<dyn FnOnce(&Value) -> Fault + Send>;
+type Refuse = Box<dyn FnOnce(&Value) -> RpcFault + Send>;
 
 #[tokio::test]
 async fn the_pause_a_node_asks_for_is_kept_in_full_wherever_it_stands() {
     let fixture = Fixture::start().await;
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     let reader = connect(&fixture.settings_at(&proxy.url)).await;
     let with_data = |request: &Value, data: Value| {
-        let mut answer = error_answer(request, -32_005, "request rate limited");
+        let mut answer = rpc_error(request, -32_005, "request rate limited");
         answer["error"]["data"] = data;
-        Fault::Body(answer.to_string())
+        RpcFault::Body(answer.to_string())
     };
     let pauses: Vec<(&str, u64, Refuse)> = vec![
         (
             "Retry-After",
             1_000,
-            Box::new(|_request| Fault::Reply(429, vec![("retry-after", "1")], String::new())),
+            Box::new(|_request| RpcFault::Reply(429, vec![("retry-after", "1")], String::new())),
         ),
         (
             "Retry-After as a date",
@@ -134,7 +134,7 @@ async fn the_pause_a_node_asks_for_is_kept_in_full_wherever_it_stands() {
                     ("date", "Tue, 01 Dec 2026 13:00:00 GMT"),
                     ("retry-after", "Tue, 01 Dec 2026 13:00:01 GMT"),
                 ];
-                Fault::Reply(429, headers, String::new())
+                RpcFault::Reply(429, headers, String::new())
             }),
         ),
         (
@@ -155,7 +155,7 @@ async fn the_pause_a_node_asks_for_is_kept_in_full_wherever_it_stands() {
         (
             "words",
             250,
-            Box::new(|request| Fault::error(request, -32_005, "rate limit, retry in 0.25s")),
+            Box::new(|request| RpcFault::error(request, -32_005, "rate limit, retry in 0.25s")),
         ),
     ];
     for (name, pause_ms, refuse) in pauses {
@@ -167,7 +167,7 @@ async fn the_pause_a_node_asks_for_is_kept_in_full_wherever_it_stands() {
     }
     // A pause beyond the budget is not waited for.
     proxy.misbehave(once(|_request| {
-        Fault::Reply(429, vec![("retry-after", "3600")], String::new())
+        RpcFault::Reply(429, vec![("retry-after", "3600")], String::new())
     }));
     let started = Instant::now();
     let error = reader.head().await.unwrap_err();
@@ -185,11 +185,11 @@ async fn the_pause_a_node_asks_for_is_kept_in_full_wherever_it_stands() {
 #[tokio::test]
 async fn waiting_for_a_rate_limit_ends_with_the_budget_or_the_deadline_of_the_run() {
     let fixture = Fixture::start().await;
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     let mut settings = fixture.settings_at(&proxy.url);
     settings.rpc.rate_limit_budget = Duration::from_millis(500);
     let reader = connect(&settings).await;
-    proxy.misbehave(|request| Fault::error(request, -32_012, "credits limited to 6000/sec"));
+    proxy.misbehave(|request| RpcFault::error(request, -32_012, "credits limited to 6000/sec"));
     let started = Instant::now();
     let error = reader.head().await.unwrap_err();
     assert!(
@@ -203,7 +203,7 @@ async fn waiting_for_a_rate_limit_ends_with_the_budget_or_the_deadline_of_the_ru
     settings.rpc.rate_limit_budget = Duration::from_mins(10);
     proxy.behave();
     let reader = connect(&settings).await;
-    proxy.misbehave(|_request| Fault::Status(429));
+    proxy.misbehave(|_request| RpcFault::Status(429));
     let deadline = tokio::time::Instant::now() + Duration::from_millis(300);
     let started = Instant::now();
     eidos_chain::within(deadline, reader.head()).await.unwrap_err();
@@ -218,13 +218,13 @@ async fn waiting_for_a_rate_limit_ends_with_the_budget_or_the_deadline_of_the_ru
 async fn a_rate_limit_lowers_the_concurrency_for_the_life_of_the_process() {
     let fixture = Fixture::start().await;
     let (pairs, totals) = fixture.fill(100, 1).await;
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     let mut settings = fixture.settings_at(&proxy.url);
     (settings.bulk.start_wallets, settings.bulk.max_wallets) = (5, 5);
     settings.rpc.parallel_requests = 8;
     let reader = connect(&settings).await;
     let at = reader.head().await.unwrap();
-    let slowly = |_request: &Value| Fault::Late(Duration::from_millis(20));
+    let slowly = |_request: &Value| RpcFault::Late(Duration::from_millis(20));
     proxy.misbehave(slowly);
     assert_eq!(reader.vault_totals(&at, &pairs).await.unwrap(), totals);
     assert!(
@@ -234,7 +234,7 @@ async fn a_rate_limit_lowers_the_concurrency_for_the_life_of_the_process() {
     );
 
     proxy.misbehave(once(|request| {
-        Fault::error(request, -32_007, "50/second request limit reached")
+        RpcFault::error(request, -32_007, "50/second request limit reached")
     }));
     assert_eq!(reader.vault_totals(&at, &pairs).await.unwrap(), totals);
     let allowed = reader.ladder_report().parallel_requests;
@@ -251,14 +251,14 @@ async fn a_rate_limit_lowers_the_concurrency_for_the_life_of_the_process() {
 #[tokio::test]
 async fn a_key_that_the_provider_repeats_is_not_in_the_error() {
     let fixture = Fixture::start().await;
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     let mut settings = fixture.settings_at(&proxy.url);
     settings.rpc.rate_limit_budget = Duration::from_millis(50);
     let reader = connect(&settings).await;
     for status in [200, 400, 401, 402, 429, 500] {
         proxy.misbehave(move |request| {
             let words = "secret-key of user with secret-of-the-node is over its plan";
-            Fault::Reply(status, vec![], error_answer(request, -32_000, words).to_string())
+            RpcFault::Reply(status, vec![], rpc_error(request, -32_000, words).to_string())
         });
         let error = reader.head().await.unwrap_err();
         let words = format!("{error} {error:?}");

@@ -9,7 +9,7 @@ use eidos_sandbox::AnvilOptions;
 use serde_json::{Value, json};
 
 use crate::fixture::{Fixture, connect};
-use crate::proxy::{Fault, Proxy};
+use eidos_testkit::{RpcFault, RpcProxy};
 
 async fn refusal(settings: &ChainSettings) -> (String, String) {
     let error = ChainReader::connect(settings).await.unwrap_err();
@@ -21,21 +21,21 @@ async fn refusal(settings: &ChainSettings) -> (String, String) {
 }
 
 /// A script that answers the first question of `method` with an error.
-fn first_time(method: &'static str, code: i64, words: &'static str) -> impl FnMut(&Value) -> Fault + Send {
+fn first_time(method: &'static str, code: i64, words: &'static str) -> impl FnMut(&Value) -> RpcFault + Send {
     let mut done = false;
     move |request| {
         if !done && request["method"] == method {
             done = true;
-            return Fault::error(request, code, words);
+            return RpcFault::error(request, code, words);
         }
-        Fault::None
+        RpcFault::None
     }
 }
 
 #[tokio::test]
 async fn one_internal_error_is_not_a_missing_view() {
     let fixture = Fixture::start().await;
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     proxy.misbehave(first_time("eth_call", -32_603, "Internal error"));
     let reader = ChainReader::connect(&fixture.settings_at(&proxy.url)).await;
     assert!(reader.is_ok(), "{}", reader.unwrap_err());
@@ -44,10 +44,10 @@ async fn one_internal_error_is_not_a_missing_view() {
 #[tokio::test]
 async fn an_internal_error_that_stays_is_not_a_missing_view_either() {
     let fixture = Fixture::start().await;
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     proxy.misbehave(|request| match request["method"].as_str() {
-        Some("eth_call") => Fault::error(request, -32_603, "Internal error"),
-        _ => Fault::None,
+        Some("eth_call") => RpcFault::error(request, -32_603, "Internal error"),
+        _ => RpcFault::None,
     });
     let error = ChainReader::connect(&fixture.settings_at(&proxy.url))
         .await
@@ -61,7 +61,7 @@ async fn an_internal_error_that_stays_is_not_a_missing_view_either() {
 #[tokio::test]
 async fn state_that_one_answer_has_pruned_does_not_end_addressing_by_hash() {
     let fixture = Fixture::start().await;
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     for (code, words) in [
         (-32_000, "missing trie node 5f1b (path )"),
         (-32_603, "Internal error"),
@@ -75,7 +75,7 @@ async fn state_that_one_answer_has_pruned_does_not_end_addressing_by_hash() {
 #[tokio::test]
 async fn a_node_that_says_that_it_takes_no_hashes_is_believed_and_asked_again_later() {
     let fixture = Fixture::start().await;
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     let by_hash = |request: &Value| {
         request["params"]
             .as_array()
@@ -90,9 +90,9 @@ async fn a_node_that_says_that_it_takes_no_hashes_is_believed_and_asked_again_la
     ] {
         proxy.misbehave(move |request| {
             if by_hash(request) {
-                return Fault::error(request, code, words);
+                return RpcFault::error(request, code, words);
             }
-            Fault::None
+            RpcFault::None
         });
         let mut settings = fixture.settings_at(&proxy.url);
         settings.bulk.retry_rung_after = Duration::from_millis(1);
@@ -131,7 +131,7 @@ fn a_block_behind(head: u64, hash: &str, request: &Value, answer: Value) -> Valu
 #[tokio::test]
 async fn one_of_two_backends_may_be_a_block_behind() {
     let fixture = Fixture::start().await;
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     let mut settings = fixture.settings_at(&proxy.url);
     settings.rpc.start_patience = Duration::from_secs(20);
     let head = fixture.reader().await.head().await.unwrap();
@@ -141,10 +141,10 @@ async fn one_of_two_backends_may_be_a_block_behind() {
         proxy.misbehave(move |request| {
             // In turn, as a balancer does.
             if turn.fetch_add(1, Ordering::Relaxed) % 2 == 0 {
-                return Fault::None;
+                return RpcFault::None;
             }
             let (request, hash) = (request.clone(), hash.clone());
-            Fault::answer(move |answer| a_block_behind(head.number, &hash, &request, answer))
+            RpcFault::answer(move |answer| a_block_behind(head.number, &hash, &request, answer))
         });
         let reader = ChainReader::connect(&settings).await;
         assert!(reader.is_ok(), "{}", reader.unwrap_err());
@@ -155,16 +155,16 @@ async fn one_of_two_backends_may_be_a_block_behind() {
 #[tokio::test]
 async fn a_node_that_comes_up_during_the_start_is_waited_for() {
     let fixture = Fixture::start().await;
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     let mut settings = fixture.settings_at(&proxy.url);
     settings.rpc.start_patience = Duration::from_secs(20);
     let left = Arc::new(AtomicUsize::new(20));
     proxy.misbehave(move |_request| {
         let taken = left.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
         if taken.is_ok() {
-            Fault::Status(503)
+            RpcFault::Status(503)
         } else {
-            Fault::None
+            RpcFault::None
         }
     });
     let reader = ChainReader::connect(&settings).await;
@@ -175,15 +175,15 @@ async fn a_node_that_comes_up_during_the_start_is_waited_for() {
 async fn a_node_that_forgets_its_final_block_is_asked_again_later() {
     let fixture = Fixture::start().await;
     fixture.node.mine(3).await;
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     let mut settings = fixture.settings_at(&proxy.url);
     settings.finality = Finality::Finalized;
     let reader = connect(&settings).await;
     proxy.misbehave(|request| {
         if !request.to_string().contains("finalized") {
-            return Fault::None;
+            return RpcFault::None;
         }
-        Fault::answer(|mut answers| {
+        RpcFault::answer(|mut answers| {
             for answer in answers.as_array_mut().unwrap() {
                 if answer["result"].is_object() {
                     answer["result"] = json!(null);
@@ -239,10 +239,10 @@ async fn a_list_of_rungs_that_the_node_cannot_serve_is_refused() {
     assert_eq!(setting, "bulk.rungs");
     assert!(words.contains("there is no contract at 0xca11"), "{words}");
     // The same for a method that the node does not have.
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     proxy.misbehave(|request| match request["method"].as_str() {
-        Some("eth_getStorageValues") => Fault::error(request, -32_601, "the method does not exist"),
-        _ => Fault::None,
+        Some("eth_getStorageValues") => RpcFault::error(request, -32_601, "the method does not exist"),
+        _ => RpcFault::None,
     });
     let mut settings = fixture.settings_at(&proxy.url);
     settings.bulk.rungs = vec![Rung::StorageValues, Rung::Multicall3];
@@ -309,12 +309,12 @@ async fn a_policy_behind_the_kept_state_is_refused_with_the_figure() {
 #[tokio::test]
 async fn no_answer_at_all_ends_the_start_when_its_patience_ends() {
     let fixture = Fixture::start().await;
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     let asked = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&asked);
     proxy.misbehave(move |_request| {
         seen.store(true, Ordering::Relaxed);
-        Fault::Status(503)
+        RpcFault::Status(503)
     });
     let started = std::time::Instant::now();
     let error = ChainReader::connect(&fixture.settings_at(&proxy.url))

@@ -4,16 +4,16 @@ use eidos_chain::{BlockRef, ChainError, ChainReader, StateCheck};
 use serde_json::{Value, json};
 
 use crate::fixture::{Fixture, connect};
-use crate::proxy::{Fault, Proxy};
+use eidos_testkit::{RpcFault, RpcProxy};
 
 /// Answers `eth_syncing` with `progress`, alone or in a batch.
-fn syncing(progress: Value) -> impl FnMut(&Value) -> Fault + Send {
+fn syncing(progress: Value) -> impl FnMut(&Value) -> RpcFault + Send {
     move |request| {
         if !request.to_string().contains("eth_syncing") {
-            return Fault::None;
+            return RpcFault::None;
         }
         let (request, progress) = (request.clone(), progress.clone());
-        Fault::answer(move |mut answer| {
+        RpcFault::answer(move |mut answer| {
             let id = |request: &Value| request["id"].clone();
             if let (Value::Array(requests), Value::Array(answers)) = (&request, &mut answer) {
                 let asked = requests
@@ -37,7 +37,7 @@ fn syncing(progress: Value) -> impl FnMut(&Value) -> Fault + Send {
 #[tokio::test]
 async fn a_node_that_syncs_is_not_read() {
     let fixture = Fixture::start().await;
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     let settings = fixture.settings_at(&proxy.url);
     let reader = connect(&settings).await;
     let progress = json!({"startingBlock": "0x0", "currentBlock": "0x2", "highestBlock": "0x3e"});
@@ -64,7 +64,7 @@ fn executing(
     at: BlockRef,
     older: BlockRef,
     without: &'static [&'static str],
-) -> impl FnMut(&Value) -> Fault + Send {
+) -> impl FnMut(&Value) -> RpcFault + Send {
     fn replaced(value: &Value, from: &str, to: &str) -> Value {
         match value {
             Value::String(text) if text == from => json!(to),
@@ -79,13 +79,13 @@ fn executing(
     }
     move |request| {
         if without.iter().any(|method| request["method"] == *method) {
-            return Fault::error(request, -32_601, "the method does not exist/is not available");
+            return RpcFault::error(request, -32_601, "the method does not exist/is not available");
         }
         let text = request.to_string();
         if text.contains("eth_getBlockBy") {
-            return Fault::None;
+            return RpcFault::None;
         }
-        Fault::Ask(replaced(request, &at.hash.to_string(), &older.hash.to_string()))
+        RpcFault::Ask(replaced(request, &at.hash.to_string(), &older.hash.to_string()))
     }
 }
 
@@ -96,7 +96,7 @@ async fn an_older_state_under_right_headers_gives_no_values() {
         (&["eth_getProof"][..], "sent nonce"),
     ] {
         let fixture = Fixture::start().await;
-        let proxy = Proxy::before(&fixture.node).await;
+        let proxy = RpcProxy::before(&fixture.node.url).await;
         let reader = connect(&fixture.settings_at(&proxy.url)).await;
         let user = fixture.users[0];
         fixture.deposit(user, fixture.usdc, 100).await;
@@ -131,13 +131,13 @@ async fn an_older_state_under_right_headers_gives_no_values() {
 #[tokio::test]
 async fn the_report_says_how_the_state_was_checked() {
     let fixture = Fixture::start().await;
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     let settings = fixture.settings_at(&proxy.url);
     let check = |reader: &ChainReader| reader.ladder_report().state_check;
     assert_eq!(check(&connect(&settings).await), StateCheck::Proof);
     let no_proofs = |request: &Value| match request["method"].as_str() {
-        Some("eth_getProof") => Fault::error(request, -32_601, "the method eth_getProof does not exist"),
-        _ => Fault::None,
+        Some("eth_getProof") => RpcFault::error(request, -32_601, "the method eth_getProof does not exist"),
+        _ => RpcFault::None,
     };
     proxy.misbehave(no_proofs);
     let found = check(&connect(&settings).await);
@@ -147,12 +147,12 @@ async fn the_report_says_how_the_state_was_checked() {
     );
     // reth keeps no proofs of older blocks by default: that says nothing about its state.
     proxy.misbehave(|request| match request["method"].as_str() {
-        Some("eth_getProof") => Fault::error(
+        Some("eth_getProof") => RpcFault::error(
             request,
             -32_000,
             "distance to target block exceeds maximum proof window",
         ),
-        _ => Fault::None,
+        _ => RpcFault::None,
     });
     assert!(matches!(check(&connect(&settings).await), StateCheck::Nonces(_)));
     fixture.node.mine(10).await;
@@ -167,10 +167,10 @@ async fn the_report_says_how_the_state_was_checked() {
 #[tokio::test]
 async fn a_slow_proof_is_left_out_for_a_while() {
     let fixture = Fixture::start().await;
-    let proxy = Proxy::before(&fixture.node).await;
+    let proxy = RpcProxy::before(&fixture.node.url).await;
     proxy.misbehave(|request| match request["method"].as_str() {
-        Some("eth_getProof") => Fault::Late(std::time::Duration::from_millis(1_100)),
-        _ => Fault::None,
+        Some("eth_getProof") => RpcFault::Late(std::time::Duration::from_millis(1_100)),
+        _ => RpcFault::None,
     });
     let reader = connect(&fixture.settings_at(&proxy.url)).await;
     fixture.deposit(fixture.users[0], fixture.usdc, 1).await;

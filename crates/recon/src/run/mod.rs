@@ -19,6 +19,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use eidos_runtime::{JobContext, JobError};
+use eidos_types::ExecutionId;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -230,6 +231,23 @@ impl<'a, S: Source> Run<'a, S> {
     #[must_use]
     pub fn resumed(&self) -> Option<u64> {
         self.shared().resumed
+    }
+
+    /// Starts every shard again under a new identity: what was read belongs to a cut that does not hold.
+    ///
+    /// # Errors
+    /// Those of the jobs database.
+    pub async fn restart(&mut self) -> Result<(), S::Fault> {
+        self.forget();
+        if self.ctx.dry_run() {
+            return Ok(());
+        }
+        let mut step = self.ctx.step().await?;
+        step.delete_checkpoints(&self.suspects_prefix()).await?;
+        step.delete_checkpoint(&self.head_key()).await?;
+        step.commit().await?;
+        self.id = ExecutionId::new(&**self.ctx.clock()).as_uuid();
+        Ok(())
     }
 
     /// Forgets what was read, because the cut is gone.

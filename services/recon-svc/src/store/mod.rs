@@ -2,6 +2,7 @@
 //! that they are fenced.
 
 pub mod breaks;
+pub mod chain_blocks;
 pub mod chain_limits;
 pub mod reports;
 
@@ -9,7 +10,7 @@ pub use eidos_recon::store::pauses;
 
 /// Every statement, with its name.
 pub fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
-    [breaks::ALL, chain_limits::ALL, reports::ALL]
+    [breaks::ALL, chain_blocks::ALL, chain_limits::ALL, reports::ALL]
         .into_iter()
         .flatten()
         .copied()

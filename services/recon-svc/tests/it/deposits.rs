@@ -1,13 +1,9 @@
 //! Dimension deposit: each deposit against its event.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::State;
-use axum::routing::post;
 use eidos_devnet::{Fault, MovementFault, PlantedMovement, Trap};
+use eidos_testkit::{RpcFault, RpcProxy};
 use serde_json::{Value, json};
 
 use crate::fixture::Fixture;
@@ -154,76 +150,25 @@ async fn a_wrong_row_that_is_committed_after_the_run_that_saw_its_event_is_found
     assert_eq!(deposits(&report)["breaks"][0]["subject"], planted.subject);
 }
 
-/// A node that leaves every log out while it is told to.
-#[derive(Clone)]
-struct Forgetful {
-    node: String,
-    http: reqwest::Client,
-    forgets: Arc<AtomicBool>,
-}
-
-async fn forgetful(node: &str) -> (String, Arc<AtomicBool>) {
-    let forgets = Arc::new(AtomicBool::new(false));
-    let state = Forgetful {
-        node: node.to_owned(),
-        http: reqwest::Client::builder()
-            .timeout(Duration::from_secs(30))
-            .build()
-            .unwrap(),
-        forgets: Arc::clone(&forgets),
-    };
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let router = Router::new().route("/", post(answered)).with_state(state);
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    (url, forgets)
-}
-
-async fn answered(State(state): State<Forgetful>, body: String) -> String {
-    let asked: Value = serde_json::from_str(&body).unwrap();
-    let request = state
-        .http
-        .post(&state.node)
-        .header("content-type", "application/json")
-        .body(body);
-    let mut answers: Value =
-        serde_json::from_str(&request.send().await.unwrap().text().await.unwrap()).unwrap();
-    if !state.forgets.load(Ordering::SeqCst) {
-        return answers.to_string();
-    }
-    let ids: Vec<Value> = match &asked {
-        Value::Array(calls) => calls.clone(),
-        one => vec![one.clone()],
-    }
-    .into_iter()
-    .filter(|call| call["method"] == "eth_getLogs")
-    .map(|call| call["id"].clone())
-    .collect();
-    let empty = |answer: &mut Value| {
-        if ids.contains(&answer["id"]) {
-            answer["result"] = json!([]);
-        }
-    };
-    match &mut answers {
-        Value::Array(batch) => batch.iter_mut().for_each(empty),
-        one => empty(one),
-    }
-    answers.to_string()
-}
-
 #[tokio::test]
 async fn an_answer_without_logs_is_not_taken_for_nothing_happened() {
     let mut fixture = Fixture::clean().await;
-    let (url, forgets) = forgetful(&fixture.node_url()).await;
+    let proxy = RpcProxy::before(&fixture.node_url()).await;
     let settings = [
-        ("CHAIN__RPC_URL", url.as_str()),
+        ("CHAIN__RPC_URL", proxy.url.as_str()),
         ("JOBS__RECONCILIATION__RETRY__MAX_ATTEMPTS", "1"),
     ];
     fixture.reconcile(&["--full"], &settings).await;
     fixture.world.plant(Fault::MissingCredit).await.unwrap();
     let planted = newest(&fixture);
 
-    forgets.store(true, Ordering::SeqCst);
+    proxy.misbehave(|request| {
+        RpcFault::each_answer(request, |question, answer| {
+            if question["method"] == "eth_getLogs" {
+                answer["result"] = json!([]);
+            }
+        })
+    });
     let (status, child) = fixture.command(&[], &settings).run(Duration::from_secs(90)).await;
     let said = format!("{}{}", child.stdout(), child.stderr());
     assert!(!status.success(), "{said}");
@@ -231,7 +176,7 @@ async fn an_answer_without_logs_is_not_taken_for_nothing_happened() {
     assert_eq!(fixture.open_movements("deposit").await, []);
 
     // The checkpoint has not moved: the next run reads the same blocks.
-    forgets.store(false, Ordering::SeqCst);
+    proxy.behave();
     let report = fixture.reconcile_when_free(&[], &settings).await;
     assert_eq!(deposits_mode(&report), "incremental");
     assert_eq!(

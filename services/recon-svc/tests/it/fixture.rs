@@ -207,6 +207,27 @@ impl Fixture {
         .unwrap()
     }
 
+    /// Every open break of a jobs database, with everything that says what it is and how large.
+    pub(crate) async fn every_open_break(jobs: &PgPool) -> Vec<String> {
+        sqlx::query_scalar(
+            "SELECT concat_ws(' ', dimension, subject, kind, severity, direction, offchain_value, onchain_value, diff_value, onchain_exact) \
+             FROM eidos_jobs_breaks WHERE status = 'open' ORDER BY 1",
+        )
+        .fetch_all(jobs)
+        .await
+        .unwrap()
+    }
+
+    /// The open breaks of a full run that has never seen this world before.
+    pub(crate) async fn as_a_first_run_finds_it(&self, settings: &[(&str, &str)]) -> Vec<String> {
+        let jobs = TestDb::migrated().await;
+        let url = jobs.url();
+        let mut settings = settings.to_vec();
+        settings.push(("DATABASES__JOBS__URL", url.as_str()));
+        self.reconcile(&["--full"], &settings).await;
+        Self::every_open_break(jobs.pool()).await
+    }
+
     /// Open breaks of a dimension of movements: movement, kind, severity.
     pub(crate) async fn open_movements(&self, dimension: &str) -> Vec<(String, String, String)> {
         sqlx::query_as(

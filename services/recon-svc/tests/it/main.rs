@@ -6,6 +6,7 @@
     reason = "helpers of tests: a failure is the test's"
 )]
 
+mod adversary;
 mod break_life;
 mod breaks_api;
 mod canaries;
@@ -21,11 +22,14 @@ mod node_behind;
 mod outbox;
 mod pauses;
 mod prices;
+mod providers;
 mod refused;
+mod reorgs;
 mod repin;
 mod reports;
 mod second_reading;
 mod statements;
 mod thresholds;
+mod traffic;
 mod withdrawals;
 mod world;

@@ -3,10 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use axum::Router;
-use axum::extract::State;
-use axum::routing::post;
 use eidos_devnet::{Fault, Trap};
+use eidos_testkit::{RpcFault, RpcProxy, asks_for};
 use eidos_types::{Address, Amount};
 use serde_json::{Value, json};
 
@@ -143,56 +141,23 @@ async fn a_deposit_and_a_batch_above_the_head_of_the_node_are_not_judged() {
 }
 
 /// A balancer with two nodes, of which the one that answers for receipts is behind by a number of blocks: to it no
-/// transaction above its head exists.
-#[derive(Clone)]
-struct Balancer {
-    node: String,
-    http: reqwest::Client,
-    head_of_the_late_one: Arc<AtomicU64>,
-    /// A block that this one does not have; `u64::MAX` for none.
-    missing: u64,
-}
-
-async fn balancer(node: &str, missing: u64) -> (String, Arc<AtomicU64>) {
-    let head = Arc::new(AtomicU64::new(u64::MAX));
-    let balancer = Balancer {
-        node: node.to_owned(),
-        http: reqwest::Client::builder()
-            .timeout(std::time::Duration::from_secs(30))
-            .build()
-            .unwrap(),
-        head_of_the_late_one: Arc::clone(&head),
-        missing,
-    };
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let router = Router::new().route("/", post(balanced)).with_state(balancer);
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    (url, head)
-}
-
-async fn balanced(State(balancer): State<Balancer>, body: String) -> String {
-    let late = body.contains("eth_getTransactionReceipt");
-    if body.contains("eth_getBlockByNumber") && body.contains(&format!("\"{:#x}\"", balancer.missing)) {
-        let request: Value = serde_json::from_str(&body).unwrap();
-        return json!({ "jsonrpc": "2.0", "id": request["id"], "result": null }).to_string();
-    }
-    let request = balancer
-        .http
-        .post(&balancer.node)
-        .header("content-type", "application/json")
-        .body(body);
-    let text = request.send().await.unwrap().text().await.unwrap();
-    let head = balancer.head_of_the_late_one.load(Ordering::SeqCst);
-    if !late || head == u64::MAX {
-        return text;
-    }
-    let mut answers: Value = serde_json::from_str(&text).unwrap();
-    match &mut answers {
-        Value::Array(batch) => batch.iter_mut().for_each(|answer| fall_behind(answer, head)),
-        one => fall_behind(one, head),
-    }
-    answers.to_string()
+/// transaction above its head exists. Nobody has the block `missing`; `u64::MAX` for none.
+async fn balancer(node: &str, missing: u64) -> (RpcProxy, Arc<AtomicU64>) {
+    let head_of_the_late_one = Arc::new(AtomicU64::new(u64::MAX));
+    let head = Arc::clone(&head_of_the_late_one);
+    let proxy = RpcProxy::before(node).await;
+    proxy.misbehave(move |request| {
+        let (missing, head) = (json!(format!("{missing:#x}")), head.load(Ordering::SeqCst));
+        let is_late = head != u64::MAX && asks_for(request, "eth_getTransactionReceipt");
+        RpcFault::each_answer(request, move |question, answer| {
+            if question["method"] == "eth_getBlockByNumber" && question["params"][0] == missing {
+                answer["result"] = Value::Null;
+            } else if is_late {
+                fall_behind(answer, head);
+            }
+        })
+    });
+    (proxy, head_of_the_late_one)
 }
 
 fn fall_behind(answer: &mut Value, head: u64) {
@@ -211,8 +176,8 @@ fn fall_behind(answer: &mut Value, head: u64) {
 #[tokio::test]
 async fn a_receipt_asked_of_a_node_that_is_behind_the_cut_proves_nothing() {
     let fixture = Fixture::new(&[], &[Trap::WithdrawalNotConfirmed, Trap::DepositNotCredited]).await;
-    let (url, head) = balancer(&fixture.node_url(), u64::MAX).await;
-    let settings = [QUICK[0], ("CHAIN__RPC_URL", url.as_str())];
+    let (proxy, head) = balancer(&fixture.node_url(), u64::MAX).await;
+    let settings = [QUICK[0], ("CHAIN__RPC_URL", proxy.url.as_str())];
     let report = fixture.reconcile(&["--full"], &settings).await;
     assert_eq!(
         (&report["breaks_found"], &report["undecided"]),
@@ -232,10 +197,10 @@ async fn a_receipt_asked_of_a_node_that_is_behind_the_cut_proves_nothing() {
 #[tokio::test]
 async fn events_that_end_below_the_cut_because_a_node_lacks_a_block_are_no_success() {
     let fixture = Fixture::new(&[Fault::MissingInBooks], &[]).await;
-    let (url, _) = balancer(&fixture.node_url(), fixture.world.addresses().deployed_in + 2).await;
+    let (proxy, _) = balancer(&fixture.node_url(), fixture.world.addresses().deployed_in + 2).await;
     let few = ("RECONCILIATION__EVENT_BLOCKS", "3");
     let once = ("JOBS__RECONCILIATION__RETRY__MAX_ATTEMPTS", "1");
-    let settings = [few, once, ("CHAIN__RPC_URL", url.as_str())];
+    let settings = [few, once, ("CHAIN__RPC_URL", proxy.url.as_str())];
     let (status, child) = fixture
         .command(&["--full"], &settings)
         .run(std::time::Duration::from_mins(1))

@@ -192,10 +192,11 @@ impl Rules {
 }
 
 /// Our own books: bounded in size, or the very record of what was done. They need no rule and never get one.
-const OUR_BOOKS: [&str; 16] = [
+const OUR_BOOKS: [&str; 17] = [
     "_sqlx_migrations",
     "eidos_jobs_fence",
     "eidos_jobs_state",
+    "eidos_jobs_chain_blocks",
     "eidos_jobs_chain_limits",
     "eidos_jobs_checkpoints",
     "eidos_jobs_archive_progress",

@@ -117,6 +117,16 @@ pub(super) const TROUBLES: &[Trouble] = &[
         alerts: &["BreakUnacknowledged"],
     },
     Trouble {
+        what: "a block that was final is not on the chain, and two providers disagree",
+        cause: Cause::Jobs(&[
+            "INSERT INTO eidos_jobs_breaks (break_id, dimension, subject, subject_detail, token, kind, severity, direction, \
+                 first_seen, last_seen, evidence) \
+             SELECT gen_random_uuid(), dimension, '31337/1', '{}', '', kind, 'critical', 'surplus', now(), now(), '{}' \
+             FROM (VALUES ('finality', 'finalized_block_changed'), ('providers', 'providers_disagree')) AS planted (dimension, kind)",
+        ]),
+        alerts: &["FinalizedBlockChanged", "ProvidersDisagree"],
+    },
+    Trouble {
         what: "events wait for a webhook that nobody delivers to, and one was given up",
         cause: Cause::Jobs(&[
             "WITH event AS (INSERT INTO eidos_jobs_outbox (event_id, source, topic, kind, event_key, occurred_at, payload, routed_at) \

@@ -31,6 +31,14 @@ pub enum BreakKind {
     UnknownToken,
     /// A difference that was planted was not found: what the run says proves nothing.
     CanaryMissed,
+    /// Blocks that were read are no longer on the chain.
+    Reorganised,
+    /// A block that the node had called final is no longer on the chain.
+    FinalizedBlockChanged,
+    /// Two providers say different things about the same blocks.
+    ProvidersDisagree,
+    /// The second provider did not answer, so that nothing controls the first one.
+    ProviderSilent,
 }
 
 impl Kind for BreakKind {
@@ -48,6 +56,10 @@ impl Kind for BreakKind {
             Self::NodeBehind => "node_behind",
             Self::UnknownToken => "unknown_token",
             Self::CanaryMissed => "canary_missed",
+            Self::Reorganised => "reorganised",
+            Self::FinalizedBlockChanged => "finalized_block_changed",
+            Self::ProvidersDisagree => "providers_disagree",
+            Self::ProviderSilent => "provider_silent",
         }
     }
 

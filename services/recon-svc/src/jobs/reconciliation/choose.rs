@@ -29,6 +29,7 @@ impl Reconciliation {
         params: &Params,
         done: Option<&Done>,
         touched: BTreeSet<Address>,
+        lost: BTreeSet<Address>,
     ) -> Result<Choice, Fault> {
         if let Some(wallets) = &params.wallets {
             let chosen = vec![("requested", wallets.len() as u64)];
@@ -64,6 +65,7 @@ impl Reconciliation {
         for (why, set) in [
             ("changed in the books", changed),
             ("touched on chain", touched),
+            ("touched on a lost branch", lost),
             ("open breaks", open),
             ("debts", carry_over),
             ("in flight", in_flight),

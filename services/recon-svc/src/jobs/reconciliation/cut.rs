@@ -37,6 +37,7 @@ impl Cut {
     ) -> Result<Self, SourceError> {
         let chain_id = chain.settings().chain_id;
         let snapshot = BooksSnapshot::open(databases, schema, chain_id).await?;
+        chain.verify_chain_id().await?;
         let finalized = chain.finalized().await?;
         let head = chain.head().await?;
         let indexer = snapshot.indexer;

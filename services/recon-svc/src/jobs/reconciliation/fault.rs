@@ -1,8 +1,10 @@
 //! Why a run cannot go on, and what that means for it.
 
+use eidos_chain::ChainError;
 use eidos_core::CoreError;
 use eidos_runtime::JobError;
 
+use super::provider::Disagreement;
 use crate::dimensions::balance::sources::SourceError;
 
 /// Why a run cannot go on.
@@ -10,6 +12,8 @@ use crate::dimensions::balance::sources::SourceError;
 pub enum Fault {
     /// A side could not be read.
     Source(SourceError),
+    /// Two providers say different things: nothing is decided.
+    Disagreement(Box<Disagreement>),
     /// Anything else, with the decision.
     Job(JobError),
 }
@@ -18,6 +22,28 @@ impl Fault {
     /// One of our own tables.
     pub fn own(error: sqlx::Error) -> Self {
         Self::Job(JobError::retry(error))
+    }
+
+    /// True if the node does not have the state of a block that old.
+    pub fn is_about_old_state(&self) -> bool {
+        let is_old = |error: &ChainError| {
+            matches!(
+                error,
+                ChainError::StateUnavailable { .. }
+                    | ChainError::StaleState { .. }
+                    | ChainError::NotDeployed { .. }
+            )
+        };
+        matches!(self, Self::Source(SourceError::Chain(error)) if is_old(error))
+    }
+
+    /// True if events that were read may not be all there are: what was derived from them is not kept.
+    pub fn is_about_events(&self) -> bool {
+        match self {
+            Self::Disagreement(_) => true,
+            Self::Source(SourceError::Chain(error)) => matches!(**error, ChainError::LogsIncomplete { .. }),
+            Self::Source(_) | Self::Job(_) => false,
+        }
     }
 
     /// True if a new cut, and nothing else, is needed.
@@ -54,6 +80,7 @@ impl From<Fault> for JobError {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Job(error) => error,
+            Fault::Disagreement(disagreement) => Self::retry(*disagreement),
             Fault::Source(error) if error.is_retryable() => Self::retry(error),
             Fault::Source(error) => Self::fail(error),
         }

@@ -7,6 +7,7 @@ use eidos_chain::ChainReader;
 use eidos_settings::CronLine;
 use sqlx::PgPool;
 
+use super::event_log::EventLog;
 use super::limits::StoredLimits;
 use super::pause_keys::PauseKeys;
 use crate::dimensions::balance::account::TokenList;
@@ -41,6 +42,8 @@ pub struct Reconciliation {
     pub canaries: Vec<Canary>,
     /// The chain.
     pub chain: Arc<ChainReader>,
+    /// Its events.
+    pub events: EventLog,
     /// What is stored about the chain's node.
     pub limits: StoredLimits,
     /// The keys of its pauses.

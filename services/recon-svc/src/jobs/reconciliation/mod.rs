@@ -11,12 +11,15 @@
 
 mod balance;
 mod canaries;
+mod chain_breaks;
 mod choose;
 pub mod compare;
 pub mod cut;
+pub mod event_log;
 pub mod events;
 pub mod fault;
 pub mod finish;
+mod fork;
 mod gauges;
 mod job;
 pub(crate) mod lag;
@@ -26,6 +29,8 @@ pub mod movements;
 pub mod pages;
 mod params;
 pub mod pause_keys;
+pub mod provider;
+mod recent;
 pub mod report;
 pub mod run;
 pub mod solvency;
@@ -41,6 +46,7 @@ use eidos_types::{Address, SlotRange};
 use tokio::time::Instant;
 
 use self::finish::{PauseCause, done_key, newest, next_block};
+use self::fork::{Branch, BranchNews, Fork};
 pub use self::job::Reconciliation;
 pub use self::left_behind::{CURSOR_KEY, SampleCursor};
 use self::movements::{Deposit, DimensionReport, MovementBreak, MovementRun, Outcome, Sides, Withdrawal};
@@ -92,6 +98,9 @@ impl Job for Reconciliation {
         let reconciling = Box::pin(self.reconcile(ctx, params));
         let outcome = eidos_chain::within(ctx.budget_deadline(), reconciling).await;
         self.keep_limits(ctx).await;
+        if let Err(Fault::Disagreement(disagreement)) = &outcome {
+            self.record_disagreement(ctx, disagreement).await?;
+        }
         Ok(outcome?)
     }
 
@@ -118,6 +127,7 @@ struct Attempt {
     wallets: Option<Vec<Address>>,
     chosen: Vec<(&'static str, u64)>,
     cursor: Option<SampleCursor>,
+    branch: Branch,
 }
 
 /// The dimensions of movements that are switched on.
@@ -128,19 +138,46 @@ struct Others<'a> {
 
 impl<'a> Others<'a> {
     /// A run of named wallets compares only their balances.
-    async fn begin(sides: Sides<'a>, mode: Mode, params: &Params) -> Result<Self, Fault> {
+    async fn begin(
+        sides: Sides<'a>,
+        mode: Mode,
+        params: &Params,
+        fork: Option<&Fork>,
+    ) -> Result<Self, Fault> {
         let is_on = |dimension| params.wallets.is_none() && sides.job.rules().dimensions.contains(&dimension);
         let (mut deposits, mut withdrawals) = (None, None);
         if is_on(Dimension::Deposit) {
-            deposits = Some(MovementRun::begin(sides, mode).await?);
+            deposits = Some(MovementRun::begin(sides, mode, fork).await?);
         }
         if is_on(Dimension::Withdrawal) {
-            withdrawals = Some(MovementRun::begin(sides, mode).await?);
+            withdrawals = Some(MovementRun::begin(sides, mode, fork).await?);
         }
         Ok(Self {
             deposits,
             withdrawals,
         })
+    }
+
+    /// Follows the chain to another branch.
+    async fn follow(&mut self, fork: &Fork) -> Result<(), Fault> {
+        if let Some(deposits) = &mut self.deposits {
+            deposits.follow(fork).await?;
+        }
+        if let Some(withdrawals) = &mut self.withdrawals {
+            withdrawals.follow(fork).await?;
+        }
+        Ok(())
+    }
+
+    /// Forgets what was read, also what is durable.
+    async fn restart(&mut self) -> Result<(), Fault> {
+        if let Some(deposits) = &mut self.deposits {
+            deposits.restart().await?;
+        }
+        if let Some(withdrawals) = &mut self.withdrawals {
+            withdrawals.restart().await?;
+        }
+        Ok(())
     }
 
     async fn read(&mut self, view: &mut View) -> Result<(), Fault> {
@@ -203,10 +240,17 @@ impl Reconciliation {
     async fn reconcile(&self, ctx: &JobContext, params: Params) -> Result<Report, Fault> {
         let started = Instant::now();
         let requests = self.chain.ladder_report().requests;
+        self.events.begin();
+        let mut news = BranchNews::default();
+        let branch = self
+            .branch(ctx, &self.chain.finalized().await?, &mut news)
+            .await?;
         let done = newest(
             ctx.load_checkpoint(&done_key(Mode::Full)).await?,
             ctx.load_checkpoint(&done_key(Mode::Incremental)).await?,
         );
+        // A dry run deletes no checkpoints that do not hold.
+        let done = done.filter(|_| !matches!(branch, Branch::Unknown));
         let (mode, mode_reason) = choose_mode(&params, done.as_ref());
         let (mut run, mut keep) = Run::begin(self, ctx, mode).await?;
         let sides = Sides {
@@ -214,11 +258,11 @@ impl Reconciliation {
             ctx,
             kept: keep,
         };
-        let mut others = Others::begin(sides, mode, &params).await?;
+        let mut others = Others::begin(sides, mode, &params, branch.fork()).await?;
         let mut repins = 0;
         let (mut attempt, repins) = loop {
             match self
-                .attempt(&mut run, &mut others, keep, &params, done.as_ref())
+                .attempt(&mut run, &mut others, keep, &params, done.as_ref(), &mut news)
                 .await
             {
                 Err(fault) if fault.needs_new_pin() && repins < self.rules().repin_attempts => {
@@ -228,12 +272,22 @@ impl Reconciliation {
                     metric::reconciliation_repinned(gauges::CHAIN);
                     tracing::warn!(%error, repins, "a new cut is pinned");
                 }
+                Err(fault) if fault.is_about_events() => {
+                    // Pages that were compared with such events must not be what the next execution continues.
+                    run.engine.restart().await?;
+                    others.restart().await?;
+                    return Err(fault);
+                }
                 other => break (other?, repins),
             }
         };
         let ending = self.end(&run, &others, &mut attempt).await?;
+        news.findings.extend(self.events.control().finding());
+        if !ctx.dry_run() && params.wallets.is_none() {
+            self.prove(&run, &attempt).await?;
+        }
         let last_full: Option<Done> = ctx.load_checkpoint(&done_key(Mode::Full)).await?;
-        let mut report = self.report(&run, attempt, ending);
+        let mut report = self.report(&run, attempt, ending, news);
         report.mode_reason = mode_reason;
         report.coverage.oldest_verified = last_full.map(|done| done.at);
         let ladder = self.chain.ladder_report();
@@ -241,6 +295,17 @@ impl Reconciliation {
         report.repins = repins;
         report.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(report)
+    }
+
+    /// Everything was read up to the cut, and is closed: what was provisional until then is proven.
+    async fn prove(&self, run: &Run<'_>, attempt: &Attempt) -> Result<(), Fault> {
+        let block = &attempt.view.cut.block;
+        self.end_disagreements(run.ctx, block).await?;
+        run.balance.prove_register(block).await?;
+        match attempt.branch.fork() {
+            Some(fork) => self.forget_lost(run.ctx, fork).await,
+            None => Ok(()),
+        }
     }
 
     /// From decided suspects to stored breaks, pauses and the closed run.
@@ -288,14 +353,16 @@ impl Reconciliation {
     }
 
     /// Everything the run knows about itself; the caller adds what only it knows.
-    fn report(&self, run: &Run<'_>, attempt: Attempt, ending: Ending) -> Report {
+    fn report(&self, run: &Run<'_>, attempt: Attempt, ending: Ending, news: BranchNews) -> Report {
         let mut findings = run.cut_findings(&attempt.view);
+        findings.extend(news.findings);
         findings.extend(as_findings(&attempt.solvency.findings));
         findings.extend(run.token_findings(&attempt.view, &attempt.tally));
         findings.extend(canaries::findings(&attempt.canaries));
         let critical = |found: &&BreakReport| found.severity == Severity::Critical;
         let ladder = self.chain.ladder_report();
-        let mut breaks = ending.breaks;
+        let mut breaks = news.breaks;
+        breaks.extend(ending.breaks);
         let (breaks_found, critical) = (breaks.len() as u64, breaks.iter().filter(critical).count() as u64);
         breaks.truncate(self.rules().report_breaks);
         Report {
@@ -339,17 +406,33 @@ impl Reconciliation {
         keep: Option<BlockRef>,
         params: &Params,
         done: Option<&Done>,
+        news: &mut BranchNews,
     ) -> Result<Attempt, Fault> {
+        self.events.forget();
         let mut view = self.view(keep).await?;
-        run.engine.save_head(&point_of(&view.cut.block)).await?;
-        let since = (run.mode == Mode::Incremental).then(|| done.map_or(0, next_block));
-        let touched = run.balance.update_register(view.cut.block, since).await?;
+        let block = view.cut.block;
+        let branch = self.follow(run, others, &block, news).await?;
+        let fork = branch.fork();
+        run.engine.save_head(&point_of(&block)).await?;
+        let since = (run.mode == Mode::Incremental).then(|| {
+            let since = done.map_or(0, next_block);
+            fork.map_or(since, |fork| since.min(fork.common.number + 1))
+        });
+        let touched = run.balance.update_register(block, since, &branch).await?;
+        if run.balance.accounts_were_left_out() {
+            tracing::warn!("events that an earlier execution read were not all: every shard starts again");
+            run.engine.restart().await?;
+            run.engine.save_head(&point_of(&block)).await?;
+        }
         let (mut wallets, mut chosen, mut cursor) = (None, vec![("all", 0)], None);
         if run.mode == Mode::Full {
             run.read_shards(&view.reading()).await?;
         } else {
             run.forget();
-            let choice = self.choose(run.ctx, &mut view, params, done, touched).await?;
+            let lost = fork.map(Fork::wallets).unwrap_or_default();
+            let choice = self
+                .choose(run.ctx, &mut view, params, done, touched, lost)
+                .await?;
             let mut session = view.cut.snapshot.ticket().join().await?;
             run.read_wallets(&view.reading(), &mut session, &choice.wallets)
                 .await?;
@@ -366,6 +449,8 @@ impl Reconciliation {
             Mode::Incremental => Solvency::default(),
         };
         others.read(&mut view).await?;
+        // Pages read by hash fail while the chain changes; one that changed after the last page is found here.
+        self.chain.verify_canonical(&block).await?;
         let (mut decided, newest) = run.engine.second_reading(&run.balance).await?;
         let canaries = self.take_canaries(&mut decided, wallets.as_deref());
         let view = match newest {
@@ -384,7 +469,35 @@ impl Reconciliation {
             wallets,
             chosen,
             cursor,
+            branch,
         })
+    }
+
+    /// Finds out whether the chain is the one that was read before, and takes back what was derived from another branch.
+    async fn follow(
+        &self,
+        run: &mut Run<'_>,
+        others: &mut Others<'_>,
+        block: &BlockRef,
+        news: &mut BranchNews,
+    ) -> Result<Branch, Fault> {
+        if let Some(pinned) = run.pinned.replace(*block).filter(|pinned| pinned != block)
+            && !self.is_on_chain(&pinned).await?
+        {
+            run.engine.restart().await?;
+        }
+        let branch = self.branch(run.ctx, block, news).await?;
+        match &branch {
+            Branch::Forked(fork) => others.follow(fork).await?,
+            Branch::Unknown if run.mode == Mode::Incremental => {
+                let gone = anyhow::anyhow!(
+                    "the chain was reorganised below every block that was kept: the next execution reads everything"
+                );
+                return Err(JobError::retry(gone).into());
+            }
+            Branch::Same | Branch::Unknown => {}
+        }
+        Ok(branch)
     }
 
     /// Makes the pause keys equal to the table. It does not decide the run's result.

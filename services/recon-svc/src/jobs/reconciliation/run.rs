@@ -1,9 +1,9 @@
 //! One logical run: what it is, what it holds, and the sentence it follows.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
-use eidos_chain::BlockRef;
+use eidos_chain::{BlockRef, VaultEvent};
 use eidos_recon::{CutPoint, Rules};
 use eidos_runtime::JobContext;
 use eidos_types::Address;
@@ -11,16 +11,18 @@ use eidos_types::Address;
 use super::compare::Against;
 use super::cut::{Cut, block_at};
 pub use super::fault::Fault;
+use super::fork::Branch;
 use super::job::Reconciliation;
 use super::pages::Reading;
 use super::params::Mode;
+use super::recent::Recent;
 use super::report::{Finding, IgnoredReport};
 use crate::dimensions::balance::in_flight::Line;
 use crate::dimensions::balance::kind::BreakKind;
 use crate::dimensions::balance::merge::{BooksRow, LinesByAccount};
 use crate::dimensions::balance::point::block_of;
 use crate::dimensions::balance::sources::in_flight::InFlight;
-use crate::dimensions::balance::sources::known::{self, Register};
+use crate::dimensions::balance::sources::known::{self, Entry, Register};
 use crate::dimensions::balance::sources::prices::Prices;
 
 /// The dimension of this job.
@@ -38,6 +40,8 @@ pub struct Balance<'a> {
     pub ctx: &'a JobContext,
     /// Accounts seen on chain.
     register: Option<Register>,
+    /// Whether blocks that had been read before had further accounts when they were read again.
+    left_out: bool,
     /// Ignored differences for the report.
     pub(super) ignored: Mutex<Vec<IgnoredReport>>,
 }
@@ -51,6 +55,8 @@ pub struct Run<'a> {
     pub ctx: &'a JobContext,
     /// What it covers.
     pub mode: Mode,
+    /// The cut that its pages were read at.
+    pub(super) pinned: Option<BlockRef>,
     /// Its two sides.
     pub balance: Balance<'a>,
     /// Its pages, breaks and checkpoints.
@@ -135,6 +141,7 @@ impl<'a> Run<'a> {
             job,
             ctx,
             register: None,
+            left_out: false,
             ignored: Mutex::default(),
         };
         let (digest, is_resumable) = (job.digest.clone(), mode == Mode::Full);
@@ -149,14 +156,16 @@ impl<'a> Run<'a> {
         .await?;
         let (engine, kept): (eidos_recon::Run<'_, Balance<'_>>, Option<CutPoint>) = begun;
         let engine = engine.escalating(job.rules().escalate_warnings_after);
+        let pinned = kept.as_ref().and_then(block_of);
         let run = Self {
             job,
             ctx,
             mode,
+            pinned,
             balance,
             engine,
         };
-        Ok((run, kept.as_ref().and_then(block_of)))
+        Ok((run, pinned))
     }
 
     /// Forgets what was read: an incremental run whose cut is gone starts again.
@@ -204,26 +213,29 @@ pub(super) fn engine_rules(job: &Reconciliation) -> Rules {
 }
 
 impl Balance<'_> {
-    /// Brings the register up to the cut. Returns the wallets touched by blocks from `since` on.
-    pub async fn update_register(
+    /// Brings the register up to the cut, and keeps the newest blocks with what was derived from them. Returns the wallets
+    /// touched by blocks from `since` on.
+    pub(super) async fn update_register(
         &mut self,
         block: BlockRef,
         since: Option<u64>,
+        branch: &Branch,
     ) -> Result<BTreeSet<Address>, Fault> {
-        let chain = &self.job.chain;
-        let rules = self.job.rules();
-        let vault = chain.settings().vault;
-        let mut register = Register::open(
-            self.ctx.jobs_db(),
-            self.ctx.job(),
-            vault,
-            rules.vault_deployed_at_block,
-        )
-        .await?;
+        let (vault, rules) = (self.job.chain.settings().vault, self.job.rules());
+        let first = rules.vault_deployed_at_block;
+        let mut register = Register::open(self.ctx.jobs_db(), self.ctx.job(), vault, first).await?;
+        if self.ctx.dry_run() {
+            match branch {
+                Branch::Same => {}
+                Branch::Forked(fork) => register.rewind(&fork.common, &fork.shown(), None).await?,
+                Branch::Unknown => register.start_over(first),
+            }
+        }
         let mut touched = BTreeSet::new();
-        let mut from = since.map_or(register.head.next_block, |since| {
-            since.min(register.head.next_block)
-        });
+        let unread = register.start();
+        let mut from = since.map_or(unread, |since| since.min(unread));
+        let (mut recent, read_before) = (Recent::from(from, &block), register.head.next_block);
+        self.left_out = false;
         while from <= block.number {
             self.ctx.check_cancelled()?;
             let upto = block.number.min(from.saturating_add(rules.event_blocks - 1));
@@ -231,27 +243,54 @@ impl Balance<'_> {
             let last = if upto == block.number {
                 block
             } else {
-                block_at(chain, upto).await?
+                block_at(&self.job.chain, upto).await?
             };
-            let events = chain.logs(from, &last, &known::filter()).await?;
+            let events = self.job.events.all(from, &last).await?;
             for event in &events {
                 if since.is_some_and(|since| event.at.block_number >= since) {
                     touched.extend(known::touched(event));
                 }
             }
-            if upto >= register.head.next_block {
-                if self.ctx.dry_run() {
-                    register.add(&events, upto, last.hash, None).await?;
-                } else {
-                    let mut step = self.ctx.step().await?;
-                    register.add(&events, upto, last.hash, Some(&mut step)).await?;
-                    step.commit().await?;
-                }
+            recent.note(&events);
+            if upto >= unread {
+                let shown = self
+                    .store_register(&mut register, &mut recent, &events, last, upto == block.number)
+                    .await?;
+                self.left_out |= shown.values().any(|block| *block < read_before);
             }
             from = upto + 1;
         }
         self.register = Some(register);
         Ok(touched)
+    }
+
+    /// Stores what a range has shown; with the last one, the blocks that are kept.
+    async fn store_register(
+        &self,
+        register: &mut Register,
+        recent: &mut Recent,
+        events: &[VaultEvent],
+        last: BlockRef,
+        is_last: bool,
+    ) -> Result<BTreeMap<Entry, u64>, Fault> {
+        if self.ctx.dry_run() {
+            return Ok(register.add(events, last.number, last.hash, None).await?);
+        }
+        let mut step = self.ctx.step().await?;
+        let shown = register
+            .add(events, last.number, last.hash, Some(&mut step))
+            .await?;
+        recent.note_shown(&shown);
+        if is_last {
+            recent.keep(self.job, self.ctx, &mut step, &last).await?;
+        }
+        step.commit().await?;
+        Ok(shown)
+    }
+
+    /// Whether accounts were left out when their blocks were read first: pages were compared without them.
+    pub(super) const fn accounts_were_left_out(&self) -> bool {
+        self.left_out
     }
 
     /// The register. Only called after [`Balance::update_register`]; an empty one otherwise would hide accounts.
@@ -261,6 +300,13 @@ impl Balance<'_> {
     )]
     pub(super) fn register(&self) -> &Register {
         self.register.as_ref().expect("the register is updated first")
+    }
+
+    /// Notes that the events of the register were controlled by the run that read them.
+    pub(super) async fn prove_register(&self, block: &BlockRef) -> Result<(), Fault> {
+        let mut step = self.ctx.step().await?;
+        self.register().prove(block.number, &mut step).await?;
+        Ok(step.commit().await?)
     }
 
     /// Ignored differences, at most `reconciliation.report_breaks`.

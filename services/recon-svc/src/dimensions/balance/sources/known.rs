@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use eidos_chain::{EventBody, EventKind, LogFilter, VaultEvent};
+use eidos_chain::{BlockRef, EventBody, EventKind, LogFilter, VaultEvent};
 use eidos_core::checkpoint;
 use eidos_core::db::JobsDb;
 use eidos_core::fence::Step;
@@ -25,6 +25,9 @@ use crate::dimensions::balance::shard::Shard;
 pub struct RegisterHead {
     /// The next block to read.
     pub next_block: u64,
+    /// The first block whose events no closed run has controlled: they are read again. `None`: all up to `next_block` are.
+    #[serde(default)]
+    pub unproven_from: Option<u64>,
     /// The hash of the last block read: a different one now means that final blocks changed.
     pub last_hash: Option<Hash32>,
     /// The Vault it belongs to.
@@ -39,7 +42,8 @@ struct Bucket {
     accounts: String,
 }
 
-type Entry = (Address, u16);
+/// An account: wallet, and the register's number of the token.
+pub type Entry = (Address, u16);
 
 impl Bucket {
     fn of(entries: &BTreeSet<Entry>) -> Self {
@@ -112,9 +116,24 @@ pub struct Register {
     pub head: RegisterHead,
     /// Accounts that were read in a dry run and not stored.
     unsaved: BTreeMap<u8, BTreeSet<Entry>>,
+    /// What a dry run found to be of a lost branch.
+    gone: Gone,
+}
+
+/// What a dry run does not read of the stored accounts.
+#[derive(Debug, Clone)]
+enum Gone {
+    These(BTreeSet<Entry>),
+    All,
 }
 
 impl Register {
+    /// How the names of the checkpoints of a Vault's register begin.
+    #[must_use]
+    pub fn prefix(vault: Address) -> String {
+        format!("known/{vault}")
+    }
+
     /// Loads the head. A register of another Vault is left alone and a new one is begun.
     pub async fn open(
         db: &JobsDb,
@@ -122,7 +141,7 @@ impl Register {
         vault: Address,
         first_block: u64,
     ) -> Result<Self, eidos_core::CoreError> {
-        let prefix = format!("known/{vault}");
+        let prefix = Self::prefix(vault);
         let head = checkpoint::load(db.control(), job, &format!("{prefix}/head")).await?;
         let fresh = RegisterHead {
             next_block: first_block,
@@ -135,46 +154,118 @@ impl Register {
             prefix,
             head: head.unwrap_or(fresh),
             unsaved: BTreeMap::new(),
+            gone: Gone::These(BTreeSet::new()),
         })
     }
 
+    /// The first block that a run has to read.
+    #[must_use]
+    pub fn start(&self) -> u64 {
+        self.head.unproven_from.unwrap_or(self.head.next_block)
+    }
+
+    /// Notes that the events up to block `upto` were controlled: a run that read them is closed.
+    pub async fn prove(&self, upto: u64, step: &mut Step<'_>) -> Result<(), eidos_core::CoreError> {
+        if self.head.unproven_from.is_none() || upto + 1 < self.head.next_block {
+            return Ok(());
+        }
+        let proven = RegisterHead {
+            unproven_from: None,
+            ..self.head.clone()
+        };
+        step.save_checkpoint(&self.head_key(), &proven).await
+    }
+
     /// Adds the accounts of `events`, which end with block `upto`. With a step they are stored with the moved
-    /// head; without one (dry run) they are only remembered.
+    /// head; without one (dry run) they are only remembered. Returns the accounts that are new, with the block that showed
+    /// each first.
     pub async fn add(
         &mut self,
         events: &[VaultEvent],
         upto: u64,
         upto_hash: Hash32,
         step: Option<&mut Step<'_>>,
-    ) -> Result<(), eidos_core::CoreError> {
-        let mut fresh: BTreeMap<u8, BTreeSet<Entry>> = BTreeMap::new();
-        for (wallet, token) in events.iter().filter_map(receiver) {
+    ) -> Result<BTreeMap<Entry, u64>, eidos_core::CoreError> {
+        let mut fresh: BTreeMap<u8, BTreeMap<Entry, u64>> = BTreeMap::new();
+        for event in events {
+            let Some((wallet, token)) = receiver(event) else {
+                continue;
+            };
             let token = self.token_number(token);
             fresh
                 .entry(wallet.as_bytes()[0])
                 .or_default()
-                .insert((wallet, token));
+                .entry((wallet, token))
+                .or_insert(event.at.block_number);
         }
-        self.head.next_block = upto + 1;
-        self.head.last_hash = Some(upto_hash);
+        self.head.unproven_from.get_or_insert(self.head.next_block);
+        if upto + 1 >= self.head.next_block {
+            self.head.next_block = upto + 1;
+            self.head.last_hash = Some(upto_hash);
+        }
         let Some(step) = step else {
             for (byte, entries) in fresh {
-                self.unsaved.entry(byte).or_default().extend(entries);
+                self.unsaved.entry(byte).or_default().extend(entries.keys());
             }
-            return Ok(());
+            return Ok(BTreeMap::new());
         };
+        let mut shown = BTreeMap::new();
         for (byte, mut entries) in fresh {
-            let key = self.bucket_key(byte);
-            let before: Option<Bucket> = checkpoint::load(self.db.control(), &self.job, &key).await?;
-            let before = before.unwrap_or_default().entries();
-            if entries.is_subset(&before) {
+            let mut before = self.stored(byte).await?;
+            entries.retain(|entry, _| !before.contains(entry));
+            if entries.is_empty() {
                 continue;
             }
-            entries.extend(before);
-            step.save_checkpoint(&key, &Bucket::of(&entries)).await?;
+            before.extend(entries.keys());
+            step.save_checkpoint(&self.bucket_key(byte), &Bucket::of(&before))
+                .await?;
+            shown.extend(entries);
         }
-        step.save_checkpoint(&format!("{}/head", self.prefix), &self.head)
-            .await
+        step.save_checkpoint(&self.head_key(), &self.head).await?;
+        Ok(shown)
+    }
+
+    /// Goes back to the newest block of both branches, and forgets the accounts that only the lost one has shown: an account
+    /// that the chain has never shown is another break than one that it knows. Without a step (dry run) nothing is stored.
+    pub async fn rewind(
+        &mut self,
+        common: &BlockRef,
+        shown: &BTreeSet<Entry>,
+        step: Option<&mut Step<'_>>,
+    ) -> Result<(), eidos_core::CoreError> {
+        if self.head.next_block > common.number + 1 {
+            self.head.next_block = common.number + 1;
+            self.head.last_hash = Some(common.hash);
+        }
+        self.head.unproven_from = self
+            .head
+            .unproven_from
+            .map(|unproven| unproven.min(self.head.next_block));
+        let Some(step) = step else {
+            self.gone = Gone::These(shown.clone());
+            return Ok(());
+        };
+        let bytes: BTreeSet<u8> = shown.iter().map(|(wallet, _)| wallet.as_bytes()[0]).collect();
+        for byte in bytes {
+            let mut entries = self.stored(byte).await?;
+            entries.retain(|entry| !shown.contains(entry));
+            step.save_checkpoint(&self.bucket_key(byte), &Bucket::of(&entries))
+                .await?;
+        }
+        step.save_checkpoint(&self.head_key(), &self.head).await
+    }
+
+    /// Starts over in memory: a dry run deletes nothing.
+    pub fn start_over(&mut self, first_block: u64) {
+        self.head.next_block = first_block;
+        (self.head.unproven_from, self.head.last_hash) = (None, None);
+        self.gone = Gone::All;
+    }
+
+    async fn stored(&self, byte: u8) -> Result<BTreeSet<Entry>, eidos_core::CoreError> {
+        let stored: Option<Bucket> =
+            checkpoint::load(self.db.control(), &self.job, &self.bucket_key(byte)).await?;
+        Ok(stored.unwrap_or_default().entries())
     }
 
     /// The accounts of a shard after `after`, ascending, one bucket in memory at a time.
@@ -226,9 +317,11 @@ impl Register {
         byte: u8,
         numbers: &BTreeMap<u16, TokenIndex>,
     ) -> Result<Vec<AccountKey>, eidos_core::CoreError> {
-        let stored: Option<Bucket> =
-            checkpoint::load(self.db.control(), &self.job, &self.bucket_key(byte)).await?;
-        let mut entries = stored.unwrap_or_default().entries();
+        let mut entries = self.stored(byte).await?;
+        match &self.gone {
+            Gone::These(gone) => entries.retain(|entry| !gone.contains(entry)),
+            Gone::All => entries.clear(),
+        }
         if let Some(unsaved) = self.unsaved.get(&byte) {
             entries.extend(unsaved.iter().copied());
         }
@@ -239,6 +332,10 @@ impl Register {
             })
         };
         Ok(entries.into_iter().filter_map(key).collect())
+    }
+
+    fn head_key(&self) -> String {
+        format!("{}/head", self.prefix)
     }
 
     fn bucket_key(&self, byte: u8) -> String {

@@ -35,10 +35,21 @@ pub struct Left {
 impl Left {
     /// The name of its checkpoint.
     pub const KEY: &'static str = "next";
+
+    /// What the run would have left at an earlier block, where the Vault held `held`: rows and events above it are read again.
+    #[must_use]
+    pub fn back_to(self, common: BlockRef, held: BTreeMap<Address, UnitSum>) -> Self {
+        Self {
+            cut: common,
+            next_block: self.next_block.min(common.number + 1),
+            held,
+            at: self.at,
+        }
+    }
 }
 
 /// The events that move tokens into or out of the Vault.
-pub(super) fn filter(proof: LogProof) -> LogFilter {
+pub(in super::super) fn filter(proof: LogProof) -> LogFilter {
     LogFilter {
         kinds: Some(vec![EventKind::Deposit, EventKind::Withdraw]),
         proof,
@@ -67,15 +78,7 @@ impl Control<'_> {
         tally: &MovementTally,
         is_one_cut: bool,
     ) -> Result<(BTreeMap<Address, UnitSum>, Vec<String>), Fault> {
-        let chain = &self.job.chain;
-        let addresses: Vec<Address> = self.job.tokens.iter().map(|(_, token)| token.address).collect();
-        let mut held = BTreeMap::new();
-        for (address, units) in addresses
-            .iter()
-            .zip(chain.token_held(&self.cut, &addresses).await?)
-        {
-            held.entry(*address).or_insert_with(|| sum_of([Some(units)]));
-        }
+        let held = held(self.job, &self.cut).await?;
         if !is_one_cut {
             let finding = "what the Vault holds was not compared with its events: the run's pages were read at \
                            different blocks";
@@ -155,6 +158,16 @@ impl Control<'_> {
         }
         .into())
     }
+}
+
+/// What the Vault holds of each token at a block, by contract.
+pub(super) async fn held(job: &Reconciliation, at: &BlockRef) -> Result<BTreeMap<Address, UnitSum>, Fault> {
+    let addresses: Vec<Address> = job.tokens.iter().map(|(_, token)| token.address).collect();
+    let mut held = BTreeMap::new();
+    for (address, units) in addresses.iter().zip(job.chain.token_held(at, &addresses).await?) {
+        held.entry(*address).or_insert_with(|| sum_of([Some(units)]));
+    }
+    Ok(held)
 }
 
 fn sum_of(units: impl IntoIterator<Item = Option<eidos_types::BaseUnits>>) -> UnitSum {

@@ -292,13 +292,13 @@ impl BlockPages<'_, '_> {
         if first > end {
             return Ok(Vec::new());
         }
-        let (chain, cut) = (&self.deposits.sides.job.chain, self.against.block);
+        let (job, cut) = (self.deposits.sides.job, self.against.block);
         let last: BlockRef = if end == cut.number {
             cut
         } else {
-            block_at(chain, end).await?
+            block_at(&job.chain, end).await?
         };
-        Ok(chain.logs(first, &last, &filter(LogProof::Ranges)).await?)
+        job.events.movements(first, &last).await
     }
 
     /// Puts rows and events of some blocks side by side. What only one side has is asked for by its key: a row may name a

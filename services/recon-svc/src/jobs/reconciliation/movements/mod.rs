@@ -19,13 +19,14 @@ use std::collections::BTreeSet;
 use eidos_recon::run::{CARRY_OVER, Closing, Decided};
 use eidos_recon::store::{breaks, records};
 use eidos_recon::tally::Tally as _;
-use eidos_recon::{Found, Source};
-use eidos_runtime::JobContext;
+use eidos_recon::{CutPoint, Found, Source};
+use eidos_runtime::{JobContext, JobError};
 use eidos_telemetry::metric;
 use eidos_types::Total;
 use serde_json::json;
 
 use super::fault::Fault;
+use super::fork::Fork;
 use super::job::Reconciliation;
 use super::params::Mode;
 use super::run::{View, engine_rules};
@@ -34,6 +35,7 @@ use crate::dimensions::movements::key::{Movement, MovementKey};
 use crate::dimensions::movements::tally::MovementTally;
 
 pub use control::Left;
+pub(super) use control::filter as movement_filter;
 pub use deposits::{DEPOSIT, Deposit};
 pub use plan::Plan;
 pub use report::{DimensionReport, MovementBreak, TokenCounts};
@@ -51,6 +53,8 @@ pub struct MovementRun<'a, D: Side> {
     mode: Mode,
     left: Option<Left>,
     plan: Plan,
+    /// The cut that its pages were read at.
+    pinned: Option<CutPoint>,
     /// What the first reading gave.
     read: Option<Read>,
 }
@@ -71,21 +75,16 @@ pub struct Outcome {
 }
 
 impl<'a, D: Side> MovementRun<'a, D> {
-    /// Begins. A dimension that has no earlier run, or whose last block is gone, is read from the first block on.
-    pub(super) async fn begin(sides: Sides<'a>, mode: Mode) -> Result<Self, Fault> {
+    /// Begins. A dimension that has no earlier run, or whose last block is gone and cannot be taken back to the fork, is read
+    /// from the first block on.
+    pub(super) async fn begin(sides: Sides<'a>, mode: Mode, fork: Option<&Fork>) -> Result<Self, Fault> {
         let Sides { job, ctx, .. } = sides;
-        let left: Option<Left> = ctx
-            .load_checkpoint(&<Movements<'a, D> as Source>::checkpoint(Left::KEY))
-            .await?;
-        let left = match left {
-            Some(left) if job.chain.verify_canonical(&left.cut).await.is_ok() => Some(left),
-            _ => None,
-        };
+        let left = left_on_branch(job, load_left::<D>(ctx).await?, fork).await?;
         let mode = if left.is_none() { Mode::Full } else { mode };
         let source = Movements::new(sides);
         let (digest, is_resumable) = (job.digest.clone(), mode == Mode::Full);
         let rules = engine_rules(job);
-        let (engine, _kept) =
+        let (engine, pinned) =
             eidos_recon::Run::begin(ctx, &source, mode.as_str(), digest, rules, is_resumable).await?;
         let mut run = Self {
             job,
@@ -95,13 +94,35 @@ impl<'a, D: Side> MovementRun<'a, D> {
             mode,
             left,
             plan: Plan::default(),
+            pinned,
             read: None,
         };
-        run.plan = run.plan().await?;
+        run.plan = run.plan(fork).await?;
         Ok(run)
     }
 
-    async fn plan(&self) -> Result<Plan, Fault> {
+    /// Follows the chain to another branch, before an attempt at another cut.
+    pub(super) async fn follow(&mut self, fork: &Fork) -> Result<(), Fault> {
+        self.left = left_on_branch(self.job, load_left::<D>(self.ctx).await?, Some(fork)).await?;
+        if self.left.is_none() && self.mode == Mode::Incremental {
+            let gone = anyhow::anyhow!(
+                "{}: the block of the last run is gone and there is no state at the fork (block {}): the next execution reads \
+                 everything",
+                D::NAME,
+                fork.common
+            );
+            return Err(JobError::retry(gone).into());
+        }
+        self.plan = self.plan(Some(fork)).await?;
+        Ok(())
+    }
+
+    /// Forgets what was read, also what is durable.
+    pub(super) async fn restart(&mut self) -> Result<(), Fault> {
+        self.engine.restart().await
+    }
+
+    async fn plan(&self, fork: Option<&Fork>) -> Result<Plan, Fault> {
         let deployed = self.job.rules().vault_deployed_at_block;
         let left = self.left.as_ref().filter(|_| self.mode == Mode::Incremental);
         let Some(left) = left else {
@@ -119,7 +140,8 @@ impl<'a, D: Side> MovementRun<'a, D> {
             .ctx
             .load_checkpoint(&<Movements<'a, D> as Source>::checkpoint(CARRY_OVER))
             .await?;
-        let carried = open.into_iter().chain(undecided.unwrap_or_default());
+        let lost = fork.map(|fork| fork.movements(D::NAME)).unwrap_or_default();
+        let carried = open.into_iter().chain(undecided.unwrap_or_default()).chain(lost);
         Ok(Plan {
             first: left.next_block,
             control_from: left.cut.number + 1,
@@ -131,10 +153,13 @@ impl<'a, D: Side> MovementRun<'a, D> {
     /// The first reading at the cut of the balances.
     pub(super) async fn read(&mut self, view: &mut View) -> Result<(), Fault> {
         let block = view.cut.block;
-        if self.mode == Mode::Incremental {
-            self.engine.forget();
+        let point = point_of(&block);
+        // Pages of another cut end at another block: the checkpoint that this run leaves would skip what is between them.
+        if self.pinned.as_ref().is_some_and(|pinned| *pinned != point) {
+            self.engine.restart().await?;
         }
-        self.engine.save_head(&point_of(&block)).await?;
+        self.engine.save_head(&point).await?;
+        self.pinned = Some(point);
         let max_age = D::max_age(self.job.rules());
         let young_from = view::young_from(self.job, &block, view.cut.taken_at(), max_age).await?;
         self.source
@@ -260,6 +285,32 @@ impl<'a, D: Side> MovementRun<'a, D> {
         if self.mode == Mode::Full {
             metric::reconciliation_oldest_verified(D::NAME, read.left.at);
         }
+    }
+}
+
+/// What the last run of a dimension left.
+async fn load_left<D: Side>(ctx: &JobContext) -> Result<Option<Left>, Fault> {
+    let key = <Movements<'_, D> as Source>::checkpoint(Left::KEY);
+    Ok(ctx.load_checkpoint(&key).await?)
+}
+
+/// What the last run left, taken back to the fork if its cut is above it. `None`: it does not hold, and what it would have
+/// been at the fork cannot be read.
+async fn left_on_branch(
+    job: &Reconciliation,
+    left: Option<Left>,
+    fork: Option<&Fork>,
+) -> Result<Option<Left>, Fault> {
+    let Some(left) = left else { return Ok(None) };
+    let above = fork.filter(|fork| fork.common.number < left.cut.number);
+    let Some(fork) = above else {
+        let holds = job.chain.verify_canonical(&left.cut).await.is_ok();
+        return Ok(holds.then_some(left));
+    };
+    match control::held(job, &fork.common).await {
+        Ok(held) => Ok(Some(left.back_to(fork.common, held))),
+        Err(fault) if fault.is_about_old_state() => Ok(None),
+        Err(fault) => Err(fault),
     }
 }
 

@@ -49,6 +49,8 @@ struct Located {
     block: Option<u64>,
     /// The event's own key: a break of it ends when a row claims it.
     event: Option<MovementKey>,
+    /// The transactions that the row may be in.
+    txs: Vec<Hash32>,
 }
 
 /// What is put side by side.
@@ -113,6 +115,7 @@ impl Claimant {
         one.reading.unproven = (head < named)
             .then(|| format!("the node that was asked is at block {head}, the books name block {named}"));
         one.reading.row = Some(self.booked.row);
+        one.txs = self.txs;
         one
     }
 }
@@ -251,6 +254,7 @@ fn located_of(key: MovementKey, event: Option<&VaultEvent>, against: Against<'_>
         },
         block,
         event: event.map(key_of),
+        txs: Vec::new(),
     }
 }
 
@@ -284,10 +288,13 @@ impl Side for Withdrawal {
         let booked = rows.of_ids(snapshot.trading(), &wanted.ids).await?;
         wanted.hashes.extend(booked.iter().filter_map(|booked| booked.tx));
         let located = movements.side_by_side(against, snapshot, wanted).await?;
-        // A row that claims an event which nobody knew before is compared as well: nothing else may lead to it.
+        // A row that claims an event which nobody knew before is compared as well: nothing else may lead to it. So is one
+        // whose transaction had an event that is gone: the chain was reorganised.
+        let txs: BTreeSet<Hash32> = keys.iter().filter_map(MovementKey::tx).collect();
         let asked = located.into_iter().filter(|one| {
             let is_claimed = one.event.as_ref().is_some_and(|event| keys.contains(event));
-            keys.contains(&one.reading.key) || is_claimed
+            let is_named = one.txs.iter().any(|tx| txs.contains(tx));
+            keys.contains(&one.reading.key) || is_claimed || is_named
         });
         Ok(movements.compare(against, asked))
     }
@@ -372,7 +379,7 @@ impl WithdrawalPages<'_, '_> {
         } else {
             block_at(&job.chain, end).await?
         };
-        let events = job.chain.logs(first, &last, &filter(LogProof::Ranges)).await?;
+        let events = job.events.movements(first, &last).await?;
         let mut tally = MovementTally::default();
         for event in &events {
             if let Some((token, units, is_in)) = units_of(event)

@@ -1,0 +1,265 @@
+//! The Vault's events as a run reads them: each range once, and of both providers where a second one is configured.
+//!
+//! What one attempt at a cut has read of deposits and withdrawals is remembered until the next attempt, so that the register
+//! of accounts and the dimensions of movements do not ask for the same blocks again.
+//!
+//! Two providers that say different things about the same blocks are never settled in favour of one: both are read again,
+//! and if they still differ, that is a break and the run ends. A second provider that does not answer is a finding.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use eidos_chain::{BlockRef, ChainError, ChainReader, EventBody, EventKind, LogFilter, LogProof, VaultEvent};
+
+use super::cut::block_at;
+use super::fault::Fault;
+use super::movements::movement_filter;
+use super::provider::{Digest, Disagreement, SecondProvider};
+use super::report::Finding;
+use crate::dimensions::balance::kind::BreakKind;
+use crate::dimensions::balance::sources::known;
+
+/// Most events that are remembered, about 10 MiB.
+const REMEMBERED: usize = 50_000;
+
+/// Some blocks, and the deposits and withdrawals in them.
+#[derive(Debug)]
+struct Segment {
+    from: u64,
+    upto: u64,
+    events: Vec<VaultEvent>,
+}
+
+/// What was asked in one run.
+#[derive(Debug, Default)]
+struct Memory {
+    segments: Vec<Segment>,
+    /// Ranges that both providers gave the same events of.
+    compared: u64,
+    /// Why the second provider could not be asked.
+    silent: Option<String>,
+}
+
+/// How the second provider fared in a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Control {
+    /// There is none.
+    Off,
+    /// It gave the same events of so many ranges.
+    Agreed(u64),
+    /// It did not answer, and why.
+    Silent(String),
+}
+
+impl Control {
+    /// What the report says about it.
+    pub(super) fn finding(&self) -> Option<Finding> {
+        let Self::Silent(why) = self else { return None };
+        Some(Finding {
+            kind: BreakKind::ProviderSilent,
+            token: None,
+            detail: format!(
+                "the second provider (chain.second_rpc_url) could not be asked, so that nothing but the first one's own state \
+                 and headers controls its events: {why}"
+            ),
+        })
+    }
+}
+
+/// The events of the chain.
+#[derive(Debug)]
+pub struct EventLog {
+    chain: Arc<ChainReader>,
+    second: Option<SecondProvider>,
+    memory: Mutex<Memory>,
+}
+
+fn is_movement(event: &VaultEvent) -> bool {
+    matches!(
+        event.body,
+        EventBody::Deposit { .. }
+            | EventBody::Withdraw { .. }
+            | EventBody::Unreadable {
+                kind: EventKind::Deposit | EventKind::Withdraw
+            }
+    )
+}
+
+impl EventLog {
+    /// Events of the node behind `chain`, controlled by `second` if there is one.
+    #[must_use]
+    pub fn new(chain: Arc<ChainReader>, second: Option<SecondProvider>) -> Self {
+        Self {
+            chain,
+            second,
+            memory: Mutex::default(),
+        }
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins a run: what was read before may be of another chain, and a provider that was silent is asked again.
+    pub(super) fn begin(&self) {
+        *self.memory() = Memory::default();
+    }
+
+    /// Begins another attempt at a cut.
+    pub(super) fn forget(&self) {
+        self.memory().segments.clear();
+    }
+
+    /// How the second provider fared since the run began.
+    pub(super) fn control(&self) -> Control {
+        let memory = self.memory();
+        match (&self.second, &memory.silent) {
+            (None, _) => Control::Off,
+            (Some(_), Some(why)) => Control::Silent(why.clone()),
+            (Some(_), None) => Control::Agreed(memory.compared),
+        }
+    }
+
+    /// Every event of blocks `from..=last` that shows accounts or moves tokens.
+    pub(super) async fn all(&self, from: u64, last: &BlockRef) -> Result<Vec<VaultEvent>, Fault> {
+        let events = self.asked(from, last, &known::filter()).await?;
+        let movements = events
+            .iter()
+            .filter(|event| is_movement(event))
+            .copied()
+            .collect();
+        self.remember(from, last.number, movements);
+        Ok(events)
+    }
+
+    /// The deposits and withdrawals of blocks `from..=last`; only what is not remembered is asked for.
+    pub(super) async fn movements(&self, from: u64, last: &BlockRef) -> Result<Vec<VaultEvent>, Fault> {
+        let mut events = Vec::new();
+        let mut next = from;
+        while next <= last.number {
+            if let Some(upto) = self.recall(next, last.number, &mut events) {
+                next = upto + 1;
+                continue;
+            }
+            let end = self.unknown_until(next).min(last.number);
+            let end = if end == last.number {
+                *last
+            } else {
+                block_at(&self.chain, end).await?
+            };
+            let found = self.asked(next, &end, &movement_filter(LogProof::Ranges)).await?;
+            self.remember(next, end.number, found.clone());
+            events.extend(found);
+            next = end.number + 1;
+        }
+        Ok(events)
+    }
+
+    /// Adds what is remembered from `next` on. Returns the last block of it; `None`: nothing is.
+    fn recall(&self, next: u64, last: u64, events: &mut Vec<VaultEvent>) -> Option<u64> {
+        let memory = self.memory();
+        let segment = memory
+            .segments
+            .iter()
+            .find(|segment| segment.from <= next && next <= segment.upto)?;
+        let upto = segment.upto.min(last);
+        let wanted = |event: &&VaultEvent| (next..=upto).contains(&event.at.block_number);
+        events.extend(segment.events.iter().filter(wanted).copied());
+        Some(upto)
+    }
+
+    /// The last block before something is remembered again.
+    fn unknown_until(&self, next: u64) -> u64 {
+        let memory = self.memory();
+        let later = memory
+            .segments
+            .iter()
+            .map(|segment| segment.from)
+            .filter(|from| *from > next);
+        later.min().map_or(u64::MAX, |from| from - 1)
+    }
+
+    fn remember(&self, from: u64, upto: u64, events: Vec<VaultEvent>) {
+        if from > upto || events.len() > REMEMBERED {
+            return;
+        }
+        let mut memory = self.memory();
+        memory.segments.push(Segment { from, upto, events });
+        let held = |segments: &[Segment]| segments.iter().map(|segment| segment.events.len()).sum::<usize>();
+        while held(&memory.segments) > REMEMBERED {
+            memory.segments.remove(0);
+        }
+    }
+
+    /// Asks for a range, of both providers.
+    async fn asked(&self, from: u64, last: &BlockRef, filter: &LogFilter) -> Result<Vec<VaultEvent>, Fault> {
+        let events = self.chain.logs(from, last, filter).await?;
+        let Some(second) = self.second.as_ref().filter(|_| self.memory().silent.is_none()) else {
+            return Ok(events);
+        };
+        if from > last.number {
+            return Ok(events);
+        }
+        let said = match second.logs(from, last, filter).await {
+            Ok(said) => said,
+            Err(error) => return self.without_control(error, events, last).await,
+        };
+        if Digest::of(last, &said) == Digest::of(last, &events) {
+            self.memory().compared += 1;
+            return Ok(events);
+        }
+        self.asked_again(second, from, last, filter).await
+    }
+
+    /// A gap of one of them may be gone when both are read again.
+    async fn asked_again(
+        &self,
+        second: &SecondProvider,
+        from: u64,
+        last: &BlockRef,
+        filter: &LogFilter,
+    ) -> Result<Vec<VaultEvent>, Fault> {
+        tracing::warn!(
+            from,
+            to = last.number,
+            "two providers give different events: both are read again"
+        );
+        let events = self.chain.logs(from, last, filter).await?;
+        let said = match second.logs(from, last, filter).await {
+            Ok(said) => said,
+            Err(error) => return self.without_control(error, events, last).await,
+        };
+        if Digest::of(last, &said) == Digest::of(last, &events) {
+            self.memory().compared += 1;
+            return Ok(events);
+        }
+        let names = (self.chain.endpoint(), second.endpoint());
+        Err(Fault::Disagreement(Box::new(Disagreement::of_events(
+            names, from, last, &events, &said,
+        ))))
+    }
+
+    /// The second provider has another block, or it could not be asked.
+    async fn without_control(
+        &self,
+        error: ChainError,
+        events: Vec<VaultEvent>,
+        last: &BlockRef,
+    ) -> Result<Vec<VaultEvent>, Fault> {
+        if let ChainError::Reorged { number, found, .. } = &error
+            && *number == last.number
+        {
+            // If the first provider has followed, the run takes another cut.
+            self.chain.verify_canonical(last).await?;
+            let names = (
+                self.chain.endpoint(),
+                self.second.as_ref().map_or("", SecondProvider::endpoint),
+            );
+            return Err(Fault::Disagreement(Box::new(Disagreement::of_blocks(
+                names, last, *found,
+            ))));
+        }
+        tracing::warn!(%error, "the second provider does not answer: nothing controls the first one's events");
+        self.memory().silent = Some(error.to_string());
+        Ok(events)
+    }
+}
