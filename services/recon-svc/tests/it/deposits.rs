@@ -162,7 +162,7 @@ struct Forgetful {
     forgets: Arc<AtomicBool>,
 }
 
-async fn forgetful(node: &str) -> (String, Arc<AtomicBool>) {
+pub(crate) async fn forgetful(node: &str) -> (String, Arc<AtomicBool>) {
     let forgets = Arc::new(AtomicBool::new(false));
     let state = Forgetful {
         node: node.to_owned(),

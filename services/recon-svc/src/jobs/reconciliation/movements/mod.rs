@@ -6,10 +6,14 @@
 //! 3. [`MovementRun::decide`]: the second reading at a later cut, breaks, confirmations.
 //! 4. [`MovementRun::close`]: the checkpoint that the next run starts from, in the step that resolves what is gone.
 
+mod blocks;
 mod control;
 mod deposits;
+mod fees;
 mod plan;
 mod report;
+mod settlement;
+mod slot;
 mod source;
 mod view;
 mod withdrawals;
@@ -33,10 +37,13 @@ use crate::dimensions::balance::point::point_of;
 use crate::dimensions::movements::key::{Movement, MovementKey};
 use crate::dimensions::movements::tally::MovementTally;
 
-pub use control::Left;
+pub use control::{Held, Left};
 pub use deposits::{DEPOSIT, Deposit};
+pub use fees::{FEE_ACCOUNT, FeeAccount};
 pub use plan::Plan;
 pub use report::{DimensionReport, MovementBreak, TokenCounts};
+pub use settlement::{SETTLEMENT, Settlement};
+pub use slot::Slot;
 pub use source::{Movements, Side, Sides};
 pub use view::{Against, MovementView};
 pub use withdrawals::{WITHDRAWAL, Withdrawal};
@@ -136,7 +143,13 @@ impl<'a, D: Side> MovementRun<'a, D> {
         }
         self.engine.save_head(&point_of(&block)).await?;
         let max_age = D::max_age(self.job.rules());
-        let young_from = view::young_from(self.job, &block, view.cut.taken_at(), max_age).await?;
+        let at = view.cut.taken_at();
+        let young_from = view::young_from(self.job, &block, at, max_age).await?;
+        if let (None, Some(history)) = (self.plan.changed_since_ms, D::history(self.job.rules())) {
+            let oldest = view::young_from(self.job, &block, at, history).await?;
+            self.plan.first = self.plan.first.max(oldest);
+            self.plan.control_from = self.plan.first;
+        }
         self.source
             .read(&self.engine, view, young_from, &self.plan)
             .await?;
@@ -155,7 +168,7 @@ impl<'a, D: Side> MovementRun<'a, D> {
             from: self.plan.control_from,
             before,
         };
-        let (held, findings) = control.check(&tally, is_one_cut).await?;
+        let (held, findings) = control.check::<D>(&tally, is_one_cut).await?;
         let left = Left {
             cut: block,
             at: view.cut.taken_at(),
