@@ -220,6 +220,38 @@ async fn an_answer_without_logs_is_not_taken_for_nothing_was_settled() {
     assert_eq!(kinds(&report), ["missing_in_books"], "{report:#}");
 }
 
+/// The state says that a trade is settled and the logs do not: neither is believed alone.
+#[tokio::test]
+async fn a_trade_that_only_the_view_knows_ends_the_run() {
+    let fixture = Fixture::clean().await;
+    edit(
+        &fixture,
+        &[
+            "UPDATE eidos_trading_trades SET tx_hash = NULL",
+            "UPDATE eidos_chain_settlement_batches SET tx_hash = NULL",
+        ],
+    )
+    .await;
+    let (url, forgets) = forgetful(&fixture.node_url()).await;
+    forgets.store(true, std::sync::atomic::Ordering::SeqCst);
+    let settings = [
+        ("CHAIN__RPC_URL", url.as_str()),
+        ("JOBS__RECONCILIATION__RETRY__MAX_ATTEMPTS", "1"),
+        ("RECONCILIATION__DIMENSIONS", r#"["balance", "settlement"]"#),
+    ];
+    let (status, child) = fixture
+        .command(&["--full"], &settings)
+        .run(Duration::from_secs(90))
+        .await;
+    let said = format!("{}{}", child.stdout(), child.stderr());
+    assert!(!status.success(), "{said}");
+    assert!(said.contains("the contract calls trade 0x"), "{said}");
+    // Where the logs have them, no transaction of the books is needed.
+    forgets.store(false, std::sync::atomic::Ordering::SeqCst);
+    let report = fixture.reconcile_when_free(&["--full"], &settings).await;
+    assert_eq!(trades(&report)["breaks_found"], 0, "{report:#}");
+}
+
 #[tokio::test]
 async fn values_that_no_trade_has_are_named_and_stop_nothing() {
     let fixture = Fixture::clean().await;

@@ -178,18 +178,23 @@ fn naive_alone(reading: &Reading, row: &Row) -> Option<MovementKind> {
 }
 
 fn naive_both(reading: &Reading, row: &Row, settled: &Settled) -> Option<MovementKind> {
+    let decimals = |contract: Address| if contract.as_bytes()[0] == 0xa1 { 18 } else { 6 };
     let legs = [
         (
             &row.quote_amount,
-            there(Some(settled.quote_units), 6),
+            there(Some(settled.quote_units), decimals(settled.quote)),
             MovementKind::WrongAmount,
         ),
         (
             &row.base_amount,
-            there(Some(settled.base_units), 18),
+            there(Some(settled.base_units), decimals(settled.base)),
             MovementKind::WrongAmount,
         ),
-        (&row.fee, there(settled.fee, 6), MovementKind::WrongFee),
+        (
+            &row.fee,
+            there(settled.fee, decimals(settled.quote)),
+            MovementKind::WrongFee,
+        ),
     ];
     let wrong_leg = legs
         .into_iter()
@@ -252,8 +257,11 @@ proptest! {
     /// A trade that was given back changes nothing about the one that was not.
     #[test]
     fn rows_that_were_given_back_do_not_count(mut reading in reading(), undone in row(), first in any::<bool>()) {
-        let alive = reading.rows.iter().filter(|row| row.state != State::Undone).count();
-        prop_assume!(alive > 0);
+        match reading.rows.first_mut() {
+            Some(row) if row.state == State::Undone => row.state = State::Settled,
+            Some(_) => {}
+            None => return Ok(()),
+        }
         let before = judge(&reading, &tokens(), LIMIT_MS);
         let place = if first { 0 } else { reading.rows.len() };
         reading.rows.insert(place, Row { state: State::Undone, ..undone });

@@ -242,6 +242,11 @@ impl TradePages<'_, '_> {
         block.is_some_and(|block| (self.plan.first..=self.against.block.number).contains(&block))
     }
 
+    /// True if the page of its block compares a trade as well. With several rows it may have found one of them only.
+    fn is_read_elsewhere(&self, one: &Located) -> bool {
+        self.is_read_by_block(one.block) && one.reading.rows.len() <= 1
+    }
+
     /// The next blocks: the trades settled in them, and the batches that the chain service saw settled in them.
     async fn blocks(&mut self, after: Option<u64>) -> Result<(Outcome, u64, bool), Fault> {
         let (job, cut) = (self.trades.sides.job, self.against.block);
@@ -268,9 +273,8 @@ impl TradePages<'_, '_> {
             }
         }
         let found = self.trades.of_keys(self.against, self.snapshot, &alone).await?;
-        // A trade of another block that is read is compared there.
         let is_own = |one: &Located| {
-            !self.is_read_by_block(one.block) || one.block.is_some_and(|block| blocks.contains(block))
+            !self.is_read_elsewhere(one) || one.block.is_some_and(|block| blocks.contains(block))
         };
         located.extend(found.into_iter().filter(is_own));
         let mut outcome = self.trades.compare(self.against, located);
