@@ -220,6 +220,55 @@ async fn an_answer_without_logs_is_not_taken_for_nothing_was_settled() {
     assert_eq!(kinds(&report), ["missing_in_books"], "{report:#}");
 }
 
+/// A trade that was settled and booked after the indexer's checkpoint: the books are ahead of the cut.
+#[tokio::test]
+async fn a_trade_that_is_settled_above_the_cut_is_not_missing() {
+    let mut fixture = Fixture::new(&[], &[Trap::BatchNotSettled]).await;
+    fixture.world.let_everything_arrive().await.unwrap();
+    let report = fixture.reconcile(&["--full"], &[PATIENCE_IS_OVER]).await;
+    assert_eq!(trades(&report)["breaks_found"], 0, "{report:#}");
+    assert_eq!(trades(&report)["in_flight"], 1, "{report:#}");
+    // Where nobody names the transaction, the block that the chain service names says the same.
+    edit(
+        &fixture,
+        &[
+            "UPDATE eidos_trading_trades SET tx_hash = NULL",
+            "UPDATE eidos_chain_settlement_batches SET tx_hash = NULL",
+        ],
+    )
+    .await;
+    let report = fixture.reconcile(&["--full"], &[PATIENCE_IS_OVER]).await;
+    assert_eq!(trades(&report)["breaks_found"], 0, "{report:#}");
+    assert_eq!(trades(&report)["in_flight"], 1, "{report:#}");
+    fixture.world.cut().await.unwrap();
+    let report = fixture.reconcile(&[], &[PATIENCE_IS_OVER]).await;
+    assert_eq!(trades(&report)["breaks_found"], 0, "{report:#}");
+    assert_eq!(trades(&report)["in_flight"], 0, "{report:#}");
+}
+
+#[tokio::test]
+async fn a_node_behind_the_books_proves_nothing_about_a_trade() {
+    let mut fixture = Fixture::new(&[], &[Trap::BatchNotSettled]).await;
+    let node = fixture.world.node();
+    let snapshot = node.call("evm_snapshot", json!([])).await.unwrap();
+    fixture.world.let_everything_arrive().await.unwrap();
+    let block = fixture.world.node().block(None).await.unwrap();
+    fixture.indexed(block.number, block.hash).await;
+    let reverted = fixture.world.node().call("evm_revert", json!([snapshot])).await;
+    assert_eq!(reverted.unwrap(), json!(true));
+    let quick = [("RECONCILIATION__RECHECK_ATTEMPTS", "2")];
+    let report = fixture.reconcile(&["--full"], &quick).await;
+    assert_eq!(trades(&report)["breaks_found"], 0, "{report:#}");
+    assert_eq!(trades(&report)["undecided"], 1, "{report:#}");
+    // The node passes the block and still has no such trade.
+    fixture.world.mine_blocks(3).await.unwrap();
+    let canonical = fixture.world.node().block(Some(block.number)).await.unwrap();
+    fixture.indexed(block.number, canonical.hash).await;
+    let report = fixture.reconcile(&[], &quick).await;
+    assert_eq!(trades(&report)["undecided"], 0, "{report:#}");
+    assert_eq!(kinds(&report), ["missing_on_chain"], "{report:#}");
+}
+
 /// The state says that a trade is settled and the logs do not: neither is believed alone.
 #[tokio::test]
 async fn a_trade_that_only_the_view_knows_ends_the_run() {
@@ -316,8 +365,8 @@ async fn values_that_no_trade_has_are_named_and_stop_nothing() {
 #[tokio::test]
 async fn without_a_settlement_contract_nothing_is_compared_and_the_report_says_so() {
     let fixture = Fixture::with_movements(&[], &[MovementFault::SettledInBooksOnly], &[]).await;
-    let nowhere = ("CHAIN__SETTLEMENT", "null");
-    let report = fixture.reconcile(&["--full"], &[nowhere]).await;
+    fixture.without_lines("  settlement: ");
+    let report = fixture.reconcile(&["--full"], &[]).await;
     assert_eq!(trades(&report)["checked"], 0, "{report:#}");
     let said = trades(&report)["findings"][0].as_str().unwrap();
     assert!(

@@ -344,9 +344,7 @@ impl TradePages<'_, '_> {
             .filter(|key| !self.plan.carried.contains(key))
             .collect();
         let located = self.trades.of_keys(self.against, self.snapshot, &keys).await?;
-        let own = located
-            .into_iter()
-            .filter(|one| !self.is_read_by_block(one.block));
+        let own = located.into_iter().filter(|one| !self.is_read_elsewhere(one));
         let outcome = self.trades.compare(self.against, own);
         Ok((outcome, upto.unwrap_or(u64::MAX), is_last))
     }
