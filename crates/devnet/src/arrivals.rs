@@ -4,6 +4,7 @@ use anyhow::Context;
 
 use crate::devnet::{Devnet, now_ms};
 use crate::movements::{Batch, Withdrawal};
+use crate::tokens::USDC;
 use crate::traffic::Mined;
 
 impl Devnet {
@@ -78,6 +79,9 @@ impl Devnet {
                 }
             }
             self.flush().await?;
+            for trade in &batch.trades {
+                self.ledger.pay_fee(USDC, trade.fees()?)?;
+            }
             self.confirm_batch(&batch).await?;
         }
         Ok(())

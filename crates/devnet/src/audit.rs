@@ -152,20 +152,28 @@ impl Devnet {
             i16,
             i16,
             String,
+            Option<i64>,
         );
         let rows: Vec<Row> = sqlx::query_as(
             "SELECT lower(maker_wallet), lower(taker_wallet), market, amount::text, quote_amount::text,
-                    maker_fee::text, taker_fee::text, maker_side, settlement_status, batch_id
-             FROM eidos_trading_trades",
+                    maker_fee::text, taker_fee::text, maker_side, settlement_status, batch_id,
+                    (SELECT block_number FROM eidos_chain_settlement_batches AS batches
+                     WHERE batches.batch_id = trades.batch_id)
+             FROM eidos_trading_trades AS trades",
         )
         .fetch_all(&self.pool)
         .await?;
-        for (maker, taker, market, base, quote, maker_fee, taker_fee, maker_side, status, batch) in rows {
+        for (maker, taker, market, base, quote, maker_fee, taker_fee, maker_side, status, batch, block) in
+            rows
+        {
             let settled = self.is_settled(cut, &batch).await?;
-            if settled == (status == 3) {
-                continue;
-            }
-            let sign = if settled { 1 } else { -1 };
+            let above = block.is_some_and(|block| u64::try_from(block).is_ok_and(|block| block > cut.number));
+            let sign = match (settled, status) {
+                (true, 0..=2) => 1,
+                (false, 3) if above => -1,
+                // What the books undid, or settled without the chain, is no movement under way.
+                _ => continue,
+            };
             let market = MARKETS
                 .iter()
                 .find(|known| known.symbol == market)

@@ -45,7 +45,7 @@ pub struct DevnetOptions {
 
 impl DevnetOptions {
     /// Every fault and trap has its own wallet; this many are needed for all of them at once.
-    pub const MIN_WALLETS: usize = 32;
+    pub const MIN_WALLETS: usize = 40;
 
     /// A devnet without faults and traps.
     pub const fn clean(wallets: usize) -> Self {

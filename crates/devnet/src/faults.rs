@@ -10,7 +10,7 @@ use crate::devnet::Devnet;
 use crate::genesis::call;
 use crate::ledger::Key;
 use crate::manifest::{Fault, Planted, PlantedMovement, Severity, severity_of};
-use crate::movements::{DepositStage, Withdrawal};
+use crate::movements::{DepositStage, SettlementStatus, Withdrawal};
 use crate::tokens::{HUGE, USDC, WBTC, WETH};
 
 impl Devnet {
@@ -33,6 +33,7 @@ impl Devnet {
             Fault::BeyondDecimal => self.beyond_decimal().await?,
             Fault::EmergencyWithdrawal => self.emergency_withdrawal().await?,
             Fault::ManualEdit => self.manual_edit().await?,
+            Fault::FeeNotBooked => self.fee_not_booked().await?,
         };
         self.cut().await?;
         self.manifest.faults.extend(planted.iter().cloned());
@@ -224,6 +225,21 @@ impl Devnet {
         );
         self.ledger.book_elsewhere(key, amount)?;
         self.entry(Fault::ManualEdit, key, amount.negated())
+    }
+
+    /// The trades were booked and the update of the fee account was lost.
+    async fn fee_not_booked(&mut self) -> anyhow::Result<Vec<Planted>> {
+        let mut batch = self.match_poor_trade().await?;
+        self.settle_on_chain(&mut batch).await?;
+        let at = self.tick();
+        self.book_trades(&batch, at)?;
+        self.record_batch(&batch, SettlementStatus::Settled, &batch.tx_hash(), at)?;
+        self.expect_fees()?;
+        let mut lost = Amount::ZERO;
+        for trade in &batch.trades {
+            lost = lost.checked_add(trade.fees()?)?;
+        }
+        self.entry(Fault::FeeNotBooked, (self.addresses.fee_recipient, USDC), lost)
     }
 
     /// Deposits `amount` for `key` on chain and credits `booked` to `credited`.

@@ -36,6 +36,8 @@ pub struct Ledger {
     books: BTreeMap<Key, Booked>,
     subs: BTreeMap<(Address, String, &'static str), SubBooked>,
     fees: BTreeMap<(u8, &'static str), Amount>,
+    /// What the rows of settled trades say that they paid.
+    fees_paid: BTreeMap<&'static str, Amount>,
     chain: BTreeMap<Key, Amount>,
     above_cut: BTreeMap<Key, Amount>,
     in_flight: BTreeMap<Key, Amount>,
@@ -105,6 +107,17 @@ impl Ledger {
         *balance = balance.checked_add(amount)?;
         self.dirty_fees.insert((bucket, token));
         Ok(())
+    }
+
+    /// Notes what the row of a settled trade says that it paid.
+    pub(crate) fn pay_fee(&mut self, token: &'static str, amount: Amount) -> anyhow::Result<()> {
+        add(&mut self.fees_paid, token, amount)
+    }
+
+    /// What settled trades paid and the fee account does not have; negative: it has more than they paid.
+    pub(crate) fn fees_not_booked(&self, token: &'static str) -> anyhow::Result<Amount> {
+        let paid = self.fees_paid.get(token).copied().unwrap_or_default();
+        Ok(paid.checked_sub(self.fee_liability(token)?)?)
     }
 
     /// Moves the Vault's balance; negative takes away.

@@ -49,6 +49,7 @@ pub mod orders;
 pub mod quickstart;
 mod signer;
 mod tokens;
+mod trade_faults;
 mod trades;
 mod traffic;
 mod traps;

@@ -53,6 +53,8 @@ named! {
         EmergencyWithdrawal = "emergency_withdrawal",
         /// A balance edited by hand: no log, no movement.
         ManualEdit = "manual_edit",
+        /// A settled batch whose fees never reached the platform's fee account.
+        FeeNotBooked = "fee_not_booked",
     }
 }
 
@@ -88,6 +90,32 @@ named! {
         PaidAnotherWallet = "paid_another_wallet",
         /// A row with another token than its event.
         PaidAnotherToken = "paid_another_token",
+        /// A trade that the books call settled, in a batch that the chain does not have.
+        SettledInBooksOnly = "settled_in_books_only",
+        /// A trade that was settled long ago and that the books call submitted.
+        SettledOnChainOnly = "settled_on_chain_only",
+        /// A trade that was settled and that the books rolled back.
+        SettledAndRolledBack = "settled_and_rolled_back",
+        /// A settled trade that no row knows.
+        SettledWithoutRow = "settled_without_row",
+        /// A trade that was left out when its batch was settled.
+        LeftOutOfItsBatch = "left_out_of_its_batch",
+        /// A trade that was submitted long ago and is not settled.
+        NeverSettled = "never_settled",
+        /// Two trades of the books whose ids begin with the same 32 characters.
+        SameIdOnChain = "same_id_on_chain",
+        /// A row with another quote amount than its event.
+        SettledAnotherAmount = "settled_another_amount",
+        /// A row with another base amount than its event.
+        SettledAnotherBase = "settled_another_base",
+        /// A row with another fee than was paid.
+        SettledAnotherFee = "settled_another_fee",
+        /// A row with another taker than its event.
+        SettledAnotherWallet = "settled_another_wallet",
+        /// A row that says that the maker bought where the taker did, or the other way round.
+        SettledAnotherSide = "settled_another_side",
+        /// A row of another market than its event.
+        SettledAnotherMarket = "settled_another_market",
     }
 }
 
@@ -117,6 +145,10 @@ named! {
         DepositNotCredited = "deposit_not_credited",
         /// A withdrawal that failed and was given back.
         RefundedWithdrawal = "refunded_withdrawal",
+        /// A trade whose first batch failed and which was settled in another one.
+        RetriedBatch = "retried_batch",
+        /// A trade whose id is 64 hex digits: the chain has all of it.
+        HexId = "hex_id",
         /// A deposit the books credited from a block above the indexer's checkpoint.
         CreditAboveCut = "credit_above_cut",
         /// Deposits above the indexer's checkpoint that the books cannot know.
@@ -147,6 +179,8 @@ impl Trap {
             }
             Self::DepositNotCredited => "seen minutes ago, credited soon: within the age limit",
             Self::RefundedWithdrawal => "debited, failed, given back: both sides are where they were",
+            Self::RetriedBatch => "the first batch failed and moved nothing; the second one has the trade",
+            Self::HexId => "64 hex digits are 32 bytes: they are decoded, not cut",
             Self::CreditAboveCut => {
                 "credited from a block above the indexer's checkpoint: the books are ahead"
             }
@@ -190,9 +224,9 @@ pub struct Planted {
 pub struct PlantedMovement {
     /// The class, of [`Fault`] or [`MovementFault`].
     pub class: String,
-    /// `deposit` or `withdrawal`.
+    /// `deposit`, `withdrawal`, `settlement` or `fee_account`.
     pub dimension: String,
-    /// Which movement: `tx_hash:log_index`, or `row:id`.
+    /// Which movement: `tx_hash:log_index`, `row:id`, `trade:id on the chain` or `fees:token`.
     pub subject: String,
     /// Symbol of the token.
     pub token: String,

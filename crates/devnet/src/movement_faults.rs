@@ -32,6 +32,7 @@ impl Devnet {
             MovementFault::PaidAnotherAmount => self.paid_another_amount(fault).await?,
             MovementFault::PaidAnotherWallet => self.paid_another_wallet(fault).await?,
             MovementFault::PaidAnotherToken => self.paid_another_token(fault).await?,
+            of_trades => self.plant_trade(of_trades).await?,
         }
         self.cut().await?;
         Ok(())

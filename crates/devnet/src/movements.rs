@@ -76,6 +76,8 @@ pub(crate) struct Batch {
 pub(crate) enum SettlementStatus {
     Submitted = 2,
     Settled = 3,
+    Failed = 4,
+    RolledBack = 5,
 }
 
 impl Batch {
@@ -97,6 +99,11 @@ impl Trade {
         if self.maker_buys { self.taker } else { self.maker }
     }
 
+    /// What both sides pay together.
+    pub(crate) fn fees(&self) -> anyhow::Result<Amount> {
+        Ok(self.fee.checked_add(self.fee)?)
+    }
+
     /// What settlement moves: buyer's base and quote, seller's base and quote, the recipient's fees.
     pub(crate) fn deltas(&self, fee_recipient: Address) -> anyhow::Result<[(Key, Amount); 5]> {
         let paid = self.quote.checked_add(self.fee)?;
@@ -106,7 +113,7 @@ impl Trade {
             ((self.buyer(), USDC), paid.negated()),
             ((self.seller(), self.market.base), self.amount.negated()),
             ((self.seller(), USDC), received),
-            ((fee_recipient, USDC), self.fee.checked_add(self.fee)?),
+            ((fee_recipient, USDC), self.fees()?),
         ])
     }
 }

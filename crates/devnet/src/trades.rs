@@ -4,7 +4,7 @@ use anyhow::Context;
 use eidos_chain::contracts::{ISettlement, IVault, Trade as ChainTrade, encode, evm};
 use eidos_types::{Address, Amount};
 use rand::RngExt;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::devnet::Devnet;
 use crate::genesis::call;
@@ -93,6 +93,16 @@ impl Devnet {
 
     /// Books a settled batch: what was frozen is gone, what was pending is available, the platform owes its fees.
     pub(crate) fn book_batch(&mut self, batch: &Batch, at: i64) -> anyhow::Result<()> {
+        self.book_trades(batch, at)?;
+        for trade in &batch.trades {
+            let bucket = self.rng.random_range(0..FEE_BUCKETS);
+            self.ledger.book_fee(bucket, USDC, trade.fees()?)?;
+        }
+        Ok(())
+    }
+
+    /// Books what both sides of a settled batch's trades get and pay, and not the platform's fees.
+    pub(crate) fn book_trades(&mut self, batch: &Batch, at: i64) -> anyhow::Result<()> {
         for trade in &batch.trades {
             for (key, delta) in self.user_deltas(trade)? {
                 self.ledger.change_books(key, |row| {
@@ -106,9 +116,6 @@ impl Devnet {
                 })?;
                 self.log_balance(key, 7, delta, at, &[("trade_id", json!(trade.id))]);
             }
-            let bucket = self.rng.random_range(0..FEE_BUCKETS);
-            self.ledger
-                .book_fee(bucket, USDC, trade.fee.checked_add(trade.fee)?)?;
         }
         Ok(())
     }
@@ -121,12 +128,25 @@ impl Devnet {
         tx_hash: &str,
         at: i64,
     ) -> anyhow::Result<()> {
+        for trade in &batch.trades {
+            self.record_trade(trade, batch, status, tx_hash, at, &[])?;
+        }
+        self.record_batch_alone(batch, status, tx_hash, at)
+    }
+
+    /// Writes the rows of a batch in both services, without those of its trades.
+    pub(crate) fn record_batch_alone(
+        &mut self,
+        batch: &Batch,
+        status: SettlementStatus,
+        tx_hash: &str,
+        at: i64,
+    ) -> anyhow::Result<()> {
         let confirmed_at = (status == SettlementStatus::Settled).then_some(at);
         let mined = batch.settled.as_ref().filter(|_| confirmed_at.is_some());
         let mut total = Amount::ZERO;
         for trade in &batch.trades {
             total = total.checked_add(trade.quote)?;
-            self.record_trade(trade, batch, status, tx_hash, at);
         }
         let ids: Vec<&str> = batch.trades.iter().map(|trade| trade.id.as_str()).collect();
         self.row(
@@ -220,19 +240,19 @@ impl Devnet {
         ))
     }
 
-    fn record_trade(
+    /// Writes the row of a trade; `columns` are those that differ from it.
+    pub(crate) fn record_trade(
         &mut self,
         trade: &Trade,
         batch: &Batch,
         status: SettlementStatus,
         tx_hash: &str,
         at: i64,
-    ) {
+        columns: &[(&str, Value)],
+    ) -> anyhow::Result<()> {
         let settled_at = (status == SettlementStatus::Settled).then_some(at);
         let orders = [self.new_id(), self.new_id()];
-        self.row(
-            "eidos_trading_trades",
-            json!({
+        let mut row = json!({
                 "trade_id": trade.id, "market": trade.market.symbol, "maker_order_id": orders[0],
                 "taker_order_id": orders[1], "maker_wallet": self.wallet_text(trade.maker),
                 "taker_wallet": self.wallet_text(trade.taker), "price": trade.price, "amount": trade.amount,
@@ -240,8 +260,17 @@ impl Devnet {
                 "maker_side": if trade.maker_buys { 1 } else { 2 }, "settlement_status": status as i16,
                 "batch_id": batch.id, "tx_hash": tx_hash, "matched_at": at, "settled_at": settled_at,
                 "created_at": at, "updated_at": at,
-            }),
-        );
+        });
+        for (column, value) in columns {
+            row[*column] = value.clone();
+        }
+        if status == SettlementStatus::Settled {
+            for fee in [&row["maker_fee"], &row["taker_fee"]] {
+                let fee: Amount = serde_json::from_value(fee.clone())?;
+                self.ledger.pay_fee(USDC, fee)?;
+            }
+        }
+        self.row("eidos_trading_trades", row);
         self.row(
             "eidos_market_trades",
             json!({
@@ -249,12 +278,17 @@ impl Devnet {
                 "quote_amount": trade.quote, "side": i16::from(trade.maker_buys), "timestamp": at, "created_at": at,
             }),
         );
+        Ok(())
     }
 }
 
-/// How UUID text ends up on chain: the first 32 of its 36 characters.
+/// An id on the chain: 64 hex digits are its 32 bytes; of other text, such as a UUID, these are the first 32 characters.
 pub(crate) fn bytes32(id: &str) -> [u8; 32] {
     let mut bytes = [0; 32];
+    if id.len() == 64 && hex::decode_to_slice(id, &mut bytes).is_ok() {
+        return bytes;
+    }
+    bytes = [0; 32];
     for (to, from) in bytes.iter_mut().zip(id.bytes()) {
         *to = from;
     }

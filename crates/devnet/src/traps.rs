@@ -4,6 +4,7 @@ use alloy_primitives::{Bytes, U256};
 use anyhow::{Context, ensure};
 use eidos_chain::contracts::{self, Call3, IMulticall3, IVault, encode, evm};
 use eidos_types::{Address, Amount};
+use rand::RngExt;
 
 use crate::devnet::{Devnet, now_ms, recent_ms};
 use crate::genesis::{approve_call, call, mint_call};
@@ -48,6 +49,8 @@ impl Devnet {
             Trap::TwoInOneTransaction => self.two_in_one_transaction().await?,
             Trap::DepositNotCredited => self.deposit_not_credited().await?,
             Trap::RefundedWithdrawal => self.refunded_withdrawal()?,
+            Trap::RetriedBatch => self.retried_batch().await?,
+            Trap::HexId => self.hex_id().await?,
             Trap::CreditAboveCut => self.credit_above_cut().await?,
             Trap::LaggingIndexer => self.lagging_indexer().await?,
             Trap::LateCommit => self.open_late_transaction().await?,
@@ -140,6 +143,23 @@ impl Devnet {
         let tx_hash = self.traffic.submit_stuck(&tx).await?.to_string();
         self.record_batch(&batch, SettlementStatus::Submitted, &tx_hash, recent_ms())?;
         self.open_batches.push(batch);
+        Ok(keys)
+    }
+
+    async fn retried_batch(&mut self) -> anyhow::Result<Vec<Key>> {
+        let (batch, keys) = self.match_pair().await?;
+        let at = self.tick();
+        self.record_batch_alone(&batch, SettlementStatus::Failed, "", at)?;
+        self.settle(batch.trades).await?;
+        Ok(keys)
+    }
+
+    async fn hex_id(&mut self) -> anyhow::Result<Vec<Key>> {
+        let (mut batch, keys) = self.match_pair().await?;
+        for trade in &mut batch.trades {
+            trade.id = hex::encode(self.rng.random::<[u8; 32]>());
+        }
+        self.settle(batch.trades).await?;
         Ok(keys)
     }
 

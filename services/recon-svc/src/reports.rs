@@ -18,7 +18,14 @@ use crate::store::reports;
 /// Most figures one call returns.
 const MAX_STATISTICS: i64 = 10_000;
 /// What reconciliation records can be about.
-const DIMENSIONS: [&str; 5] = ["balance", "deposit", "withdrawal", "settlement", "solvency"];
+const DIMENSIONS: [&str; 6] = [
+    "balance",
+    "deposit",
+    "withdrawal",
+    "settlement",
+    "fee_account",
+    "solvency",
+];
 /// How an account can compare.
 const RECORD_STATUSES: [&str; 3] = ["matched", "mismatched", "ignored"];
 

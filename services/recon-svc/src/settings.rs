@@ -49,7 +49,7 @@ pub struct ReconciliationOptions {
 
 /// What is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum Dimension {
     /// The Vault's balances and its solvency. The others are read at its cut, so it is always on.
     Balance,
@@ -57,6 +57,10 @@ pub enum Dimension {
     Deposit,
     /// Withdrawals against Withdraw events.
     Withdrawal,
+    /// Trades against the events and views of the Settlement contract.
+    Settlement,
+    /// The platform's fee account against the fees that trades paid.
+    FeeAccount,
 }
 
 impl Dimension {
@@ -67,6 +71,8 @@ impl Dimension {
             Self::Balance => "balance",
             Self::Deposit => "deposit",
             Self::Withdrawal => "withdrawal",
+            Self::Settlement => "settlement",
+            Self::FeeAccount => "fee_account",
         }
     }
 }
@@ -105,6 +111,15 @@ pub struct ReconciliationSection {
     /// How long a withdrawal may be submitted and not mined, or mined and not confirmed.
     #[serde(with = "duration_text")]
     pub withdrawal_max_age: Duration,
+    /// How long a trade may be matched and not settled, or settled and not confirmed.
+    #[serde(with = "duration_text")]
+    pub settlement_max_age: Duration,
+    /// How far back a full run reads settled trades: no longer than the archive of trades keeps them.
+    #[serde(with = "duration_text")]
+    pub settlement_history: Duration,
+    /// Fees of settled trades that are in no table any more, by token.
+    #[serde(default)]
+    pub fee_account_opening: BTreeMap<String, Amount>,
     /// The most in-flight movements held in memory.
     pub max_in_flight_lines: usize,
     /// Accounts per page: one chain read and one durable step.

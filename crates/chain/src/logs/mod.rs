@@ -30,6 +30,9 @@ use range::{Advice, RangeSize};
 use segment::Asked;
 pub use transactions::{EventsOf, TransactionEvents};
 
+/// Topics in one place of a filter: providers accept about a thousand.
+const TRADES_PER_FILTER: usize = 500;
+
 /// Which events, and how they are proven.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LogFilter {
@@ -39,6 +42,8 @@ pub struct LogFilter {
     pub proof: LogProof,
     /// True to get logs that do not decode as [`EventBody::Unreadable`] instead of an error.
     pub keep_unreadable: bool,
+    /// Only events of these trades; empty: all. Other kinds than [`EventKind::TradeSettled`] name no trade.
+    pub trades: Vec<Hash32>,
 }
 
 /// How completeness is proven.
@@ -114,6 +119,33 @@ impl ChainReader {
         Ok(events)
     }
 
+    /// The transactions in blocks `from..=to` that settled some trades, each once. Every block is asked, so this is for what
+    /// nothing else locates.
+    ///
+    /// # Errors
+    /// As [`ChainReader::logs`].
+    pub async fn transactions_of_trades(
+        &self,
+        from: u64,
+        to: &BlockRef,
+        trades: &[Hash32],
+    ) -> Result<Vec<Hash32>, ChainError> {
+        let mut found = Vec::new();
+        for part in trades.chunks(TRADES_PER_FILTER) {
+            let filter = LogFilter {
+                kinds: Some(vec![EventKind::TradeSettled]),
+                trades: part.to_vec(),
+                keep_unreadable: true,
+                ..LogFilter::default()
+            };
+            let events = self.logs(from, to, &filter).await?;
+            found.extend(events.into_iter().map(|event| event.at.tx_hash));
+        }
+        found.sort_unstable();
+        found.dedup();
+        Ok(found)
+    }
+
     fn with_range_size<T>(&self, change: impl FnOnce(&mut RangeSize) -> T) -> T {
         change(&mut locked(&self.range_size))
     }
@@ -136,6 +168,7 @@ impl ChainReader {
             settlement,
             kinds,
             keep_unreadable: filter.keep_unreadable,
+            trades: filter.trades.clone(),
         })
     }
 
@@ -149,7 +182,7 @@ impl ChainReader {
         previous: Option<Hash32>,
     ) -> Result<(Vec<VaultEvent>, Hash32), Trouble> {
         let filter = json!({"fromBlock": U64::from(from), "toBlock": U64::from(to),
-                            "address": asked.addresses(), "topics": [asked.topics()]});
+                            "address": asked.addresses(), "topics": asked.wanted()});
         let segment = self.segment(from, to, filter).await?;
         let refuse = |detail: String| read(incomplete(from, to, detail));
         let known = ends(&segment, from, to).map_err(refuse)?;
@@ -270,7 +303,7 @@ impl ChainReader {
             Addressing::Hash => json!({"blockHash": to.hash}),
             Addressing::Number => json!({"fromBlock": U64::from(to.number), "toBlock": U64::from(to.number)}),
         };
-        let mut filter = json!({"address": asked.addresses(), "topics": [asked.topics()]});
+        let mut filter = json!({"address": asked.addresses(), "topics": asked.wanted()});
         merge(&mut filter, which);
         let logs: Vec<Log> = match self.rpc.call("eth_getLogs", [filter]).await {
             Ok(logs) => logs,

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use alloy_rpc_types_eth::Log;
 use eidos_types::{Address, Hash32};
+use serde_json::{Value, json};
 
 use super::event::{EventBody, EventKind, LogPosition, VaultEvent, decode};
 
@@ -14,6 +15,8 @@ pub(super) struct Asked {
     pub(super) settlement: Option<Address>,
     pub(super) kinds: Vec<EventKind>,
     pub(super) keep_unreadable: bool,
+    /// Only these trades; empty: all.
+    pub(super) trades: Vec<Hash32>,
 }
 
 impl Asked {
@@ -38,6 +41,14 @@ impl Asked {
 
     pub(super) fn topics(&self) -> Vec<Hash32> {
         self.kinds.iter().map(|kind| kind.topic()).collect()
+    }
+
+    /// The topics as the node is asked for them: the trade's id is the third one of its event.
+    pub(super) fn wanted(&self) -> Value {
+        if self.trades.is_empty() {
+            return json!([self.topics()]);
+        }
+        json!([self.topics(), Value::Null, self.trades])
     }
 
     /// Checks whether a log is of a contract and a topic that were asked for.
@@ -154,6 +165,7 @@ mod tests {
             settlement: None,
             kinds: vec![EventKind::Deposit],
             keep_unreadable: false,
+            trades: Vec::new(),
         }
     }
 

@@ -92,7 +92,7 @@ async fn a_range_refused_in_any_words_and_any_status_is_read_in_smaller_ones() {
     let filter = LogFilter {
         kinds: Some(vec![EventKind::Deposit]),
         proof: LogProof::Ranges,
-        keep_unreadable: false,
+        ..LogFilter::default()
     };
     let proxy = RpcProxy::before(&fixture.node.url).await;
     for (status, code, words) in RANGE_WORDS {

@@ -24,7 +24,7 @@ fn only_deposits(proof: LogProof) -> LogFilter {
     LogFilter {
         kinds: Some(vec![EventKind::Deposit]),
         proof,
-        keep_unreadable: false,
+        ..LogFilter::default()
     }
 }
 

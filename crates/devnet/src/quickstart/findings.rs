@@ -27,7 +27,7 @@ pub struct Finding {
 /// One open break of a single movement.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct MovementFinding {
-    /// `deposit` or `withdrawal`.
+    /// `deposit`, `withdrawal`, `settlement` or `fee_account`.
     pub dimension: String,
     /// Which movement.
     pub subject: String,

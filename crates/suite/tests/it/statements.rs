@@ -19,6 +19,8 @@ const STATEMENTS: [(&str, &[&str]); 7] = [
             "dimensions/balance/sources",
             "dimensions/balance/schema",
             "dimensions/deposits/sources.rs",
+            "dimensions/fees/sources.rs",
+            "dimensions/settlement/sources.rs",
             "dimensions/withdrawals/sources.rs",
         ],
     ),

@@ -2,5 +2,7 @@
 
 pub mod balance;
 pub mod deposits;
+pub mod fees;
 pub mod movements;
+pub mod settlement;
 pub mod withdrawals;

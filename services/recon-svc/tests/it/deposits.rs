@@ -150,6 +150,17 @@ async fn a_wrong_row_that_is_committed_after_the_run_that_saw_its_event_is_found
     assert_eq!(deposits(&report)["breaks"][0]["subject"], planted.subject);
 }
 
+/// Every log is left out of the answers.
+pub(crate) fn forget_logs(proxy: &RpcProxy) {
+    proxy.misbehave(|request| {
+        RpcFault::each_answer(request, |question, answer| {
+            if question["method"] == "eth_getLogs" {
+                answer["result"] = json!([]);
+            }
+        })
+    });
+}
+
 #[tokio::test]
 async fn an_answer_without_logs_is_not_taken_for_nothing_happened() {
     let mut fixture = Fixture::clean().await;
@@ -162,13 +173,7 @@ async fn an_answer_without_logs_is_not_taken_for_nothing_happened() {
     fixture.world.plant(Fault::MissingCredit).await.unwrap();
     let planted = newest(&fixture);
 
-    proxy.misbehave(|request| {
-        RpcFault::each_answer(request, |question, answer| {
-            if question["method"] == "eth_getLogs" {
-                answer["result"] = json!([]);
-            }
-        })
-    });
+    forget_logs(&proxy);
     let (status, child) = fixture.command(&[], &settings).run(Duration::from_secs(90)).await;
     let said = format!("{}{}", child.stdout(), child.stderr());
     assert!(!status.success(), "{said}");

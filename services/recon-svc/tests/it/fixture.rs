@@ -108,10 +108,14 @@ impl Fixture {
 
     /// Takes the price of this token out of the configuration.
     pub(crate) fn without_price(&self, token: &str) {
+        self.without_lines(&format!("    {token}: {{ usdc:"));
+    }
+
+    /// Takes the lines that begin like this out of the configuration.
+    pub(crate) fn without_lines(&self, beginning: &str) {
         let text = std::fs::read_to_string(self.config()).unwrap();
-        let price = format!("    {token}: {{ usdc:");
-        assert!(text.contains(&price), "{text}");
-        let lines = text.lines().filter(|line| !line.starts_with(&price));
+        assert!(text.lines().any(|line| line.starts_with(beginning)), "{text}");
+        let lines = text.lines().filter(|line| !line.starts_with(beginning));
         let text: String = lines.flat_map(|line| [line, "\n"]).collect();
         std::fs::write(self.config(), text).unwrap();
     }

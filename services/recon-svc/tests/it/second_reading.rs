@@ -25,6 +25,58 @@ async fn ruling_24_a_difference_that_heals_before_the_second_reading_is_no_break
     assert_eq!(fixture.open_breaks().await[0].2, "surplus");
 }
 
+/// Changes one column of the first row of a table by half a token.
+async fn half_more(fixture: &Fixture, table: &str, column: &str, offset: u32, sign: char) {
+    let statement = format!(
+        "UPDATE {table} SET {column} = {column} {sign} 0.5 WHERE id = (SELECT min(id) + {offset} FROM {table})"
+    );
+    let changed = sqlx::query(sqlx::AssertSqlSafe(statement))
+        .execute(fixture.books())
+        .await;
+    assert_eq!(changed.unwrap().rows_affected(), 1, "{table}");
+}
+
+#[tokio::test]
+async fn ruling_24_a_movement_that_heals_before_the_second_reading_is_no_break() {
+    let fixture = Fixture::clean().await;
+    let tables = [
+        ("eidos_trading_deposits", "amount", "deposit"),
+        ("eidos_trading_withdrawals", "amount", "withdrawal"),
+        ("eidos_trading_trades", "quote_amount", "settlement"),
+        ("eidos_trading_fee_accounts", "balance", "fee_account"),
+    ];
+    for (table, column, _) in tables {
+        half_more(&fixture, table, column, 0, '+').await;
+    }
+    half_more(&fixture, tables[0].0, "amount", 1, '+').await;
+    let child = fixture
+        .command(&["--full"], &[("RECONCILIATION__RECHECK_DELAY", "5s")])
+        .spawn();
+    fixture
+        .until(
+            "suspects are stored",
+            "SELECT count(DISTINCT split_part(checkpoint_key, '/', 1)) = 4 FROM eidos_jobs_checkpoints \
+             WHERE checkpoint_key LIKE '%/suspects/%'",
+        )
+        .await;
+    for (table, column, _) in tables {
+        half_more(&fixture, table, column, 0, '-').await;
+    }
+    let status = child.wait_exit(std::time::Duration::from_mins(2)).await;
+    assert!(status.success(), "{}", child.stderr());
+    let report = report_of(&child);
+    for (_, _, dimension) in tables {
+        let part = crate::deposits::part(&report, dimension);
+        assert_eq!(part["lag"], 1, "{dimension}: {report:#}");
+        let left = u64::from(dimension == "deposit");
+        assert_eq!(
+            part["breaks_found"].as_u64(),
+            Some(left),
+            "{dimension}: {report:#}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn ruling_24_a_moving_account_is_left_to_the_next_run() {
     let fixture = Fixture::clean().await;

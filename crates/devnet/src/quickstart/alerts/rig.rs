@@ -92,7 +92,10 @@ impl Rig {
         };
         let devnet = Devnet::build(seed, &servers.evm_url(), exchange, options).await?;
         let recon = dir.join("recon-svc.yaml");
-        write_private(&recon, &recon_config(&devnet, &servers.endpoints()))?;
+        // The trades of the history were never on a chain.
+        let without_trades = "reconciliation:\n  dimensions: [balance, deposit, withdrawal]\n";
+        let yaml = recon_config(&devnet, &servers.endpoints()).replace("reconciliation:\n", without_trades);
+        write_private(&recon, &yaml)?;
         let slot_ms = crate::devnet::now_ms() / 1_000 * 1_000;
         let stage = Stage::build(&servers, &dir, slot_ms).await?;
         let mut plan = HistoryPlan::complete(seed, slot_ms, ROWS_PER_MONTH);

@@ -155,7 +155,7 @@ impl DepositRows {
             .iter()
             .filter_map(|key| match key {
                 MovementKey::Row(id) => Some(id.as_str()),
-                MovementKey::Event { .. } => None,
+                _ => None,
             })
             .collect();
         if hashes.is_empty() && ids.is_empty() {

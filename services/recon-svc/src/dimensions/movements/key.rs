@@ -22,18 +22,26 @@ pub enum MovementKey {
     },
     /// A row of the books that no event names, by its id.
     Row(String),
+    /// A trade, by its id on the chain: both sides have it.
+    Trade(Hash32),
+    /// The fee account of a token, by its symbol.
+    Fees(String),
 }
 
-/// How keys of rows begin.
+/// How the keys of rows, trades and fee accounts begin.
 const ROW: &str = "row:";
+const TRADE: &str = "trade:";
+const FEES: &str = "fees:";
 
 impl MovementKey {
-    /// The text under which it is stored: `0x…:3`, or `row:` and the row's id.
+    /// The text under which it is stored: `0x…:3`, or `row:`, `trade:` or `fees:` and what it names.
     #[must_use]
     pub fn text(&self) -> String {
         match self {
             Self::Event { tx, index } => format!("{tx}:{index}"),
             Self::Row(id) => format!("{ROW}{id}"),
+            Self::Trade(id) => format!("{TRADE}{id}"),
+            Self::Fees(token) => format!("{FEES}{token}"),
         }
     }
 
@@ -42,6 +50,12 @@ impl MovementKey {
     pub fn of_text(text: &str) -> Option<Self> {
         if let Some(id) = text.strip_prefix(ROW) {
             return Some(Self::Row(id.to_owned()));
+        }
+        if let Some(id) = text.strip_prefix(TRADE) {
+            return id.parse().ok().map(Self::Trade);
+        }
+        if let Some(token) = text.strip_prefix(FEES) {
+            return Some(Self::Fees(token.to_owned()));
         }
         let (tx, index) = text.split_once(':')?;
         Some(Self::Event {
@@ -55,9 +69,15 @@ impl MovementKey {
     pub const fn tx(&self) -> Option<Hash32> {
         match self {
             Self::Event { tx, .. } => Some(*tx),
-            Self::Row(_) => None,
+            Self::Row(_) | Self::Trade(_) | Self::Fees(_) => None,
         }
     }
+}
+
+/// A trade's id as its owner wrote it, as far as the chain has it; `None`: it is no text.
+fn trade_text(id: &Hash32) -> Option<String> {
+    let text = std::str::from_utf8(id.as_bytes()).ok()?.trim_end_matches('\0');
+    (!text.is_empty() && !text.contains(char::is_control)).then(|| text.to_owned())
 }
 
 /// A movement with what a person needs to find it. Only the key says which one it is.
@@ -115,6 +135,9 @@ impl Movement {
             detail["tx_hash"] = json!(tx);
             detail["log_index"] = json!(index);
         }
+        if let MovementKey::Trade(id) = &self.key {
+            detail["trade_id"] = json!(trade_text(id).unwrap_or_else(|| id.to_string()));
+        }
         Identity {
             key: SubjectKey::lossy(&self.key.text()),
             unit: self.unit.clone(),
@@ -137,7 +160,9 @@ mod tests {
     proptest! {
         #[test]
         fn a_key_is_its_text(bytes in any::<[u8; 32]>(), index in any::<u64>(), id in "[a-z0-9/:-]{1,40}") {
-            for key in [MovementKey::Event { tx: Hash32::new(bytes), index }, MovementKey::Row(id)] {
+            let hash = Hash32::new(bytes);
+            let keys = [MovementKey::Event { tx: hash, index }, MovementKey::Trade(hash), MovementKey::Row(id.clone()), MovementKey::Fees(id)];
+            for key in keys {
                 prop_assert_eq!(MovementKey::of_text(&key.text()), Some(key));
             }
         }

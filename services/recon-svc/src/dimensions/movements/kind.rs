@@ -27,8 +27,24 @@ pub enum MovementKind {
     RefundedYetMined,
     /// The Vault has paid, and the books call it open for longer than the limit.
     MinedYetPending,
-    /// Debited, and not paid for longer than the limit.
+    /// Debited and not paid, or matched and not settled, for longer than the limit.
     Stuck,
+    /// The chain has settled the trade, and the books call it open for longer than the limit.
+    SettledYetPending,
+    /// The books gave the trade back (failed, rolled back), and the chain has settled it.
+    UndoneYetSettled,
+    /// The chain has settled the trade's batch and not the trade: no later transaction can settle it in that batch.
+    PartlySettled,
+    /// Both have the trade, and another side bought.
+    WrongSide,
+    /// Both have the trade, with other fees.
+    WrongFee,
+    /// Trades of the books whose ids are one id on the chain, which has only 32 bytes of each.
+    IdCollision,
+    /// Trades paid fees that the fee account does not have.
+    FeeNotBooked,
+    /// The fee account has fees that no trade paid.
+    FeeWithoutTrade,
     /// An amount that is not a `DECIMAL(36,18)`: too large, too fine, NaN, NULL.
     BeyondDecimal,
     /// A row of the books that names no event: its transaction, index or id cannot be read.
@@ -53,6 +69,14 @@ impl Kind for MovementKind {
             Self::RefundedYetMined => "refunded_yet_mined",
             Self::MinedYetPending => "mined_yet_pending",
             Self::Stuck => "stuck",
+            Self::SettledYetPending => "settled_yet_pending",
+            Self::UndoneYetSettled => "undone_yet_settled",
+            Self::PartlySettled => "partly_settled",
+            Self::WrongSide => "wrong_side",
+            Self::WrongFee => "wrong_fee",
+            Self::IdCollision => "id_collision",
+            Self::FeeNotBooked => "fee_not_booked",
+            Self::FeeWithoutTrade => "fee_without_trade",
             Self::BeyondDecimal => "beyond_decimal",
             Self::UnreadableRow => "unreadable_row",
             Self::UnreadableEvent => "unreadable_event",
@@ -61,14 +85,14 @@ impl Kind for MovementKind {
     }
 
     fn is_never_small(self) -> bool {
-        self != Self::WrongAmount
+        !matches!(
+            self,
+            Self::WrongAmount | Self::WrongFee | Self::FeeNotBooked | Self::FeeWithoutTrade
+        )
     }
 
     fn is_always_short(self) -> bool {
-        matches!(
-            self,
-            Self::WrongWallet | Self::WrongToken | Self::RefundedYetMined
-        )
+        self.is_of_the_whole()
     }
 }
 
@@ -76,7 +100,10 @@ impl MovementKind {
     /// True if only a status is behind: the money is where it belongs, and a person has to look why.
     #[must_use]
     pub const fn is_of_status(self) -> bool {
-        matches!(self, Self::NotCredited | Self::MinedYetPending | Self::Stuck)
+        matches!(
+            self,
+            Self::NotCredited | Self::MinedYetPending | Self::Stuck | Self::SettledYetPending
+        )
     }
 
     /// True if the whole amount is at stake and not only the difference of the two sides.
@@ -84,7 +111,11 @@ impl MovementKind {
     pub const fn is_of_the_whole(self) -> bool {
         matches!(
             self,
-            Self::WrongWallet | Self::WrongToken | Self::RefundedYetMined
+            Self::WrongWallet
+                | Self::WrongToken
+                | Self::WrongSide
+                | Self::RefundedYetMined
+                | Self::UndoneYetSettled
         )
     }
 }

@@ -1,6 +1,6 @@
-//! What the dimensions of movements share: deposits and withdrawals are compared one by one, where a balance is a sum.
+//! What the dimensions of movements share: deposits, withdrawals and trades are compared one by one, where a balance is a sum.
 //!
-//! A movement is an event of the Vault, or a row of the books that should have one. Both sides agree about it or there is a
+//! A movement is an event of the contracts, or a row of the books that should have one. Both sides agree about it or there is a
 //! break; nothing is netted, so two faults that hide each other in a balance are two breaks here.
 
 pub mod event;

@@ -154,6 +154,16 @@ impl EventLog {
         Ok(events)
     }
 
+    /// The events of blocks `from..=last` that a filter lets through; they are not remembered.
+    pub(super) async fn of(
+        &self,
+        from: u64,
+        last: &BlockRef,
+        filter: &LogFilter,
+    ) -> Result<Vec<VaultEvent>, Fault> {
+        self.asked(from, last, filter).await
+    }
+
     /// Adds what is remembered from `next` on. Returns the last block of it; `None`: nothing is.
     fn recall(&self, next: u64, last: u64, events: &mut Vec<VaultEvent>) -> Option<u64> {
         let memory = self.memory();

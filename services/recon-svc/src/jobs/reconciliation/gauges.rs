@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::canaries;
 use super::finish::done_key;
 use super::job::Reconciliation;
-use super::movements::{DEPOSIT, WITHDRAWAL};
+use super::movements::{DEPOSIT, FEE_ACCOUNT, SETTLEMENT, WITHDRAWAL};
 use super::params::Mode;
 use super::pause_keys::LISTED_PAUSES;
 use super::run::DIMENSION;
@@ -56,7 +56,7 @@ pub(super) const CHAIN: &str = "chain";
 
 /// The counters of this job at zero.
 pub(super) fn series_from_zero() {
-    for dimension in [DIMENSION, DEPOSIT, WITHDRAWAL] {
+    for dimension in [DIMENSION, DEPOSIT, WITHDRAWAL, SETTLEMENT, FEE_ACCOUNT] {
         metric::reconciliation_checked(dimension, 0);
     }
     metric::reconciliation_repins_from_zero(CHAIN);

@@ -49,7 +49,9 @@ use self::finish::{PauseCause, done_key, newest, next_block};
 use self::fork::{Branch, BranchNews, Fork};
 pub use self::job::Reconciliation;
 pub use self::left_behind::{CURSOR_KEY, SampleCursor};
-use self::movements::{Deposit, DimensionReport, MovementBreak, MovementRun, Outcome, Sides, Withdrawal};
+use self::movements::{
+    Deposit, DimensionReport, FeeAccount, MovementBreak, Settlement, Sides, Slot, Withdrawal,
+};
 use self::params::{MAX_PARAM_WALLETS, choose_mode, covers};
 pub use self::params::{Mode, Params};
 use self::report::{BreakReport, Coverage, CutReport, Report, RpcReport, render};
@@ -130,10 +132,12 @@ struct Attempt {
     branch: Branch,
 }
 
-/// The dimensions of movements that are switched on.
+/// The dimensions of movements, each in its place.
 struct Others<'a> {
-    deposits: Option<MovementRun<'a, Deposit>>,
-    withdrawals: Option<MovementRun<'a, Withdrawal>>,
+    deposits: Slot<'a, Deposit>,
+    withdrawals: Slot<'a, Withdrawal>,
+    trades: Slot<'a, Settlement>,
+    fees: Slot<'a, FeeAccount>,
 }
 
 impl<'a> Others<'a> {
@@ -145,86 +149,58 @@ impl<'a> Others<'a> {
         fork: Option<&Fork>,
     ) -> Result<Self, Fault> {
         let is_on = |dimension| params.wallets.is_none() && sides.job.rules().dimensions.contains(&dimension);
-        let (mut deposits, mut withdrawals) = (None, None);
-        if is_on(Dimension::Deposit) {
-            deposits = Some(MovementRun::begin(sides, mode, fork).await?);
-        }
-        if is_on(Dimension::Withdrawal) {
-            withdrawals = Some(MovementRun::begin(sides, mode, fork).await?);
-        }
         Ok(Self {
-            deposits,
-            withdrawals,
+            deposits: Slot::begin(sides, mode, is_on(Dimension::Deposit), fork).await?,
+            withdrawals: Slot::begin(sides, mode, is_on(Dimension::Withdrawal), fork).await?,
+            trades: Slot::begin(sides, mode, is_on(Dimension::Settlement), fork).await?,
+            fees: Slot::begin(sides, mode, is_on(Dimension::FeeAccount), fork).await?,
         })
     }
 
     /// Follows the chain to another branch.
     async fn follow(&mut self, fork: &Fork) -> Result<(), Fault> {
-        if let Some(deposits) = &mut self.deposits {
-            deposits.follow(fork).await?;
-        }
-        if let Some(withdrawals) = &mut self.withdrawals {
-            withdrawals.follow(fork).await?;
-        }
-        Ok(())
+        self.deposits.follow(fork).await?;
+        self.withdrawals.follow(fork).await?;
+        self.trades.follow(fork).await?;
+        self.fees.follow(fork).await
     }
 
     /// Forgets what was read, also what is durable.
     async fn restart(&mut self) -> Result<(), Fault> {
-        if let Some(deposits) = &mut self.deposits {
-            deposits.restart().await?;
-        }
-        if let Some(withdrawals) = &mut self.withdrawals {
-            withdrawals.restart().await?;
-        }
-        Ok(())
+        self.deposits.restart().await?;
+        self.withdrawals.restart().await?;
+        self.trades.restart().await?;
+        self.fees.restart().await
     }
 
     async fn read(&mut self, view: &mut View) -> Result<(), Fault> {
-        if let Some(deposits) = &mut self.deposits {
-            deposits.read(view).await?;
-        }
-        if let Some(withdrawals) = &mut self.withdrawals {
-            withdrawals.read(view).await?;
-        }
-        Ok(())
+        self.deposits.read(view).await?;
+        self.withdrawals.read(view).await?;
+        self.trades.read(view).await?;
+        self.fees.read(view).await
     }
 
-    async fn decide(&self) -> Result<Decisions, Fault> {
-        let mut decisions = Decisions::default();
-        if let Some(deposits) = &self.deposits {
-            decisions.deposits = Some(deposits.decide().await?);
-        }
-        if let Some(withdrawals) = &self.withdrawals {
-            decisions.withdrawals = Some(withdrawals.decide().await?);
-        }
-        Ok(decisions)
+    async fn decide(&mut self) -> Result<(), Fault> {
+        self.deposits.decide().await?;
+        self.withdrawals.decide().await?;
+        self.trades.decide().await?;
+        self.fees.decide().await
     }
 
-    async fn close(&self, decisions: Decisions) -> Result<Vec<DimensionReport>, Fault> {
-        let mut reports = Vec::new();
-        if let (Some(deposits), Some(decided)) = (&self.deposits, decisions.deposits) {
-            reports.push(deposits.close(decided).await?);
-        }
-        if let (Some(withdrawals), Some(decided)) = (&self.withdrawals, decisions.withdrawals) {
-            reports.push(withdrawals.close(decided).await?);
-        }
-        Ok(reports)
-    }
-}
-
-/// What was decided about the dimensions that are switched on.
-#[derive(Default)]
-struct Decisions {
-    deposits: Option<Outcome>,
-    withdrawals: Option<Outcome>,
-}
-
-impl Decisions {
-    /// Every break of them.
+    /// Every break that was decided.
     fn breaks(&self) -> impl Iterator<Item = MovementBreak> {
-        let all = [&self.deposits, &self.withdrawals];
-        all.into_iter().flatten().flat_map(Outcome::reports)
+        let of_events = self.deposits.breaks().chain(self.withdrawals.breaks());
+        of_events.chain(self.trades.breaks()).chain(self.fees.breaks())
+    }
+
+    async fn close(&mut self) -> Result<Vec<DimensionReport>, Fault> {
+        let reports = [
+            self.deposits.close().await?,
+            self.withdrawals.close().await?,
+            self.trades.close().await?,
+            self.fees.close().await?,
+        ];
+        Ok(reports.into_iter().flatten().collect())
     }
 }
 
@@ -281,7 +257,7 @@ impl Reconciliation {
                 other => break (other?, repins),
             }
         };
-        let ending = self.end(&run, &others, &mut attempt).await?;
+        let ending = self.end(&run, &mut others, &mut attempt).await?;
         news.findings.extend(self.events.control().finding());
         if !ctx.dry_run() && params.wallets.is_none() {
             self.prove(&run, &attempt).await?;
@@ -309,7 +285,12 @@ impl Reconciliation {
     }
 
     /// From decided suspects to stored breaks, pauses and the closed run.
-    async fn end(&self, run: &Run<'_>, others: &Others<'_>, attempt: &mut Attempt) -> Result<Ending, Fault> {
+    async fn end(
+        &self,
+        run: &Run<'_>,
+        others: &mut Others<'_>,
+        attempt: &mut Attempt,
+    ) -> Result<Ending, Fault> {
         let ctx = run.ctx;
         let mut breaks = run.record_solvency(&attempt.view, &attempt.solvency).await?;
         let (engine, balance) = (&run.engine, &run.balance);
@@ -318,18 +299,18 @@ impl Reconciliation {
             .await?;
         engine.confirm_critical(balance, &mut found).await?;
         breaks.extend(found.iter().map(|found| balance.report_of(found)));
-        let decisions = others.decide().await?;
+        others.decide().await?;
         let mut paused = Vec::new();
         if !ctx.dry_run() {
             let mut causes: Vec<PauseCause> = breaks.iter().map(PauseCause::from).collect();
-            causes.extend(decisions.breaks().map(|found| PauseCause::from(&found)));
+            causes.extend(others.breaks().map(|found| PauseCause::from(&found)));
             paused = run.pause(&causes).await?;
         }
         let (view, wallets) = (&attempt.view, attempt.wallets.as_deref());
         let resolved = run
             .close(view, &attempt.tally, &attempt.decided, wallets, attempt.cursor)
             .await?;
-        let dimensions = others.close(decisions).await?;
+        let dimensions = others.close().await?;
         if !ctx.dry_run() {
             self.sync_pause_keys(ctx).await;
             self.gauges(ctx.jobs_db(), run.mode, view, &attempt.tally)

@@ -5,15 +5,15 @@ use sqlx::{PgPool, Row};
 
 use super::{Home, Schema, Table};
 
-/// Checks every table of `home` through `pool`: it exists, its columns exist, this role may read it. Returns everything
+/// Checks every table of `home` through `pool`: it exists (unless it is optional), its columns exist, this role may read it. Returns everything
 /// that is wrong, each with table, column and fix.
 ///
 /// # Errors
 /// If the catalogue cannot be read.
 pub async fn check(schema: &Schema, home: Home, pool: &PgPool) -> anyhow::Result<Vec<String>> {
     let mut problems = Vec::new();
-    for table in schema.tables().filter(|table| table.home == home) {
-        let found = check_table(table, pool).await;
+    for (id, table) in schema.tables().filter(|(_, table)| table.home == home) {
+        let found = check_table(table, id.is_optional(), pool).await;
         problems
             .extend(found.with_context(|| format!("{}: the catalogue cannot be read", table.name.as_str()))?);
     }
@@ -30,7 +30,7 @@ pub async fn is_standby(pool: &PgPool) -> Result<bool, sqlx::Error> {
         .await
 }
 
-async fn check_table(table: &Table, pool: &PgPool) -> Result<Vec<String>, sqlx::Error> {
+async fn check_table(table: &Table, is_optional: bool, pool: &PgPool) -> Result<Vec<String>, sqlx::Error> {
     let name = table.name.to_string();
     let rows = sqlx::query(
         "SELECT attname::text AS column_name FROM pg_catalog.pg_attribute \
@@ -40,6 +40,9 @@ async fn check_table(table: &Table, pool: &PgPool) -> Result<Vec<String>, sqlx::
     .fetch_all(pool)
     .await?;
     let shown = table.name.as_str();
+    if rows.is_empty() && is_optional {
+        return Ok(Vec::new());
+    }
     if rows.is_empty() {
         let database: String = sqlx::query_scalar("SELECT current_database()::text")
             .fetch_one(pool)

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 
 use eidos_pg::{Sql, SqlPart};
 use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
 use tables::{DEFINITIONS, Definition};
 
 pub use eidos_core::ident::{SqlIdent, SqlIdentError};
@@ -114,6 +115,8 @@ pub enum TableId {
     Withdrawals,
     /// Trades.
     Trades,
+    /// Trades that the archiver has moved; it creates the table with its first move.
+    TradesArchive,
     /// Settlement batches as the trading service knows them.
     SettlementBatches,
     /// The platform's own fees.
@@ -153,6 +156,14 @@ pub struct Schema {
     pub codes: StatusCodes,
     /// Market part → token symbol.
     pub market_tokens: BTreeMap<String, String>,
+}
+
+impl TableId {
+    /// True for a table that may be missing.
+    #[must_use]
+    pub const fn is_optional(self) -> bool {
+        matches!(self, Self::TradesArchive)
+    }
 }
 
 impl Schema {
@@ -196,8 +207,20 @@ impl Schema {
     }
 
     /// All tables.
-    pub fn tables(&self) -> impl Iterator<Item = &Table> {
-        self.tables.values()
+    pub fn tables(&self) -> impl Iterator<Item = (TableId, &Table)> {
+        self.tables.iter().map(|(id, table)| (*id, table))
+    }
+
+    /// Checks whether a table that may be missing is there.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn exists(&self, conn: &mut PgConnection, id: TableId) -> Result<bool, sqlx::Error> {
+        let name = self.tables.get(&id).map(|table| table.name.to_string());
+        sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
+            .bind(name)
+            .fetch_one(conn)
+            .await
     }
 
     /// One table's name, for messages.

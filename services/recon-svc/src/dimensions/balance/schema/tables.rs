@@ -13,6 +13,26 @@ pub(super) struct Definition {
     pub(super) columns: &'static [&'static str],
 }
 
+/// The columns of trades, archived or not.
+const TRADE_COLUMNS: &[&str] = &[
+    "id",
+    "trade_id",
+    "market",
+    "maker_wallet",
+    "taker_wallet",
+    "amount",
+    "quote_amount",
+    "maker_fee",
+    "taker_fee",
+    "fee_token",
+    "maker_side",
+    "settlement_status",
+    "batch_id",
+    "tx_hash",
+    "matched_at",
+    "updated_at",
+];
+
 /// Every table that is read.
 pub(super) const DEFINITIONS: &[Definition] = &[
     Definition {
@@ -83,19 +103,14 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         home: Home::Trading,
         key: "trades",
         name: "trading_trades",
-        columns: &[
-            "trade_id",
-            "market",
-            "maker_wallet",
-            "taker_wallet",
-            "amount",
-            "quote_amount",
-            "maker_fee",
-            "taker_fee",
-            "maker_side",
-            "settlement_status",
-            "batch_id",
-        ],
+        columns: TRADE_COLUMNS,
+    },
+    Definition {
+        id: TableId::TradesArchive,
+        home: Home::Trading,
+        key: "trades_archive",
+        name: "trading_trades_archive",
+        columns: TRADE_COLUMNS,
     },
     Definition {
         id: TableId::SettlementBatches,
@@ -123,7 +138,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         home: Home::Chain,
         key: "chain_settlement_batches",
         name: "chain_settlement_batches",
-        columns: &["batch_id", "block_number", "chain_id"],
+        columns: &["batch_id", "trade_count", "tx_hash", "block_number", "chain_id"],
     },
     Definition {
         id: TableId::ChainDeposits,

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use eidos_chain::{BlockRef, EventBody, EventKind, LogProof, VaultEvent};
+use eidos_chain::{EventBody, EventKind, LogProof, VaultEvent};
 use eidos_recon::tally::Tally as _;
 use eidos_recon::{Page, Pages};
-use eidos_types::{Address, BaseUnits, Hash32};
+use eidos_types::Hash32;
 
-use super::super::cut::block_at;
 use super::super::fault::Fault;
-use super::control::filter;
+use super::blocks::{Blocks, events};
+use super::control::{filter, units_of};
 use super::source::{Engine, Movements, Outcome, Side};
 use super::{Against, Plan};
 use crate::dimensions::balance::point::point_of;
@@ -39,15 +39,6 @@ type Located = (Reading, Option<u64>);
 
 /// Everything about the movements of some blocks, by key.
 type Groups = BTreeMap<MovementKey, (Vec<Booked>, Option<VaultEvent>)>;
-
-/// The amount of an event that moves tokens; `None`: it is not readable.
-pub(super) const fn units_of(event: &VaultEvent) -> Option<(Address, BaseUnits, bool)> {
-    match event.body {
-        EventBody::Deposit { token, amount, .. } => Some((token, amount, true)),
-        EventBody::Withdraw { token, amount, .. } => Some((token, amount, false)),
-        _ => None,
-    }
-}
 
 /// An event as it is compared; `None`: it is not a deposit's.
 fn deposit_of(event: &VaultEvent) -> Option<OnChain> {
@@ -281,26 +272,17 @@ impl<'a> Pages<Deposits<'a>> for BlockPages<'_, '_> {
             None => (end, false),
         };
         let rows = stream.feed.take_upto(&upto);
-        let events = self.events(first, end.min(upto)).await?;
+        let blocks = Blocks {
+            first,
+            end: end.min(upto),
+        };
+        let events = events::<Deposit>(job, self.against, blocks).await?;
         let outcome = self.compare(first, rows, events).await?;
         Ok(Page { outcome, upto, last })
     }
 }
 
 impl BlockPages<'_, '_> {
-    async fn events(&self, first: u64, end: u64) -> Result<Vec<VaultEvent>, Fault> {
-        if first > end {
-            return Ok(Vec::new());
-        }
-        let (job, cut) = (self.deposits.sides.job, self.against.block);
-        let last: BlockRef = if end == cut.number {
-            cut
-        } else {
-            block_at(&job.chain, end).await?
-        };
-        job.events.movements(first, &last).await
-    }
-
     /// Puts rows and events of some blocks side by side. What only one side has is asked for by its key: a row may name a
     /// wrong block, and a range may have left out an event.
     async fn compare(

@@ -6,10 +6,14 @@
 //! 3. [`MovementRun::decide`]: the second reading at a later cut, breaks, confirmations.
 //! 4. [`MovementRun::close`]: the checkpoint that the next run starts from, in the step that resolves what is gone.
 
+mod blocks;
 mod control;
 mod deposits;
+mod fees;
 mod plan;
 mod report;
+mod settlement;
+mod slot;
 mod source;
 mod view;
 mod withdrawals;
@@ -34,11 +38,14 @@ use crate::dimensions::balance::point::point_of;
 use crate::dimensions::movements::key::{Movement, MovementKey};
 use crate::dimensions::movements::tally::MovementTally;
 
-pub use control::Left;
 pub(super) use control::filter as movement_filter;
+pub use control::{Held, Left};
 pub use deposits::{DEPOSIT, Deposit};
+pub use fees::{FEE_ACCOUNT, FeeAccount};
 pub use plan::Plan;
 pub use report::{DimensionReport, MovementBreak, TokenCounts};
+pub use settlement::{SETTLEMENT, Settlement};
+pub use slot::Slot;
 pub use source::{Movements, Side, Sides};
 pub use view::{Against, MovementView};
 pub use withdrawals::{WITHDRAWAL, Withdrawal};
@@ -79,7 +86,7 @@ impl<'a, D: Side> MovementRun<'a, D> {
     /// from the first block on.
     pub(super) async fn begin(sides: Sides<'a>, mode: Mode, fork: Option<&Fork>) -> Result<Self, Fault> {
         let Sides { job, ctx, .. } = sides;
-        let left = left_on_branch(job, load_left::<D>(ctx).await?, fork).await?;
+        let left = left_on_branch::<D>(job, load_left::<D>(ctx).await?, fork).await?;
         let mode = if left.is_none() { Mode::Full } else { mode };
         let source = Movements::new(sides);
         let (digest, is_resumable) = (job.digest.clone(), mode == Mode::Full);
@@ -103,7 +110,7 @@ impl<'a, D: Side> MovementRun<'a, D> {
 
     /// Follows the chain to another branch, before an attempt at another cut.
     pub(super) async fn follow(&mut self, fork: &Fork) -> Result<(), Fault> {
-        self.left = left_on_branch(self.job, load_left::<D>(self.ctx).await?, Some(fork)).await?;
+        self.left = left_on_branch::<D>(self.job, load_left::<D>(self.ctx).await?, Some(fork)).await?;
         if self.left.is_none() && self.mode == Mode::Incremental {
             let gone = anyhow::anyhow!(
                 "{}: the block of the last run is gone and there is no state at the fork (block {}): the next execution reads \
@@ -161,7 +168,13 @@ impl<'a, D: Side> MovementRun<'a, D> {
         self.engine.save_head(&point).await?;
         self.pinned = Some(point);
         let max_age = D::max_age(self.job.rules());
-        let young_from = view::young_from(self.job, &block, view.cut.taken_at(), max_age).await?;
+        let at = view.cut.taken_at();
+        let young_from = view::young_from(self.job, &block, at, max_age).await?;
+        if let (None, Some(history)) = (self.plan.changed_since_ms, D::history(self.job.rules())) {
+            let oldest = view::young_from(self.job, &block, at, history).await?;
+            self.plan.first = self.plan.first.max(oldest);
+            self.plan.control_from = self.plan.first;
+        }
         self.source
             .read(&self.engine, view, young_from, &self.plan)
             .await?;
@@ -180,7 +193,7 @@ impl<'a, D: Side> MovementRun<'a, D> {
             from: self.plan.control_from,
             before,
         };
-        let (held, findings) = control.check(&tally, is_one_cut).await?;
+        let (held, findings) = control.check::<D>(&tally, is_one_cut).await?;
         let left = Left {
             cut: block,
             at: view.cut.taken_at(),
@@ -296,7 +309,7 @@ async fn load_left<D: Side>(ctx: &JobContext) -> Result<Option<Left>, Fault> {
 
 /// What the last run left, taken back to the fork if its cut is above it. `None`: it does not hold, and what it would have
 /// been at the fork cannot be read.
-async fn left_on_branch(
+async fn left_on_branch<D: Side>(
     job: &Reconciliation,
     left: Option<Left>,
     fork: Option<&Fork>,
@@ -307,8 +320,8 @@ async fn left_on_branch(
         let holds = job.chain.verify_canonical(&left.cut).await.is_ok();
         return Ok(holds.then_some(left));
     };
-    match control::held(job, &fork.common).await {
-        Ok(held) => Ok(Some(left.back_to(fork.common, held))),
+    match D::held(job, fork.common).await {
+        Ok(held) => Ok(Some(left.back_to(fork.common, held.unwrap_or_default()))),
         Err(fault) if fault.is_about_old_state() => Ok(None),
         Err(fault) => Err(fault),
     }

@@ -182,6 +182,13 @@ impl DimensionReport {
         }
     }
 
+    /// A dimension that is switched on and could not be read, and why.
+    pub(super) fn unread(dimension: &'static str, mode: Mode, reason: &str) -> Self {
+        let mut report = Self::of(dimension, mode, &MovementTally::default(), &[], 0);
+        report.findings.push(reason.to_owned());
+        report
+    }
+
     /// As a person reads it.
     pub(crate) fn render(&self) -> String {
         use std::fmt::Write;

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use eidos_chain::BlockRef;
+use eidos_chain::{BlockRef, LogFilter, LogProof, VaultEvent};
 use eidos_core::outbox::OutboxEvent;
 use eidos_recon::outcome::PageOutcome;
 use eidos_recon::source::Reread;
@@ -19,6 +19,7 @@ use super::super::events;
 use super::super::fault::Fault;
 use super::super::job::Reconciliation;
 use super::super::run::View;
+use super::control::{self, Held};
 use super::{Against, MovementBreak, MovementView, Plan};
 use crate::dimensions::balance::point::point_of;
 use crate::dimensions::balance::sources::snapshot::BooksSnapshot;
@@ -55,15 +56,53 @@ pub struct Movements<'a, D> {
     side: PhantomData<D>,
 }
 
-/// What makes deposits deposits and withdrawals withdrawals.
+/// What makes deposits deposits, withdrawals withdrawals and trades trades. What is said about events and their control is
+/// true of whatever moves tokens into or out of the Vault, unless a dimension says otherwise.
 pub trait Side: Sized + Debug + Send + Sync + 'static {
     /// The dimension's name in tables and metrics.
     const NAME: &'static str;
     /// What it compares, in words.
     const MANY: &'static str;
+    /// What it means if no event explains how the contracts' sums changed.
+    const UNEXPLAINED: &'static str =
+        "tokens moved without an event of the Vault (an emergency withdrawal, a transfer to it)";
 
     /// How long one side may be behind the other.
     fn max_age(rules: &ReconciliationSection) -> Duration;
+
+    /// Why it cannot be read with these settings; `None`: it can.
+    fn missing(_job: &Reconciliation) -> Option<&'static str> {
+        None
+    }
+
+    /// How far back a full run reads events; `None`: from the first one on.
+    fn history(_rules: &ReconciliationSection) -> Option<Duration> {
+        None
+    }
+
+    /// The events that it reads.
+    fn filter(proof: LogProof) -> LogFilter {
+        control::filter(proof)
+    }
+
+    /// Reads them, in blocks at or below the cut.
+    fn events(
+        job: &Reconciliation,
+        from: u64,
+        last: &BlockRef,
+    ) -> impl Future<Output = Result<Vec<VaultEvent>, Fault>> + Send {
+        job.events.movements(from, last)
+    }
+
+    /// True if an event is in the control sums.
+    fn is_counted(event: &VaultEvent) -> bool {
+        control::units_of(event).is_some()
+    }
+
+    /// The sums that the contracts keep of these events, by contract of the token; `None`: they keep none.
+    fn held(job: &Reconciliation, cut: BlockRef) -> impl Future<Output = Result<Option<Held>, Fault>> + Send {
+        async move { control::held_by_vault(job, cut).await.map(Some) }
+    }
 
     /// Compares some movements, asked for one by one: by their rows and by the receipts of their transactions.
     fn compare_keys(
@@ -235,7 +274,7 @@ impl<D: Side> Source for Movements<'_, D> {
     fn too_many(&self, count: usize, limit: usize) -> String {
         format!(
             "{count} {} differ, more than reconciliation.max_suspects = {limit}: a difference almost everywhere is a wrong \
-             setting (vault, chain, schema_profile, vault_deployed_at_block) and not that many breaks; check the settings, \
+             setting (vault, settlement, chain, schema_profile, vault_deployed_at_block) and not that many breaks; check the settings, \
              or raise the limit",
             D::MANY
         )

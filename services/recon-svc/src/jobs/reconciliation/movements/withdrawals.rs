@@ -11,15 +11,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use eidos_chain::{BlockRef, EventBody, EventKind, LogProof, VaultEvent};
+use eidos_chain::{EventBody, EventKind, LogProof, VaultEvent};
 use eidos_recon::tally::Tally as _;
 use eidos_recon::{Page, Pages};
 use eidos_types::{BaseUnits, Hash32};
 
-use super::super::cut::block_at;
 use super::super::fault::Fault;
-use super::control::filter;
-use super::deposits::{key_of, units_of};
+use super::blocks::{Blocks, events};
+use super::control::{filter, units_of};
+use super::deposits::key_of;
 use super::source::{Engine, Movements, Outcome, Side};
 use super::{Against, Plan};
 use crate::dimensions::balance::account::TokenList;
@@ -357,29 +357,21 @@ impl WithdrawalPages<'_, '_> {
     /// The next blocks: their events, and what the chain service saw mined in them.
     async fn blocks(&mut self, after: Option<u64>) -> Result<(Outcome, u64, bool), Fault> {
         let (job, cut) = (self.withdrawals.sides.job, self.against.block);
-        let first = after.map_or(self.plan.first, |after| {
-            self.plan.first.max(after.saturating_add(1))
-        });
-        if first > cut.number {
+        let Some(mut blocks) = Blocks::next(job, self.against, self.plan, after) else {
             return Ok((Outcome::default(), cut.number, true));
-        }
-        let mut end = first.saturating_add(job.rules().event_blocks - 1).min(cut.number);
+        };
         let (rows, limit) = (self.withdrawals.rows(self.against.at), self.limit());
         let mut sent = rows
-            .sent_in(self.snapshot.chain(), first, end, Some(limit + 1))
+            .sent_in(self.snapshot.chain(), blocks.first, blocks.end, Some(limit + 1))
             .await?;
         if sent.len() > limit {
             // The last block may not be whole; a single one is read whole, however many it has.
-            let last = sent.last().and_then(|sent| sent.block).unwrap_or(end);
-            end = last.saturating_sub(1).max(first);
-            sent = rows.sent_in(self.snapshot.chain(), first, end, None).await?;
+            blocks = blocks.before(sent.last().and_then(|sent| sent.block).unwrap_or(blocks.end));
+            sent = rows
+                .sent_in(self.snapshot.chain(), blocks.first, blocks.end, None)
+                .await?;
         }
-        let last: BlockRef = if end == cut.number {
-            cut
-        } else {
-            block_at(&job.chain, end).await?
-        };
-        let events = job.events.movements(first, &last).await?;
+        let events = events::<Withdrawal>(job, self.against, blocks).await?;
         let mut tally = MovementTally::default();
         for event in &events {
             if let Some((token, units, is_in)) = units_of(event)
@@ -401,16 +393,15 @@ impl WithdrawalPages<'_, '_> {
             .withdrawals
             .side_by_side(self.against, self.snapshot, wanted)
             .await?;
-        let blocks = first..=end;
         // An event of another block is only here because its row is.
         let own = located.into_iter().filter(|one| {
-            let is_here = one.block.is_none_or(|block| blocks.contains(&block));
+            let is_here = one.block.is_none_or(|block| blocks.contains(block));
             (is_here || one.reading.row.is_some()) && !self.plan.carried.contains(&one.reading.key)
         });
         let mut outcome = self.withdrawals.compare(self.against, own);
         let compared = std::mem::replace(&mut outcome.tally, tally);
         outcome.tally.merge(&compared);
-        Ok((outcome, end, end == cut.number))
+        Ok((outcome, blocks.end, blocks.end == cut.number))
     }
 
     /// The next rows that no block of the other shard names.
