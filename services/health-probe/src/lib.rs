@@ -55,5 +55,6 @@ pub fn service() -> ServiceDefinition<ProbeSettings> {
         reports: None,
         openapi: None,
         commands: COMMANDS,
+        queries: &[],
     }
 }

@@ -1,8 +1,10 @@
-//! `GET /v1/breaks`, `GET /v1/breaks/{id}` and what is done to one of them ([`edits`]), `GET /v1/pauses`,
+//! `GET /v1/breaks`, `GET /v1/breaks/{id}` and what is done to one of them ([`edits`]), why one exists ([`explanations`]),
+//! `GET /v1/pauses`,
 //! `POST /v1/pauses/{operation}/{token}` and `…/lift`. The runtime authenticates them: reading needs the role viewer, everything
 //! else the role operator (ruling 26: only a person lifts a pause).
 
 mod edits;
+mod explanations;
 
 use std::sync::Arc;
 
@@ -23,6 +25,7 @@ use eidos_types::{Address, BreakId, SharedClock};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::explain::Explainer;
 use crate::jobs::reconciliation::events;
 use crate::jobs::reconciliation::pause_keys::PauseKeys;
 use crate::jobs::reconciliation::run::DIMENSION;
@@ -40,6 +43,8 @@ struct Api {
     pause_keys: Option<PauseKeys>,
     /// `chain.tokens`; empty if they are taken from the books.
     configured_tokens: Arc<[String]>,
+    /// `None`: the service's parts were not built, as in a test of its routes.
+    explainer: Option<Arc<Explainer>>,
 }
 
 /// The routes of this service.
@@ -64,10 +69,12 @@ pub(crate) fn routes(deps: &ServiceDeps<ReconSettings>) -> Router {
             .iter()
             .map(|token| token.symbol.clone())
             .collect(),
+        explainer: deps.built.get(),
     };
     Router::new()
         .route("/v1/breaks", get(list_breaks))
         .route("/v1/breaks/{id}", get(get_break))
+        .route("/v1/breaks/{id}/explanation", get(explanations::explain))
         .route("/v1/breaks/{id}/acknowledge", post(edits::acknowledge))
         .route("/v1/breaks/{id}/assign", post(edits::assign))
         .route("/v1/breaks/{id}/comment", post(edits::comment))

@@ -128,6 +128,13 @@ pub struct ReconciliationSection {
     pub event_blocks: u64,
     /// Breaks listed in the report; all are in the table.
     pub report_breaks: usize,
+    /// Blocks that one explanation of a break searches for events, the newest first.
+    pub explain_max_blocks: u64,
+    /// Rows of each table that one explanation reads, the newest first.
+    pub explain_max_rows: u32,
+    /// Longest time of one explanation.
+    #[serde(with = "duration_text")]
+    pub explain_timeout: Duration,
     /// USDC per token.
     #[serde(default)]
     pub prices: BTreeMap<String, PriceSettings>,

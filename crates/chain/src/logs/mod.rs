@@ -17,7 +17,7 @@ use std::collections::HashMap;
 
 use alloy_primitives::U64;
 use alloy_rpc_types_eth::Log;
-use eidos_types::Hash32;
+use eidos_types::{Address, Hash32};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -39,6 +39,17 @@ pub struct LogFilter {
     pub proof: LogProof,
     /// True to get logs that do not decode as [`EventBody::Unreadable`] instead of an error.
     pub keep_unreadable: bool,
+    /// Only logs whose indexed argument is this address; `None`: whatever they are about.
+    pub about: Option<Argument>,
+}
+
+/// An indexed argument of an event that has to be an address: the node then answers with one account's events only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Argument {
+    /// The first one: the user of a Deposit or Withdraw, the payer of a `SettlementTransfer`.
+    First(Address),
+    /// The second one: the receiver of a `SettlementTransfer`, the token of a Deposit or Withdraw.
+    Second(Address),
 }
 
 /// How completeness is proven.
@@ -136,6 +147,7 @@ impl ChainReader {
             settlement,
             kinds,
             keep_unreadable: filter.keep_unreadable,
+            about: filter.about,
         })
     }
 
@@ -149,7 +161,7 @@ impl ChainReader {
         previous: Option<Hash32>,
     ) -> Result<(Vec<VaultEvent>, Hash32), Trouble> {
         let filter = json!({"fromBlock": U64::from(from), "toBlock": U64::from(to),
-                            "address": asked.addresses(), "topics": [asked.topics()]});
+                            "address": asked.addresses(), "topics": asked.filter()});
         let segment = self.segment(from, to, filter).await?;
         let refuse = |detail: String| read(incomplete(from, to, detail));
         let known = ends(&segment, from, to).map_err(refuse)?;
@@ -270,7 +282,7 @@ impl ChainReader {
             Addressing::Hash => json!({"blockHash": to.hash}),
             Addressing::Number => json!({"fromBlock": U64::from(to.number), "toBlock": U64::from(to.number)}),
         };
-        let mut filter = json!({"address": asked.addresses(), "topics": [asked.topics()]});
+        let mut filter = json!({"address": asked.addresses(), "topics": asked.filter()});
         merge(&mut filter, which);
         let logs: Vec<Log> = match self.rpc.call("eth_getLogs", [filter]).await {
             Ok(logs) => logs,

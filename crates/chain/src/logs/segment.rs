@@ -4,7 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use alloy_rpc_types_eth::Log;
 use eidos_types::{Address, Hash32};
+use serde_json::{Value, json};
 
+use super::Argument;
 use super::event::{EventBody, EventKind, LogPosition, VaultEvent, decode};
 
 /// What was asked.
@@ -14,6 +16,7 @@ pub(super) struct Asked {
     pub(super) settlement: Option<Address>,
     pub(super) kinds: Vec<EventKind>,
     pub(super) keep_unreadable: bool,
+    pub(super) about: Option<Argument>,
 }
 
 impl Asked {
@@ -40,13 +43,42 @@ impl Asked {
         self.kinds.iter().map(|kind| kind.topic()).collect()
     }
 
-    /// Checks whether a log is of a contract and a topic that were asked for.
+    /// The place among a log's topics and the value that it must have there.
+    pub(super) fn argument(&self) -> Option<(usize, Hash32)> {
+        let (place, address) = match self.about? {
+            Argument::First(address) => (1, address),
+            Argument::Second(address) => (2, address),
+        };
+        let mut word = [0; 32];
+        word[12..].copy_from_slice(address.as_bytes());
+        Some((place, Hash32::new(word)))
+    }
+
+    /// The `topics` of a filter.
+    pub(super) fn filter(&self) -> Value {
+        let kinds = self.topics();
+        match self.argument() {
+            None => json!([kinds]),
+            Some((1, word)) => json!([kinds, word]),
+            Some((_, word)) => json!([kinds, null, word]),
+        }
+    }
+
+    fn is_about(&self, log: &Log) -> bool {
+        self.argument().is_none_or(|(place, word)| {
+            let topic = log.topics().get(place);
+            topic.is_some_and(|topic| word.as_bytes() == &topic.0)
+        })
+    }
+
+    /// Checks whether a log is of a contract, a topic and an argument that were asked for.
     pub(super) fn matches(&self, log: &Log) -> bool {
         let is_ours = |ours: &Address| ours.as_bytes() == log.address().0.as_slice();
         self.addresses().iter().any(is_ours)
             && log
                 .topic0()
                 .is_some_and(|topic| self.topics().iter().any(|ours| ours.as_bytes() == &topic.0))
+            && self.is_about(log)
     }
 }
 
@@ -136,6 +168,9 @@ fn kind_of(asked: &Asked, log: &Log) -> Result<Option<EventKind>, String> {
     let kind = EventKind::of_topic(topic)
         .filter(|kind| asked.kinds.contains(kind))
         .ok_or_else(|| format!("a log with topic {topic}, which was not asked for"))?;
+    if !asked.is_about(log) {
+        return Err(format!("a log of {address} about another account than was asked for"));
+    }
     Ok((asked.address_of(kind) == Some(address)).then_some(kind))
 }
 
@@ -154,6 +189,7 @@ mod tests {
             settlement: None,
             kinds: vec![EventKind::Deposit],
             keep_unreadable: false,
+            about: None,
         }
     }
 
@@ -197,6 +233,28 @@ mod tests {
             amount: BaseUnits::from(5),
         };
         assert_eq!(events[0].body, body);
+    }
+
+    #[test]
+    fn a_log_of_another_account_is_refused_where_one_was_asked_for() {
+        let of = |about| Asked {
+            about: Some(about),
+            ..asked()
+        };
+        let (user, token, other) = (Address::new([1; 20]), Address::new([2; 20]), Address::new([9; 20]));
+        let read = |asked: &Asked| events(asked, 5, 9, &HashMap::new(), &[deposit(6, 0)]);
+        for about in [Argument::First(user), Argument::Second(token)] {
+            assert_eq!(read(&of(about)).unwrap().len(), 1);
+            assert!(of(about).matches(&deposit(6, 0)));
+        }
+        for about in [Argument::First(other), Argument::Second(user)] {
+            assert!(read(&of(about)).unwrap_err().contains("another account"));
+            assert!(!of(about).matches(&deposit(6, 0)));
+        }
+        let word = format!("0x{}{}", "0".repeat(24), "01".repeat(20));
+        assert_eq!(of(Argument::First(user)).filter()[1], word);
+        assert_eq!(of(Argument::Second(user)).filter()[1], Value::Null);
+        assert_eq!(of(Argument::Second(user)).filter()[2], word);
     }
 
     #[test]

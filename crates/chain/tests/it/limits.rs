@@ -92,6 +92,7 @@ async fn a_range_refused_in_any_words_and_any_status_is_read_in_smaller_ones() {
         kinds: Some(vec![EventKind::Deposit]),
         proof: LogProof::Ranges,
         keep_unreadable: false,
+        about: None,
     };
     let proxy = Proxy::before(&fixture.node).await;
     for (status, code, words) in RANGE_WORDS {

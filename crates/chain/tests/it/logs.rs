@@ -25,6 +25,7 @@ fn only_deposits(proof: LogProof) -> LogFilter {
         kinds: Some(vec![EventKind::Deposit]),
         proof,
         keep_unreadable: false,
+        about: None,
     }
 }
 

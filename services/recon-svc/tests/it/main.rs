@@ -12,6 +12,8 @@ mod chain_defaults;
 mod check_config;
 mod crash;
 mod deposits;
+mod desk;
+mod explain;
 mod fixture;
 mod incremental;
 mod limits;

@@ -43,6 +43,7 @@ pub(super) fn filter(proof: LogProof) -> LogFilter {
         kinds: Some(vec![EventKind::Deposit, EventKind::Withdraw]),
         proof,
         keep_unreadable: true,
+        about: None,
     }
 }
 
