@@ -7,7 +7,8 @@
 //! | [`Tolerance`] | which differences are none; [`Exact`] unless a dimension says otherwise |
 //!
 //! The engine owns the comparison ([`judge`]), the second reading, severity, breaks and their life, evidence,
-//! confirmations, dust, the checkpoints of a run ([`Run`]), and why a subject differs ([`explain`](mod@explain)). A dimension owns how its sides are read and what its report
+//! confirmations, dust, the checkpoints of a run ([`Run`]), why a subject differs ([`explain`](mod@explain)), and
+//! reports ([`report`]). A dimension owns how its sides are read and what its report
 //! looks like.
 //!
 //! Invariants: both sides are read at one cut; an answer that is missing proves nothing; nothing is rounded; a difference is
@@ -27,6 +28,7 @@ pub mod merge;
 #[cfg(test)]
 mod model_tests;
 pub mod outcome;
+pub mod report;
 pub mod run;
 pub mod second_reading;
 pub mod severity;

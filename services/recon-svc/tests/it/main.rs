@@ -24,6 +24,7 @@ mod pauses;
 mod prices;
 mod refused;
 mod repin;
+mod report_pages;
 mod reports;
 mod second_reading;
 mod statements;
