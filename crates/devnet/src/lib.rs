@@ -56,5 +56,7 @@ mod withdrawals;
 pub use audit::{Audit, AuditKey};
 pub use devnet::{Addresses, Devnet, DevnetOptions};
 pub use ledger::{Key, Ledger};
-pub use manifest::{cause_of, Fault, Manifest, MovementFault, Planted, PlantedMovement, Severity, Trap, Trapped};
+pub use manifest::{
+    Fault, Manifest, MovementFault, Planted, PlantedMovement, Severity, Trap, Trapped, cause_of,
+};
 pub use tokens::Token;

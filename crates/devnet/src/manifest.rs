@@ -132,8 +132,14 @@ named! {
 /// A row that the chain never saw and that has no entry in the balance log is an edit by hand, too.
 pub fn cause_of(class: &str) -> Option<&'static str> {
     Some(match class {
-        "missing_credit" | "missing_withdrawal_debit" | "missing_in_books" | "beyond_decimal" | "no_event" | "no_row"
-        | "paid_without_row" | "confirmed_and_unpaid" => "missing",
+        "missing_credit"
+        | "missing_withdrawal_debit"
+        | "missing_in_books"
+        | "beyond_decimal"
+        | "no_event"
+        | "no_row"
+        | "paid_without_row"
+        | "confirmed_and_unpaid" => "missing",
         "double_credit" | "two_rows" => "duplicate",
         "wrong_amount" | "paid_another_amount" => "wrong_amount",
         "decimals_slip" => "decimals",

@@ -260,13 +260,11 @@ pub(crate) fn parse(
                 .copied()
                 .unwrap_or(clap_complete::Shell::Bash),
         ),
-        Some((name, matches)) if queries.iter().any(|query| query.name == name) => {
-            Action::Ask(Question {
-                name: name.to_owned(),
-                argument: matches.get_one::<String>(VALUE).cloned().unwrap_or_default(),
-                format: format_of(matches),
-            })
-        }
+        Some((name, matches)) if queries.iter().any(|query| query.name == name) => Action::Ask(Question {
+            name: name.to_owned(),
+            argument: matches.get_one::<String>(VALUE).cloned().unwrap_or_default(),
+            format: format_of(matches),
+        }),
         Some((name, matches)) if name != "serve" => {
             let command = commands.iter().find(|command| command.name == name);
             let run = run_args(matches, command);
@@ -435,8 +433,14 @@ mod tests {
             _ => None,
         };
         assert_eq!(asked("svc explain 0192"), Some(("0192".into(), Format::Table)));
-        assert_eq!(asked("svc explain --json 0192"), Some(("0192".into(), Format::Json)));
-        assert_eq!(asked("svc explain 0192 --format json"), Some(("0192".into(), Format::Json)));
+        assert_eq!(
+            asked("svc explain --json 0192"),
+            Some(("0192".into(), Format::Json))
+        );
+        assert_eq!(
+            asked("svc explain 0192 --format json"),
+            Some(("0192".into(), Format::Json))
+        );
         for line in ["svc explain", "svc explain a b", "svc explain a --dry-run"] {
             assert!(parsed(line).is_err(), "{line}");
         }

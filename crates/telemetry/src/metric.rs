@@ -375,7 +375,8 @@ pub fn reconciliation_coverage(dimension: &str, window: &'static str, basis_poin
 
 /// `reconciliation_last_clean_timestamp`: unix time at which the newest run ended that found no break.
 pub fn reconciliation_last_clean(dimension: &str, at: DateTime<Utc>) {
-    metrics::gauge!("reconciliation_last_clean_timestamp", "dimension" => dimension.to_owned()).set(unix_seconds(at));
+    metrics::gauge!("reconciliation_last_clean_timestamp", "dimension" => dimension.to_owned())
+        .set(unix_seconds(at));
 }
 
 /// `reconciliation_indexer_lag_blocks`: finalized blocks the indexer has not applied yet.

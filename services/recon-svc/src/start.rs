@@ -34,7 +34,8 @@ const BROKERS_ANSWER: Duration = Duration::from_millis(1500);
 pub(crate) async fn build(deps: ServiceDeps<ReconSettings>) -> anyhow::Result<Parts> {
     let bus = Publisher::connect(&deps.settings.suite.kafka)?;
     let reconciliation = reconciliation(&deps, &bus).await?;
-    deps.built.leave(Arc::new(Explainer::of(&reconciliation, deps.jobs_db.clone())));
+    deps.built
+        .leave(Arc::new(Explainer::of(&reconciliation, deps.jobs_db.clone())));
     Ok(Parts {
         jobs: vec![JobEntry::new(reconciliation)],
         workers: outbox::workers(&deps, bus)?,

@@ -169,7 +169,9 @@ fn kind_of(asked: &Asked, log: &Log) -> Result<Option<EventKind>, String> {
         .filter(|kind| asked.kinds.contains(kind))
         .ok_or_else(|| format!("a log with topic {topic}, which was not asked for"))?;
     if !asked.is_about(log) {
-        return Err(format!("a log of {address} about another account than was asked for"));
+        return Err(format!(
+            "a log of {address} about another account than was asked for"
+        ));
     }
     Ok((asked.address_of(kind) == Some(address)).then_some(kind))
 }
@@ -241,7 +243,11 @@ mod tests {
             about: Some(about),
             ..asked()
         };
-        let (user, token, other) = (Address::new([1; 20]), Address::new([2; 20]), Address::new([9; 20]));
+        let (user, token, other) = (
+            Address::new([1; 20]),
+            Address::new([2; 20]),
+            Address::new([9; 20]),
+        );
         let read = |asked: &Asked| events(asked, 5, 9, &HashMap::new(), &[deposit(6, 0)]);
         for about in [Argument::First(user), Argument::Second(token)] {
             assert_eq!(read(&of(about)).unwrap().len(), 1);

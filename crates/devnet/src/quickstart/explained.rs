@@ -59,7 +59,11 @@ pub async fn open_breaks(jobs: &PgPool) -> anyhow::Result<Vec<OpenBreak>> {
     .fetch_all(jobs)
     .await
     .context("reading the open breaks")?;
-    let open = rows.into_iter().map(|(id, dimension, subject)| OpenBreak { id, dimension, subject });
+    let open = rows.into_iter().map(|(id, dimension, subject)| OpenBreak {
+        id,
+        dimension,
+        subject,
+    });
     Ok(open.collect())
 }
 
@@ -72,10 +76,12 @@ fn planted(manifest: &Manifest) -> BTreeMap<(String, String), String> {
         };
         ((dimension.to_owned(), subject), fault.class.as_str().to_owned())
     });
-    let movements = manifest
-        .movements
-        .iter()
-        .map(|fault| ((fault.dimension.clone(), fault.subject.clone()), fault.class.clone()));
+    let movements = manifest.movements.iter().map(|fault| {
+        (
+            (fault.dimension.clone(), fault.subject.clone()),
+            fault.class.clone(),
+        )
+    });
     accounts.chain(movements).collect()
 }
 
@@ -85,12 +91,19 @@ pub fn judge(manifest: &Manifest, open: &[OpenBreak], answers: &[Value]) -> Expl
     let mut found = Explanations::default();
     for answer in answers {
         let said = |key: &str| answer[key].as_str().unwrap_or_default().to_owned();
-        let cause = answer["explanation"]["cause"].as_str().unwrap_or("nothing").to_owned();
+        let cause = answer["explanation"]["cause"]
+            .as_str()
+            .unwrap_or("nothing")
+            .to_owned();
         *found.causes.entry(cause.clone()).or_default() += 1;
         found.explained += 1;
         let is_open = open.iter().any(|known| known.id.to_string() == said("break_id"));
-        let class = planted.get(&(said("dimension"), said("subject"))).filter(|_| is_open);
-        let expected = class.and_then(|class| cause_of(class)).unwrap_or("nothing: it was not planted");
+        let class = planted
+            .get(&(said("dimension"), said("subject")))
+            .filter(|_| is_open);
+        let expected = class
+            .and_then(|class| cause_of(class))
+            .unwrap_or("nothing: it was not planted");
         if expected == cause {
             found.right += 1;
         } else {
@@ -113,7 +126,11 @@ impl Explanations {
 
     /// One line, and one for each that is wrong.
     pub fn line(&self) -> String {
-        let causes: Vec<String> = self.causes.iter().map(|(cause, count)| format!("{cause} {count}")).collect();
+        let causes: Vec<String> = self
+            .causes
+            .iter()
+            .map(|(cause, count)| format!("{cause} {count}"))
+            .collect();
         let mut text = format!(
             "Explanations: {} of {} right ({})",
             self.right,
@@ -147,18 +164,27 @@ mod tests {
             difference: "-1".into(),
             severity: crate::manifest::Severity::Critical,
         };
-        let manifest = Manifest { faults: vec![fault], ..Manifest::default() };
-        let subject = format!("{wallet}/WETH");
-        let open = [OpenBreak { id: Uuid::nil(), dimension: "balance".into(), subject: subject.clone() }];
-        let said = |dimension: &str, cause: &str| {
-            json!({ "break_id": Uuid::nil(), "dimension": dimension, "subject": subject, "explanation": { "cause": cause } })
+        let manifest = Manifest {
+            faults: vec![fault],
+            ..Manifest::default()
         };
+        let subject = format!("{wallet}/WETH");
+        let open = [OpenBreak {
+            id: Uuid::nil(),
+            dimension: "balance".into(),
+            subject: subject.clone(),
+        }];
+        let said = |dimension: &str, cause: &str| json!({ "break_id": Uuid::nil(), "dimension": dimension, "subject": subject, "explanation": { "cause": cause } });
         let found = judge(&manifest, &open, &[said("balance", "duplicate")]);
         assert!(found.is_clean() && found.right == 1, "{found:?}");
         for (dimension, cause) in [("balance", "missing"), ("deposit", "duplicate")] {
             let found = judge(&manifest, &open, &[said(dimension, cause)]);
             assert_eq!((found.right, found.wrong.len()), (0, 1), "{found:?}");
         }
-        assert_eq!(judge(&manifest, &[], &[said("balance", "duplicate")]).right, 0, "it is not open");
+        assert_eq!(
+            judge(&manifest, &[], &[said("balance", "duplicate")]).right,
+            0,
+            "it is not open"
+        );
     }
 }

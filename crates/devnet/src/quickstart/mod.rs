@@ -112,7 +112,8 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
     }
     let open = open_breaks(&jobs).await?;
     let ids: Vec<String> = open.iter().map(|open| open.id.to_string()).collect();
-    report.explanations = judge_explanations(devnet.manifest(), &open, &programs.explain(&config, &ids).await?);
+    report.explanations =
+        judge_explanations(devnet.manifest(), &open, &programs.explain(&config, &ids).await?);
     let path = options.dir.join("quickstart-report.json");
     write_private(&path, &serde_json::to_string_pretty(&report)?)?;
     say(&report.table(started.elapsed()));

@@ -113,13 +113,9 @@ impl Cause {
             Self::Outflow => {
                 "Ask the owners of the custody contract who moved the tokens and why, and return them."
             }
-            Self::Unreadable => {
-                "Repair the record that cannot be read; the next run compares it."
-            }
+            Self::Unreadable => "Repair the record that cannot be read; the next run compares it.",
             Self::Agreed => "Nothing: the next clean run closes the break.",
-            Self::Unknown => {
-                "Look at the evidence of the break, or explain again with wider bounds."
-            }
+            Self::Unknown => "Look at the evidence of the break, or explain again with wider bounds.",
         }
     }
 }
@@ -163,7 +159,10 @@ pub(super) fn of_event(event: &Event) -> Cause {
         return Cause::Decimals;
     }
     let gap = right.checked_sub(left).ok().map(Amount::abs);
-    if event.fee.is_some_and(|fee| !fee.is_zero() && gap == Some(fee.abs())) {
+    if event
+        .fee
+        .is_some_and(|fee| !fee.is_zero() && gap == Some(fee.abs()))
+    {
         return Cause::FeeNotBooked;
     }
     Cause::WrongAmount
@@ -174,7 +173,10 @@ fn is_power_of_ten_apart(one: i128, other: i128) -> bool {
     if one.signum() != other.signum() || one == other {
         return false;
     }
-    let (mut small, large) = (one.unsigned_abs().min(other.unsigned_abs()), one.unsigned_abs().max(other.unsigned_abs()));
+    let (mut small, large) = (
+        one.unsigned_abs().min(other.unsigned_abs()),
+        one.unsigned_abs().max(other.unsigned_abs()),
+    );
     while small > 0 && small < large {
         match small.checked_mul(10) {
             Some(next) => small = next,

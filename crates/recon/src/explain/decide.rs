@@ -166,11 +166,24 @@ fn of(event: &Event, sides: (&'static str, &'static str)) -> Diverging {
     let left = match event.left_sum() {
         _ if event.left.is_empty() => None,
         Some(sum) => Some(sum.to_string()),
-        None => event.left.iter().find(|posting| posting.amount.is_err()).map(|posting| digits(&posting.amount)),
+        None => event
+            .left
+            .iter()
+            .find(|posting| posting.amount.is_err())
+            .map(|posting| digits(&posting.amount)),
     };
-    let right = event.right.iter().map(|posting| Evidence::of(sides.1, posting, true));
-    let postings = event.left.iter().map(|posting| Evidence::of(sides.0, posting, true));
-    let records = event.records.iter().map(|posting| Evidence::of(sides.0, posting, false));
+    let right = event
+        .right
+        .iter()
+        .map(|posting| Evidence::of(sides.1, posting, true));
+    let postings = event
+        .left
+        .iter()
+        .map(|posting| Evidence::of(sides.0, posting, true));
+    let records = event
+        .records
+        .iter()
+        .map(|posting| Evidence::of(sides.0, posting, false));
     Diverging {
         what: event.what.clone(),
         name: event.name.clone(),
@@ -184,13 +197,20 @@ fn of(event: &Event, sides: (&'static str, &'static str)) -> Diverging {
     }
 }
 
-fn further_evidence(history: &History, untold: Option<Amount>, sides: (&'static str, &'static str)) -> Vec<Evidence> {
+fn further_evidence(
+    history: &History,
+    untold: Option<Amount>,
+    sides: (&'static str, &'static str),
+) -> Vec<Evidence> {
     let edit = untold.map(|untold| Evidence {
         side: sides.0,
         what: "value without a posting".to_owned(),
         reference: String::new(),
         amount: untold.to_string(),
-        detail: format!("the value in the {} is so much more than the sum of its postings", sides.0),
+        detail: format!(
+            "the value in the {} is so much more than the sum of its postings",
+            sides.0
+        ),
     });
     let opposite = history.opposite.as_ref().map(|opposite| Evidence {
         side: "",

@@ -63,7 +63,10 @@ impl Event {
     /// The sum of what the left side did; `None`: one of it is not an amount.
     #[must_use]
     pub fn left_sum(&self) -> Option<Amount> {
-        sum(self.left.iter().map(|posting| posting.amount.as_ref().ok().copied()))
+        sum(self
+            .left
+            .iter()
+            .map(|posting| posting.amount.as_ref().ok().copied()))
     }
 
     /// Right − left: what the event contributes to the difference; `None`: not an amount.

@@ -80,11 +80,17 @@ fn planted(place: u64, right: i128, plant: Plant) -> (Event, Cause) {
         Plant::Slip(k) => (plain(&[right * 10_i128.pow(k)]), Cause::Decimals),
         Plant::Off(by) => (plain(&[right - by]), Cause::WrongAmount),
         Plant::Fee(fee) => {
-            let event = Event { fee: Some(amount(fee)), ..plain(&[right + fee]) };
+            let event = Event {
+                fee: Some(amount(fee)),
+                ..plain(&[right + fee])
+            };
             (event, Cause::FeeNotBooked)
         }
         Plant::Elsewhere => {
-            let event = Event { elsewhere: Some("other".into()), ..plain(&[]) };
+            let event = Event {
+                elsewhere: Some("other".into()),
+                ..plain(&[])
+            };
             (event, Cause::WrongAccount)
         }
         Plant::Waiting => (with(plain(&[]), Known::Late), Cause::Late),
@@ -98,7 +104,11 @@ fn planted(place: u64, right: i128, plant: Plant) -> (Event, Cause) {
 /// The naive books: every posting added up, and what was edited on top.
 fn naive(events: &[Event], edit: i128) -> (i128, i128) {
     let of = |posting: &Posting| posting.amount.as_ref().unwrap().scaled();
-    let right = events.iter().filter_map(|event| event.right.as_ref()).map(of).sum();
+    let right = events
+        .iter()
+        .filter_map(|event| event.right.as_ref())
+        .map(of)
+        .sum();
     let left: i128 = events.iter().flat_map(|event| &event.left).map(of).sum();
     (left + edit, right)
 }
@@ -176,8 +186,16 @@ proptest! {
 
 #[test]
 fn the_event_that_is_the_difference_by_itself_comes_before_earlier_ones_that_cancel() {
-    let events = vec![event(1, Some(5), &[]), event(2, None, &[5]), event(3, Some(70), &[])];
-    let history = History { difference: Some(amount(70)), events, ..History::default() };
+    let events = vec![
+        event(1, Some(5), &[]),
+        event(2, None, &[5]),
+        event(3, Some(70), &[]),
+    ];
+    let history = History {
+        difference: Some(amount(70)),
+        events,
+        ..History::default()
+    };
     let found = explain(&history, SIDES);
     assert_eq!(found.first.unwrap().name, "e3");
     assert_eq!(found.others.len(), 2);
@@ -188,24 +206,52 @@ fn nothing_is_claimed_that_was_not_read() {
     let history = History {
         difference: Some(amount(9)),
         untold: None,
-        searched: Searched { bounds: vec!["3 blocks".into()], ..Searched::default() },
+        searched: Searched {
+            bounds: vec!["3 blocks".into()],
+            ..Searched::default()
+        },
         ..History::default()
     };
     let found = explain(&history, SIDES);
     assert_eq!((found.cause, found.is_conclusive), (Cause::Unknown, false));
     assert!(found.summary.contains("3 blocks"), "{}", found.summary);
-    let opposite = Opposite { break_id: "b".into(), subject: "0xab".into() };
-    let found = explain(&History { opposite: Some(opposite), ..history }, SIDES);
-    assert_eq!((found.cause, found.is_conclusive), (Cause::WrongAccount, false), "likely, not proven");
+    let opposite = Opposite {
+        break_id: "b".into(),
+        subject: "0xab".into(),
+    };
+    let found = explain(
+        &History {
+            opposite: Some(opposite),
+            ..history
+        },
+        SIDES,
+    );
+    assert_eq!(
+        (found.cause, found.is_conclusive),
+        (Cause::WrongAccount, false),
+        "likely, not proven"
+    );
 }
 
 #[test]
 fn digits_that_are_no_amount_are_shown_and_add_up_to_nothing() {
-    let huge = Posting { amount: Err("1".repeat(60)), ..posting(1) };
-    let beyond = Event { right: Some(huge), ..event(4, None, &[]) };
-    let history = History { events: vec![beyond], ..History::default() };
+    let huge = Posting {
+        amount: Err("1".repeat(60)),
+        ..posting(1)
+    };
+    let beyond = Event {
+        right: Some(huge),
+        ..event(4, None, &[])
+    };
+    let history = History {
+        events: vec![beyond],
+        ..History::default()
+    };
     let found = explain(&history, SIDES);
-    assert_eq!((found.cause, found.is_conclusive, found.unexplained), (Cause::Missing, false, None));
+    assert_eq!(
+        (found.cause, found.is_conclusive, found.unexplained),
+        (Cause::Missing, false, None)
+    );
     assert!(found.summary.contains(&"1".repeat(60)), "{}", found.summary);
 }
 

@@ -12,9 +12,14 @@ pub(super) fn summary(explanation: &Explanation, history: &History, sides: (&str
     let mut text = match (explanation.cause, &explanation.first) {
         (Cause::ManualEdit, first) => edited(first.as_ref(), history, left),
         (_, Some(first)) => format!("{}.", capital(&told(first, left, right))),
-        (Cause::Agreed, None) => format!("The {left} and the {right} agree now: every event has its posting."),
+        (Cause::Agreed, None) => {
+            format!("The {left} and the {right} agree now: every event has its posting.")
+        }
         (Cause::WrongAccount, None) => {
-            let subject = history.opposite.as_ref().map_or("another one", |opposite| opposite.subject.as_str());
+            let subject = history
+                .opposite
+                .as_ref()
+                .map_or("another one", |opposite| opposite.subject.as_str());
             format!(
                 "No event of this account diverges, and {subject} has a break of the same size and the other sign: \
                  the amount is probably under the wrong account."
@@ -24,7 +29,11 @@ pub(super) fn summary(explanation: &Explanation, history: &History, sides: (&str
     };
     let others = explanation.others.len() + explanation.more;
     if explanation.first.is_some() && others > 0 {
-        let _ = write!(text, " {others} further {} diverge.", if others == 1 { "event does" } else { "events" });
+        let _ = write!(
+            text,
+            " {others} further {} diverge.",
+            if others == 1 { "event does" } else { "events" }
+        );
         text = text.replace("event does diverge.", "event diverges.");
     }
     match explanation.unexplained {
@@ -38,14 +47,19 @@ pub(super) fn summary(explanation: &Explanation, history: &History, sides: (&str
 }
 
 fn edited(first: Option<&Diverging>, history: &History, left: &str) -> String {
-    let untold = history.untold.map(|untold| untold.to_string()).unwrap_or_default();
+    let untold = history
+        .untold
+        .map(|untold| untold.to_string())
+        .unwrap_or_default();
     let nothing = history.events.is_empty();
     let events = if nothing {
         "no event on either side".to_owned()
     } else {
         "its events agree".to_owned()
     };
-    let also = first.map_or(String::new(), |first| format!(" Beside that, the {} {} diverges.", first.what, first.name));
+    let also = first.map_or(String::new(), |first| {
+        format!(" Beside that, the {} {} diverges.", first.what, first.name)
+    });
     format!(
         "The {left} hold {untold} that no posting accounts for, and {events}: the value was edited by hand, or by something that \
          leaves no posting.{also}"
@@ -55,11 +69,16 @@ fn edited(first: Option<&Diverging>, history: &History, left: &str) -> String {
 fn unknown(explanation: &Explanation, left: &str, right: &str) -> String {
     let searched = &explanation.searched;
     let mut reason = if searched.bounds.is_empty() && searched.is_complete {
-        format!("every event of the {right} has its posting in the {left}, and their sum is not the difference")
+        format!(
+            "every event of the {right} has its posting in the {left}, and their sum is not the difference"
+        )
     } else if searched.bounds.is_empty() {
         "not all of the history could be read, and what was read agrees".to_owned()
     } else {
-        format!("the search ended at a bound ({}), and what was read agrees", searched.bounds.join("; "))
+        format!(
+            "the search ended at a bound ({}), and what was read agrees",
+            searched.bounds.join("; ")
+        )
     };
     if explanation.difference.is_none() {
         let _ = write!(reason, "; the difference itself is not an amount");
@@ -82,7 +101,11 @@ fn told(event: &Diverging, left: &str, right: &str) -> String {
         }
         Cause::Missing => format!("the {left} have nothing for {name}, which moved {moved} on the {right}"),
         Cause::Duplicate => {
-            let times = event.evidence.iter().filter(|evidence| evidence.side == left && !evidence.amount.is_empty()).count();
+            let times = event
+                .evidence
+                .iter()
+                .filter(|evidence| evidence.side == left && !evidence.amount.is_empty())
+                .count();
             format!("the {left} posted {name} {times} times ({posted}), and it moved {moved} on the {right}")
         }
         Cause::Decimals => format!("the {left} are a power of ten off for {name}: {apart}"),
@@ -90,7 +113,9 @@ fn told(event: &Diverging, left: &str, right: &str) -> String {
         Cause::WrongAccount => {
             let other = event.elsewhere.as_deref().unwrap_or("another account");
             if event.right.is_some() {
-                format!("the {left} posted {name} to {other}, and it moved {moved} of this account on the {right}")
+                format!(
+                    "the {left} posted {name} to {other}, and it moved {moved} of this account on the {right}"
+                )
             } else {
                 format!("the {left} posted {posted} here for {name}, which belongs to {other}")
             }
@@ -110,7 +135,9 @@ fn told(event: &Diverging, left: &str, right: &str) -> String {
 
 fn capital(text: &str) -> String {
     let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+    letters
+        .next()
+        .map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// The explanation as text, below a heading of the caller.
@@ -121,16 +148,30 @@ pub fn text(explanation: &Explanation) -> String {
     } else {
         "not conclusive"
     };
-    let mut text = format!("Cause: {} ({certainty})\n{}\n", explanation.cause, explanation.summary);
+    let mut text = format!(
+        "Cause: {} ({certainty})\n{}\n",
+        explanation.cause, explanation.summary
+    );
     if let Some(first) = &explanation.first {
-        let _ = writeln!(text, "\nFirst diverging event: {} {}, {} {}", first.what, first.name, singular(&explanation.searched.places), first.place);
+        let _ = writeln!(
+            text,
+            "\nFirst diverging event: {} {}, {} {}",
+            first.what,
+            first.name,
+            singular(&explanation.searched.places),
+            first.place
+        );
         evidence(&mut text, &first.evidence);
     }
     if !explanation.others.is_empty() {
         let _ = writeln!(text, "\nFurther ones:");
         for other in &explanation.others {
             let gap = other.gap.map_or_else(|| "?".to_owned(), |gap| gap.to_string());
-            let _ = writeln!(text, "  {}  {} {}, difference {gap}", other.cause, other.what, other.name);
+            let _ = writeln!(
+                text,
+                "  {}  {} {}, difference {gap}",
+                other.cause, other.what, other.name
+            );
         }
         if explanation.more > 0 {
             let _ = writeln!(text, "  and {} more", explanation.more);
@@ -142,7 +183,11 @@ pub fn text(explanation: &Explanation) -> String {
     }
     let _ = writeln!(text, "\nWhat to do: {}", explanation.next_step);
     let searched = &explanation.searched;
-    let extent = if searched.is_complete { "all there are" } else { "not all there are" };
+    let extent = if searched.is_complete {
+        "all there are"
+    } else {
+        "not all there are"
+    };
     let _ = write!(
         text,
         "Searched: {} {} to {} ({extent}), {} events, {} postings and records. ",

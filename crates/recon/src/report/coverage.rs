@@ -36,8 +36,10 @@ impl Share {
     /// As text, such as `99.99 %`.
     #[must_use]
     pub fn percent(self) -> String {
-        self.basis_points()
-            .map_or_else(|| "-".to_owned(), |points| format!("{}.{:02} %", points / 100, points % 100))
+        self.basis_points().map_or_else(
+            || "-".to_owned(),
+            |points| format!("{}.{:02} %", points / 100, points % 100),
+        )
     }
 }
 
@@ -97,17 +99,30 @@ pub fn of_runs(runs: &[RunRow], now: DateTime<Utc>) -> Vec<Coverage> {
             let full = runs.iter().find(|run| run.mode == "full");
             let whole = full.map_or(0, |run| run.checked.unsigned_abs());
             let within = |window: TimeDelta| {
-                let since = now.checked_sub_signed(window).map_or(i64::MIN, |since| since.timestamp_millis());
+                let since = now
+                    .checked_sub_signed(window)
+                    .map_or(i64::MIN, |since| since.timestamp_millis());
                 let recent = runs.iter().filter(|run| run.at_ms >= since);
-                let part = recent.map(|run| run.checked.saturating_sub(run.undecided).max(0).unsigned_abs()).max();
-                Share { part: part.unwrap_or_default().min(whole), whole }
+                let part = recent
+                    .map(|run| run.checked.saturating_sub(run.undecided).max(0).unsigned_abs())
+                    .max();
+                Share {
+                    part: part.unwrap_or_default().min(whole),
+                    whole,
+                }
             };
             Coverage {
                 dimension: dimension.to_owned(),
                 day: within(TimeDelta::hours(24)),
                 week: within(TimeDelta::days(7)),
-                last_full: full.as_ref().and_then(|run| DateTime::from_timestamp_millis(run.at_ms)),
-                last_clean: runs.iter().find(|run| run.breaks == 0 && run.undecided == 0).as_ref().and_then(at),
+                last_full: full
+                    .as_ref()
+                    .and_then(|run| DateTime::from_timestamp_millis(run.at_ms)),
+                last_clean: runs
+                    .iter()
+                    .find(|run| run.breaks == 0 && run.undecided == 0)
+                    .as_ref()
+                    .and_then(at),
             }
         })
         .collect()

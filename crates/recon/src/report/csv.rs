@@ -17,7 +17,11 @@ use crate::store::reports::RecordRow;
 #[must_use]
 pub fn safe(cell: &str) -> Cow<'_, str> {
     let is_formula = cell.starts_with(['=', '+', '-', '@', '\t', '\r']) && !is_number(cell);
-    if is_formula { Cow::Owned(format!("'{cell}")) } else { Cow::Borrowed(cell) }
+    if is_formula {
+        Cow::Owned(format!("'{cell}"))
+    } else {
+        Cow::Borrowed(cell)
+    }
 }
 
 /// True for digits with at most one point, after at most one minus.
@@ -32,7 +36,12 @@ struct Rows(Writer<Vec<u8>>);
 
 impl Rows {
     fn new() -> Self {
-        Self(csv::WriterBuilder::new().flexible(true).terminator(csv::Terminator::CRLF).from_writer(Vec::new()))
+        Self(
+            csv::WriterBuilder::new()
+                .flexible(true)
+                .terminator(csv::Terminator::CRLF)
+                .from_writer(Vec::new()),
+        )
     }
 
     fn row<'a>(&mut self, cells: impl IntoIterator<Item = &'a str>) -> Result<(), Error> {
@@ -53,37 +62,93 @@ impl Rows {
 pub fn report(report: &Report) -> Result<String, Error> {
     let mut rows = Rows::new();
     rows.row([
-        "table", "dimension", "token", "checked", "matched", "breaks", "shortfall", "surplus", "dust_entries", "dust",
+        "table",
+        "dimension",
+        "token",
+        "checked",
+        "matched",
+        "breaks",
+        "shortfall",
+        "surplus",
+        "dust_entries",
+        "dust",
     ])?;
     for line in &report.tokens {
         let counts = [line.checked, line.matched, line.breaks].map(|count| count.to_string());
         let [checked, matched, breaks] = &counts;
         rows.row([
-            "token", &line.dimension, &line.token, checked, matched, breaks, &line.shortfall, &line.surplus,
-            &line.dust_entries.to_string(), &line.dust,
+            "token",
+            &line.dimension,
+            &line.token,
+            checked,
+            matched,
+            breaks,
+            &line.shortfall,
+            &line.surplus,
+            &line.dust_entries.to_string(),
+            &line.dust,
         ])?;
     }
     let buckets = Age::ALL.map(Age::as_str);
-    rows.row(["table", "dimension", "severity"].into_iter().chain(buckets).chain(["oldest"]))?;
+    rows.row(
+        ["table", "dimension", "severity"]
+            .into_iter()
+            .chain(buckets)
+            .chain(["oldest"]),
+    )?;
     for line in &report.ages {
         let counts = line.counts.map(|count| count.to_string());
         let head = ["age", &line.dimension, &line.severity];
-        rows.row(head.into_iter().chain(counts.iter().map(String::as_str)).chain([shown(line.oldest).as_str()]))?;
+        rows.row(
+            head.into_iter()
+                .chain(counts.iter().map(String::as_str))
+                .chain([shown(line.oldest).as_str()]),
+        )?;
     }
     rows.row(["table", "dimension", "severity", "opened", "ended"])?;
     for line in &report.changes {
-        rows.row(["change", &line.dimension, &line.severity, &line.opened.to_string(), &line.ended.to_string()])?;
+        rows.row([
+            "change",
+            &line.dimension,
+            &line.severity,
+            &line.opened.to_string(),
+            &line.ended.to_string(),
+        ])?;
     }
-    rows.row(["table", "dimension", "proved_24h", "proved_7d", "accounts", "last_full", "last_clean"])?;
+    rows.row([
+        "table",
+        "dimension",
+        "proved_24h",
+        "proved_7d",
+        "accounts",
+        "last_full",
+        "last_clean",
+    ])?;
     for line in &report.coverage {
         let (day, week) = (line.day.part.to_string(), line.week.part.to_string());
         let (full, clean) = (line.last_full.map(shown), line.last_clean.map(shown));
         rows.row([
-            "coverage", &line.dimension, &day, &week, &line.day.whole.to_string(), full.as_deref().unwrap_or_default(),
+            "coverage",
+            &line.dimension,
+            &day,
+            &week,
+            &line.day.whole.to_string(),
+            full.as_deref().unwrap_or_default(),
             clean.as_deref().unwrap_or_default(),
         ])?;
     }
-    rows.row(["table", "run", "dimension", "mode", "ended", "block", "checked", "matched", "undecided", "breaks"])?;
+    rows.row([
+        "table",
+        "run",
+        "dimension",
+        "mode",
+        "ended",
+        "block",
+        "checked",
+        "matched",
+        "undecided",
+        "breaks",
+    ])?;
     for run in &report.runs {
         let counts = [run.checked, run.matched, run.undecided, run.breaks].map(|count| count.to_string());
         let block = run.block.map(|block| block.to_string()).unwrap_or_default();
@@ -101,16 +166,42 @@ pub fn report(report: &Report) -> Result<String, Error> {
 pub fn records(records: &[RecordRow]) -> Result<String, Error> {
     let mut rows = Rows::new();
     rows.row([
-        "id", "run", "dimension", "mode", "status", "subject", "wallet", "token", "kind", "books", "chain", "difference", "break",
-        "block", "at",
+        "id",
+        "run",
+        "dimension",
+        "mode",
+        "status",
+        "subject",
+        "wallet",
+        "token",
+        "kind",
+        "books",
+        "chain",
+        "difference",
+        "break",
+        "block",
+        "at",
     ])?;
     for record in records {
         let (id, run, at) = (record.id.to_string(), record.run_id.to_string(), at(record.at_ms));
         let found = record.break_id.map(|id| id.to_string()).unwrap_or_default();
         let block = record.block.map(|block| block.to_string()).unwrap_or_default();
         rows.row([
-            id.as_str(), &run, &record.dimension, &record.mode, &record.status, &record.subject, &record.wallet, &record.token,
-            &record.kind, &record.books, &record.chain, &record.diff, &found, &block, &at,
+            id.as_str(),
+            &run,
+            &record.dimension,
+            &record.mode,
+            &record.status,
+            &record.subject,
+            &record.wallet,
+            &record.token,
+            &record.kind,
+            &record.books,
+            &record.chain,
+            &record.diff,
+            &found,
+            &block,
+            &at,
         ])?;
     }
     rows.text()

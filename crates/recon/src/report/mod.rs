@@ -124,8 +124,14 @@ pub async fn of_run(pool: &PgPool, id: Uuid, now: DateTime<Utc>) -> Result<Optio
     let Some(run) = reports::run(pool, id).await? else {
         return Ok(None);
     };
-    let scope = Scope { run: Some(id), dimension: Some(run.dimension.clone()), ..Scope::default() };
-    make(pool, Subject::Run { run_id: id }, scope, vec![run], now).await.map(Some)
+    let scope = Scope {
+        run: Some(id),
+        dimension: Some(run.dimension.clone()),
+        ..Scope::default()
+    };
+    make(pool, Subject::Run { run_id: id }, scope, vec![run], now)
+        .await
+        .map(Some)
 }
 
 /// Makes the report of the runs that ended in a period.
@@ -156,7 +162,10 @@ async fn make(
     let has_more_runs = runs.len() > MAX_RUNS;
     runs.truncate(MAX_RUNS);
     let dimension = scope.dimension.clone();
-    let of_dimension = Scope { dimension: dimension.clone(), ..Scope::default() };
+    let of_dimension = Scope {
+        dimension: dimension.clone(),
+        ..Scope::default()
+    };
     let changes = match &subject {
         Subject::Run { .. } => Vec::new(),
         Subject::Period { from, until } => changes(pool, dimension.as_deref(), (*from, *until)).await?,
@@ -178,17 +187,19 @@ async fn make(
 async fn tokens(pool: &PgPool, scope: &Scope, runs: &[RunRow]) -> Result<Vec<TokenLine>, sqlx::Error> {
     let mut lines: BTreeMap<(String, String), TokenLine> = BTreeMap::new();
     let mut of = |dimension: String, token: String, change: &dyn Fn(&mut TokenLine)| {
-        let line = lines.entry((dimension.clone(), token.clone())).or_insert_with(|| TokenLine {
-            dimension,
-            token,
-            checked: 0,
-            matched: 0,
-            breaks: 0,
-            shortfall: "0".to_owned(),
-            surplus: "0".to_owned(),
-            dust_entries: 0,
-            dust: "0".to_owned(),
-        });
+        let line = lines
+            .entry((dimension.clone(), token.clone()))
+            .or_insert_with(|| TokenLine {
+                dimension,
+                token,
+                checked: 0,
+                matched: 0,
+                breaks: 0,
+                shortfall: "0".to_owned(),
+                surplus: "0".to_owned(),
+                dust_entries: 0,
+                dust: "0".to_owned(),
+            });
         change(line);
     };
     for (dimension, token, checked, matched) in reports::totals(pool, scope).await? {
@@ -217,10 +228,17 @@ async fn tokens(pool: &PgPool, scope: &Scope, runs: &[RunRow]) -> Result<Vec<Tok
     Ok(lines.into_values().collect())
 }
 
-async fn ages(pool: &PgPool, dimension: Option<&str>, now: DateTime<Utc>) -> Result<Vec<AgeLine>, sqlx::Error> {
+async fn ages(
+    pool: &PgPool,
+    dimension: Option<&str>,
+    now: DateTime<Utc>,
+) -> Result<Vec<AgeLine>, sqlx::Error> {
     let mut lines: BTreeMap<(String, String), AgeLine> = BTreeMap::new();
     let unresolved = listing::unresolved(pool, now).await?;
-    for row in unresolved.into_iter().filter(|row| dimension.is_none_or(|dimension| row.dimension == dimension)) {
+    for row in unresolved
+        .into_iter()
+        .filter(|row| dimension.is_none_or(|dimension| row.dimension == dimension))
+    {
         let key = (row.dimension.clone(), row.severity.clone());
         let line = lines.entry(key).or_insert_with(|| AgeLine {
             dimension: row.dimension,
@@ -244,7 +262,12 @@ async fn changes(
     (from, until): (DateTime<Utc>, DateTime<Utc>),
 ) -> Result<Vec<ChangeLine>, sqlx::Error> {
     let rows = reports::changes(pool, dimension, from, until).await?;
-    let line = |(dimension, severity, opened, ended)| ChangeLine { dimension, severity, opened, ended };
+    let line = |(dimension, severity, opened, ended)| ChangeLine {
+        dimension,
+        severity,
+        opened,
+        ended,
+    };
     Ok(rows.into_iter().map(line).collect())
 }
 

@@ -56,7 +56,11 @@ fn title(report: &Report) -> String {
 fn scope(report: &Report) -> String {
     let what = match &report.subject {
         Subject::Run { run_id } => format!("run {run_id}"),
-        Subject::Period { .. } => format!("{}{} runs", report.runs.len(), if report.has_more_runs { "+" } else { "" }),
+        Subject::Period { .. } => format!(
+            "{}{} runs",
+            report.runs.len(),
+            if report.has_more_runs { "+" } else { "" }
+        ),
     };
     match &report.dimension {
         Some(dimension) => format!("{what} · {dimension}"),
@@ -179,7 +183,8 @@ fn changes(report: &Report) -> Markup {
 }
 
 fn coverage(lines: &[Coverage]) -> Markup {
-    let instant = |at: Option<chrono::DateTime<chrono::Utc>>| at.map_or_else(|| "not in 31 days".to_owned(), shown);
+    let instant =
+        |at: Option<chrono::DateTime<chrono::Utc>>| at.map_or_else(|| "not in 31 days".to_owned(), shown);
     html! {
         section {
             h2 { "Coverage: accounts proved lately" }

@@ -38,10 +38,22 @@ fn report(text: &str) -> Report {
         dust_entries: 3,
         dust: "0.001".into(),
     };
-    let age = AgeLine { dimension: text.into(), severity: text.into(), counts: [1, 0, 0, 2], oldest: now() };
-    let runs = vec![RunRow { dimension: text.into(), mode: text.into(), ..run("", "", 1, 10, 0, 2) }];
+    let age = AgeLine {
+        dimension: text.into(),
+        severity: text.into(),
+        counts: [1, 0, 0, 2],
+        oldest: now(),
+    };
+    let runs = vec![RunRow {
+        dimension: text.into(),
+        mode: text.into(),
+        ..run("", "", 1, 10, 0, 2)
+    }];
     Report {
-        subject: Subject::Period { from: now(), until: now() },
+        subject: Subject::Period {
+            from: now(),
+            until: now(),
+        },
         dimension: Some(text.into()),
         made_at: now(),
         coverage: of_runs(&runs, now()),
@@ -59,17 +71,34 @@ fn the_page_is_self_contained_and_escapes_everything() {
     let hostile = "<script src='//evil.example/x.js'>alert(1)</script>\" onload=\"x";
     let page = page::render(&report(hostile));
     assert!(page.contains("&lt;script src="), "{page}");
-    for forbidden in ["<script", "http:", "https:", "<link", "<img", "@import", "url(", " onload=\"x\""] {
+    for forbidden in [
+        "<script",
+        "http:",
+        "https:",
+        "<link",
+        "<img",
+        "@import",
+        "url(",
+        " onload=\"x\"",
+    ] {
         assert!(!page.contains(forbidden), "{forbidden} in {page}");
     }
-    assert!(page.contains("123456789012345678901234567890.000000000000000001"), "money is exact");
+    assert!(
+        page.contains("123456789012345678901234567890.000000000000000001"),
+        "money is exact"
+    );
     assert!(page.contains("beyond amounts"), "an unknown sum is not zero");
     assert!(page.contains("1\u{2009}234\u{2009}567"));
 }
 
 #[test]
 fn nothing_compared_is_not_told_as_no_break() {
-    let empty = Report { tokens: Vec::new(), ages: Vec::new(), runs: Vec::new(), ..report("x") };
+    let empty = Report {
+        tokens: Vec::new(),
+        ages: Vec::new(),
+        runs: Vec::new(),
+        ..report("x")
+    };
     assert!(page::render(&empty).contains("not the same as no break"));
 }
 
@@ -77,13 +106,23 @@ fn nothing_compared_is_not_told_as_no_break() {
 fn no_cell_of_a_spreadsheet_runs() {
     let formula = "=HYPERLINK(\"http://evil.example\")";
     let text = csv::report(&report(formula)).unwrap();
-    assert!(text.contains("\"'=HYPERLINK(\"\"http://evil.example\"\")\""), "{text}");
-    for cell in ["=1", "+1", "-x", "-1-1", "@SUM(A1)", "\tx", "\rx", "-", "-.5", "1e5=", "-1e5"] {
+    assert!(
+        text.contains("\"'=HYPERLINK(\"\"http://evil.example\"\")\""),
+        "{text}"
+    );
+    for cell in [
+        "=1", "+1", "-x", "-1-1", "@SUM(A1)", "\tx", "\rx", "-", "-.5", "1e5=", "-1e5",
+    ] {
         let safe = csv::safe(cell);
         let runs = safe.starts_with(['=', '+', '-', '@', '\t', '\r']);
         assert!(!runs, "{cell:?} became {safe:?}");
     }
-    for number in ["-1", "0", "-0.000000000000000001", "123456789012345678901234567890.5"] {
+    for number in [
+        "-1",
+        "0",
+        "-0.000000000000000001",
+        "123456789012345678901234567890.5",
+    ] {
         assert_eq!(csv::safe(number), number, "a number stays one");
     }
 }
@@ -124,13 +163,24 @@ fn coverage_is_what_one_run_decided_of_what_the_newest_full_run_compared() {
     ];
     let found = of_runs(&runs, now());
     let balance = &found[0];
-    assert_eq!((balance.day, balance.week), (Share { part: 40, whole: 100 }, Share { part: 99, whole: 100 }));
+    assert_eq!(
+        (balance.day, balance.week),
+        (Share { part: 40, whole: 100 }, Share { part: 99, whole: 100 })
+    );
     assert_eq!(balance.last_clean.unwrap(), now() - TimeDelta::hours(1));
     assert_eq!(balance.last_full.unwrap(), now() - TimeDelta::hours(30));
     assert_eq!(found[1].day.percent(), "-", "of nothing there is no share");
     let undecided = of_runs(&runs[2..3], now());
     assert_eq!((undecided[0].last_clean, undecided[0].last_full), (None, None));
-    assert_eq!(Share { part: 99_999_999, whole: 100_000_000 }.percent(), "99.99 %", "only all of it is 100 %");
+    assert_eq!(
+        Share {
+            part: 99_999_999,
+            whole: 100_000_000
+        }
+        .percent(),
+        "99.99 %",
+        "only all of it is 100 %"
+    );
 }
 
 proptest! {

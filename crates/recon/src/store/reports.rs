@@ -225,7 +225,10 @@ pub async fn place_of_run(pool: &PgPool, id: Uuid) -> Result<Option<Place>, sqlx
 
 /// Where a record is in the list.
 pub async fn place_of_record(pool: &PgPool, id: i64) -> Result<Option<Place>, sqlx::Error> {
-    sqlx::query_as(RECORD_POSITION).bind(id).fetch_optional(pool).await
+    sqlx::query_as(RECORD_POSITION)
+        .bind(id)
+        .fetch_optional(pool)
+        .await
 }
 
 /// Counts by dimension and token.
@@ -252,7 +255,11 @@ pub async fn differences(pool: &PgPool, scope: &Scope) -> Result<Vec<Difference>
 
 /// The dust of a run.
 pub async fn dust(pool: &PgPool, run: Uuid, dimension: &str) -> Result<Vec<Dust>, sqlx::Error> {
-    sqlx::query_as(DUST).bind(run).bind(dimension).fetch_all(pool).await
+    sqlx::query_as(DUST)
+        .bind(run)
+        .bind(dimension)
+        .fetch_all(pool)
+        .await
 }
 
 /// What began and what ended between two instants.

@@ -47,15 +47,31 @@ fn settlements(material: &Material, pool: &mut Pool<'_>) -> Vec<Event> {
         }
     }
     for event in &material.events {
-        if let EventBody::SettlementTransfer { from, to, amount, settlement_id, .. } = event.body {
+        if let EventBody::SettlementTransfer {
+            from,
+            to,
+            amount,
+            settlement_id,
+            ..
+        } = event.body
+        {
             let batch = batches.entry(settlement_id).or_default();
             let sides = [(from, true), (to, false)];
             let mine = sides.into_iter().filter(|(wallet, _)| *wallet == material.wallet);
-            batch.moved.extend(mine.map(|(_, is_out)| material.moved("SettlementTransfer", &event.at, amount, is_out)));
-            batch.place.get_or_insert((event.at.block_number, event.at.log_index));
+            batch.moved.extend(
+                mine.map(|(_, is_out)| material.moved("SettlementTransfer", &event.at, amount, is_out)),
+            );
+            batch
+                .place
+                .get_or_insert((event.at.block_number, event.at.log_index));
         }
     }
-    for entry in pool.take_all(|entry| entry.trade.as_ref().is_some_and(|trade| batch_of.contains_key(trade.as_str()))) {
+    for entry in pool.take_all(|entry| {
+        entry
+            .trade
+            .as_ref()
+            .is_some_and(|trade| batch_of.contains_key(trade.as_str()))
+    }) {
         let trade = entry.trade.as_deref().unwrap_or_default();
         if let Some(batch) = batch_of.get(trade).and_then(|key| batches.get_mut(key)) {
             batch.entries.push(entry);
@@ -71,7 +87,11 @@ fn settlement(material: &Material, key: Hash32, batch: &Batch<'_>) -> Option<Eve
     let named = batch.id.and_then(|id| material.batch_blocks.get(id)).copied();
     let block = batch.place.map(|(block, _)| block).or(named);
     let place = batch.place.unwrap_or((block.unwrap_or(material.cut), 0));
-    let mut event = blank("settlement", batch.id.map_or_else(|| key.to_string(), ToOwned::to_owned), place);
+    let mut event = blank(
+        "settlement",
+        batch.id.map_or_else(|| key.to_string(), ToOwned::to_owned),
+        place,
+    );
     event.fee = sum(batch.trades.iter().map(|trade| Some(trade.fee)));
     event.right = net(&batch.moved);
     event.left = batch.entries.iter().map(|entry| entry_posting(entry)).collect();
@@ -79,7 +99,11 @@ fn settlement(material: &Material, key: Hash32, batch: &Batch<'_>) -> Option<Eve
     if material.has_ledger() {
         event.records = rows.collect();
     } else {
-        let settled = batch.trades.iter().zip(rows).filter(|(trade, _)| trade.stage == TradeStage::Settled);
+        let settled = batch
+            .trades
+            .iter()
+            .zip(rows)
+            .filter(|(trade, _)| trade.stage == TradeStage::Settled);
         event.left.extend(settled.map(|(_, posting)| posting));
     }
     let is_open = batch.trades.iter().any(|trade| trade.stage == TradeStage::Open);
@@ -131,7 +155,11 @@ fn leftovers(material: &Material, pool: Pool<'_>) -> Vec<Event> {
         return Vec::new();
     }
     let mut rest = pool.rest();
-    for refund in rest.clone().into_iter().filter(|entry| entry.kind == EntryKind::Refund) {
+    for refund in rest
+        .clone()
+        .into_iter()
+        .filter(|entry| entry.kind == EntryKind::Refund)
+    {
         let debit = rest.iter().position(|entry| {
             let back = entry.amount.clone().map(eidos_types::Amount::negated);
             entry.kind == EntryKind::Withdrawal && back == refund.amount

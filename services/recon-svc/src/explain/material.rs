@@ -118,7 +118,12 @@ impl<'a> Pool<'a> {
     }
 
     /// Takes an entry of this kind and amount, rather one that names the transaction than one that names none.
-    pub(super) fn take_equal(&mut self, kind: EntryKind, amount: Amount, tx: Option<Hash32>) -> Option<&'a Entry> {
+    pub(super) fn take_equal(
+        &mut self,
+        kind: EntryKind,
+        amount: Amount,
+        tx: Option<Hash32>,
+    ) -> Option<&'a Entry> {
         let equal = |entry: &Entry| entry.kind == kind && entry.amount == Ok(amount);
         let named = self.take(|entry| equal(entry) && entry.tx.is_some() && entry.tx == tx);
         named.or_else(|| self.take(|entry| equal(entry) && entry.tx.is_none()))

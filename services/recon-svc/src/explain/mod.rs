@@ -151,7 +151,9 @@ impl Explainer {
     /// # Errors
     /// [`ExplainError`]; a bound that is reached is no error.
     pub async fn explain(&self, id: BreakId) -> Result<Explained, ExplainError> {
-        let row = listing::one(self.jobs.read(), id).await.map_err(ExplainError::Jobs)?;
+        let row = listing::one(self.jobs.read(), id)
+            .await
+            .map_err(ExplainError::Jobs)?;
         let row = row.ok_or(ExplainError::NoBreak(id))?;
         let _permit = self.gate.try_acquire().map_err(|_full| ExplainError::Busy)?;
         let deadline = Instant::now() + self.settings.reconciliation.explain_timeout;
@@ -186,17 +188,25 @@ impl Explainer {
         if row.dimension != DIMENSION {
             return None;
         }
-        Some((row.wallet_address.parse().ok()?, self.tokens.by_symbol(&row.token)?))
+        Some((
+            row.wallet_address.parse().ok()?,
+            self.tokens.by_symbol(&row.token)?,
+        ))
     }
 
     /// The only unresolved break of the dimension and token that this one cancels.
     async fn opposite(&self, row: &BreakRow) -> Result<Option<Opposite>, ExplainError> {
-        let Some(diff) = row.diff_value.as_deref().and_then(|text| text.parse::<Amount>().ok()) else {
+        let Some(diff) = row
+            .diff_value
+            .as_deref()
+            .and_then(|text| text.parse::<Amount>().ok())
+        else {
             return Ok(None);
         };
-        let found = crate::store::breaks::opposites(self.jobs.read(), &row.dimension, &row.token, diff.negated())
-            .await
-            .map_err(ExplainError::Jobs)?;
+        let found =
+            crate::store::breaks::opposites(self.jobs.read(), &row.dimension, &row.token, diff.negated())
+                .await
+                .map_err(ExplainError::Jobs)?;
         let [(break_id, subject)] = found.as_slice() else {
             return Ok(None);
         };
@@ -216,14 +226,18 @@ pub(crate) fn at_a_terminal(
     argument: String,
 ) -> BoxFuture<'static, anyhow::Result<Answer>> {
     async move {
-        let ids = argument.split(',').map(break_id).collect::<anyhow::Result<Vec<BreakId>>>()?;
+        let ids = argument
+            .split(',')
+            .map(break_id)
+            .collect::<anyhow::Result<Vec<BreakId>>>()?;
         anyhow::ensure!(
             ids.len() <= MAX_AT_A_TERMINAL,
             "{} breaks at once; at most {MAX_AT_A_TERMINAL} are explained",
             ids.len()
         );
         let explainer = deps.built.get::<Explainer>();
-        let explainer = explainer.ok_or_else(|| anyhow::anyhow!("this process was started without a chain"))?;
+        let explainer =
+            explainer.ok_or_else(|| anyhow::anyhow!("this process was started without a chain"))?;
         let (mut values, mut texts) = (Vec::with_capacity(ids.len()), Vec::with_capacity(ids.len()));
         for id in ids {
             let answer = explainer.explain(id).await?;

@@ -25,7 +25,10 @@ pub(super) fn explain(row: &BreakRow) -> Explanation {
 }
 
 fn event(row: &BreakRow) -> Event {
-    let block = row.last_block.and_then(|block| u64::try_from(block).ok()).unwrap_or_default();
+    let block = row
+        .last_block
+        .and_then(|block| u64::try_from(block).ok())
+        .unwrap_or_default();
     let amount = |text: &Option<String>| text.as_deref().and_then(|text| text.parse::<Amount>().ok());
     let (left, right) = (amount(&row.offchain_value), amount(&row.onchain_value));
     let exact = row.evidence["onchain_exact"].as_str().unwrap_or("?");
@@ -41,7 +44,11 @@ fn event(row: &BreakRow) -> Event {
         what: what.to_owned(),
         reference: row.subject.clone(),
         amount,
-        detail: if note.is_empty() { wallet.clone() } else { format!("{wallet} {note}").trim().to_owned() },
+        detail: if note.is_empty() {
+            wallet.clone()
+        } else {
+            format!("{wallet} {note}").trim().to_owned()
+        },
     };
     if kind.is_some_and(on_chain) {
         event.right = Some(posting("event", right.ok_or_else(|| exact.to_owned())));

@@ -47,7 +47,10 @@ pub(super) fn deposits(material: &Material, pool: &mut Pool<'_>) -> Vec<Event> {
                 let at = (event.at.block_number, event.at.log_index);
                 let name = format!("{}:{}", event.at.tx_hash, event.at.log_index);
                 let right = Some(material.moved("Deposit", &event.at, *units, false));
-                Event { right, ..blank("deposit", name, at) }
+                Event {
+                    right,
+                    ..blank("deposit", name, at)
+                }
             })
             .collect();
         share(&mut events, entries);
@@ -65,16 +68,25 @@ pub(super) fn deposits(material: &Material, pool: &mut Pool<'_>) -> Vec<Event> {
 fn share(events: &mut [Event], entries: Vec<&Entry>) {
     let mut rest = Vec::new();
     for entry in entries {
-        let own = events
-            .iter_mut()
-            .find(|event| event.left.is_empty() && event.right.as_ref().is_some_and(|right| right.amount == entry.amount));
+        let own = events.iter_mut().find(|event| {
+            event.left.is_empty()
+                && event
+                    .right
+                    .as_ref()
+                    .is_some_and(|right| right.amount == entry.amount)
+        });
         match own {
             Some(event) => event.left.push(entry_posting(entry)),
             None => rest.push(entry),
         }
     }
     for entry in rest {
-        let equal = |event: &Event| event.right.as_ref().is_some_and(|right| right.amount == entry.amount);
+        let equal = |event: &Event| {
+            event
+                .right
+                .as_ref()
+                .is_some_and(|right| right.amount == entry.amount)
+        };
         let place = events
             .iter()
             .position(equal)
@@ -111,7 +123,11 @@ fn with_rows(material: &Material, pool: &mut Pool<'_>, event: &mut Event, key: O
             }
             Stage::Waiting { age_ms } => {
                 if is_open {
-                    event.known = if age_ms < material.deposit_max_age_ms { Known::InFlight } else { Known::Late };
+                    event.known = if age_ms < material.deposit_max_age_ms {
+                        Known::InFlight
+                    } else {
+                        Known::Late
+                    };
                 }
                 event.records.push(posting);
             }
@@ -128,7 +144,12 @@ fn deposit_posting(row: &DepositRow) -> Posting {
         what: "deposit row".to_owned(),
         reference: row.row.id.clone(),
         amount: row.row.amount.clone(),
-        detail: format!("{}, wallet {}, block {}", stage, text_of(&row.row.wallet), row.block),
+        detail: format!(
+            "{}, wallet {}, block {}",
+            stage,
+            text_of(&row.row.wallet),
+            row.block
+        ),
     }
 }
 
@@ -143,11 +164,18 @@ pub(super) fn text_of<T: std::fmt::Display>(value: &Result<T, String>) -> String
 fn deposits_of_others(material: &Material, pool: &mut Pool<'_>) -> Vec<Event> {
     let mut by_tx: BTreeMap<Hash32, Vec<&Entry>> = BTreeMap::new();
     for entry in pool.take_all(|entry| entry.kind == EntryKind::Deposit && entry.tx.is_some()) {
-        by_tx.entry(entry.tx.unwrap_or(Hash32::ZERO)).or_default().push(entry);
+        by_tx
+            .entry(entry.tx.unwrap_or(Hash32::ZERO))
+            .or_default()
+            .push(entry);
     }
     let mut found = Vec::new();
     for (tx, entries) in by_tx {
-        let rows: Vec<&DepositRow> = material.deposits.iter().filter(|row| row.key.tx() == Some(tx)).collect();
+        let rows: Vec<&DepositRow> = material
+            .deposits
+            .iter()
+            .filter(|row| row.key.tx() == Some(tx))
+            .collect();
         let named = rows.iter().map(|row| row.block).find(|block| *block > 0);
         let others = material.others.get(&tx).map_or(&[][..], Vec::as_slice);
         let other = others.iter().find_map(|event| match event.body {
@@ -200,7 +228,11 @@ pub(super) fn withdrawals(material: &Material, pool: &mut Pool<'_>) -> Vec<Event
             units: Some(*units),
         })
         .collect();
-    let claims: Vec<Claim> = material.withdrawals.iter().map(|row| claim(material, row)).collect();
+    let claims: Vec<Claim> = material
+        .withdrawals
+        .iter()
+        .map(|row| claim(material, row))
+        .collect();
     let pairs = pair(&claims, &facts);
     let mut found = Vec::new();
     for (row, fact) in material.withdrawals.iter().zip(&pairs) {
@@ -211,7 +243,8 @@ pub(super) fn withdrawals(material: &Material, pool: &mut Pool<'_>) -> Vec<Event
         if !pairs.contains(&Some(index)) {
             let mut unknown = payment(material, event, *units);
             let amount = unknown.right.as_ref().and_then(|right| right.amount.clone().ok());
-            let entry = amount.and_then(|amount| pool.take_equal(EntryKind::Withdrawal, amount, Some(event.at.tx_hash)));
+            let entry = amount
+                .and_then(|amount| pool.take_equal(EntryKind::Withdrawal, amount, Some(event.at.tx_hash)));
             unknown.left.extend(entry.map(entry_posting));
             found.push(unknown);
         }
@@ -220,7 +253,11 @@ pub(super) fn withdrawals(material: &Material, pool: &mut Pool<'_>) -> Vec<Event
 }
 
 fn claim(material: &Material, row: &WithdrawalRow) -> Claim {
-    let sent = material.sent.iter().filter(|sent| sent.id == row.row.id).filter_map(|sent| sent.tx);
+    let sent = material
+        .sent
+        .iter()
+        .filter(|sent| sent.id == row.row.id)
+        .filter_map(|sent| sent.tx);
     let is_token = row.row.token == Ok(material.token.0);
     let units = row.row.amount.as_ref().ok();
     Claim {
@@ -249,15 +286,29 @@ fn withdrawal(
     paid: Option<(&VaultEvent, BaseUnits)>,
 ) -> Option<Event> {
     let is_mine = row.row.wallet == Ok(material.wallet) && row.row.token == Ok(material.token.0);
-    let block = material.sent.iter().filter(|sent| sent.id == row.row.id).find_map(|sent| sent.block);
+    let block = material
+        .sent
+        .iter()
+        .filter(|sent| sent.id == row.row.id)
+        .find_map(|sent| sent.block);
     let mut event = match paid {
         Some((event, units)) => payment(material, event, units),
         None if !is_mine => return None,
-        None => blank("withdrawal", row.row.id.clone(), (block.unwrap_or(material.cut), 0)),
+        None => blank(
+            "withdrawal",
+            row.row.id.clone(),
+            (block.unwrap_or(material.cut), 0),
+        ),
     };
     event.records.push(withdrawal_posting(row));
-    let booked = if is_mine { row.row.amount.clone().ok() } else { None };
-    let debit = booked.map(Amount::negated).or_else(|| event.right.as_ref()?.amount.clone().ok());
+    let booked = if is_mine {
+        row.row.amount.clone().ok()
+    } else {
+        None
+    };
+    let debit = booked
+        .map(Amount::negated)
+        .or_else(|| event.right.as_ref()?.amount.clone().ok());
     let tx = row.tx.or_else(|| paid.map(|(event, _)| event.at.tx_hash));
     let entry = debit.and_then(|debit| pool.take_equal(EntryKind::Withdrawal, debit, tx));
     event.left.extend(entry.map(entry_posting));

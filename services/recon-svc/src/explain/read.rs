@@ -51,7 +51,11 @@ impl AccountSearch<'_> {
         let (mut material, difference) = self.rows(&mut cut).await?;
         let floor = explainer.settings.reconciliation.vault_deployed_at_block;
         let max_blocks = explainer.settings.reconciliation.explain_max_blocks;
-        let lowest = cut.block.number.saturating_sub(max_blocks.saturating_sub(1)).max(floor);
+        let lowest = cut
+            .block
+            .number
+            .saturating_sub(max_blocks.saturating_sub(1))
+            .max(floor);
         let mut searched = Searched {
             places: "blocks".to_owned(),
             upto: cut.block.number,
@@ -59,7 +63,9 @@ impl AccountSearch<'_> {
         };
         if !material.has_all_rows {
             let limit = explainer.settings.reconciliation.explain_max_rows;
-            searched.bounds.push(format!("the newest {limit} rows of each table (reconciliation.explain_max_rows)"));
+            searched.bounds.push(format!(
+                "the newest {limit} rows of each table (reconciliation.explain_max_rows)"
+            ));
         }
         let (mut upto, mut window) = (cut.block, FIRST_WINDOW);
         loop {
@@ -72,10 +78,14 @@ impl AccountSearch<'_> {
             let is_last = !in_time || from <= lowest;
             if !in_time {
                 let longest = explainer.settings.reconciliation.explain_timeout;
-                searched.bounds.push(format!("{longest:?} (reconciliation.explain_timeout)"));
+                searched
+                    .bounds
+                    .push(format!("{longest:?} (reconciliation.explain_timeout)"));
                 material.is_complete = false;
             } else if is_last && !material.is_complete {
-                searched.bounds.push(format!("{max_blocks} blocks (reconciliation.explain_max_blocks)"));
+                searched
+                    .bounds
+                    .push(format!("{max_blocks} blocks (reconciliation.explain_max_blocks)"));
             }
             let explanation = self.explained(&material, difference, &searched);
             if is_last || explanation.is_conclusive {
@@ -110,7 +120,10 @@ impl AccountSearch<'_> {
     /// The rows of the account, its value in the books and the difference as it is now.
     async fn rows(&self, cut: &mut Cut) -> Result<(Material, Option<Amount>), ExplainError> {
         let explainer = self.explainer;
-        let token = explainer.tokens.get(self.token).ok_or(ExplainError::UnknownToken)?;
+        let token = explainer
+            .tokens
+            .get(self.token)
+            .ok_or(ExplainError::UnknownToken)?;
         let is_fees = explainer.chain.fee_recipient() == Some(self.wallet);
         let now_ms = cut.taken_at().timestamp_millis();
         let limit = i64::from(explainer.settings.reconciliation.explain_max_rows);
@@ -124,20 +137,34 @@ impl AccountSearch<'_> {
         };
         let (deposits, withdrawals) = (explainer.deposit_rows(now_ms), explainer.withdrawal_rows(now_ms));
         let conn = cut.snapshot.trading();
-        let entries = if is_fees { Vec::new() } else { books.entries(conn).await? };
-        let deposits = deposits.of_account(conn, self.wallet, &token.symbol, limit + 1).await?;
-        let withdrawals = withdrawals.of_account(conn, self.wallet, &token.symbol, limit + 1).await?;
+        let entries = if is_fees {
+            Vec::new()
+        } else {
+            books.entries(conn).await?
+        };
+        let deposits = deposits
+            .of_account(conn, self.wallet, &token.symbol, limit + 1)
+            .await?;
+        let withdrawals = withdrawals
+            .of_account(conn, self.wallet, &token.symbol, limit + 1)
+            .await?;
         let trades = books.trades(conn).await?;
         let value = self.value(cut, is_fees, &token.symbol).await?;
         let batches: BTreeSet<&String> = trades.iter().filter_map(|trade| trade.batch.as_ref()).collect();
         let batches: Vec<String> = batches.into_iter().cloned().collect();
         let batch_blocks = books.batch_blocks(cut.snapshot.chain(), &batches).await?;
-        let longest = [entries.len(), deposits.len(), withdrawals.len(), trades.len()].into_iter().max();
-        let held = explainer.chain.vault_totals(&cut.block, &[(self.wallet, token.address)]).await;
+        let longest = [entries.len(), deposits.len(), withdrawals.len(), trades.len()]
+            .into_iter()
+            .max();
+        let held = explainer
+            .chain
+            .vault_totals(&cut.block, &[(self.wallet, token.address)])
+            .await;
         let difference = match held {
             Ok(held) => {
                 let held = held.first().and_then(|held| held.to_amount(token.decimals).ok());
-                held.zip(value).and_then(|(held, value)| held.checked_sub(value).ok())
+                held.zip(value)
+                    .and_then(|(held, value)| held.checked_sub(value).ok())
             }
             // The state of the block is gone already: what the run found is what is left to explain.
             Err(error) if error.needs_new_pin() => self.stored,
@@ -164,7 +191,12 @@ impl AccountSearch<'_> {
     }
 
     /// What the books hold for the account.
-    async fn value(&self, cut: &mut Cut, is_fees: bool, symbol: &str) -> Result<Option<Amount>, ExplainError> {
+    async fn value(
+        &self,
+        cut: &mut Cut,
+        is_fees: bool,
+        symbol: &str,
+    ) -> Result<Option<Amount>, ExplainError> {
         let conn = cut.snapshot.trading();
         if is_fees {
             let totals = fee_totals(conn, &self.explainer.schema).await?;
@@ -172,9 +204,16 @@ impl AccountSearch<'_> {
             return Ok(own.map_or(Some(Amount::ZERO), |(_, amount)| amount.ok()));
         }
         let (balances, subaccounts) = self.explainer.books.of_spellings(conn, self.wallet).await?;
-        let key = AccountKey { wallet: self.wallet, token: self.token };
+        let key = AccountKey {
+            wallet: self.wallet,
+            token: self.token,
+        };
         let mut value = BooksValue::Absent;
-        for row in balances.into_iter().chain(subaccounts).filter(|row| row.key == key) {
+        for row in balances
+            .into_iter()
+            .chain(subaccounts)
+            .filter(|row| row.key == key)
+        {
             value.add(row.amount);
         }
         Ok(match value {
@@ -206,26 +245,42 @@ impl AccountSearch<'_> {
     /// The rows that name the account's transactions, under whatever wallet.
     async fn of_transactions(&self, cut: &mut Cut, material: &mut Material) -> Result<(), ExplainError> {
         let now_ms = cut.taken_at().timestamp_millis();
-        let (deposits, withdrawals) = (self.explainer.deposit_rows(now_ms), self.explainer.withdrawal_rows(now_ms));
+        let (deposits, withdrawals) = (
+            self.explainer.deposit_rows(now_ms),
+            self.explainer.withdrawal_rows(now_ms),
+        );
         let keys = events_where(&material.events, |body| matches!(body, EventBody::Deposit { .. }));
         let keys: BTreeSet<MovementKey> = keys
-            .map(|event| MovementKey::Event { tx: event.at.tx_hash, index: event.at.log_index })
+            .map(|event| MovementKey::Event {
+                tx: event.at.tx_hash,
+                index: event.at.log_index,
+            })
             .collect();
         for row in deposits.of_keys(cut.snapshot.trading(), &keys).await? {
             if material.deposits.iter().all(|known| known.row.id != row.row.id) {
                 material.deposits.push(row);
             }
         }
-        let paid = events_where(&material.events, |body| matches!(body, EventBody::Withdraw { .. }));
+        let paid = events_where(&material.events, |body| {
+            matches!(body, EventBody::Withdraw { .. })
+        });
         let mut hashes: BTreeSet<Hash32> = paid.map(|event| event.at.tx_hash).collect();
-        let ids: BTreeSet<String> = material.withdrawals.iter().map(|row| row.row.id.clone()).collect();
+        let ids: BTreeSet<String> = material
+            .withdrawals
+            .iter()
+            .map(|row| row.row.id.clone())
+            .collect();
         material.sent = withdrawals.sent_for(cut.snapshot.chain(), &ids, &hashes).await?;
         let named: BTreeSet<String> = material.sent.iter().map(|sent| sent.id.clone()).collect();
         let mut rows = withdrawals.of_ids(cut.snapshot.trading(), &named).await?;
         rows.extend(withdrawals.of_hashes(cut.snapshot.trading(), &hashes).await?);
         for row in rows {
             hashes.extend(row.tx);
-            if material.withdrawals.iter().all(|known| known.row.id != row.row.id) {
+            if material
+                .withdrawals
+                .iter()
+                .all(|known| known.row.id != row.row.id)
+            {
                 material.withdrawals.push(row);
             }
         }
@@ -235,8 +290,17 @@ impl AccountSearch<'_> {
     /// Whose the deposits are that entries name and the account has no event of.
     async fn others(&self, cut: &mut Cut, material: &mut Material) -> Result<(), ExplainError> {
         let own: BTreeSet<Hash32> = material.events.iter().map(|event| event.at.tx_hash).collect();
-        let blocks = |tx: Hash32| material.deposits.iter().find(|row| row.key.tx() == Some(tx)).map(|row| row.block);
-        let deposits = material.entries.iter().filter(|entry| entry.kind == EntryKind::Deposit);
+        let blocks = |tx: Hash32| {
+            material
+                .deposits
+                .iter()
+                .find(|row| row.key.tx() == Some(tx))
+                .map(|row| row.block)
+        };
+        let deposits = material
+            .entries
+            .iter()
+            .filter(|entry| entry.kind == EntryKind::Deposit);
         let unknown: BTreeSet<Hash32> = deposits
             .filter_map(|entry| entry.tx)
             .filter(|tx| !own.contains(tx) && !material.others.contains_key(tx))
@@ -249,23 +313,42 @@ impl AccountSearch<'_> {
             keep_unreadable: true,
             ..LogFilter::default()
         };
-        let found = self.explainer.chain.events_of(&unknown, &filter).await.map_err(SourceError::from)?;
+        let found = self
+            .explainer
+            .chain
+            .events_of(&unknown, &filter)
+            .await
+            .map_err(SourceError::from)?;
         for (tx, transaction) in unknown.iter().zip(found.transactions) {
-            let events = transaction.map(|transaction| transaction.events).unwrap_or_default();
+            let events = transaction
+                .map(|transaction| transaction.events)
+                .unwrap_or_default();
             material.others.insert(*tx, events);
         }
         let nowhere: BTreeSet<MovementKey> = material
             .deposits
             .iter()
-            .filter(|row| row.key.tx().is_some_and(|tx| material.others.get(&tx).is_some_and(Vec::is_empty)))
+            .filter(|row| {
+                row.key
+                    .tx()
+                    .is_some_and(|tx| material.others.get(&tx).is_some_and(Vec::is_empty))
+            })
             .map(|row| row.key.clone())
             .collect();
         let chain_id = self.explainer.chain.settings().chain_id;
         let seen = blocks_seen(cut.snapshot.chain(), &self.explainer.schema, chain_id, &nowhere).await?;
         for (key, blocks) in seen {
             for (number, hash) in blocks {
-                let is_there = self.explainer.chain.block(number).await.map_err(SourceError::from)?;
-                if let Some(tx) = key.tx().filter(|_| is_there.is_some_and(|block| block.hash != hash)) {
+                let is_there = self
+                    .explainer
+                    .chain
+                    .block(number)
+                    .await
+                    .map_err(SourceError::from)?;
+                if let Some(tx) = key
+                    .tx()
+                    .filter(|_| is_there.is_some_and(|block| block.hash != hash))
+                {
                     material.orphaned.insert(tx);
                 }
             }
@@ -274,7 +357,10 @@ impl AccountSearch<'_> {
     }
 }
 
-fn events_where(events: &[VaultEvent], is_it: impl Fn(&EventBody) -> bool) -> impl Iterator<Item = &VaultEvent> {
+fn events_where(
+    events: &[VaultEvent],
+    is_it: impl Fn(&EventBody) -> bool,
+) -> impl Iterator<Item = &VaultEvent> {
     events.iter().filter(move |event| is_it(&event.body))
 }
 
@@ -310,19 +396,37 @@ impl Explainer {
     }
 
     /// The events that move one wallet's balances, in chain order. The node is asked for this wallet's only.
-    async fn events_of(&self, wallet: Address, from: u64, upto: &BlockRef) -> Result<Vec<VaultEvent>, ExplainError> {
+    async fn events_of(
+        &self,
+        wallet: Address,
+        from: u64,
+        upto: &BlockRef,
+    ) -> Result<Vec<VaultEvent>, ExplainError> {
         let filter = |kinds: &[EventKind], about| LogFilter {
             kinds: Some(kinds.to_vec()),
             about: Some(about),
             ..LogFilter::default()
         };
         let own = filter(
-            &[EventKind::Deposit, EventKind::Withdraw, EventKind::SettlementTransfer],
+            &[
+                EventKind::Deposit,
+                EventKind::Withdraw,
+                EventKind::SettlementTransfer,
+            ],
             Argument::First(wallet),
         );
         let received = filter(&[EventKind::SettlementTransfer], Argument::Second(wallet));
-        let mut events = self.chain.logs(from, upto, &own).await.map_err(SourceError::from)?;
-        events.extend(self.chain.logs(from, upto, &received).await.map_err(SourceError::from)?);
+        let mut events = self
+            .chain
+            .logs(from, upto, &own)
+            .await
+            .map_err(SourceError::from)?;
+        events.extend(
+            self.chain
+                .logs(from, upto, &received)
+                .await
+                .map_err(SourceError::from)?,
+        );
         events.sort_by_key(|event| event.at);
         events.dedup();
         Ok(events)

@@ -20,11 +20,18 @@ pub(super) async fn explain(
     row: &BreakRow,
     deadline: Instant,
 ) -> Result<(Explanation, BlockRef), ExplainError> {
-    let index = explainer.tokens.by_symbol(&row.token).ok_or(ExplainError::UnknownToken)?;
+    let index = explainer
+        .tokens
+        .by_symbol(&row.token)
+        .ok_or(ExplainError::UnknownToken)?;
     let token = explainer.tokens.get(index).ok_or(ExplainError::UnknownToken)?;
-    let cut = Cut::pin(&explainer.databases, &explainer.schema, &explainer.chain, None).await?.block;
+    let cut = Cut::pin(&explainer.databases, &explainer.schema, &explainer.chain, None)
+        .await?
+        .block;
     let rules = &explainer.settings.reconciliation;
-    let lowest = cut.number.saturating_sub(rules.explain_max_blocks.saturating_sub(1));
+    let lowest = cut
+        .number
+        .saturating_sub(rules.explain_max_blocks.saturating_sub(1));
     let from = lowest.max(rules.vault_deployed_at_block);
     let mut searched = Searched {
         places: "blocks".to_owned(),
@@ -34,13 +41,23 @@ pub(super) async fn explain(
         ..Searched::default()
     };
     if !searched.is_complete {
-        searched.bounds.push(format!("{} blocks (reconciliation.explain_max_blocks)", rules.explain_max_blocks));
+        searched.bounds.push(format!(
+            "{} blocks (reconciliation.explain_max_blocks)",
+            rules.explain_max_blocks
+        ));
     }
-    let search = Search { explainer, token, cut };
+    let search = Search {
+        explainer,
+        token,
+        cut,
+    };
     let left = match tokio::time::timeout_at(deadline, search.first(from, &mut searched)).await {
         Ok(left) => left?,
         Err(_elapsed) => {
-            searched.bounds.push(format!("{:?} (reconciliation.explain_timeout)", rules.explain_timeout));
+            searched.bounds.push(format!(
+                "{:?} (reconciliation.explain_timeout)",
+                rules.explain_timeout
+            ));
             None
         }
     };
@@ -93,13 +110,20 @@ impl Search<'_> {
             keep_unreadable: true,
             ..LogFilter::default()
         };
-        let events = self.explainer.chain.logs(from, &self.cut, &filter).await.map_err(SourceError::from)?;
+        let events = self
+            .explainer
+            .chain
+            .logs(from, &self.cut, &filter)
+            .await
+            .map_err(SourceError::from)?;
         searched.events = events.len();
         let now = self.held(&self.cut).await?;
         let Some(now) = now else { return Ok(None) };
         // What left between a block and the cut: zero at the cut, all of it at the first block.
         let (mut low, mut high) = (from, self.cut.number);
-        let Some(all) = self.gone(low, now, &events, searched).await? else { return Ok(None) };
+        let Some(all) = self.gone(low, now, &events, searched).await? else {
+            return Ok(None);
+        };
         if all.is_zero() {
             return Ok(None);
         }
@@ -113,7 +137,9 @@ impl Search<'_> {
         }
         let before = self.gone(low, now, &events, searched).await?;
         let after = self.gone(high, now, &events, searched).await?;
-        let left = before.zip(after).and_then(|(before, after)| before.checked_sub(after).ok());
+        let left = before
+            .zip(after)
+            .and_then(|(before, after)| before.checked_sub(after).ok());
         let block = block_at(&self.explainer.chain, high).await?;
         Ok(left.map(|left| (block, left)))
     }
@@ -136,16 +162,23 @@ impl Search<'_> {
         let mut moved = Amount::ZERO;
         for event in events.iter().filter(|event| event.at.block_number > number) {
             let Some(amount) = self.moved(event) else { continue };
-            let Ok(sum) = moved.checked_add(amount) else { return Ok(None) };
+            let Ok(sum) = moved.checked_add(amount) else {
+                return Ok(None);
+            };
             moved = sum;
         }
-        Ok(now.checked_sub(held).and_then(|changed| changed.checked_sub(moved)).ok())
+        Ok(now
+            .checked_sub(held)
+            .and_then(|changed| changed.checked_sub(moved))
+            .ok())
     }
 
     fn moved(&self, event: &VaultEvent) -> Option<Amount> {
         let of = |token: Address| token == self.token.address;
         match event.body {
-            EventBody::Deposit { token, amount, .. } if of(token) => amount.to_amount(self.token.decimals).ok(),
+            EventBody::Deposit { token, amount, .. } if of(token) => {
+                amount.to_amount(self.token.decimals).ok()
+            }
             EventBody::Withdraw { token, amount, .. } if of(token) => {
                 amount.to_amount(self.token.decimals).ok().map(Amount::negated)
             }
@@ -155,8 +188,15 @@ impl Search<'_> {
 
     /// What the token contract holds for the Vault; `None`: the state is gone, or not an amount.
     async fn held(&self, block: &BlockRef) -> Result<Option<Amount>, ExplainError> {
-        match self.explainer.chain.token_held(block, &[self.token.address]).await {
-            Ok(held) => Ok(held.first().and_then(|held| held.to_amount(self.token.decimals).ok())),
+        match self
+            .explainer
+            .chain
+            .token_held(block, &[self.token.address])
+            .await
+        {
+            Ok(held) => Ok(held
+                .first()
+                .and_then(|held| held.to_amount(self.token.decimals).ok())),
             Err(ChainError::StateUnavailable { .. }) => Ok(None),
             Err(error) => Err(SourceError::from(error).into()),
         }

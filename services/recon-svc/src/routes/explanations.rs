@@ -10,10 +10,9 @@ use crate::explain::ExplainError;
 
 pub(super) async fn explain(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
     let id = break_id(&id)?;
-    let explainer = api
-        .explainer
-        .as_ref()
-        .ok_or_else(|| ApiError::Conflict("this process reads no chain: it cannot explain breaks".to_owned()))?;
+    let explainer = api.explainer.as_ref().ok_or_else(|| {
+        ApiError::Conflict("this process reads no chain: it cannot explain breaks".to_owned())
+    })?;
     let answer = explainer.explain(id).await.map_err(|error| refused(&error))?;
     Ok(Json(answer.value()))
 }
@@ -26,7 +25,8 @@ fn refused(error: &ExplainError) -> ApiError {
         ExplainError::Jobs(_) | ExplainError::Source(_) => {
             tracing::error!(error = %eidos_runtime::chain(error), "a break could not be explained");
             ApiError::Conflict(
-                "the chain or the books could not be read for this explanation; the log says why: try again".to_owned(),
+                "the chain or the books could not be read for this explanation; the log says why: try again"
+                    .to_owned(),
             )
         }
     }

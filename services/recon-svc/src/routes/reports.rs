@@ -44,11 +44,16 @@ pub(super) struct RunsQuery {
     limit: Option<i64>,
 }
 
-pub(super) async fn list_runs(State(api): State<Api>, query: Asked<RunsQuery>) -> Result<Json<Value>, ApiError> {
+pub(super) async fn list_runs(
+    State(api): State<Api>,
+    query: Asked<RunsQuery>,
+) -> Result<Json<Value>, ApiError> {
     let query = asked(query)?;
     let limit = checked_limit(query.limit)?;
     let mode = one_of("mode", query.mode, &["full", "incremental"])?;
-    let scope = api.scope(None, query.dimension, (query.from, query.until)).await?;
+    let scope = api
+        .scope(None, query.dimension, (query.from, query.until))
+        .await?;
     let after = match query.after {
         Some(run) => Some(api.place_of_run(run).await?),
         None => None,
@@ -56,7 +61,9 @@ pub(super) async fn list_runs(State(api): State<Api>, query: Asked<RunsQuery>) -
     let mut runs = reports::runs(api.db.read(), &scope, mode.as_deref(), after, limit + 1)
         .await
         .map_err(ApiError::sql("list runs"))?;
-    let next = cut(&mut runs, limit).then(|| runs.last().map(|run| run.run_id)).flatten();
+    let next = cut(&mut runs, limit)
+        .then(|| runs.last().map(|run| run.run_id))
+        .flatten();
     Ok(Json(json!({ "runs": runs, "next": next })))
 }
 
@@ -111,7 +118,14 @@ pub(super) async fn period(State(api): State<Api>, query: Asked<PeriodQuery>) ->
     let report = report::of_period(api.db.read(), (from, until), query.dimension, now)
         .await
         .map_err(ApiError::sql("make the report of a period"))?;
-    format.answer(&report, &format!("reconciliation-{}-{}", from.format("%Y%m%dT%H%M%SZ"), until.format("%Y%m%dT%H%M%SZ")))
+    format.answer(
+        &report,
+        &format!(
+            "reconciliation-{}-{}",
+            from.format("%Y%m%dT%H%M%SZ"),
+            until.format("%Y%m%dT%H%M%SZ")
+        ),
+    )
 }
 
 #[derive(Debug, Deserialize)]
@@ -129,7 +143,10 @@ pub(super) struct RecordsQuery {
     format: Option<String>,
 }
 
-pub(super) async fn records(State(api): State<Api>, query: Asked<RecordsQuery>) -> Result<Response, ApiError> {
+pub(super) async fn records(
+    State(api): State<Api>,
+    query: Asked<RecordsQuery>,
+) -> Result<Response, ApiError> {
     let query = asked(query)?;
     let limit = checked_limit(query.limit)?;
     let format = one_of("format", query.format, &["json", "csv"])?;
@@ -138,7 +155,9 @@ pub(super) async fn records(State(api): State<Api>, query: Asked<RecordsQuery>) 
         api.token_exists(token).await?;
     }
     let filter = RecordFilter {
-        scope: api.scope(query.run, query.dimension, (query.from, query.until)).await?,
+        scope: api
+            .scope(query.run, query.dimension, (query.from, query.until))
+            .await?,
         status,
         token: query.token,
         wallet: query.wallet.map(|wallet| address(&wallet)).transpose()?,
@@ -150,7 +169,9 @@ pub(super) async fn records(State(api): State<Api>, query: Asked<RecordsQuery>) 
     let mut rows = reports::records(api.db.read(), &filter, after, limit + 1)
         .await
         .map_err(ApiError::sql("list reconciliation records"))?;
-    let next = cut(&mut rows, limit).then(|| rows.last().map(|row| row.id)).flatten();
+    let next = cut(&mut rows, limit)
+        .then(|| rows.last().map(|row| row.id))
+        .flatten();
     if format.as_deref() != Some("csv") {
         return Ok(Json(json!({ "records": rows, "next": next })).into_response());
     }
@@ -176,9 +197,9 @@ fn no_run(id: Uuid) -> ApiError {
 
 fn in_order(from: Option<DateTime<Utc>>, until: Option<DateTime<Utc>>) -> Result<(), ApiError> {
     match (from, until) {
-        (Some(from), Some(until)) if until <= from => {
-            Err(ApiError::Invalid(format!("until {until} is not after from {from}")))
-        }
+        (Some(from), Some(until)) if until <= from => Err(ApiError::Invalid(format!(
+            "until {until} is not after from {from}"
+        ))),
         _ => Ok(()),
     }
 }
@@ -234,11 +255,13 @@ enum Format {
 
 impl Format {
     fn of(name: Option<String>) -> Result<Self, ApiError> {
-        Ok(match one_of("format", name, &["json", "csv", "html"])?.as_deref() {
-            Some("csv") => Self::Csv,
-            Some("html") => Self::Html,
-            _ => Self::Json,
-        })
+        Ok(
+            match one_of("format", name, &["json", "csv", "html"])?.as_deref() {
+                Some("csv") => Self::Csv,
+                Some("html") => Self::Html,
+                _ => Self::Json,
+            },
+        )
     }
 
     fn answer(self, report: &Report, name: &str) -> Result<Response, ApiError> {
@@ -262,7 +285,10 @@ impl Format {
 fn download(text: String, name: &str) -> Response {
     let headers = [
         (header::CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()),
-        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}.csv\"")),
+        (
+            header::CONTENT_DISPOSITION,
+            format!("attachment; filename=\"{name}.csv\""),
+        ),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
         (header::CACHE_CONTROL, "no-store".to_owned()),
     ];

@@ -16,7 +16,12 @@ const WITHIN: Duration = Duration::from_secs(90);
 /// What `recon-svc explain` prints about these breaks.
 async fn explained(fixture: &Fixture, breaks: &str, settings: &[(&str, &str)]) -> Value {
     let (status, child) = fixture.explain(breaks, settings).run(WITHIN).await;
-    assert!(status.success(), "{status}\n{}\n{}", child.stdout(), child.stderr());
+    assert!(
+        status.success(),
+        "{status}\n{}\n{}",
+        child.stdout(),
+        child.stderr()
+    );
     serde_json::from_str(&child.stdout()).unwrap()
 }
 
@@ -40,7 +45,11 @@ async fn every_planted_fault_is_explained_as_what_it_is() {
     let answer = desk.get(&path).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
     assert_eq!(answer.body["explanation"], one["explanation"]);
-    assert!(answer.body["text"].as_str().unwrap().contains("What to do: "), "{}", answer.body);
+    assert!(
+        answer.body["text"].as_str().unwrap().contains("What to do: "),
+        "{}",
+        answer.body
+    );
     for (path, expected) in [("7", 422), ("0192f0c1-2345-7abc-8def-0123456789ab", 404)] {
         let answer = desk.get(&format!("/v1/breaks/{path}/explanation")).await;
         assert_eq!(answer.status.as_u16(), expected, "{}", answer.body);
@@ -60,15 +69,34 @@ fn of_accounts_add_up(answers: &[Value]) {
         }
         assert_eq!(explanation["is_conclusive"], true, "{answer:#}");
         assert_eq!(explanation["unexplained"], "0", "{answer:#}");
-        assert_eq!(explanation["searched"]["bounds"], serde_json::json!([]), "{answer:#}");
+        assert_eq!(
+            explanation["searched"]["bounds"],
+            serde_json::json!([]),
+            "{answer:#}"
+        );
     }
     let duplicate = &by_cause["duplicate"]["explanation"]["first"];
     let of_books = |evidence: &&Value| evidence["side"] == "books" && evidence["amount"] != "";
-    let postings = duplicate["evidence"].as_array().unwrap().iter().filter(of_books).count();
-    assert_eq!((&duplicate["what"], postings), (&Value::from("deposit"), 2), "{duplicate:#}");
+    let postings = duplicate["evidence"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(of_books)
+        .count();
+    assert_eq!(
+        (&duplicate["what"], postings),
+        (&Value::from("deposit"), 2),
+        "{duplicate:#}"
+    );
     let wrong = &by_cause["wrong_account"]["explanation"];
-    assert!(wrong["first"]["elsewhere"].as_str().unwrap().starts_with("0x"), "{wrong:#}");
-    assert_eq!(wrong["evidence"][0]["what"], "equal and opposite break", "{wrong:#}");
+    assert!(
+        wrong["first"]["elsewhere"].as_str().unwrap().starts_with("0x"),
+        "{wrong:#}"
+    );
+    assert_eq!(
+        wrong["evidence"][0]["what"], "equal and opposite break",
+        "{wrong:#}"
+    );
 }
 
 #[tokio::test]
@@ -89,9 +117,16 @@ async fn a_bound_that_is_reached_is_said_and_nothing_is_claimed_beyond_it() {
         assert!(answer["text"].as_str().unwrap().contains(named), "{answer:#}");
         assert_eq!(explanation["searched"]["is_complete"], false, "{answer:#}");
         let cause = explanation["cause"].as_str().unwrap();
-        assert_ne!(cause, "manual_edit", "the ledger was not read to its end: {answer:#}");
+        assert_ne!(
+            cause, "manual_edit",
+            "the ledger was not read to its end: {answer:#}"
+        );
         if named == "explain_max_blocks" {
-            assert_eq!((cause, &explanation["is_conclusive"]), ("unknown", &Value::from(false)), "{answer:#}");
+            assert_eq!(
+                (cause, &explanation["is_conclusive"]),
+                ("unknown", &Value::from(false)),
+                "{answer:#}"
+            );
         }
     }
     let answer = explained(&fixture, &id, &[]).await;

@@ -288,7 +288,9 @@ impl Books {
             WalletOrder::Lowered => vec![wallet.to_string()],
             WalletOrder::AsIs | WalletOrder::UnderC => column::spellings(wallet),
         };
-        let balances = self.of_texts(conn, BalanceTable::Balances, written.clone()).await?;
+        let balances = self
+            .of_texts(conn, BalanceTable::Balances, written.clone())
+            .await?;
         let subaccounts = self.of_texts(conn, BalanceTable::Subaccounts, written).await?;
         Ok((balances, subaccounts))
     }

@@ -47,7 +47,10 @@ pub const fn wallet_key(schema: &Schema) -> &'static str {
 /// How a wallet may be written in the books: in lower case, or with the capitals of its checksum.
 #[must_use]
 pub fn spellings(wallet: Address) -> Vec<String> {
-    vec![wallet.to_string(), eidos_chain::contracts::evm(&wallet).to_checksum(None)]
+    vec![
+        wallet.to_string(),
+        eidos_chain::contracts::evm(&wallet).to_checksum(None),
+    ]
 }
 
 /// A token column.

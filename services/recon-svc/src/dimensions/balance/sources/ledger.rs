@@ -41,7 +41,10 @@ impl EntryKind {
             (&codes.ledger_settlement, Self::Settlement),
             (&codes.ledger_other, Self::Other),
         ];
-        lists.into_iter().find(|(list, _)| list.contains(&code)).map(|(_, kind)| kind)
+        lists
+            .into_iter()
+            .find(|(list, _)| list.contains(&code))
+            .map(|(_, kind)| kind)
     }
 }
 
@@ -258,6 +261,9 @@ impl AccountBooks<'_> {
             .await
             .map_err(SourceError::reading("the chain service's batches"))?;
         let block = |number: i64| u64::try_from(number).unwrap_or_default();
-        Ok(rows.into_iter().map(|(batch, number)| (batch, block(number))).collect())
+        Ok(rows
+            .into_iter()
+            .map(|(batch, number)| (batch, block(number)))
+            .collect())
     }
 }
