@@ -17,6 +17,11 @@ use eidos_recon::severity::Thresholds;
 /// With less, a warning would be critical before its second reading.
 const MIN_ESCALATION: Duration = Duration::from_mins(1);
 
+/// Rows of a table that an explanation may hold in memory.
+const MAX_EXPLAINED_ROWS: u32 = 100_000;
+/// How long the server waits for an answer to a request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// The sections of recon-svc.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -268,6 +273,7 @@ impl ServiceSettings for ReconSettings {
             }
         }
         self.validate_rules(problems);
+        self.validate_explanations(problems);
         self.validate_prices(SystemClock::default().now(), problems);
     }
 }
@@ -315,6 +321,34 @@ impl ReconSettings {
             for problem in price_check::missing(&symbols, |symbol| rules.prices.contains_key(symbol)) {
                 problems.add("reconciliation.prices", problem, price_check::PRICE_FIX);
             }
+        }
+    }
+
+    fn validate_explanations(&self, problems: &mut Problems) {
+        let rules = &self.reconciliation;
+        let mut refuse = |key: &str, value: String, reason: &str, fix: &str| {
+            problems.add_value(format!("reconciliation.{key}"), value, reason, fix);
+        };
+        if rules.explain_max_blocks == 0 {
+            refuse(
+                "explain_max_blocks",
+                "0".to_owned(),
+                "searches nothing",
+                "use 1000000",
+            );
+        }
+        if !(1..=MAX_EXPLAINED_ROWS).contains(&rules.explain_max_rows) {
+            let value = rules.explain_max_rows.to_string();
+            refuse("explain_max_rows", value, "is not 1 to 100000", "use 5000");
+        }
+        if rules.explain_timeout.is_zero() || rules.explain_timeout >= REQUEST_TIMEOUT {
+            let value = format!("{:?}", rules.explain_timeout);
+            refuse(
+                "explain_timeout",
+                value,
+                "is zero, or as long as a request may take (30s)",
+                "use 20s",
+            );
         }
     }
 

@@ -49,6 +49,11 @@ impl Rows {
         self.0.write_record(cells.iter().map(|cell| cell.as_bytes()))
     }
 
+    /// A row of names with a space between them.
+    fn head(&mut self, names: &str) -> Result<(), Error> {
+        self.row(names.split(' '))
+    }
+
     fn text(self) -> Result<String, Error> {
         let bytes = self.0.into_inner().map_err(csv::IntoInnerError::into_error)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
@@ -61,94 +66,57 @@ impl Rows {
 /// None that memory does not give.
 pub fn report(report: &Report) -> Result<String, Error> {
     let mut rows = Rows::new();
-    rows.row([
-        "table",
-        "dimension",
-        "token",
-        "checked",
-        "matched",
-        "breaks",
-        "shortfall",
-        "surplus",
-        "dust_entries",
-        "dust",
-    ])?;
+    tokens(&mut rows, report)?;
+    breaks(&mut rows, report)?;
+    coverage(&mut rows, report)?;
+    runs(&mut rows, report)?;
+    rows.text()
+}
+
+fn tokens(rows: &mut Rows, report: &Report) -> Result<(), Error> {
+    rows.head("table dimension token checked matched breaks shortfall surplus dust_entries dust")?;
     for line in &report.tokens {
         let counts = [line.checked, line.matched, line.breaks].map(|count| count.to_string());
-        let [checked, matched, breaks] = &counts;
-        rows.row([
-            "token",
-            &line.dimension,
-            &line.token,
-            checked,
-            matched,
-            breaks,
-            &line.shortfall,
-            &line.surplus,
-            &line.dust_entries.to_string(),
-            &line.dust,
-        ])?;
+        let dust_entries = line.dust_entries.to_string();
+        let head = ["token", &line.dimension, &line.token];
+        let sums = [&line.shortfall, &line.surplus, &dust_entries, &line.dust];
+        let figures = counts.iter().chain(sums).map(String::as_str);
+        rows.row(head.into_iter().chain(figures))?;
     }
-    let buckets = Age::ALL.map(Age::as_str);
-    rows.row(
-        ["table", "dimension", "severity"]
-            .into_iter()
-            .chain(buckets)
-            .chain(["oldest"]),
-    )?;
+    Ok(())
+}
+
+fn breaks(rows: &mut Rows, report: &Report) -> Result<(), Error> {
+    let buckets = Age::ALL.map(Age::as_str).join(" ");
+    rows.head(&format!("table dimension severity {buckets} oldest"))?;
     for line in &report.ages {
         let counts = line.counts.map(|count| count.to_string());
+        let oldest = shown(line.oldest);
         let head = ["age", &line.dimension, &line.severity];
-        rows.row(
-            head.into_iter()
-                .chain(counts.iter().map(String::as_str))
-                .chain([shown(line.oldest).as_str()]),
-        )?;
+        let counts = counts.iter().map(String::as_str);
+        rows.row(head.into_iter().chain(counts).chain([oldest.as_str()]))?;
     }
-    rows.row(["table", "dimension", "severity", "opened", "ended"])?;
+    rows.head("table dimension severity opened ended")?;
     for line in &report.changes {
-        rows.row([
-            "change",
-            &line.dimension,
-            &line.severity,
-            &line.opened.to_string(),
-            &line.ended.to_string(),
-        ])?;
+        let (opened, ended) = (line.opened.to_string(), line.ended.to_string());
+        rows.row(["change", &line.dimension, &line.severity, &opened, &ended])?;
     }
-    rows.row([
-        "table",
-        "dimension",
-        "proved_24h",
-        "proved_7d",
-        "accounts",
-        "last_full",
-        "last_clean",
-    ])?;
+    Ok(())
+}
+
+fn coverage(rows: &mut Rows, report: &Report) -> Result<(), Error> {
+    rows.head("table dimension proved_24h proved_7d accounts last_full last_clean")?;
     for line in &report.coverage {
-        let (day, week) = (line.day.part.to_string(), line.week.part.to_string());
-        let (full, clean) = (line.last_full.map(shown), line.last_clean.map(shown));
-        rows.row([
-            "coverage",
-            &line.dimension,
-            &day,
-            &week,
-            &line.day.whole.to_string(),
-            full.as_deref().unwrap_or_default(),
-            clean.as_deref().unwrap_or_default(),
-        ])?;
+        let shares = [line.day.part, line.week.part, line.day.whole].map(|count| count.to_string());
+        let ends = [line.last_full, line.last_clean].map(|at| at.map(shown).unwrap_or_default());
+        let cells = shares.iter().chain(&ends).map(String::as_str);
+        rows.row(["coverage", &line.dimension].into_iter().chain(cells))?;
     }
-    rows.row([
-        "table",
-        "run",
-        "dimension",
-        "mode",
-        "ended",
-        "block",
-        "checked",
-        "matched",
-        "undecided",
-        "breaks",
-    ])?;
+    Ok(())
+}
+
+fn runs(rows: &mut Rows, report: &Report) -> Result<(), Error> {
+    rows.head("table run dimension mode ended block checked matched undecided breaks")?;
     for run in &report.runs {
         let counts = [run.checked, run.matched, run.undecided, run.breaks].map(|count| count.to_string());
         let block = run.block.map(|block| block.to_string()).unwrap_or_default();
@@ -156,7 +124,7 @@ pub fn report(report: &Report) -> Result<String, Error> {
         let head = ["run", &id, &run.dimension, &run.mode, &at, &block];
         rows.row(head.into_iter().chain(counts.iter().map(String::as_str)))?;
     }
-    rows.text()
+    Ok(())
 }
 
 /// Records, one a row.

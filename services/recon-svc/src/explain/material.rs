@@ -39,6 +39,8 @@ pub(super) struct Material {
     pub(super) deposits: Vec<DepositRow>,
     /// Deposits of transactions that its entries name, whoever has them.
     pub(super) others: BTreeMap<Hash32, Vec<VaultEvent>>,
+    /// False: more of them were to be looked up than are.
+    pub(super) has_all_others: bool,
     /// Transactions whose block, as the chain service saw it, is gone.
     pub(super) orphaned: BTreeSet<Hash32>,
     /// Its withdrawals, and those that name its transactions.

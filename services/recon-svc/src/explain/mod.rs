@@ -70,6 +70,9 @@ pub enum ExplainError {
     /// The token of the break is in no list any more.
     #[error("the token of this break is not among the tokens of this chain's settings any more")]
     UnknownToken,
+    /// Neither side was read in time.
+    #[error("the sides were not read within {0:?} (reconciliation.explain_timeout)")]
+    TooLong(std::time::Duration),
     /// Our own tables could not be read.
     #[error("reading the break failed: {0}")]
     Jobs(#[source] sqlx::Error),

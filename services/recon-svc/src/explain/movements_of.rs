@@ -171,13 +171,16 @@ fn deposits_of_others(material: &Material, pool: &mut Pool<'_>) -> Vec<Event> {
     }
     let mut found = Vec::new();
     for (tx, entries) in by_tx {
+        // What was not looked up proves nothing.
+        let Some(others) = material.others.get(&tx) else {
+            continue;
+        };
         let rows: Vec<&DepositRow> = material
             .deposits
             .iter()
             .filter(|row| row.key.tx() == Some(tx))
             .collect();
         let named = rows.iter().map(|row| row.block).find(|block| *block > 0);
-        let others = material.others.get(&tx).map_or(&[][..], Vec::as_slice);
         let other = others.iter().find_map(|event| match event.body {
             EventBody::Deposit { user, token, .. } => Some((event, user, token)),
             _ => None,

@@ -45,10 +45,10 @@ impl AccountSearch<'_> {
     /// Explains the account at a new cut. Returns the block of it as well.
     pub(super) async fn run(self) -> Result<(Explanation, BlockRef), ExplainError> {
         let explainer = self.explainer;
-        let mut cut = Cut::pin(&explainer.databases, &explainer.schema, &explainer.chain, None).await?;
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        ledger::bound(cut.snapshot.trading(), left).await?;
-        let (mut material, difference) = self.rows(&mut cut).await?;
+        let begun = tokio::time::timeout_at(self.deadline, self.begin()).await;
+        let longest = explainer.settings.reconciliation.explain_timeout;
+        let (mut cut, mut material, difference) =
+            begun.map_err(|_elapsed| ExplainError::TooLong(longest))??;
         let floor = explainer.settings.reconciliation.vault_deployed_at_block;
         let max_blocks = explainer.settings.reconciliation.explain_max_blocks;
         let lowest = cut
@@ -70,18 +70,21 @@ impl AccountSearch<'_> {
         let (mut upto, mut window) = (cut.block, FIRST_WINDOW);
         loop {
             let from = upto.number.saturating_sub(window.saturating_sub(1)).max(lowest);
-            let reading = self.window(&mut cut, &mut material, from, upto);
+            // A window counts when all of it was read.
+            let mut wider = material.clone();
+            let reading = self.window(&mut cut, &mut wider, from, upto);
             let in_time = match tokio::time::timeout_at(self.deadline, reading).await {
                 Ok(read) => read.map(|()| true)?,
                 Err(_elapsed) => false,
             };
+            if in_time {
+                material = wider;
+            }
             let is_last = !in_time || from <= lowest;
             if !in_time {
-                let longest = explainer.settings.reconciliation.explain_timeout;
                 searched
                     .bounds
                     .push(format!("{longest:?} (reconciliation.explain_timeout)"));
-                material.is_complete = false;
             } else if is_last && !material.is_complete {
                 searched
                     .bounds
@@ -96,8 +99,24 @@ impl AccountSearch<'_> {
         }
     }
 
+    /// The cut, and the rows at it.
+    async fn begin(&self) -> Result<(Cut, Material, Option<Amount>), ExplainError> {
+        let explainer = self.explainer;
+        let mut cut = Cut::pin(&explainer.databases, &explainer.schema, &explainer.chain, None).await?;
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        ledger::bound(cut.snapshot.trading(), left).await?;
+        ledger::bound(cut.snapshot.chain(), left).await?;
+        let (material, difference) = self.rows(&mut cut).await?;
+        Ok((cut, material, difference))
+    }
+
     fn explained(&self, material: &Material, difference: Option<Amount>, searched: &Searched) -> Explanation {
         let events = account::events(material);
+        let mut searched = searched.clone();
+        if !material.has_all_others {
+            let bound = format!("{MAX_LOOKUPS} transactions of entries without an event of the account");
+            searched.bounds.push(bound);
+        }
         let history = History {
             difference,
             untold: material.untold(&events),
@@ -110,7 +129,7 @@ impl AccountSearch<'_> {
                     + material.deposits.len()
                     + material.withdrawals.len()
                     + material.trades.len(),
-                ..searched.clone()
+                ..searched
             },
             events,
         };
@@ -185,6 +204,7 @@ impl AccountSearch<'_> {
             trades,
             batch_blocks,
             value,
+            has_all_others: true,
             ..Material::default()
         };
         Ok((material, difference))
@@ -305,9 +325,9 @@ impl AccountSearch<'_> {
             .filter_map(|entry| entry.tx)
             .filter(|tx| !own.contains(tx) && !material.others.contains_key(tx))
             .filter(|tx| material.is_inside(blocks(*tx)))
-            .take(MAX_LOOKUPS)
             .collect();
-        let unknown: Vec<Hash32> = unknown.into_iter().collect();
+        material.has_all_others = unknown.len() <= MAX_LOOKUPS;
+        let unknown: Vec<Hash32> = unknown.into_iter().take(MAX_LOOKUPS).collect();
         let filter = LogFilter {
             kinds: Some(vec![EventKind::Deposit]),
             keep_unreadable: true,

@@ -21,7 +21,9 @@ pub(super) async fn explain(State(api): State<Api>, Path(id): Path<String>) -> R
 fn refused(error: &ExplainError) -> ApiError {
     match error {
         ExplainError::NoBreak(_) => ApiError::NotFound(error.to_string()),
-        ExplainError::Busy | ExplainError::UnknownToken => ApiError::Conflict(error.to_string()),
+        ExplainError::Busy | ExplainError::UnknownToken | ExplainError::TooLong(_) => {
+            ApiError::Conflict(error.to_string())
+        }
         ExplainError::Jobs(_) | ExplainError::Source(_) => {
             tracing::error!(error = %eidos_runtime::chain(error), "a break could not be explained");
             ApiError::Conflict(
