@@ -46,7 +46,7 @@ pub use deadline::within;
 pub use error::ChainError;
 pub use layout::{BalanceSlots, nested_slot, vault_balance_slots};
 pub use logs::{
-    EventBody, EventKind, EventsOf, LogFilter, LogPosition, LogProof, TransactionEvents, VaultEvent,
+    Argument, EventBody, EventKind, EventsOf, LogFilter, LogPosition, LogProof, TransactionEvents, VaultEvent,
 };
 pub use reader::{ChainReader, LadderReport, rng};
 pub use retention::StateKept;

@@ -59,6 +59,6 @@ pub use audit::{Audit, AuditKey};
 pub use devnet::{Addresses, Devnet, DevnetOptions};
 pub use ledger::{Key, Ledger};
 pub use manifest::{
-    Canary, Fault, Manifest, MovementFault, Planted, PlantedMovement, Severity, Trap, Trapped,
+    Canary, Fault, Manifest, MovementFault, Planted, PlantedMovement, Severity, Trap, Trapped, cause_of,
 };
 pub use tokens::Token;

@@ -158,6 +158,35 @@ named! {
     }
 }
 
+/// Returns what an explanation must call a fault of this class, of [`Fault`] or [`MovementFault`]. `None`: it is not a break, so
+/// there is nothing to explain.
+///
+/// A row that the chain never saw and that has no entry in the balance log is an edit by hand, too.
+pub fn cause_of(class: &str) -> Option<&'static str> {
+    Some(match class {
+        "missing_credit"
+        | "missing_withdrawal_debit"
+        | "missing_in_books"
+        | "beyond_decimal"
+        | "no_event"
+        | "no_row"
+        | "paid_without_row"
+        | "confirmed_and_unpaid" => "missing",
+        "double_credit" | "two_rows" => "duplicate",
+        "wrong_amount" | "paid_another_amount" => "wrong_amount",
+        "decimals_slip" => "decimals",
+        "wrong_wallet" | "paid_another_wallet" => "wrong_account",
+        "other_token" | "paid_another_token" => "wrong_unit",
+        "manual_edit" | "missing_on_chain" => "manual_edit",
+        "emergency_withdrawal" => "outflow",
+        "orphaned_row" => "reorg",
+        "no_transaction" => "unreadable",
+        "refunded_and_paid" => "refunded",
+        "paid_and_open" | "never_paid" => "late",
+        _ => return None,
+    })
+}
+
 impl Trap {
     /// Returns why it is not a fault.
     pub(crate) const fn reason(self) -> &'static str {
@@ -325,6 +354,14 @@ mod tests {
                 expected,
                 "{difference}"
             );
+        }
+    }
+
+    #[test]
+    fn every_class_but_dust_has_a_cause() {
+        let faults = Fault::ALL.map(Fault::as_str).into_iter();
+        for class in faults.chain(MovementFault::ALL.map(MovementFault::as_str)) {
+            assert_eq!(cause_of(class).is_none(), class == "dust", "{class}");
         }
     }
 

@@ -342,6 +342,11 @@ pub enum BreakCommand {
         /// The break.
         id: BreakId,
     },
+    /// Why it exists: the first event on which the two sides part, and what shows it. Read when it is asked for.
+    Explain {
+        /// The break.
+        id: BreakId,
+    },
     /// Say that somebody looks at it: needs the operator role.
     Ack {
         /// Which break.

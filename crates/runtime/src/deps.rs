@@ -1,6 +1,7 @@
 //! [`Parts`] and [`ServiceDeps`]: what a service gives to the runtime, and what it gets.
 
-use std::sync::Arc;
+use std::any::Any;
+use std::sync::{Arc, OnceLock};
 
 use eidos_core::db::{self, JobsDb};
 use eidos_settings::{DatabaseSection, Effective, ServiceSettings, SourceName};
@@ -69,6 +70,26 @@ pub struct ServiceDeps<S: ServiceSettings> {
     pub node: NodeId,
     /// Where dependencies and loops report.
     pub health: HealthRegistry,
+    /// What the build leaves for routes and queries.
+    pub built: Built,
+}
+
+/// One value that a service's build leaves and its routes and queries use: what is connected once is connected for all.
+#[derive(Debug, Clone, Default)]
+pub struct Built(Arc<OnceLock<Arc<dyn Any + Send + Sync>>>);
+
+impl Built {
+    /// Leaves the value. Only the first one is kept.
+    pub fn leave<T: Any + Send + Sync>(&self, value: Arc<T>) {
+        // A build runs once; a second value would be of the same build.
+        let _kept = self.0.set(value);
+    }
+
+    /// The value; `None`: nothing of this type was left.
+    #[must_use]
+    pub fn get<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        Arc::clone(self.0.get()?).downcast().ok()
+    }
 }
 
 impl<S: ServiceSettings> Clone for ServiceDeps<S> {
@@ -79,6 +100,7 @@ impl<S: ServiceSettings> Clone for ServiceDeps<S> {
             clock: Arc::clone(&self.clock),
             node: self.node,
             health: self.health.clone(),
+            built: self.built.clone(),
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::runner::Runner;
 use crate::running::Running;
 use crate::start_again::until_it_starts;
 use crate::{
-    Build, CancelReason, HealthRegistry, ServiceDeps, Start, WorkerEntry, observation_rounds, observe,
+    Build, Built, CancelReason, HealthRegistry, ServiceDeps, Start, WorkerEntry, observation_rounds, observe,
     worker_host,
 };
 
@@ -108,6 +108,7 @@ impl Engine {
             clock: Arc::clone(&clock),
             node: NodeId::new(&*clock),
             health: HealthRegistry::default(),
+            built: Built::default(),
         };
         register_checks(start, &deps.health, jobs_db.control().clone(), leases.clone());
         let parts = build(deps.clone()).await?;

@@ -49,7 +49,7 @@ mod worker;
 mod worker_host;
 
 pub use context::{JobContext, Standalone};
-pub use deps::{Build, Parts, ServiceDeps, Start};
+pub use deps::{Build, Built, Parts, ServiceDeps, Start};
 pub use engine::{Drained, Engine};
 pub use error::{BoxedError, CancelReason, JobError, chain};
 pub use foreground::{BadRunRequest, Foreground, RunRequest};

@@ -13,7 +13,7 @@ use eidos_telemetry::{LogFormat, TelemetryGuard, TelemetryOptions, TraceOptions}
 use eidos_types::{SharedClock, SystemClock};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::cli::{self, Action, Arguments, Format, RunArgs};
+use crate::cli::{self, Action, Arguments, Askable, Format, Question, RunArgs};
 use crate::service::Service;
 use crate::{ServiceDefinition, tables};
 
@@ -33,13 +33,15 @@ const RUNTIME_CLOSE: Duration = Duration::from_secs(2);
     reason = "the whole program: nobody needs the definition afterwards"
 )]
 pub fn main<S: ServiceSettings>(definition: ServiceDefinition<S>) -> ExitCode {
+    let queries = askable(&definition);
     let command = cli::command(
         definition.name,
         definition.about,
         env!("CARGO_PKG_VERSION"),
         definition.commands,
+        &queries,
     );
-    let arguments = match cli::parse(command, definition.commands, std::env::args_os()) {
+    let arguments = match cli::parse(command, definition.commands, &queries, std::env::args_os()) {
         Ok(arguments) => arguments,
         Err(shown) => {
             let _closed_pipe = shown.print();
@@ -72,6 +74,17 @@ pub fn main<S: ServiceSettings>(definition: ServiceDefinition<S>) -> ExitCode {
     code
 }
 
+fn askable<S: ServiceSettings>(definition: &ServiceDefinition<S>) -> Vec<Askable> {
+    let queries = definition.queries.iter();
+    queries
+        .map(|query| Askable {
+            name: query.name,
+            about: query.about,
+            argument: query.argument,
+        })
+        .collect()
+}
+
 fn completions<S: ServiceSettings>(
     definition: &ServiceDefinition<S>,
     shell: clap_complete::Shell,
@@ -81,6 +94,7 @@ fn completions<S: ServiceSettings>(
         definition.about,
         env!("CARGO_PKG_VERSION"),
         definition.commands,
+        &askable(definition),
     );
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command, definition.name, &mut script);
@@ -130,6 +144,7 @@ async fn act<S: ServiceSettings>(
         Action::Serve => serve(service).await,
         Action::Run(args) => run(&service, args).await,
         Action::Jobs => say(&tables::jobs(&service)),
+        Action::Ask(question) => ask(&service, question).await,
         // Answered before the settings were needed.
         Action::CheckConfig | Action::Completions(_) => ExitCode::SUCCESS,
     }
@@ -189,6 +204,16 @@ fn operating_user() -> String {
     match nix::unistd::User::from_uid(uid) {
         Ok(Some(user)) => format!("cli:{}", user.name),
         _ => format!("cli:uid {uid}"),
+    }
+}
+
+async fn ask(service: &Service, question: Question) -> ExitCode {
+    match service.answer(&question.name, question.argument).await {
+        Ok(answer) => match question.format {
+            Format::Table => say(answer.text.trim_end()),
+            Format::Json => say(&format!("{:#}", answer.value)),
+        },
+        Err(error) => fail(&error),
     }
 }
 

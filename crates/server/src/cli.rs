@@ -18,6 +18,8 @@ pub(crate) enum Action {
     Serve,
     /// One run in the foreground.
     Run(RunArgs),
+    /// A question of the service.
+    Ask(Question),
     /// Show the effective settings.
     CheckConfig,
     /// List the jobs.
@@ -36,6 +38,22 @@ pub(crate) struct RunArgs {
     pub(crate) params: Value,
     /// Those parameters whose text was read as JSON, as they were typed.
     pub(crate) typed: Vec<(String, String)>,
+}
+
+/// A question of the service, as it was typed.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Question {
+    pub(crate) name: String,
+    pub(crate) argument: String,
+    pub(crate) format: Format,
+}
+
+/// What the command line knows of a [`crate::Query`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Askable {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) argument: &'static str,
 }
 
 /// How `run` prints the report.
@@ -60,6 +78,7 @@ pub(crate) fn command(
     about: &'static str,
     version: &'static str,
     commands: &'static [JobCommand],
+    queries: &[Askable],
 ) -> Command {
     Command::new(name)
         .about(about)
@@ -89,6 +108,29 @@ pub(crate) fn command(
                 ),
         )
         .subcommands(commands.iter().map(job_command))
+        .subcommands(queries.iter().map(query_command))
+}
+
+fn query_command(query: &Askable) -> Command {
+    let argument = Arg::new(VALUE).value_name(query.argument).required(true);
+    Command::new(query.name)
+        .about(query.about)
+        .arg(argument)
+        .args(format_options())
+}
+
+fn format_options() -> [Arg; 2] {
+    [
+        Arg::new("format")
+            .long("format")
+            .value_parser(value_parser!(Format))
+            .default_value("table")
+            .help("How to print the report"),
+        Arg::new("json")
+            .long("json")
+            .action(ArgAction::SetTrue)
+            .help("The same as: --format json"),
+    ]
 }
 
 fn run_command() -> Command {
@@ -183,19 +225,7 @@ fn run_options(command: Command) -> Command {
                 .value_parser(value_parser!(Instant))
                 .help("The scheduled instant to work for (RFC 3339 or epoch milliseconds); now unless told"),
         )
-        .arg(
-            Arg::new("format")
-                .long("format")
-                .value_parser(value_parser!(Format))
-                .default_value("table")
-                .help("How to print the report"),
-        )
-        .arg(
-            Arg::new("json")
-                .long("json")
-                .action(ArgAction::SetTrue)
-                .help("The same as: --format json"),
-        )
+        .args(format_options())
 }
 
 /// Reads the command line.
@@ -205,6 +235,7 @@ fn run_options(command: Command) -> Command {
 pub(crate) fn parse(
     command: Command,
     commands: &'static [JobCommand],
+    queries: &[Askable],
     arguments: impl IntoIterator<Item = OsString>,
 ) -> Result<Arguments, clap::Error> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
@@ -229,6 +260,11 @@ pub(crate) fn parse(
                 .copied()
                 .unwrap_or(clap_complete::Shell::Bash),
         ),
+        Some((name, matches)) if queries.iter().any(|query| query.name == name) => Action::Ask(Question {
+            name: name.to_owned(),
+            argument: matches.get_one::<String>(VALUE).cloned().unwrap_or_default(),
+            format: format_of(matches),
+        }),
         Some((name, matches)) if name != "serve" => {
             let command = commands.iter().find(|command| command.name == name);
             let run = run_args(matches, command);
@@ -247,14 +283,17 @@ fn run_args(matches: &ArgMatches, command: Option<&JobCommand>) -> RunArgs {
         job: matches.get_one::<String>("job").cloned().unwrap_or_default(),
         slot: matches.get_one("slot").copied().map(Instant::slot),
         dry_run: command.map_or_else(|| matches.get_flag("dry-run"), |command| command.dry_run),
-        format: if matches.get_flag("json") {
-            Format::Json
-        } else {
-            matches.get_one("format").copied().unwrap_or(Format::Table)
-        },
+        format: format_of(matches),
         params,
         typed,
     }
+}
+
+fn format_of(matches: &ArgMatches) -> Format {
+    if matches.get_flag("json") {
+        return Format::Json;
+    }
+    matches.get_one("format").copied().unwrap_or(Format::Table)
 }
 
 /// Names the parameter that a command cannot do without. Clap's own sentence would show how it takes a bare word.
@@ -328,9 +367,15 @@ mod tests {
         },
     ];
 
+    const QUERIES: &[Askable] = &[Askable {
+        name: "explain",
+        about: "Say why",
+        argument: "THING",
+    }];
+
     fn parsed(line: &str) -> Result<Arguments, clap::Error> {
-        let command = command("test-svc", "test", "0", COMMANDS);
-        parse(command, COMMANDS, line.split(' ').map(Into::into))
+        let command = command("test-svc", "test", "0", COMMANDS, QUERIES);
+        parse(command, COMMANDS, QUERIES, line.split(' ').map(Into::into))
     }
 
     fn run(line: &str) -> RunArgs {
@@ -342,7 +387,7 @@ mod tests {
 
     #[test]
     fn the_command_is_well_formed() {
-        command("test-svc", "test", "0", COMMANDS).debug_assert();
+        command("test-svc", "test", "0", COMMANDS, QUERIES).debug_assert();
     }
 
     #[test]
@@ -382,6 +427,26 @@ mod tests {
     }
 
     #[test]
+    fn a_question_has_one_argument_and_a_format() {
+        let asked = |line: &str| match parsed(line).map(|parsed| parsed.action) {
+            Ok(Action::Ask(question)) => Some((question.argument, question.format)),
+            _ => None,
+        };
+        assert_eq!(asked("svc explain 0192"), Some(("0192".into(), Format::Table)));
+        assert_eq!(
+            asked("svc explain --json 0192"),
+            Some(("0192".into(), Format::Json))
+        );
+        assert_eq!(
+            asked("svc explain 0192 --format json"),
+            Some(("0192".into(), Format::Json))
+        );
+        for line in ["svc explain", "svc explain a b", "svc explain a --dry-run"] {
+            assert!(parsed(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
     fn every_shell_gets_a_script_that_knows_the_commands() {
         for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
             let Action::Completions(shell) = parsed(&format!("svc completions {shell}")).unwrap().action
@@ -389,7 +454,7 @@ mod tests {
                 panic!("{shell}");
             };
             let mut script = Vec::new();
-            let mut command = command("test-svc", "test", "0", COMMANDS);
+            let mut command = command("test-svc", "test", "0", COMMANDS, QUERIES);
             clap_complete::generate(shell, &mut command, "test-svc", &mut script);
             let script = String::from_utf8(script).unwrap();
             assert!(

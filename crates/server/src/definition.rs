@@ -5,6 +5,8 @@ use std::sync::Arc;
 use axum::Router;
 use eidos_runtime::{Build, ServiceDeps, Start};
 use eidos_settings::ServiceSettings;
+use futures::future::BoxFuture;
+use serde_json::Value;
 
 use crate::Reports;
 
@@ -30,6 +32,29 @@ pub struct ServiceDefinition<S: ServiceSettings> {
     pub reports: Option<BuildReports<S>>,
     /// Names for runs that people start by hand, such as `plan` for a dry run.
     pub commands: &'static [JobCommand],
+    /// Questions that people ask at a terminal.
+    pub queries: &'static [Query<S>],
+}
+
+/// A command of a service's binary that reads and prints. It is no run: it takes no lease and leaves no history.
+pub struct Query<S: ServiceSettings> {
+    /// What is typed, such as `explain`.
+    pub name: &'static str,
+    /// One sentence for `--help`.
+    pub about: &'static str,
+    /// What its only argument is, such as `BREAK`.
+    pub argument: &'static str,
+    /// Answers it.
+    pub answer: fn(ServiceDeps<S>, String) -> BoxFuture<'static, anyhow::Result<Answer>>,
+}
+
+/// What a [`Query`] prints.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// For programs.
+    pub value: Value,
+    /// For people.
+    pub text: String,
 }
 
 /// A command of a service's binary that is a run of one of its jobs: the same lease, fence and history as any other.

@@ -25,5 +25,5 @@ pub use api::{
     Reports, StatisticView, StatisticsQuery, TokenTotals,
 };
 pub use bootstrap::main;
-pub use definition::{BuildReports, JobCommand, ServiceDefinition};
+pub use definition::{Answer, BuildReports, JobCommand, Query, ServiceDefinition};
 pub use service::{Service, Serving};

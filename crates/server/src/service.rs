@@ -9,6 +9,7 @@ use eidos_runtime::{BadRunRequest, Drained, Engine, Foreground, RunRequest};
 use eidos_settings::{Effective, ServiceSettings, SuiteSettings};
 use eidos_telemetry::MetricsHandle;
 use eidos_types::{NodeId, SharedClock};
+use futures::future::BoxFuture;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -18,7 +19,7 @@ use crate::api::Api;
 use crate::auth::Authenticator;
 use crate::grpc::{self, JobsGrpc};
 use crate::http::{HttpState, Limits, ServiceRoutes, router};
-use crate::{Reports, ServiceDefinition};
+use crate::{Answer, Reports, ServiceDefinition};
 
 /// How long the servers may take to finish their last answers.
 const SERVERS_CLOSE: Duration = Duration::from_secs(5);
@@ -32,8 +33,12 @@ pub struct Service {
     suite: SuiteSettings,
     routes: ServiceRoutes,
     reports: Option<Arc<dyn Reports>>,
+    queries: Vec<(&'static str, Asked)>,
     metrics: Option<MetricsHandle>,
 }
+
+/// A query with what it reads through.
+type Asked = Box<dyn Fn(String) -> BoxFuture<'static, anyhow::Result<Answer>> + Send + Sync>;
 
 /// A service at work.
 pub struct Serving {
@@ -67,11 +72,18 @@ impl Service {
             router: definition.routes.map(|routes| routes(&deps)),
             document: definition.openapi,
         };
+        let reports = definition.reports.map(|reports| reports(&deps));
+        let queries = definition.queries.iter().map(|query| {
+            let (deps, answer) = (deps.clone(), query.answer);
+            let asked: Asked = Box::new(move |argument| answer(deps.clone(), argument));
+            (query.name, asked)
+        });
         Ok(Self {
             engine,
             suite,
             routes,
-            reports: definition.reports.map(|reports| reports(&deps)),
+            reports,
+            queries: queries.collect(),
             metrics: None,
         })
     }
@@ -102,6 +114,16 @@ impl Service {
         typed: &[(String, String)],
     ) -> Result<Value, BadRunRequest> {
         self.engine.understood(job, params, typed)
+    }
+
+    /// Answers a query of the service.
+    ///
+    /// # Errors
+    /// Those of the query; a name that is none.
+    pub(crate) async fn answer(&self, name: &str, argument: String) -> anyhow::Result<Answer> {
+        let query = self.queries.iter().find(|(known, _)| *known == name);
+        let (_, asked) = query.ok_or_else(|| anyhow!("'{name}' is not a command of this service"))?;
+        asked(argument).await
     }
 
     /// Asks whatever runs in the foreground to stop.

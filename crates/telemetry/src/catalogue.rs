@@ -409,6 +409,20 @@ const CATALOGUE: &[MetricDescription] = &[
         "Unix time at which the least recently verified account was verified.",
     ),
     row(
+        "reconciliation_coverage_ratio",
+        Kind::Gauge,
+        "1",
+        &["dimension", "window"],
+        "Share of the accounts that one run of the window (24h, 7d) proved, of those that the newest full run compared.",
+    ),
+    row(
+        "reconciliation_last_clean_timestamp",
+        Kind::Gauge,
+        "s",
+        &["dimension"],
+        "Unix time at which the newest run ended that found no break and left nothing undecided.",
+    ),
+    row(
         "reconciliation_indexer_lag_blocks",
         Kind::Gauge,
         "blocks",

@@ -366,6 +366,19 @@ pub fn reconciliation_oldest_verified(dimension: &'static str, at: DateTime<Utc>
         .set(unix_seconds(at));
 }
 
+/// `reconciliation_coverage_ratio`: share of the accounts that was proved in a window, between 0 and 1. A hundredth of a percent
+/// is as much of 1 as 100 µs are of a second.
+pub fn reconciliation_coverage(dimension: &str, window: &'static str, basis_points: u64) {
+    metrics::gauge!("reconciliation_coverage_ratio", "dimension" => dimension.to_owned(), "window" => window)
+        .set(Duration::from_micros(basis_points.saturating_mul(100)).as_secs_f64());
+}
+
+/// `reconciliation_last_clean_timestamp`: unix time at which the newest run ended that found no break.
+pub fn reconciliation_last_clean(dimension: &str, at: DateTime<Utc>) {
+    metrics::gauge!("reconciliation_last_clean_timestamp", "dimension" => dimension.to_owned())
+        .set(unix_seconds(at));
+}
+
 /// `reconciliation_indexer_lag_blocks`: finalized blocks the indexer has not applied yet.
 pub fn reconciliation_indexer_lag(blocks: u64) {
     metrics::gauge!("reconciliation_indexer_lag_blocks").set(as_gauge(blocks));
@@ -452,6 +465,8 @@ mod tests {
         reconciliation_dust_amount("x", "x", total);
         reconciliation_verified("x", "x", at);
         reconciliation_oldest_verified("x", at);
+        reconciliation_coverage("x", "x", 1);
+        reconciliation_last_clean("x", at);
         reconciliation_indexer_lag(1);
         reconciliation_node_lag(1);
         reconciliation_canaries_missed(1);

@@ -53,5 +53,6 @@ pub fn service() -> ServiceDefinition<AggregatorSettings> {
         reports: None,
         openapi: None,
         commands: COMMANDS,
+        queries: &[],
     }
 }

@@ -85,5 +85,6 @@ pub fn service() -> ServiceDefinition<ArchiverSettings> {
         reports: None,
         openapi: None,
         commands: COMMANDS,
+        queries: &[],
     }
 }

@@ -57,5 +57,6 @@ pub fn service() -> ServiceDefinition<ProbeSettings> {
         reports: None,
         openapi: None,
         commands: COMMANDS,
+        queries: &[],
     }
 }

@@ -51,5 +51,6 @@ pub fn service() -> ServiceDefinition<ExpirerSettings> {
         reports: None,
         openapi: None,
         commands: COMMANDS,
+        queries: &[],
     }
 }

@@ -14,9 +14,10 @@
 //! twice and did not change; tokens are never added together; a checkpoint moves only with the results it stands for.
 //!
 //! Read in this order: [`dimensions::balance`] (the decisions and the two sides), [`jobs::reconciliation`] (the sentence),
-//! `eidos_recon` (the engine), [`store`] (what the API reads), [`workers`] (who is notified).
+//! `eidos_recon` (the engine), [`explain`] (why a break exists), [`store`] (what the API reads), [`workers`] (who is notified).
 
 pub mod dimensions;
+pub mod explain;
 pub mod jobs;
 pub mod reports;
 mod routes;
@@ -26,9 +27,16 @@ pub mod store;
 pub mod workers;
 
 use eidos_runtime::Start;
-use eidos_server::ServiceDefinition;
+use eidos_server::{Query, ServiceDefinition};
 
 pub use settings::ReconSettings;
+
+const QUERIES: &[Query<ReconSettings>] = &[Query {
+    name: "explain",
+    about: "Say why a break exists: the first event on which chain and books part, and what shows it",
+    argument: "BREAK",
+    answer: explain::at_a_terminal,
+}];
 
 /// What `main` runs.
 #[must_use]
@@ -42,5 +50,6 @@ pub fn service() -> ServiceDefinition<ReconSettings> {
         reports: Some(reports::reports),
         openapi: Some(include_str!("../openapi.json")),
         commands: &[],
+        queries: QUERIES,
     }
 }

@@ -1,8 +1,11 @@
-//! `GET /v1/breaks`, `GET /v1/breaks/{id}` and what is done to one of them ([`edits`]), `GET /v1/pauses`,
+//! `GET /v1/breaks`, `GET /v1/breaks/{id}` and what is done to one of them ([`edits`]), why one exists ([`explanations`]),
+//! reports ([`reports`]), `GET /v1/pauses`,
 //! `POST /v1/pauses/{operation}/{token}` and `…/lift`. The runtime authenticates them: reading needs the role viewer, everything
 //! else the role operator (ruling 26: only a person lifts a pause).
 
 mod edits;
+mod explanations;
+mod reports;
 
 use std::sync::Arc;
 
@@ -23,7 +26,9 @@ use eidos_types::{Address, BreakId, SharedClock};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::explain::Explainer;
 use crate::jobs::reconciliation::events;
+use crate::jobs::reconciliation::movements::{DEPOSIT, WITHDRAWAL};
 use crate::jobs::reconciliation::pause_keys::PauseKeys;
 use crate::jobs::reconciliation::run::DIMENSION;
 use crate::jobs::reconciliation::solvency::SOLVENCY;
@@ -40,6 +45,8 @@ struct Api {
     pause_keys: Option<PauseKeys>,
     /// `chain.tokens`; empty if they are taken from the books.
     configured_tokens: Arc<[String]>,
+    /// `None`: the service's parts were not built, as in a test of its routes.
+    explainer: Option<Arc<Explainer>>,
 }
 
 /// The routes of this service.
@@ -64,15 +71,21 @@ pub(crate) fn routes(deps: &ServiceDeps<ReconSettings>) -> Router {
             .iter()
             .map(|token| token.symbol.clone())
             .collect(),
+        explainer: deps.built.get(),
     };
     Router::new()
         .route("/v1/breaks", get(list_breaks))
         .route("/v1/breaks/{id}", get(get_break))
+        .route("/v1/breaks/{id}/explanation", get(explanations::explain))
         .route("/v1/breaks/{id}/acknowledge", post(edits::acknowledge))
         .route("/v1/breaks/{id}/assign", post(edits::assign))
         .route("/v1/breaks/{id}/comment", post(edits::comment))
         .route("/v1/breaks/{id}/resolve", post(edits::resolve))
         .route("/v1/breaks/{id}/write-off", post(edits::write_off))
+        .route("/v1/reports/runs", get(reports::list_runs))
+        .route("/v1/reports/runs/{run}", get(reports::run))
+        .route("/v1/reports/period", get(reports::period))
+        .route("/v1/reports/records", get(reports::records))
         .route("/v1/pauses", get(list_pauses))
         .route("/v1/pauses/{operation}/{token}", post(set_pause))
         .route("/v1/pauses/{operation}/{token}/lift", post(lift_pause))
@@ -223,16 +236,21 @@ impl Api {
         if let Some(token) = &filter.unit {
             self.token_exists(token).await?;
         }
-        let Some(dimension) = &filter.dimension else {
-            return Ok(());
-        };
+        match &filter.dimension {
+            Some(dimension) => self.dimension_exists(dimension).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses a dimension that nothing compares.
+    async fn dimension_exists(&self, dimension: &str) -> Result<(), ApiError> {
         let mut known = listing::dimensions(self.db.read())
             .await
             .map_err(ApiError::sql("read the known dimensions"))?;
-        known.extend([DIMENSION, SOLVENCY].map(ToOwned::to_owned));
+        known.extend([DIMENSION, SOLVENCY, DEPOSIT, WITHDRAWAL].map(ToOwned::to_owned));
         known.sort();
         known.dedup();
-        if known.contains(dimension) {
+        if known.iter().any(|known| known == dimension) {
             return Ok(());
         }
         Err(ApiError::Invalid(format!(

@@ -19,6 +19,11 @@ const MIN_ESCALATION: Duration = Duration::from_mins(1);
 /// Each is compared in every run.
 const MOST_CANARIES: usize = 100;
 
+/// Rows of a table that an explanation may hold in memory.
+const MAX_EXPLAINED_ROWS: u32 = 100_000;
+/// How long the server waits for an answer to a request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// The sections of recon-svc.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -147,6 +152,13 @@ pub struct ReconciliationSection {
     pub event_blocks: u64,
     /// Breaks listed in the report; all are in the table.
     pub report_breaks: usize,
+    /// Blocks that one explanation of a break searches for events, the newest first.
+    pub explain_max_blocks: u64,
+    /// Rows of each table that one explanation reads, the newest first.
+    pub explain_max_rows: u32,
+    /// Longest time of one explanation.
+    #[serde(with = "duration_text")]
+    pub explain_timeout: Duration,
     /// USDC per token.
     #[serde(default)]
     pub prices: BTreeMap<String, PriceSettings>,
@@ -293,6 +305,7 @@ impl ServiceSettings for ReconSettings {
         }
         self.validate_rules(problems);
         self.validate_canaries(problems);
+        self.validate_explanations(problems);
         self.validate_prices(SystemClock::default().now(), problems);
     }
 }
@@ -362,6 +375,34 @@ impl ReconSettings {
                     "plant a difference of which the chain has more than the books",
                 );
             }
+        }
+    }
+
+    fn validate_explanations(&self, problems: &mut Problems) {
+        let rules = &self.reconciliation;
+        let mut refuse = |key: &str, value: String, reason: &str, fix: &str| {
+            problems.add_value(format!("reconciliation.{key}"), value, reason, fix);
+        };
+        if rules.explain_max_blocks == 0 {
+            refuse(
+                "explain_max_blocks",
+                "0".to_owned(),
+                "searches nothing",
+                "use 1000000",
+            );
+        }
+        if !(1..=MAX_EXPLAINED_ROWS).contains(&rules.explain_max_rows) {
+            let value = rules.explain_max_rows.to_string();
+            refuse("explain_max_rows", value, "is not 1 to 100000", "use 5000");
+        }
+        if rules.explain_timeout.is_zero() || rules.explain_timeout >= REQUEST_TIMEOUT {
+            let value = format!("{:?}", rules.explain_timeout);
+            refuse(
+                "explain_timeout",
+                value,
+                "is zero, or as long as a request may take (30s)",
+                "use 20s",
+            );
         }
     }
 

@@ -20,6 +20,7 @@ use crate::dimensions::balance::sources::books::{Books, wallet_order};
 use crate::dimensions::balance::sources::prices::Prices;
 use crate::dimensions::balance::sources::snapshot::Databases;
 use crate::dimensions::balance::sources::{price_check, tokens};
+use crate::explain::Explainer;
 use crate::jobs::reconciliation::Reconciliation;
 use crate::jobs::reconciliation::event_log::EventLog;
 use crate::jobs::reconciliation::lag;
@@ -36,6 +37,8 @@ const BROKERS_ANSWER: Duration = Duration::from_millis(1500);
 pub(crate) async fn build(deps: ServiceDeps<ReconSettings>) -> anyhow::Result<Parts> {
     let bus = Publisher::connect(&deps.settings.suite.kafka)?;
     let reconciliation = reconciliation(&deps, &bus).await?;
+    deps.built
+        .leave(Arc::new(Explainer::of(&reconciliation, deps.jobs_db.clone())));
     Ok(Parts {
         jobs: vec![JobEntry::new(reconciliation)],
         workers: outbox::workers(&deps, bus)?,

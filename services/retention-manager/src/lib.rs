@@ -79,5 +79,6 @@ pub fn service() -> ServiceDefinition<RetentionSettings> {
         reports: None,
         openapi: Some(include_str!("../openapi.json")),
         commands: &COMMANDS,
+        queries: &[],
     }
 }

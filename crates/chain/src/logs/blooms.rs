@@ -108,7 +108,7 @@ impl ChainReader {
 
     /// Asks for the block's logs by its hash, where there are no receipts: most nodes answer that from another index.
     async fn ask_by_hash(&self, asked: &Asked, number: u64, hash: Hash32) -> Result<(), ChainError> {
-        let filter = json!({"blockHash": hash, "address": asked.addresses(), "topics": [asked.topics()]});
+        let filter = json!({"blockHash": hash, "address": asked.addresses(), "topics": asked.filter()});
         let logs: Vec<Log> = self.query("eth_getLogs", [filter]).await?;
         if logs.is_empty() {
             return Ok(());
@@ -125,4 +125,5 @@ fn promises(bloom: &Bloom, asked: &Asked) -> bool {
     let holds = |bytes: &[u8]| bloom.contains_input(BloomInput::Raw(bytes));
     asked.addresses().iter().any(|address| holds(address.as_bytes()))
         && asked.topics().iter().any(|topic| holds(topic.as_bytes()))
+        && asked.argument().is_none_or(|(_, topic)| holds(topic.as_bytes()))
 }

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 
 use alloy_primitives::U64;
 use alloy_rpc_types_eth::Log;
-use eidos_types::Hash32;
+use eidos_types::{Address, Hash32};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -44,6 +44,17 @@ pub struct LogFilter {
     pub keep_unreadable: bool,
     /// Only events of these trades; empty: all. Other kinds than [`EventKind::TradeSettled`] name no trade.
     pub trades: Vec<Hash32>,
+    /// Only logs whose indexed argument is this address; `None`: whatever they are about.
+    pub about: Option<Argument>,
+}
+
+/// An indexed argument of an event that has to be an address: the node then answers with one account's events only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Argument {
+    /// The first one: the user of a Deposit or Withdraw, the payer of a `SettlementTransfer`.
+    First(Address),
+    /// The second one: the receiver of a `SettlementTransfer`, the token of a Deposit or Withdraw.
+    Second(Address),
 }
 
 /// How completeness is proven.
@@ -169,6 +180,7 @@ impl ChainReader {
             kinds,
             keep_unreadable: filter.keep_unreadable,
             trades: filter.trades.clone(),
+            about: filter.about,
         })
     }
 
@@ -182,7 +194,7 @@ impl ChainReader {
         previous: Option<Hash32>,
     ) -> Result<(Vec<VaultEvent>, Hash32), Trouble> {
         let filter = json!({"fromBlock": U64::from(from), "toBlock": U64::from(to),
-                            "address": asked.addresses(), "topics": asked.wanted()});
+                            "address": asked.addresses(), "topics": asked.filter()});
         let segment = self.segment(from, to, filter).await?;
         let refuse = |detail: String| read(incomplete(from, to, detail));
         let known = ends(&segment, from, to).map_err(refuse)?;
@@ -303,7 +315,7 @@ impl ChainReader {
             Addressing::Hash => json!({"blockHash": to.hash}),
             Addressing::Number => json!({"fromBlock": U64::from(to.number), "toBlock": U64::from(to.number)}),
         };
-        let mut filter = json!({"address": asked.addresses(), "topics": asked.wanted()});
+        let mut filter = json!({"address": asked.addresses(), "topics": asked.filter()});
         merge(&mut filter, which);
         let logs: Vec<Log> = match self.rpc.call("eth_getLogs", [filter]).await {
             Ok(logs) => logs,

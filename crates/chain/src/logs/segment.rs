@@ -6,6 +6,7 @@ use alloy_rpc_types_eth::Log;
 use eidos_types::{Address, Hash32};
 use serde_json::{Value, json};
 
+use super::Argument;
 use super::event::{EventBody, EventKind, LogPosition, VaultEvent, decode};
 
 /// What was asked.
@@ -17,6 +18,7 @@ pub(super) struct Asked {
     pub(super) keep_unreadable: bool,
     /// Only these trades; empty: all.
     pub(super) trades: Vec<Hash32>,
+    pub(super) about: Option<Argument>,
 }
 
 impl Asked {
@@ -43,21 +45,45 @@ impl Asked {
         self.kinds.iter().map(|kind| kind.topic()).collect()
     }
 
-    /// The topics as the node is asked for them: the trade's id is the third one of its event.
-    pub(super) fn wanted(&self) -> Value {
-        if self.trades.is_empty() {
-            return json!([self.topics()]);
-        }
-        json!([self.topics(), Value::Null, self.trades])
+    /// The place among a log's topics and the value that it must have there.
+    pub(super) fn argument(&self) -> Option<(usize, Hash32)> {
+        let (place, address) = match self.about? {
+            Argument::First(address) => (1, address),
+            Argument::Second(address) => (2, address),
+        };
+        let mut word = [0; 32];
+        word[12..].copy_from_slice(address.as_bytes());
+        Some((place, Hash32::new(word)))
     }
 
-    /// Checks whether a log is of a contract and a topic that were asked for.
+    /// The `topics` of a filter.
+    pub(super) fn filter(&self) -> Value {
+        let kinds = self.topics();
+        if !self.trades.is_empty() {
+            return json!([kinds, Value::Null, self.trades]);
+        }
+        match self.argument() {
+            None => json!([kinds]),
+            Some((1, word)) => json!([kinds, word]),
+            Some((_, word)) => json!([kinds, null, word]),
+        }
+    }
+
+    fn is_about(&self, log: &Log) -> bool {
+        self.argument().is_none_or(|(place, word)| {
+            let topic = log.topics().get(place);
+            topic.is_some_and(|topic| word.as_bytes() == &topic.0)
+        })
+    }
+
+    /// Checks whether a log is of a contract, a topic and an argument that were asked for.
     pub(super) fn matches(&self, log: &Log) -> bool {
         let is_ours = |ours: &Address| ours.as_bytes() == log.address().0.as_slice();
         self.addresses().iter().any(is_ours)
             && log
                 .topic0()
                 .is_some_and(|topic| self.topics().iter().any(|ours| ours.as_bytes() == &topic.0))
+            && self.is_about(log)
     }
 }
 
@@ -147,6 +173,11 @@ fn kind_of(asked: &Asked, log: &Log) -> Result<Option<EventKind>, String> {
     let kind = EventKind::of_topic(topic)
         .filter(|kind| asked.kinds.contains(kind))
         .ok_or_else(|| format!("a log with topic {topic}, which was not asked for"))?;
+    if !asked.is_about(log) {
+        return Err(format!(
+            "a log of {address} about another account than was asked for"
+        ));
+    }
     Ok((asked.address_of(kind) == Some(address)).then_some(kind))
 }
 
@@ -166,6 +197,7 @@ mod tests {
             kinds: vec![EventKind::Deposit],
             keep_unreadable: false,
             trades: Vec::new(),
+            about: None,
         }
     }
 
@@ -209,6 +241,32 @@ mod tests {
             amount: BaseUnits::from(5),
         };
         assert_eq!(events[0].body, body);
+    }
+
+    #[test]
+    fn a_log_of_another_account_is_refused_where_one_was_asked_for() {
+        let of = |about| Asked {
+            about: Some(about),
+            ..asked()
+        };
+        let (user, token, other) = (
+            Address::new([1; 20]),
+            Address::new([2; 20]),
+            Address::new([9; 20]),
+        );
+        let read = |asked: &Asked| events(asked, 5, 9, &HashMap::new(), &[deposit(6, 0)]);
+        for about in [Argument::First(user), Argument::Second(token)] {
+            assert_eq!(read(&of(about)).unwrap().len(), 1);
+            assert!(of(about).matches(&deposit(6, 0)));
+        }
+        for about in [Argument::First(other), Argument::Second(user)] {
+            assert!(read(&of(about)).unwrap_err().contains("another account"));
+            assert!(!of(about).matches(&deposit(6, 0)));
+        }
+        let word = format!("0x{}{}", "0".repeat(24), "01".repeat(20));
+        assert_eq!(of(Argument::First(user)).filter()[1], word);
+        assert_eq!(of(Argument::Second(user)).filter()[1], Value::Null);
+        assert_eq!(of(Argument::Second(user)).filter()[2], word);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod candles;
 mod config;
 mod disposal_config;
 mod expiry;
+mod explained;
 mod findings;
 pub mod nodes;
 mod output;
@@ -31,6 +32,7 @@ use crate::manifest::Trap;
 
 pub use config::{Endpoints, Target, recon_config};
 
+pub use explained::{Explanations, OpenBreak, WrongExplanation, judge as judge_explanations, open_breaks};
 pub use findings::{DustFound, Finding, Findings, MovementFinding, read as read_findings};
 pub use verdict::{ClassCount, Missed, MissedMovement, MovementReport, Report, compare};
 
@@ -108,6 +110,10 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
         let later = late_commit(&mut devnet, &programs, &config, &jobs).await?;
         report.add_later(compare(devnet.manifest(), later, block));
     }
+    let open = open_breaks(&jobs).await?;
+    let ids: Vec<String> = open.iter().map(|open| open.id.to_string()).collect();
+    report.explanations =
+        judge_explanations(devnet.manifest(), &open, &programs.explain(&config, &ids).await?);
     let path = options.dir.join("quickstart-report.json");
     write_private(&path, &serde_json::to_string_pretty(&report)?)?;
     say(&report.table(started.elapsed()));

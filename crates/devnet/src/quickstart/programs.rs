@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use eidos_sandbox::{ManagedProcess, ProcessSpec, Signal};
+use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
@@ -54,6 +55,23 @@ impl Programs {
             .args(flags)
             .env("EIDOS_CONFIG", config);
         finish("recon-svc run reconciliation", &mut command).await
+    }
+
+    /// What `recon-svc explain` says about these breaks, as JSON.
+    pub(super) async fn explain(&self, config: &Path, breaks: &[String]) -> anyhow::Result<Vec<Value>> {
+        if breaks.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut command = Command::new(&self.recon);
+        command
+            .args(["explain", "--json", &breaks.join(",")])
+            .env("EIDOS_CONFIG", config);
+        let printed = finish("recon-svc explain", &mut command).await?;
+        let answer: Value = serde_json::from_str(&printed).context("recon-svc explain printed no JSON")?;
+        Ok(match answer {
+            Value::Array(answers) => answers,
+            only => vec![only],
+        })
     }
 
     /// `recon-svc serve` until Ctrl-C or SIGTERM. Its log is written to a file: the terminal is for the person.

@@ -8,6 +8,7 @@ use comfy_table::{Table, presets};
 use eidos_types::Amount;
 use serde::{Deserialize, Serialize};
 
+use super::explained::Explanations;
 use super::findings::{Finding, Findings, MovementFinding};
 use crate::manifest::{Fault, Manifest, Planted, PlantedMovement, Trapped};
 
@@ -162,6 +163,8 @@ pub struct Report {
     pub traps: Vec<Trapped>,
     /// The single movements.
     pub movements: MovementReport,
+    /// Whether the breaks are explained as what they are.
+    pub explanations: Explanations,
 }
 
 /// Compares. Every entry must be found with its kind, its exact difference and its severity; every break must have been
@@ -208,6 +211,7 @@ pub fn compare(manifest: &Manifest, findings: Findings, block: u64) -> Report {
         classes,
         traps: manifest.traps.clone(),
         movements,
+        explanations: Explanations::default(),
     }
 }
 
@@ -295,7 +299,10 @@ impl Report {
 
     /// True if everything planted was found and nothing else was reported.
     pub const fn is_clean(&self) -> bool {
-        self.missed.is_empty() && self.false_breaks.is_empty() && self.movements.is_clean()
+        self.missed.is_empty()
+            && self.false_breaks.is_empty()
+            && self.movements.is_clean()
+            && self.explanations.is_clean()
     }
 
     /// What a person reads at a glance, verdict last.
@@ -341,6 +348,7 @@ impl Report {
                 finding.dimension, finding.wallet, finding.token, finding.kind, finding.difference
             );
         }
+        let _ = write!(text, "\n{}\n", self.explanations.line());
         text + &self.verdict(took)
     }
 

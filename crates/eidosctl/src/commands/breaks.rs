@@ -59,6 +59,7 @@ pub(super) async fn run(session: &mut Session<'_>, options: &Breaks) -> Result<(
         (None, Some(id)) => show(session, id).await,
         (Some(BreakCommand::Show { id }), _) => show(session, *id).await,
         (Some(BreakCommand::List(filter)), _) => list(session, filter).await,
+        (Some(BreakCommand::Explain { id }), _) => explain(session, *id).await,
         (Some(command), _) => edit(session, command).await,
     }
 }
@@ -107,13 +108,21 @@ async fn show(session: &mut Session<'_>, id: BreakId) -> Result<()> {
     })
 }
 
+async fn explain(session: &mut Session<'_>, id: BreakId) -> Result<()> {
+    let path = ["breaks", &id.to_string(), "explanation"];
+    let answer = session.client.get(&path).send().await?;
+    session.print(&answer, |out, answer| {
+        write!(out, "{}", answer["text"].as_str().unwrap_or_default())
+    })
+}
+
 fn record(out: &mut dyn Write, row: &Value) -> io::Result<()> {
     output::record(out, row, &[COLUMNS, LIFE].concat())
 }
 
 async fn edit(session: &mut Session<'_>, command: &BreakCommand) -> Result<()> {
     let (edited, action, mut body) = match command {
-        BreakCommand::List(_) | BreakCommand::Show { .. } => return Ok(()),
+        BreakCommand::List(_) | BreakCommand::Show { .. } | BreakCommand::Explain { .. } => return Ok(()),
         BreakCommand::Ack { edited, note } => (edited, "acknowledge", json!({ "note": note })),
         BreakCommand::Assign { edited, to, note, .. } => {
             (edited, "assign", json!({ "assignee": to, "note": note }))

@@ -78,6 +78,33 @@ async fn an_edit_names_the_version_that_was_seen_or_the_present_one() {
 }
 
 #[tokio::test]
+async fn an_explanation_is_printed_as_it_is_told() {
+    let told = json!({ "break_id": BREAK, "text": "Break x\n\nCause: duplicate\n", "explanation": { "cause": "duplicate" } });
+    let service = Canned::start(vec![Answer::Json(200, told.clone()), Answer::Json(200, told)]).await;
+    let ran = service.run(&["breaks", "explain", BREAK]).await;
+    assert_eq!(
+        (ran.code, ran.out.as_str()),
+        (0, "Break x\n\nCause: duplicate\n"),
+        "{}",
+        ran.err
+    );
+    let ran = service
+        .run(&["breaks", "explain", BREAK, "--format", "json"])
+        .await;
+    let value: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(value["explanation"]["cause"], "duplicate");
+    let asked = format!("GET /v1/breaks/{BREAK}/explanation HTTP/1.1");
+    assert!(
+        service
+            .requests()
+            .iter()
+            .all(|request| request.starts_with(&asked)),
+        "{:?}",
+        service.requests()
+    );
+}
+
+#[tokio::test]
 async fn a_break_that_was_changed_meanwhile_is_exit_75_and_its_version_is_said() {
     let Answer::Json(status, mut stale) = problem(409, "Changed meanwhile", "break x is at version 9") else {
         unreachable!()

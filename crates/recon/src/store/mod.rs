@@ -12,6 +12,7 @@ pub mod edits;
 pub mod listing;
 pub mod pauses;
 pub mod records;
+pub mod reports;
 
 /// Every statement, with its name.
 pub fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
@@ -23,6 +24,7 @@ pub fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
         listing::ALL,
         pauses::ALL,
         records::ALL,
+        reports::ALL,
     ]
     .into_iter()
     .flatten()

@@ -23,6 +23,7 @@ impl ServiceSettings for SmallSettings {
 pub(crate) fn definition() -> ServiceDefinition<SmallSettings> {
     ServiceDefinition {
         commands: &[],
+        queries: &[],
         name: "small-svc",
         about: "test",
         start: Start::Connected,

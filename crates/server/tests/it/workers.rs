@@ -102,6 +102,7 @@ fn service_of(
         reports: None,
         openapi: None,
         commands: &[],
+        queries: &[],
     }
 }
 

@@ -99,3 +99,21 @@ fn what_is_no_secret_is_shown_and_secrets_are_not() {
     assert_eq!(shown("reconciliation.webhook_timeout"), "5s");
     assert!(!said.contains("hunter2"), "{said}");
 }
+
+#[test]
+fn an_explanation_has_bounds_and_less_time_than_a_request() {
+    let config = format!(
+        "{STRONG}
+reconciliation: {{ explain_max_blocks: 0, explain_max_rows: 100001, explain_timeout: 30s }}
+"
+    );
+    let (code, said) = check_config(&config, &[]);
+    assert_eq!(code, Some(78), "{said}");
+    for line in [
+        "reconciliation.explain_max_blocks",
+        "reconciliation.explain_max_rows: '100001' is not 1 to 100000",
+        "reconciliation.explain_timeout",
+    ] {
+        assert!(said.contains(line), "{line} in {said}");
+    }
+}

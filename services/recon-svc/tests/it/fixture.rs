@@ -130,8 +130,17 @@ impl Fixture {
 
     /// `recon-svc run reconciliation <args>` with further settings as `SECTION__KEY`.
     pub(crate) fn command(&self, args: &[&str], settings: &[(&str, &str)]) -> Command {
+        self.program(&["run", "reconciliation", "--format", "json"], args, settings)
+    }
+
+    /// `recon-svc explain --json <breaks>` with further settings.
+    pub(crate) fn explain(&self, breaks: &str, settings: &[(&str, &str)]) -> Command {
+        self.program(&["explain", "--json"], &[breaks], settings)
+    }
+
+    fn program(&self, program: &[&str], args: &[&str], settings: &[(&str, &str)]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_recon-svc"))
-            .args(["run", "reconciliation", "--format", "json"])
+            .args(program.iter().copied())
             .args(args.iter().copied())
             .env("EIDOS_CONFIG", self.config())
             .env("EIDOS__REDIS__LOCK_PREFIX", self.redis.prefix())

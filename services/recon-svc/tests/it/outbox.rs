@@ -125,6 +125,7 @@ fn delivering() -> ServiceDefinition<ReconSettings> {
         reports: None,
         openapi: None,
         commands: &[],
+        queries: &[],
     }
 }
 

@@ -78,6 +78,7 @@ impl World {
             openapi: None,
             reports: Some(recon_svc::reports::reports),
             commands: &[],
+            queries: &[],
         };
         let clock = Arc::new(SystemClock::default());
         let service = Service::connect(&definition, Arc::new(settings), clock)

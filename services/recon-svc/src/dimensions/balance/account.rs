@@ -11,7 +11,7 @@ use super::kind::BreakKind;
 
 /// A token's position in the run's token list. Small on purpose: a key is 22 bytes and a million of them are
 /// held and sorted cheaply. It is never stored; stored rows carry the symbol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TokenIndex(pub u16);
 

@@ -177,6 +177,35 @@ impl DepositRows {
             .map_err(SourceError::reading(WHAT))
     }
 
+    /// The newest rows of one wallet and token, at most `limit`.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn of_account(
+        &self,
+        conn: &mut PgConnection,
+        wallet: Address,
+        symbol: &str,
+        limit: i64,
+    ) -> Result<Vec<Booked>, SourceError> {
+        let key = column::wallet_key(&self.schema);
+        let template = sql!(
+            "SELECT {} FROM {{table}} WHERE {key} = ANY($1) AND {{token}} = $2 ORDER BY {{id}} DESC LIMIT $3",
+            COLUMNS; key
+        );
+        let rows = sqlx::query(self.schema.sql(TableId::Deposits, template))
+            .bind(column::spellings(wallet))
+            .bind(symbol)
+            .bind(limit)
+            .fetch_all(conn)
+            .await
+            .map_err(SourceError::reading(WHAT))?;
+        rows.iter()
+            .map(|row| self.booked(row))
+            .collect::<Result<_, _>>()
+            .map_err(SourceError::reading(WHAT))
+    }
+
     fn booked(&self, row: &PgRow) -> Result<Booked, sqlx::Error> {
         let text = |column: &str| -> Result<String, sqlx::Error> {
             Ok(row.try_get::<Option<String>, _>(column)?.unwrap_or_default())

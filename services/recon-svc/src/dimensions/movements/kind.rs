@@ -97,6 +97,31 @@ impl Kind for MovementKind {
 }
 
 impl MovementKind {
+    /// Every kind.
+    pub const ALL: [Self; 15] = [
+        Self::MissingInBooks,
+        Self::MissingOnChain,
+        Self::DuplicateCredit,
+        Self::WrongAmount,
+        Self::WrongWallet,
+        Self::WrongToken,
+        Self::Orphaned,
+        Self::NotCredited,
+        Self::RefundedYetMined,
+        Self::MinedYetPending,
+        Self::Stuck,
+        Self::BeyondDecimal,
+        Self::UnreadableRow,
+        Self::UnreadableEvent,
+        Self::NodeBehind,
+    ];
+
+    /// The kind with this name in tables; `None`: there is none.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
     /// True if only a status is behind: the money is where it belongs, and a person has to look why.
     #[must_use]
     pub const fn is_of_status(self) -> bool {

@@ -134,6 +134,32 @@ impl WithdrawalRows {
         self.all(&rows)
     }
 
+    /// The newest rows of one wallet and token, at most `limit`.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn of_account(
+        &self,
+        conn: &mut PgConnection,
+        wallet: Address,
+        symbol: &str,
+        limit: i64,
+    ) -> Result<Vec<Booked>, SourceError> {
+        let key = column::wallet_key(&self.schema);
+        let template = sql!(
+            "SELECT {} FROM {{table}} WHERE {key} = ANY($1) AND {{token}} = $2 ORDER BY {{id}} DESC LIMIT $3",
+            COLUMNS; key
+        );
+        let rows = sqlx::query(self.schema.sql(TableId::Withdrawals, template))
+            .bind(column::spellings(wallet))
+            .bind(symbol)
+            .bind(limit)
+            .fetch_all(conn)
+            .await
+            .map_err(SourceError::reading(WHAT))?;
+        self.all(&rows)
+    }
+
     /// What the chain service sent that it saw mined in these blocks, by block, at most `limit`.
     ///
     /// # Errors

@@ -109,7 +109,7 @@ impl Cut {
 }
 
 /// The block of this number, at or below the finalized one.
-pub(super) async fn block_at(chain: &ChainReader, number: u64) -> Result<BlockRef, SourceError> {
+pub(crate) async fn block_at(chain: &ChainReader, number: u64) -> Result<BlockRef, SourceError> {
     chain.block(number).await?.ok_or_else(|| {
         let detail = "the node has no block of this number, and its finalized block is newer: a node behind \
                       another one of the same address"

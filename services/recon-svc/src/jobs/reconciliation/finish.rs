@@ -134,7 +134,9 @@ impl Run<'_> {
                 gross.valued_at(price.usdc).ok()
             });
             let (of, unit) = (self.engine.record_of(), self.job.tokens.token_identity(index));
-            records::totals(step.conn(), of, &unit, totals_of(&counted), &point)
+            let undecided = decided.undecided.iter();
+            let undecided = undecided.filter(|suspect| suspect.subject.token == index).count();
+            records::totals(step.conn(), of, &unit, totals_of(&counted, undecided), &point)
                 .await
                 .map_err(Fault::own)?;
             records::dust(step.conn(), of, &unit, dust, usdc, &point)
@@ -315,8 +317,9 @@ impl Reconciliation {
 }
 
 /// The figures of a token that are stored with a run.
-fn totals_of(counted: &TokenTally) -> Value {
+fn totals_of(counted: &TokenTally, undecided: usize) -> Value {
     json!({
+        "undecided": undecided,
         "checked": counted.counts.checked, "matched": counted.counts.matched,
         "in_flight_lines": counted.in_flight_lines, "in_flight": counted.in_flight.to_string(),
         "expected": counted.expected.to_string(), "owed": counted.owed,

@@ -2,6 +2,7 @@
 //! makes "verified an hour ago" look like "never verified".
 
 use eidos_core::checkpoint;
+use eidos_recon::report::coverage;
 use eidos_recon::run::Done;
 use eidos_runtime::{Job, JobError, Observation};
 use eidos_telemetry::metric;
@@ -83,6 +84,24 @@ async fn gauges_of_pauses(job: &Reconciliation, seen: &Observation<'_>) -> Resul
     Ok(())
 }
 
+/// How much was proved lately, and when a run found nothing. A dimension that no run has finished has no value.
+async fn gauges_of_coverage(seen: &Observation<'_>) -> Result<(), JobError> {
+    let lines = coverage::read(seen.jobs_db().read(), None, seen.now())
+        .await
+        .map_err(JobError::retry)?;
+    for line in &lines {
+        for (window, share) in [("24h", line.day), ("7d", line.week)] {
+            if let Some(points) = share.basis_points() {
+                metric::reconciliation_coverage(&line.dimension, window, points);
+            }
+        }
+        if let Some(at) = line.last_clean {
+            metric::reconciliation_last_clean(&line.dimension, at);
+        }
+    }
+    Ok(())
+}
+
 /// Sets the gauges from the stored checkpoints and the newest report. Before the first run there are none: no break is
 /// not the same as nothing known.
 pub(super) async fn observe(job: &Reconciliation, seen: &Observation<'_>) -> Result<(), JobError> {
@@ -115,6 +134,7 @@ pub(super) async fn observe(job: &Reconciliation, seen: &Observation<'_>) -> Res
             metric::reconciliation_dust_amount(DIMENSION, &token.token, Total::from(dust));
         }
     }
+    gauges_of_coverage(seen).await?;
     let name: JobName = Reconciliation::NAME.parse().map_err(JobError::fail)?;
     for mode in [Mode::Full, Mode::Incremental] {
         let done: Option<Done> = checkpoint::load(seen.jobs_db().control(), &name, &done_key(mode)).await?;

@@ -69,6 +69,16 @@ pub struct StatusCodes {
     pub trade_settled: Vec<i16>,
     /// `maker_side` of a buyer.
     pub side_buy: i16,
+    /// Entries of the balance log for a deposit.
+    pub ledger_deposit: Vec<i16>,
+    /// Those for the debit of a withdrawal.
+    pub ledger_withdrawal: Vec<i16>,
+    /// Those for a withdrawal that was given back.
+    pub ledger_refund: Vec<i16>,
+    /// Those for a settled trade.
+    pub ledger_settlement: Vec<i16>,
+    /// Others that change the settled balance, such as a fee or a rollback.
+    pub ledger_other: Vec<i16>,
 }
 
 /// The `schema_profile` section.
@@ -304,6 +314,11 @@ mod tests {
                 trade_open: vec![0, 1, 2],
                 trade_settled: vec![3],
                 side_buy: 1,
+                ledger_deposit: vec![1],
+                ledger_withdrawal: vec![2],
+                ledger_refund: vec![9],
+                ledger_settlement: vec![7],
+                ledger_other: vec![6, 8],
             },
             market_tokens: BTreeMap::from([("BTC".to_owned(), "WBTC".to_owned())]),
         }

@@ -53,7 +53,16 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         home: Home::Trading,
         key: "balance_logs",
         name: "trading_balance_logs",
-        columns: &["wallet", "created_at"],
+        columns: &[
+            "id",
+            "wallet",
+            "token",
+            "type",
+            "amount",
+            "trade_id",
+            "tx_hash",
+            "created_at",
+        ],
     },
     Definition {
         id: TableId::SubaccountBalances,

@@ -278,11 +278,38 @@ impl Books {
         Ok((balances, subaccounts))
     }
 
+    /// The rows of one wallet in both tables, however it is written: with strays.
+    pub async fn of_spellings(
+        &self,
+        conn: &mut PgConnection,
+        wallet: Address,
+    ) -> Result<(Vec<BooksRow>, Vec<BooksRow>), SourceError> {
+        let written = match self.order {
+            WalletOrder::Lowered => vec![wallet.to_string()],
+            WalletOrder::AsIs | WalletOrder::UnderC => column::spellings(wallet),
+        };
+        let balances = self
+            .of_texts(conn, BalanceTable::Balances, written.clone())
+            .await?;
+        let subaccounts = self.of_texts(conn, BalanceTable::Subaccounts, written).await?;
+        Ok((balances, subaccounts))
+    }
+
     async fn of_wallets_in(
         &self,
         conn: &mut PgConnection,
         table: BalanceTable,
         wallets: &[Address],
+    ) -> Result<Vec<BooksRow>, SourceError> {
+        let wallets = wallets.iter().map(Address::to_string).collect();
+        self.of_texts(conn, table, wallets).await
+    }
+
+    async fn of_texts(
+        &self,
+        conn: &mut PgConnection,
+        table: BalanceTable,
+        wallets: Vec<String>,
     ) -> Result<Vec<BooksRow>, SourceError> {
         let what = table.what();
         let key = match self.order {
@@ -294,7 +321,6 @@ impl Books {
             table.columns();
             key
         );
-        let wallets: Vec<String> = wallets.iter().map(Address::to_string).collect();
         let rows = sqlx::query(self.schema.sql(table.id(), template))
             .bind(wallets)
             .fetch_all(conn)

@@ -6,6 +6,7 @@ use sqlx::postgres::PgRow;
 
 use super::SourceError;
 use crate::dimensions::balance::account::{TokenIndex, TokenList};
+use crate::dimensions::balance::schema::{Schema, WalletCase};
 
 /// A `NUMERIC` column, exactly. The inner error says why the value is no amount; NULL is none.
 pub fn amount(row: &PgRow, column: &str) -> Result<Result<Amount, String>, sqlx::Error> {
@@ -32,6 +33,24 @@ pub fn wallet(text: &str, table: &str) -> Result<Address, SourceError> {
     text.to_ascii_lowercase()
         .parse()
         .map_err(|error: eidos_types::ParseHexError| bad_row(table, text, &error.to_string()))
+}
+
+/// How the wallet column is compared with [`spellings`], so that an index on it can be used where there is one.
+#[must_use]
+pub const fn wallet_key(schema: &Schema) -> &'static str {
+    match schema.wallet_case {
+        WalletCase::Lower => "{wallet}",
+        WalletCase::Mixed => "lower({wallet})",
+    }
+}
+
+/// How a wallet may be written in the books: in lower case, or with the capitals of its checksum.
+#[must_use]
+pub fn spellings(wallet: Address) -> Vec<String> {
+    vec![
+        wallet.to_string(),
+        eidos_chain::contracts::evm(&wallet).to_checksum(None),
+    ]
 }
 
 /// A token column.

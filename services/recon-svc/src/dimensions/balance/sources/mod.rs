@@ -7,6 +7,7 @@ pub mod column;
 pub mod evidence;
 pub mod in_flight;
 pub mod known;
+pub mod ledger;
 pub mod price_check;
 pub mod prices;
 pub mod snapshot;

@@ -260,7 +260,12 @@ impl<'a, D: Side> MovementRun<'a, D> {
                 continue;
             };
             let (of, unit) = (self.engine.record_of(), self.job.tokens.token_identity(index));
-            let totals = json!({ "checked": counts.checked, "matched": counts.matched });
+            let undecided = outcome.decided.undecided.iter();
+            let undecided = undecided
+                .filter(|suspect| suspect.subject.unit == token.symbol)
+                .count();
+            let totals =
+                json!({ "checked": counts.checked, "matched": counts.matched, "undecided": undecided });
             records::totals(step.conn(), of, &unit, totals, &point)
                 .await
                 .map_err(Fault::own)?;
