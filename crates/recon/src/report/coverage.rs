@@ -10,10 +10,10 @@ use sqlx::PgPool;
 
 use crate::store::reports::{self, RunRow, Scope};
 
-/// How far back runs are looked for.
-const LOOK_BACK_DAYS: i64 = 31;
-/// Runs that are looked at, at most: an hourly run of four dimensions over the look-back.
-const MAX_RUNS: i64 = 3_000;
+/// How far back runs are looked for: a week and a day, since the gauges read it every minute.
+pub const LOOK_BACK_DAYS: i64 = 8;
+/// Runs that are looked at, at most: an hourly run of five dimensions over the look-back.
+const MAX_RUNS: i64 = 1_000;
 
 /// A part of a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -2,6 +2,7 @@
 
 use maud::{DOCTYPE, Markup, html};
 
+use super::coverage::LOOK_BACK_DAYS;
 use super::{Coverage, Report, Share, Subject, at, shown};
 use crate::life::Age;
 use crate::store::reports::RunRow;
@@ -183,12 +184,13 @@ fn changes(report: &Report) -> Markup {
 }
 
 fn coverage(lines: &[Coverage]) -> Markup {
-    let instant =
-        |at: Option<chrono::DateTime<chrono::Utc>>| at.map_or_else(|| "not in 31 days".to_owned(), shown);
+    let instant = |at: Option<chrono::DateTime<chrono::Utc>>| {
+        at.map_or_else(|| format!("not in {LOOK_BACK_DAYS} days"), shown)
+    };
     html! {
         section {
             h2 { "Coverage: accounts proved lately" }
-            @if lines.is_empty() { p.none { "No run has ended in the last 31 days." } }
+            @if lines.is_empty() { p.none { "No run has ended in the last " (LOOK_BACK_DAYS) " days." } }
             @else {
                 table {
                     thead { tr { th { "Dimension" } th { "Last 24 h" } th { "Last 7 d" } th { "Last full run" } th { "Last clean run" } } }

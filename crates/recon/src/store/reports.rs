@@ -17,11 +17,12 @@ macro_rules! runs {
              CROSS JOIN LATERAL (SELECT coalesce(sum((details ->> 'checked')::bigint), 0)::bigint AS checked, \
                     coalesce(sum((details ->> 'matched')::bigint), 0)::bigint AS matched, \
                     coalesce(sum((details ->> 'undecided')::bigint), 0)::bigint AS undecided \
-                 FROM eidos_jobs_reconciliation_records t WHERE t.run_id = r.run_id AND t.kind = 'totals') AS totals \
+                 FROM eidos_jobs_reconciliation_records t \
+                 WHERE t.run_id = r.run_id AND t.status = 'matched' AND t.kind = 'totals') AS totals \
              CROSS JOIN LATERAL (SELECT count(*) AS breaks FROM eidos_jobs_reconciliation_records m \
                  WHERE m.run_id = r.run_id AND m.status = 'mismatched') AS found \
              WHERE r.kind = 'totals' AND NOT EXISTS (SELECT 1 FROM eidos_jobs_reconciliation_records later \
-                 WHERE later.run_id = r.run_id AND later.kind = 'totals' \
+                 WHERE later.run_id = r.run_id AND later.status = 'matched' AND later.kind = 'totals' \
                    AND (later.created_at, later.id) > (r.created_at, r.id)) AND ",
             $where
         )

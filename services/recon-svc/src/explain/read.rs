@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::account;
 use super::material::Material;
 use super::{ExplainError, Explainer};
-use crate::dimensions::balance::account::{AccountKey, BooksValue, TokenIndex};
+use crate::dimensions::balance::account::{AccountKey, BooksValue, Token, TokenIndex};
 use crate::dimensions::balance::sources::SourceError;
 use crate::dimensions::balance::sources::changes::fee_totals;
 use crate::dimensions::balance::sources::ledger::{self, AccountBooks, EntryKind};
@@ -175,20 +175,7 @@ impl AccountSearch<'_> {
         let longest = [entries.len(), deposits.len(), withdrawals.len(), trades.len()]
             .into_iter()
             .max();
-        let held = explainer
-            .chain
-            .vault_totals(&cut.block, &[(self.wallet, token.address)])
-            .await;
-        let difference = match held {
-            Ok(held) => {
-                let held = held.first().and_then(|held| held.to_amount(token.decimals).ok());
-                held.zip(value)
-                    .and_then(|(held, value)| held.checked_sub(value).ok())
-            }
-            // The state of the block is gone already: what the run found is what is left to explain.
-            Err(error) if error.needs_new_pin() => self.stored,
-            Err(error) => return Err(SourceError::from(error).into()),
-        };
+        let difference = self.difference(&cut.block, token, value).await?;
         let max_age = explainer.settings.reconciliation.in_flight_max_age;
         let material = Material {
             wallet: self.wallet,
@@ -208,6 +195,27 @@ impl AccountSearch<'_> {
             ..Material::default()
         };
         Ok((material, difference))
+    }
+
+    /// Chain − books at the cut.
+    async fn difference(
+        &self,
+        at: &BlockRef,
+        token: &Token,
+        value: Option<Amount>,
+    ) -> Result<Option<Amount>, ExplainError> {
+        let account = [(self.wallet, token.address)];
+        match self.explainer.chain.vault_totals(at, &account).await {
+            Ok(held) => {
+                let held = held.first().and_then(|held| held.to_amount(token.decimals).ok());
+                Ok(held
+                    .zip(value)
+                    .and_then(|(held, value)| held.checked_sub(value).ok()))
+            }
+            // The state of the block is gone already: what the run found is what is left to explain.
+            Err(error) if error.needs_new_pin() => Ok(self.stored),
+            Err(error) => Err(SourceError::from(error).into()),
+        }
     }
 
     /// What the books hold for the account.
