@@ -171,18 +171,27 @@ pub fn cause_of(class: &str) -> Option<&'static str> {
         | "no_event"
         | "no_row"
         | "paid_without_row"
-        | "confirmed_and_unpaid" => "missing",
-        "double_credit" | "two_rows" => "duplicate",
-        "wrong_amount" | "paid_another_amount" => "wrong_amount",
+        | "confirmed_and_unpaid"
+        | "settled_in_books_only"
+        | "settled_without_row"
+        | "left_out_of_its_batch" => "missing",
+        "double_credit" | "two_rows" | "same_id_on_chain" => "duplicate",
+        "wrong_amount"
+        | "paid_another_amount"
+        | "settled_another_amount"
+        | "settled_another_base"
+        | "settled_another_fee" => "wrong_amount",
         "decimals_slip" => "decimals",
-        "wrong_wallet" | "paid_another_wallet" => "wrong_account",
-        "other_token" | "paid_another_token" => "wrong_unit",
+        "wrong_wallet" | "paid_another_wallet" | "settled_another_wallet" | "settled_another_side" => {
+            "wrong_account"
+        }
+        "other_token" | "paid_another_token" | "settled_another_market" => "wrong_unit",
         "manual_edit" | "missing_on_chain" => "manual_edit",
         "emergency_withdrawal" => "outflow",
         "orphaned_row" => "reorg",
         "no_transaction" => "unreadable",
-        "refunded_and_paid" => "refunded",
-        "paid_and_open" | "never_paid" => "late",
+        "refunded_and_paid" | "settled_and_rolled_back" => "refunded",
+        "paid_and_open" | "never_paid" | "settled_on_chain_only" | "never_settled" => "late",
         _ => return None,
     })
 }

@@ -460,19 +460,7 @@ mod tests {
         outbox_deliveries("x", "x", 1);
         outbox_backlog("x", 1, time, 1);
         emit_breaks(time, total);
-        reconciliation_checked("x", 1);
-        reconciliation_in_flight_amount("x", "x", total);
-        reconciliation_dust_amount("x", "x", total);
-        reconciliation_verified("x", "x", at);
-        reconciliation_oldest_verified("x", at);
-        reconciliation_coverage("x", "x", 1);
-        reconciliation_last_clean("x", at);
-        reconciliation_indexer_lag(1);
-        reconciliation_node_lag(1);
-        reconciliation_canaries_missed(1);
-        reconciliation_node_behind_accounts(1);
-        operation_pause_active("x", "x", true);
-        reconciliation_repinned("x");
+        emit_reconciliation(at, total);
         emit_disposal(time);
         emit_expiry(at, time);
         emit_market(time);
@@ -562,6 +550,22 @@ mod tests {
         statistics_unpriced_hours(1);
         statistics_rows_written("x", 1);
         statistics_keys_refreshed("x", 1);
+    }
+
+    fn emit_reconciliation(at: DateTime<Utc>, total: Total) {
+        reconciliation_checked("x", 1);
+        reconciliation_in_flight_amount("x", "x", total);
+        reconciliation_dust_amount("x", "x", total);
+        reconciliation_verified("x", "x", at);
+        reconciliation_oldest_verified("x", at);
+        reconciliation_coverage("x", "x", 1);
+        reconciliation_last_clean("x", at);
+        reconciliation_indexer_lag(1);
+        reconciliation_node_lag(1);
+        reconciliation_canaries_missed(1);
+        reconciliation_node_behind_accounts(1);
+        operation_pause_active("x", "x", true);
+        reconciliation_repinned("x");
     }
 
     fn emit_probe(time: Duration) {

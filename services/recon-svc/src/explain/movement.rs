@@ -72,6 +72,7 @@ const fn on_chain(kind: MovementKind) -> bool {
         MovementKind::MissingOnChain
             | MovementKind::Orphaned
             | MovementKind::Stuck
+            | MovementKind::PartlySettled
             | MovementKind::UnreadableRow
             | MovementKind::NodeBehind
     )
@@ -91,14 +92,23 @@ fn in_books(kind: MovementKind) -> bool {
 /// The mistake that a kind of difference is.
 const fn cause(kind: MovementKind) -> Cause {
     match kind {
-        MovementKind::MissingInBooks | MovementKind::MissingOnChain => Cause::Missing,
-        MovementKind::DuplicateCredit => Cause::Duplicate,
-        MovementKind::WrongAmount | MovementKind::BeyondDecimal => Cause::WrongAmount,
-        MovementKind::WrongWallet => Cause::WrongAccount,
+        MovementKind::MissingInBooks
+        | MovementKind::MissingOnChain
+        | MovementKind::PartlySettled
+        | MovementKind::FeeWithoutTrade => Cause::Missing,
+        MovementKind::DuplicateCredit | MovementKind::IdCollision => Cause::Duplicate,
+        MovementKind::WrongAmount | MovementKind::WrongFee | MovementKind::BeyondDecimal => {
+            Cause::WrongAmount
+        }
+        MovementKind::WrongWallet | MovementKind::WrongSide => Cause::WrongAccount,
         MovementKind::WrongToken => Cause::WrongUnit,
         MovementKind::Orphaned => Cause::Reorg,
-        MovementKind::NotCredited | MovementKind::MinedYetPending | MovementKind::Stuck => Cause::Late,
-        MovementKind::RefundedYetMined => Cause::Refunded,
+        MovementKind::NotCredited
+        | MovementKind::MinedYetPending
+        | MovementKind::SettledYetPending
+        | MovementKind::Stuck => Cause::Late,
+        MovementKind::RefundedYetMined | MovementKind::UndoneYetSettled => Cause::Refunded,
+        MovementKind::FeeNotBooked => Cause::FeeNotBooked,
         MovementKind::UnreadableRow | MovementKind::UnreadableEvent => Cause::Unreadable,
         MovementKind::NodeBehind => Cause::Unknown,
     }

@@ -98,7 +98,7 @@ impl Kind for MovementKind {
 
 impl MovementKind {
     /// Every kind.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 23] = [
         Self::MissingInBooks,
         Self::MissingOnChain,
         Self::DuplicateCredit,
@@ -110,6 +110,14 @@ impl MovementKind {
         Self::RefundedYetMined,
         Self::MinedYetPending,
         Self::Stuck,
+        Self::SettledYetPending,
+        Self::UndoneYetSettled,
+        Self::PartlySettled,
+        Self::WrongSide,
+        Self::WrongFee,
+        Self::IdCollision,
+        Self::FeeNotBooked,
+        Self::FeeWithoutTrade,
         Self::BeyondDecimal,
         Self::UnreadableRow,
         Self::UnreadableEvent,
