@@ -11,16 +11,14 @@
 //! a bound that was reached is said. Nothing is written.
 
 mod account;
+mod explainer;
 mod material;
 mod movement;
 mod movements_of;
 mod read;
 mod solvency;
 
-use std::sync::Arc;
-
-use eidos_chain::{BlockRef, ChainReader};
-use eidos_core::db::JobsDb;
+use eidos_chain::BlockRef;
 use eidos_recon::explain::{Explanation, Opposite, render};
 use eidos_recon::store::listing::{self, BreakRow};
 use eidos_runtime::ServiceDeps;
@@ -29,57 +27,14 @@ use eidos_types::{Address, Amount, BreakId};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::dimensions::balance::account::{TokenIndex, TokenList};
-use crate::dimensions::balance::schema::Schema;
-use crate::dimensions::balance::sources::SourceError;
-use crate::dimensions::balance::sources::books::Books;
-use crate::dimensions::balance::sources::snapshot::Databases;
-use crate::jobs::reconciliation::Reconciliation;
+use self::explainer::plain;
+pub use self::explainer::{AT_ONCE, ExplainError, Explainer};
+use crate::dimensions::balance::account::TokenIndex;
 use crate::jobs::reconciliation::run::DIMENSION;
 use crate::jobs::reconciliation::solvency::SOLVENCY;
 use crate::settings::ReconSettings;
-
-/// Explanations of one process at the same time: each holds a session of the trading database and asks the node.
-pub const AT_ONCE: usize = 2;
-
-/// Explains breaks through what the job reads through.
-#[derive(Debug)]
-pub struct Explainer {
-    jobs: JobsDb,
-    settings: Arc<ReconSettings>,
-    databases: Databases,
-    schema: Arc<Schema>,
-    tokens: Arc<TokenList>,
-    books: Books,
-    chain: Arc<ChainReader>,
-    gate: Semaphore,
-}
-
-/// Why a break is not explained.
-#[derive(Debug, thiserror::Error)]
-pub enum ExplainError {
-    /// There is no such break.
-    #[error("there is no break {0}")]
-    NoBreak(BreakId),
-    /// Enough of them are being explained.
-    #[error("{AT_ONCE} breaks are being explained already; try again in some seconds")]
-    Busy,
-    /// The token of the break is in no list any more.
-    #[error("the token of this break is not among the tokens of this chain's settings any more")]
-    UnknownToken,
-    /// Neither side was read in time.
-    #[error("the sides were not read within {0:?} (reconciliation.explain_timeout)")]
-    TooLong(std::time::Duration),
-    /// Our own tables could not be read.
-    #[error("reading the break failed: {0}")]
-    Jobs(#[source] sqlx::Error),
-    /// A side could not be read.
-    #[error(transparent)]
-    Source(#[from] SourceError),
-}
 
 /// A break with its explanation.
 #[derive(Debug, Clone)]
@@ -124,31 +79,7 @@ impl Explained {
     }
 }
 
-/// Without the zeros that the column adds.
-fn plain(digits: &str) -> &str {
-    if digits.contains('.') {
-        digits.trim_end_matches('0').trim_end_matches('.')
-    } else {
-        digits
-    }
-}
-
 impl Explainer {
-    /// Reads what this job reads.
-    #[must_use]
-    pub fn of(job: &Reconciliation, jobs: JobsDb) -> Self {
-        Self {
-            jobs,
-            settings: Arc::clone(&job.settings),
-            databases: job.databases.clone(),
-            schema: Arc::clone(&job.schema),
-            tokens: Arc::clone(&job.tokens),
-            books: job.books.clone(),
-            chain: Arc::clone(&job.chain),
-            gate: Semaphore::new(AT_ONCE),
-        }
-    }
-
     /// Explains a break as both sides are now.
     ///
     /// # Errors

@@ -4,9 +4,8 @@ use eidos_recon::explain::{Cause, Event, Explanation, Known, Posting, Searched};
 use eidos_recon::store::listing::BreakRow;
 use eidos_types::Amount;
 
+use super::explainer::{SIDES, plain};
 use super::movements_of::blank;
-use super::plain;
-use super::read::SIDES;
 use crate::dimensions::movements::kind::MovementKind;
 
 /// What a person would say about it.

@@ -9,8 +9,8 @@ use eidos_types::{Address, Amount, Hash32};
 use tokio::time::Instant;
 
 use super::account;
+use super::explainer::{ExplainError, Explainer, SIDES};
 use super::material::Material;
-use super::{ExplainError, Explainer};
 use crate::dimensions::balance::account::{AccountKey, BooksValue, Token, TokenIndex};
 use crate::dimensions::balance::sources::SourceError;
 use crate::dimensions::balance::sources::changes::fee_totals;
@@ -26,9 +26,6 @@ const FIRST_WINDOW: u64 = 2_000;
 const GROWTH: u64 = 4;
 /// Transactions of unmatched entries that are looked up, at most.
 const MAX_LOOKUPS: usize = 100;
-/// What the two sides are called.
-pub(super) const SIDES: (&str, &str) = ("books", "chain");
-
 /// An account and how far it may be read.
 #[derive(Debug)]
 pub(super) struct AccountSearch<'a> {

@@ -7,9 +7,8 @@ use eidos_recon::store::listing::BreakRow;
 use eidos_types::{Address, Amount};
 use tokio::time::Instant;
 
+use super::explainer::{ExplainError, Explainer, SIDES};
 use super::movements_of::blank;
-use super::read::SIDES;
-use super::{ExplainError, Explainer};
 use crate::dimensions::balance::account::Token;
 use crate::dimensions::balance::sources::SourceError;
 use crate::jobs::reconciliation::cut::{Cut, block_at};

@@ -10,7 +10,7 @@ use eidos_server::{ApiError, Caller};
 use eidos_types::BreakId;
 use serde::{Deserialize, Deserializer};
 
-use super::{Api, break_id, checked_reason};
+use super::api::{Api, break_id, checked_reason};
 
 /// Most characters of a comment.
 const MAX_COMMENT_CHARS: usize = 4_000;

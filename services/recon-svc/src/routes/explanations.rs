@@ -5,7 +5,7 @@ use axum::extract::{Path, State};
 use eidos_server::ApiError;
 use serde_json::Value;
 
-use super::{Api, break_id};
+use super::api::{Api, break_id};
 use crate::explain::ExplainError;
 
 pub(super) async fn explain(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {

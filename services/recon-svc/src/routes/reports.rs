@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Api, address, checked_limit, one_of};
+use super::api::{Api, address, checked_limit, one_of};
 
 /// The longest period of a report.
 const MAX_PERIOD: TimeDelta = TimeDelta::days(92);

@@ -1,5 +1,6 @@
 //! An event of the Vault as it is compared.
 
+use eidos_chain::{EventKind, LogFilter, LogProof};
 use eidos_types::{Address, Amount, BaseUnits};
 
 use crate::dimensions::balance::account::{TokenIndex, TokenList};
@@ -58,5 +59,16 @@ impl OnChain {
             ),
             exact: known.map_or_else(|| units.to_string(), |token| units.exact(token.decimals)),
         })
+    }
+}
+
+/// The events that move tokens into or out of the Vault.
+#[must_use]
+pub fn movement_filter(proof: LogProof) -> LogFilter {
+    LogFilter {
+        kinds: Some(vec![EventKind::Deposit, EventKind::Withdraw]),
+        proof,
+        keep_unreadable: true,
+        ..LogFilter::default()
     }
 }

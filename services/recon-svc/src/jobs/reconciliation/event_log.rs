@@ -11,12 +11,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use eidos_chain::{BlockRef, ChainError, ChainReader, EventBody, EventKind, LogFilter, LogProof, VaultEvent};
 
 use super::cut::block_at;
+use super::disagreement::{Digest, Disagreement};
 use super::fault::Fault;
-use super::movements::movement_filter;
-use super::provider::{Digest, Disagreement, SecondProvider};
+use super::provider::SecondProvider;
 use super::report::Finding;
 use crate::dimensions::balance::kind::BreakKind;
 use crate::dimensions::balance::sources::known;
+use crate::dimensions::movements::event::movement_filter;
 
 /// Most events that are remembered, about 10 MiB.
 const REMEMBERED: usize = 50_000;

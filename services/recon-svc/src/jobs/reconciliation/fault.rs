@@ -4,7 +4,7 @@ use eidos_chain::ChainError;
 use eidos_core::CoreError;
 use eidos_runtime::JobError;
 
-use super::provider::Disagreement;
+use super::disagreement::Disagreement;
 use crate::dimensions::balance::sources::SourceError;
 
 /// Why a run cannot go on.

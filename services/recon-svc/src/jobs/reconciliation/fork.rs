@@ -10,18 +10,16 @@
 //! A fork below everything that is kept takes every checkpoint back to the first block. A lost block that the node had
 //! called final is a break of its own.
 
-use std::collections::BTreeSet;
-
 use eidos_chain::{BlockRef, ChainError, Finality};
 use eidos_runtime::JobContext;
-use eidos_types::{Address, Hash32};
 use serde_json::json;
 
+use super::branch::{Branch, Fork};
 use super::chain_breaks::{ChainBreak, FINALITY};
 use super::fault::Fault;
 use super::finish::done_key;
 use super::job::Reconciliation;
-use super::movements::{DEPOSIT, Left, WITHDRAWAL};
+use super::movements::{DEPOSIT, FEE_ACCOUNT, Left, SETTLEMENT, WITHDRAWAL};
 use super::params::Mode;
 use super::report::{BreakReport, Finding};
 use crate::dimensions::balance::kind::BreakKind;
@@ -29,69 +27,8 @@ use crate::dimensions::balance::point::point_of;
 use crate::dimensions::balance::sources::known::Register;
 use crate::store::chain_blocks::{self, ChainKey, Kept, KeptBlock};
 
-/// How many blocks are kept: more than a chain with finality takes to finalize one.
-pub(super) const KEPT_BLOCKS: u64 = 256;
-
 /// Lost hashes that evidence names.
 const NAMED_BLOCKS: usize = 32;
-
-/// Blocks that are gone, with what they led to.
-#[derive(Debug, Clone)]
-pub(super) struct Fork {
-    /// The newest block of both branches.
-    pub(super) common: BlockRef,
-    /// What was read of the lost branch.
-    pub(super) lost: Vec<KeptBlock>,
-}
-
-impl Fork {
-    /// Wallets that a lost block touched.
-    pub(super) fn wallets(&self) -> BTreeSet<Address> {
-        let wallets = self.lost.iter().flat_map(|block| &block.derived.wallets);
-        wallets.copied().collect()
-    }
-
-    /// Accounts that only the lost blocks have shown.
-    pub(super) fn shown(&self) -> BTreeSet<(Address, u16)> {
-        let shown = self.lost.iter().flat_map(|block| &block.derived.shown);
-        shown.copied().collect()
-    }
-
-    /// Keys of the movements of a dimension that lost blocks had.
-    pub(super) fn movements(&self, dimension: &str) -> BTreeSet<String> {
-        let of = |block: &KeptBlock| match dimension {
-            DEPOSIT => block.derived.deposits.clone(),
-            WITHDRAWAL => block.derived.withdrawals.clone(),
-            _ => BTreeSet::new(),
-        };
-        self.lost.iter().flat_map(of).collect()
-    }
-
-    fn hashes(&self) -> Vec<Hash32> {
-        self.lost.iter().map(|block| block.hash).collect()
-    }
-}
-
-/// What became of the blocks that were read.
-#[derive(Debug)]
-pub(super) enum Branch {
-    /// All are on the chain.
-    Same,
-    /// Some are lost.
-    Forked(Fork),
-    /// The fork is below everything that is kept: nothing that was derived holds.
-    Unknown,
-}
-
-impl Branch {
-    /// The fork, if there is one.
-    pub(super) const fn fork(&self) -> Option<&Fork> {
-        match self {
-            Self::Forked(fork) => Some(fork),
-            Self::Same | Self::Unknown => None,
-        }
-    }
-}
 
 /// What a run says about the chain's branches.
 #[derive(Debug, Default)]
@@ -284,7 +221,7 @@ impl Reconciliation {
         for key in [done_key(Mode::Full), done_key(Mode::Incremental)] {
             step.delete_checkpoint(&key).await?;
         }
-        for dimension in [DEPOSIT, WITHDRAWAL] {
+        for dimension in [DEPOSIT, WITHDRAWAL, SETTLEMENT, FEE_ACCOUNT] {
             step.delete_checkpoint(&format!("{dimension}/{}", Left::KEY))
                 .await?;
         }

@@ -10,11 +10,14 @@
 //! chain changed; then every shard starts again.
 
 mod balance;
+mod branch;
 mod canaries;
 mod chain_breaks;
 mod choose;
 pub mod compare;
 pub mod cut;
+pub mod disagreement;
+mod disagreements;
 pub mod event_log;
 pub mod events;
 pub mod fault;
@@ -45,8 +48,9 @@ use eidos_telemetry::metric;
 use eidos_types::{Address, SlotRange};
 use tokio::time::Instant;
 
+use self::branch::{Branch, Fork};
 use self::finish::{PauseCause, done_key, newest, next_block};
-use self::fork::{Branch, BranchNews, Fork};
+use self::fork::BranchNews;
 pub use self::job::Reconciliation;
 pub use self::left_behind::{CURSOR_KEY, SampleCursor};
 use self::movements::{

@@ -6,8 +6,8 @@ use eidos_chain::{BlockRef, ChainError, EventBody, EventKind, VaultEvent};
 use eidos_core::fence::Step;
 use eidos_runtime::JobContext;
 
+use super::branch::KEPT_BLOCKS;
 use super::fault::Fault;
-use super::fork::KEPT_BLOCKS;
 use super::job::Reconciliation;
 use crate::dimensions::balance::sources::known::{self, Entry};
 use crate::dimensions::movements::key::MovementKey;

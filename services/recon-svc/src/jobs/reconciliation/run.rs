@@ -8,10 +8,10 @@ use eidos_recon::{CutPoint, Rules};
 use eidos_runtime::JobContext;
 use eidos_types::Address;
 
+use super::branch::Branch;
 use super::compare::Against;
 use super::cut::{Cut, block_at};
 pub use super::fault::Fault;
-use super::fork::Branch;
 use super::job::Reconciliation;
 use super::pages::Reading;
 use super::params::Mode;

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use eidos_chain::{BlockRef, ChainError, EventBody, EventKind, LogFilter, LogProof, VaultEvent};
+use eidos_chain::{BlockRef, ChainError, EventBody, LogProof, VaultEvent};
 use eidos_types::{Address, BaseUnits};
 use serde::{Deserialize, Serialize};
 
@@ -49,16 +49,6 @@ impl Left {
             held,
             at: self.at,
         }
-    }
-}
-
-/// The events that move tokens into or out of the Vault.
-pub(in super::super) fn filter(proof: LogProof) -> LogFilter {
-    LogFilter {
-        kinds: Some(vec![EventKind::Deposit, EventKind::Withdraw]),
-        proof,
-        keep_unreadable: true,
-        ..LogFilter::default()
     }
 }
 

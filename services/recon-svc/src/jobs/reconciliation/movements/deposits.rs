@@ -12,17 +12,18 @@ use eidos_types::Hash32;
 
 use super::super::fault::Fault;
 use super::blocks::{Blocks, events};
-use super::control::{filter, units_of};
+use super::control::units_of;
 use super::source::{Engine, Movements, Outcome, Side};
 use super::{Against, Plan};
 use crate::dimensions::balance::point::point_of;
 use crate::dimensions::balance::sources::snapshot::BooksSnapshot;
 use crate::dimensions::deposits::sources::{Booked, DepositRows, RowStream, Wanted, blocks_seen};
 use crate::dimensions::deposits::verdict::{Reading, judge};
-use crate::dimensions::movements::event::OnChain;
+use crate::dimensions::movements::event::{OnChain, movement_filter};
 use crate::dimensions::movements::key::MovementKey;
 use crate::dimensions::movements::tally::MovementTally;
 use crate::settings::ReconciliationSection;
+use crate::store::chain_blocks::Derived;
 
 /// The dimension's name in tables and metrics.
 pub const DEPOSIT: &str = "deposit";
@@ -88,7 +89,10 @@ impl Deposits<'_> {
         }
         let hashes: BTreeSet<Hash32> = keys.iter().filter_map(MovementKey::tx).collect();
         let hashes: Vec<Hash32> = hashes.into_iter().collect();
-        let found = job.chain.events_of(&hashes, &filter(LogProof::Ranges)).await?;
+        let found = job
+            .chain
+            .events_of(&hashes, &movement_filter(LogProof::Ranges))
+            .await?;
         // A deposit above the cut is not missing, and not compared yet.
         let mut above = BTreeSet::new();
         for event in found
@@ -201,6 +205,10 @@ impl Side for Deposit {
 
     fn max_age(rules: &ReconciliationSection) -> Duration {
         rules.in_flight_max_age
+    }
+
+    fn lost(derived: &Derived) -> BTreeSet<String> {
+        derived.deposits.clone()
     }
 
     async fn compare_keys(

@@ -29,8 +29,8 @@ use eidos_telemetry::metric;
 use eidos_types::Total;
 use serde_json::json;
 
+use super::branch::Fork;
 use super::fault::Fault;
-use super::fork::Fork;
 use super::job::Reconciliation;
 use super::params::Mode;
 use super::run::{View, engine_rules};
@@ -38,7 +38,6 @@ use crate::dimensions::balance::point::point_of;
 use crate::dimensions::movements::key::{Movement, MovementKey};
 use crate::dimensions::movements::tally::MovementTally;
 
-pub(super) use control::filter as movement_filter;
 pub use control::{Held, Left};
 pub use deposits::{DEPOSIT, Deposit};
 pub use fees::{FEE_ACCOUNT, FeeAccount};
@@ -147,7 +146,7 @@ impl<'a, D: Side> MovementRun<'a, D> {
             .ctx
             .load_checkpoint(&<Movements<'a, D> as Source>::checkpoint(CARRY_OVER))
             .await?;
-        let lost = fork.map(|fork| fork.movements(D::NAME)).unwrap_or_default();
+        let lost = fork.map(|fork| fork.movements(D::lost)).unwrap_or_default();
         let carried = open.into_iter().chain(undecided.unwrap_or_default()).chain(lost);
         Ok(Plan {
             first: left.next_block,

@@ -1,7 +1,7 @@
 //! [`Slot`]: a dimension's place in a run, whether it is switched on or not.
 
+use super::super::branch::Fork;
 use super::super::fault::Fault;
-use super::super::fork::Fork;
 use super::super::params::Mode;
 use super::super::run::View;
 use super::{DimensionReport, MovementBreak, MovementRun, Outcome, Side, Sides};

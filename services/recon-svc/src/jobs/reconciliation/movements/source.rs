@@ -23,11 +23,13 @@ use super::control::{self, Held};
 use super::{Against, MovementBreak, MovementView, Plan};
 use crate::dimensions::balance::point::point_of;
 use crate::dimensions::balance::sources::snapshot::BooksSnapshot;
+use crate::dimensions::movements::event::movement_filter;
 use crate::dimensions::movements::judged::Judged;
 use crate::dimensions::movements::key::{Movement, MovementKey};
 use crate::dimensions::movements::tally::MovementTally;
 use crate::dimensions::movements::weight::weigh_movement;
 use crate::settings::ReconciliationSection;
+use crate::store::chain_blocks::Derived;
 
 /// What a page of movements gave.
 pub(super) type Outcome = PageOutcome<Movement, MovementTally>;
@@ -82,7 +84,7 @@ pub trait Side: Sized + Debug + Send + Sync + 'static {
 
     /// The events that it reads.
     fn filter(proof: LogProof) -> LogFilter {
-        control::filter(proof)
+        movement_filter(proof)
     }
 
     /// Reads them, in blocks at or below the cut.
@@ -92,6 +94,11 @@ pub trait Side: Sized + Debug + Send + Sync + 'static {
         last: &BlockRef,
     ) -> impl Future<Output = Result<Vec<VaultEvent>, Fault>> + Send {
         job.events.movements(from, last)
+    }
+
+    /// Keys of its movements that a lost block had; none, where these are not kept.
+    fn lost(_derived: &Derived) -> BTreeSet<String> {
+        BTreeSet::new()
     }
 
     /// True if an event is in the control sums.

@@ -18,20 +18,21 @@ use eidos_types::{BaseUnits, Hash32};
 
 use super::super::fault::Fault;
 use super::blocks::{Blocks, events};
-use super::control::{filter, units_of};
+use super::control::units_of;
 use super::deposits::key_of;
 use super::source::{Engine, Movements, Outcome, Side};
 use super::{Against, Plan};
 use crate::dimensions::balance::account::TokenList;
 use crate::dimensions::balance::point::point_of;
 use crate::dimensions::balance::sources::snapshot::BooksSnapshot;
-use crate::dimensions::movements::event::OnChain;
+use crate::dimensions::movements::event::{OnChain, movement_filter};
 use crate::dimensions::movements::key::MovementKey;
 use crate::dimensions::movements::tally::MovementTally;
 use crate::dimensions::withdrawals::pairing::{Claim, Fact, pair};
 use crate::dimensions::withdrawals::sources::{Booked, Sent, WithdrawalRows};
 use crate::dimensions::withdrawals::verdict::{Reading, State, judge};
 use crate::settings::ReconciliationSection;
+use crate::store::chain_blocks::Derived;
 
 /// The dimension's name in tables and metrics.
 pub const WITHDRAWAL: &str = "withdrawal";
@@ -198,7 +199,9 @@ impl Withdrawals<'_> {
             .collect();
         let asked: Vec<Hash32> = asked.into_iter().collect();
         let chain = &self.sides.job.chain;
-        let found = chain.events_of(&asked, &filter(LogProof::Ranges)).await?;
+        let found = chain
+            .events_of(&asked, &movement_filter(LogProof::Ranges))
+            .await?;
         let mut above = BTreeSet::new();
         for transaction in found.transactions.into_iter().flatten() {
             if transaction.receipt.block_number > against.block.number {
@@ -264,6 +267,10 @@ impl Side for Withdrawal {
 
     fn max_age(rules: &ReconciliationSection) -> Duration {
         rules.withdrawal_max_age
+    }
+
+    fn lost(derived: &Derived) -> BTreeSet<String> {
+        derived.withdrawals.clone()
     }
 
     async fn compare_keys(
