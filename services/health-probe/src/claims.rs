@@ -82,18 +82,18 @@ impl Claims {
             Some(severity) if claim.is_open || (at.fails && !at.dependency_fails) => {
                 claim.open(severity, count, desk);
             }
-            Some(_) => claim.wait_for(Wait::Dependency, target),
-            None => {
+            Some(_) if at.fails => claim.wait_for(Wait::Dependency, target),
+            None if at.fails => {
                 claim.end(desk, now_ms);
                 claim.wait_for(Wait::Votes, target);
             }
+            Some(_) | None => {
+                claim.end(desk, now_ms);
+                self.0.remove(target);
+                return true;
+            }
         }
-        let changed = before != (claim.is_open, claim.waits, claim.alert.clone());
-        if !at.fails && !claim.is_open {
-            self.0.remove(target);
-            return true;
-        }
-        changed
+        before != (claim.is_open, claim.waits, claim.alert.clone())
     }
 
     /// The targets that have a claim.

@@ -9,8 +9,8 @@
 //! | one worker per heartbeat | asks an address outside that notices when it is no longer asked |
 //! | job `alert-drill` | proves that every receiver can be told, when a person asks for it ([`jobs::alert_drill`]) |
 //!
-//! It owns no tables; in Redis, the keys of [`sources::cool_down`] and [`sources::ballots`]. States and what is still to be sent are in one local file
-//! ([`state_file`]).
+//! It owns no tables; in Redis, the keys of [`sources::cool_down`] and [`sources::ballots`]. States and what is still to be
+//! sent are in one local file ([`state_file`]).
 //!
 //! Invariants: it starts and works while PostgreSQL and Redis are down; three failures in a row make a target critical, never
 //! fewer; an unknown result is never a failure; a receiver hears of an episode at least once, and of its end if it may have

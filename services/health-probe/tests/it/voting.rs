@@ -1,8 +1,8 @@
 //! Processes that decide together over one Redis. Each has a target of the same name and a server of its own behind it.
 
-use eidos_testkit::{ChildProcess, Redis, RedisOptions};
+use eidos_testkit::{ChildProcess, Redis, RedisOptions, TestDb};
 
-use crate::fixture::{Fixture, NOWHERE, WITHIN, becomes, rounds, said};
+use crate::fixture::{Fixture, WITHIN, becomes, rounds, said};
 use crate::http::{Does, OK, Server};
 
 const OPEN: &str = "open critical TargetUnhealthy trading";
@@ -20,12 +20,15 @@ struct Probers {
     all: Vec<Prober>,
     receiver: Server,
     redis: Redis,
+    /// A round waits for its history while there is no database.
+    _db: TestDb,
 }
 
 impl Probers {
     async fn start(count: usize, vote: &str) -> Self {
         let receiver = Server::start(OK).await;
         let redis = Redis::start(RedisOptions::default()).await.unwrap();
+        let db = TestDb::migrated().await;
         let mut all = Vec::new();
         for _ in 0..count {
             let target = Server::start(OK).await;
@@ -35,7 +38,7 @@ impl Probers {
                     target.url()
                 ),
                 &format!("  webhooks: {{ pager: {{ url: \"{}\" }} }}", receiver.url()),
-                &format!("postgres://u:p@{NOWHERE}/jobs"),
+                &db.url(),
                 &redis.url(),
             );
             let child = fixture.serve();
@@ -48,7 +51,12 @@ impl Probers {
         for prober in &all {
             rounds(&prober.child, 2).await;
         }
-        Self { all, receiver, redis }
+        Self {
+            all,
+            receiver,
+            redis,
+            _db: db,
+        }
     }
 
     fn fail(&self, which: &[usize]) {
@@ -109,6 +117,12 @@ async fn with_any_one_prober_tells_and_the_end_waits_for_every_prober() {
     probers.stay_told(&[OPEN]).await;
     probers.all[1].target.now(OK);
     probers.become_told("both see it work", &[OPEN, RESOLVED]).await;
+    for prober in &probers.all {
+        assert!(
+            !said(&prober.child).contains(HELD),
+            "no alert waited for anything"
+        );
+    }
 }
 
 /// A prober that is killed has no vote, after a while: what the other one sees is enough then.
