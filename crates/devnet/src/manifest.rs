@@ -187,6 +187,7 @@ pub fn cause_of(class: &str) -> Option<&'static str> {
         }
         "other_token" | "paid_another_token" | "settled_another_market" => "wrong_unit",
         "manual_edit" | "missing_on_chain" => "manual_edit",
+        "fee_not_booked" | "fees_of_all_faults" => "fee_not_booked",
         "emergency_withdrawal" => "outflow",
         "orphaned_row" => "reorg",
         "no_transaction" => "unreadable",

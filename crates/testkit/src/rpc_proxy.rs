@@ -12,7 +12,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
+use tokio::sync::{RwLock, oneshot};
 
 use crate::background;
 
@@ -27,7 +27,8 @@ pub enum RpcFault {
     Ask(Value),
     /// The node at this URL is asked instead.
     Elsewhere(String),
-    /// The node gets these requests first, one by one: it changes between two exchanges of the client.
+    /// The node gets these requests first, one by one: it changes between two exchanges of the client. Other exchanges end
+    /// before that or wait for it, so that nobody sees the node half changed.
     First(Vec<Value>),
     /// The node's answer is changed.
     Answer(Box<dyn FnOnce(Value) -> Value + Send>),
@@ -120,6 +121,8 @@ struct Shared {
     node: String,
     http: reqwest::Client,
     script: Arc<Mutex<Script>>,
+    /// Written while the node changes.
+    change: Arc<RwLock<()>>,
     /// Exchanges now, and most of them at once since the script changed.
     busy: Arc<(AtomicUsize, AtomicUsize)>,
 }
@@ -156,6 +159,7 @@ impl RpcProxy {
             node: url.to_owned(),
             http,
             script: Arc::new(Mutex::new(script)),
+            change: Arc::default(),
             busy: Arc::default(),
         };
         let router = Router::new()
@@ -228,18 +232,14 @@ impl Shared {
         let request: Value = serde_json::from_slice(body)
             .unwrap_or_else(|error| panic!("a request that is not JSON: {error}"));
         let fault = (self.script.lock().unwrap_or_else(PoisonError::into_inner))(&request);
+        if let RpcFault::First(others) = &fault {
+            self.change_node(others).await;
+        }
+        let _unchanged = self.change.read().await;
         match fault {
-            RpcFault::None => self.forward(&request).await.into_response(),
+            RpcFault::None | RpcFault::First(_) => self.forward(&request).await.into_response(),
             RpcFault::Ask(other) => self.forward(&other).await.into_response(),
             RpcFault::Elsewhere(url) => self.forward_to(&url, &request).await.into_response(),
-            RpcFault::First(others) => {
-                for other in others {
-                    let answer = self.forward(&other).await;
-                    let answer: Value = serde_json::from_slice(&answer).unwrap_or_default();
-                    assert!(answer.get("error").is_none(), "{other}: {answer}");
-                }
-                self.forward(&request).await.into_response()
-            }
             RpcFault::Answer(change) => self.changed(&request, change).await,
             RpcFault::AskAndAnswer(other, change) => self.changed(&other, change).await,
             RpcFault::Body(text) => text.into_response(),
@@ -258,6 +258,15 @@ impl Shared {
                 tokio::time::sleep(pause).await;
                 self.forward(&request).await.into_response()
             }
+        }
+    }
+
+    async fn change_node(&self, requests: &[Value]) {
+        let _changing = self.change.write().await;
+        for request in requests {
+            let answer = self.forward(request).await;
+            let answer: Value = serde_json::from_slice(&answer).unwrap_or_default();
+            assert!(answer.get("error").is_none(), "{request}: {answer}");
         }
     }
 

@@ -27,7 +27,7 @@ use crate::jobs::reconciliation::lag;
 use crate::jobs::reconciliation::limits::StoredLimits;
 use crate::jobs::reconciliation::pause_keys::PauseKeys;
 use crate::jobs::reconciliation::provider::SecondProvider;
-use crate::settings::{ReconSettings, Unpriced};
+use crate::settings::{Dimension, ReconSettings, Unpriced};
 use crate::workers::outbox;
 
 /// How long the brokers may take to answer a health check, below the check's own limit of two seconds.
@@ -100,7 +100,14 @@ async fn reconciliation(
         books: Books::new(Arc::clone(&schema), Arc::clone(&tokens), order),
         schema,
         tokens,
-        events: EventLog::new(Arc::clone(&chain), second),
+        events: EventLog::new(
+            Arc::clone(&chain),
+            second,
+            settings
+                .reconciliation
+                .dimensions
+                .contains(&Dimension::Settlement),
+        ),
         chain,
         limits,
         pause_keys: PauseKeys::new(&settings.reconciliation, &suite.redis)?,

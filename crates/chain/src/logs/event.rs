@@ -92,6 +92,22 @@ pub enum EventBody {
     },
 }
 
+impl EventBody {
+    /// Its kind; of an unreadable one, the kind that its topic names.
+    pub const fn kind(&self) -> EventKind {
+        match self {
+            Self::Deposit { .. } => EventKind::Deposit,
+            Self::Withdraw { .. } => EventKind::Withdraw,
+            Self::FundsLocked { .. } => EventKind::FundsLocked,
+            Self::FundsUnlocked { .. } => EventKind::FundsUnlocked,
+            Self::SettlementTransfer { .. } => EventKind::SettlementTransfer,
+            Self::BatchSettled { .. } => EventKind::BatchSettled,
+            Self::TradeSettled { .. } => EventKind::TradeSettled,
+            Self::Unreadable { kind } => *kind,
+        }
+    }
+}
+
 /// The kinds of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "they are those of EventBody")]

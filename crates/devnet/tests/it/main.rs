@@ -49,17 +49,21 @@ fn oracle(devnet: &Devnet) -> Vec<(String, String, String)> {
         .collect()
 }
 
-/// What the manifest says, in the audit's form.
+/// What the manifest says, the canary included, in the audit's form.
 fn planted(devnet: &Devnet) -> Vec<(String, String, String)> {
-    let mut planted: Vec<_> = devnet
-        .manifest()
-        .faults
-        .iter()
-        .map(|fault| {
-            let wallet = fault.wallet.map(|wallet| wallet.to_string()).unwrap_or_default();
-            (wallet, fault.token.clone(), fault.difference.clone())
-        })
-        .collect();
+    let manifest = devnet.manifest();
+    let faults = manifest.faults.iter().map(|fault| {
+        let wallet = fault.wallet.map(|wallet| wallet.to_string()).unwrap_or_default();
+        (wallet, fault.token.clone(), fault.difference.clone())
+    });
+    let canaries = manifest.canaries.iter().map(|canary| {
+        (
+            canary.wallet.to_string(),
+            canary.token.clone(),
+            canary.difference.to_string(),
+        )
+    });
+    let mut planted: Vec<_> = faults.chain(canaries).collect();
     planted.sort();
     planted
 }

@@ -12,8 +12,8 @@ use crate::store::reports::{self, RunRow, Scope};
 
 /// How far back runs are looked for: a week and a day, since the gauges read it every minute.
 pub const LOOK_BACK_DAYS: i64 = 8;
-/// Runs that are looked at, at most: an hourly run of five dimensions over the look-back.
-const MAX_RUNS: i64 = 1_000;
+/// Lines of runs that are looked at, at most: an hourly run of six dimensions over the look-back, and a third more.
+const MAX_RUNS: i64 = 1_500;
 
 /// A part of a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -103,7 +103,7 @@ pub struct Report {
     pub dimension: Option<String>,
     /// When it was made: ages and coverage are as of then.
     pub made_at: DateTime<Utc>,
-    /// The runs, the newest first, at most [`MAX_RUNS`].
+    /// The runs, a line for each dimension of each, the newest first, at most [`MAX_RUNS`].
     pub runs: Vec<RunRow>,
     /// True if there are more of them; the sums below are of all.
     pub has_more_runs: bool,
@@ -121,15 +121,15 @@ pub struct Report {
 
 /// Makes the report of a run; `None`: there is no such run.
 pub async fn of_run(pool: &PgPool, id: Uuid, now: DateTime<Utc>) -> Result<Option<Report>, sqlx::Error> {
-    let Some(run) = reports::run(pool, id).await? else {
+    let runs = reports::run(pool, id).await?;
+    if runs.is_empty() {
         return Ok(None);
-    };
+    }
     let scope = Scope {
         run: Some(id),
-        dimension: Some(run.dimension.clone()),
         ..Scope::default()
     };
-    make(pool, Subject::Run { run_id: id }, scope, vec![run], now)
+    make(pool, Subject::Run { run_id: id }, scope, runs, now)
         .await
         .map(Some)
 }

@@ -14,6 +14,7 @@ fn now() -> DateTime<Utc> {
 
 fn run(dimension: &str, mode: &str, hours_ago: i64, checked: i64, undecided: i64, breaks: i64) -> RunRow {
     RunRow {
+        id: hours_ago,
         run_id: Uuid::from_u128(u128::try_from(hours_ago).unwrap()),
         dimension: dimension.into(),
         mode: mode.into(),

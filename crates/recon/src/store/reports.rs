@@ -1,7 +1,8 @@
 //! What reports are made of: runs, their totals and differences, what is unresolved, and how much was proved lately.
 //!
-//! A run is known by the records of kind `totals` that its last step wrote, one for each unit; the newest of them is its place
-//! in the list. Sums stay exact: they are text made by the database from NUMERIC.
+//! A run compares one dimension after the other under one identity. Each part of it is known by the records of kind `totals` that
+//! its last step wrote, one for each unit; the newest of them is its place in the list. Sums stay exact: they are text made by the
+//! database from NUMERIC.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -11,18 +12,19 @@ use uuid::Uuid;
 macro_rules! runs {
     ($where:literal) => {
         concat!(
-            "SELECT r.run_id, r.dimension::text AS dimension, r.reconcile_type::text AS mode, r.created_at AS at_ms, \
+            "SELECT r.id, r.run_id, r.dimension::text AS dimension, r.reconcile_type::text AS mode, r.created_at AS at_ms, \
                     r.block_number AS block, totals.checked, totals.matched, totals.undecided, found.breaks \
              FROM eidos_jobs_reconciliation_records r \
              CROSS JOIN LATERAL (SELECT coalesce(sum((details ->> 'checked')::bigint), 0)::bigint AS checked, \
                     coalesce(sum((details ->> 'matched')::bigint), 0)::bigint AS matched, \
                     coalesce(sum((details ->> 'undecided')::bigint), 0)::bigint AS undecided \
                  FROM eidos_jobs_reconciliation_records t \
-                 WHERE t.run_id = r.run_id AND t.status = 'matched' AND t.kind = 'totals') AS totals \
+                 WHERE t.run_id = r.run_id AND t.dimension = r.dimension AND t.status = 'matched' AND t.kind = 'totals') AS totals \
              CROSS JOIN LATERAL (SELECT count(*) AS breaks FROM eidos_jobs_reconciliation_records m \
-                 WHERE m.run_id = r.run_id AND m.status = 'mismatched') AS found \
+                 WHERE m.run_id = r.run_id AND m.dimension = r.dimension AND m.status = 'mismatched') AS found \
              WHERE r.kind = 'totals' AND NOT EXISTS (SELECT 1 FROM eidos_jobs_reconciliation_records later \
-                 WHERE later.run_id = r.run_id AND later.status = 'matched' AND later.kind = 'totals' \
+                 WHERE later.run_id = r.run_id AND later.dimension = r.dimension AND later.status = 'matched' \
+                   AND later.kind = 'totals' \
                    AND (later.created_at, later.id) > (r.created_at, r.id)) AND ",
             $where
         )
@@ -36,10 +38,10 @@ const RUNS: &str = runs!(
      ORDER BY r.created_at DESC, r.id DESC LIMIT $7"
 );
 
-const RUN: &str = runs!("r.run_id = $1");
+const RUN: &str = runs!("r.run_id = $1 ORDER BY r.created_at DESC, r.id DESC");
 
-const POSITION: &str = "SELECT created_at, id FROM eidos_jobs_reconciliation_records \
-    WHERE run_id = $1 AND kind = 'totals' ORDER BY created_at DESC, id DESC LIMIT 1";
+const IS_RUN: &str =
+    "SELECT EXISTS (SELECT 1 FROM eidos_jobs_reconciliation_records WHERE run_id = $1 AND kind = 'totals')";
 
 const TOTALS: &str = "SELECT dimension::text, coalesce(token, '')::text, sum((details ->> 'checked')::bigint)::bigint, \
         sum((details ->> 'matched')::bigint)::bigint \
@@ -65,7 +67,9 @@ const DUST: &str = "SELECT token::text, sum(entries)::bigint, trim_scale(sum(gro
 
 const CHANGES: &str = "SELECT dimension, severity, sum(opened)::bigint, sum(ended)::bigint FROM ( \
         SELECT dimension::text, severity::text, count(*) AS opened, 0 AS ended FROM eidos_jobs_breaks \
-        WHERE first_seen >= $1 AND first_seen < $2 GROUP BY 1, 2 \
+        WHERE first_seen AT TIME ZONE 'UTC' >= $1::timestamptz AT TIME ZONE 'UTC' \
+          AND first_seen AT TIME ZONE 'UTC' < $2::timestamptz AT TIME ZONE 'UTC' \
+        GROUP BY 1, 2 \
         UNION ALL \
         SELECT dimension::text, severity::text, 0, count(*) FROM eidos_jobs_breaks \
         WHERE resolved_at >= $1 AND resolved_at < $2 GROUP BY 1, 2) AS changed \
@@ -89,7 +93,7 @@ const RECORD_POSITION: &str = "SELECT created_at, id FROM eidos_jobs_reconciliat
 pub(super) const ALL: &[(&str, &str)] = &[
     ("reports::RUNS", RUNS),
     ("reports::RUN", RUN),
-    ("reports::POSITION", POSITION),
+    ("reports::IS_RUN", IS_RUN),
     ("reports::TOTALS", TOTALS),
     ("reports::DIFFERENCES", DIFFERENCES),
     ("reports::DUST", DUST),
@@ -101,7 +105,9 @@ pub(super) const ALL: &[(&str, &str)] = &[
 /// One dimension's part of a finished run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, FromRow)]
 pub struct RunRow {
-    /// The run.
+    /// Its number in the list.
+    pub id: i64,
+    /// The run; its other dimensions have the same.
     pub run_id: Uuid,
     /// What it compared.
     pub dimension: String,
@@ -214,17 +220,17 @@ pub async fn runs(
         .await
 }
 
-/// One run.
-pub async fn run(pool: &PgPool, id: Uuid) -> Result<Option<RunRow>, sqlx::Error> {
-    sqlx::query_as(RUN).bind(id).fetch_optional(pool).await
+/// The dimensions of one run; none: there is no such run, or it has not ended.
+pub async fn run(pool: &PgPool, id: Uuid) -> Result<Vec<RunRow>, sqlx::Error> {
+    sqlx::query_as(RUN).bind(id).fetch_all(pool).await
 }
 
-/// Where a run is in the list.
-pub async fn place_of_run(pool: &PgPool, id: Uuid) -> Result<Option<Place>, sqlx::Error> {
-    sqlx::query_as(POSITION).bind(id).fetch_optional(pool).await
+/// Whether any dimension of this run has ended.
+pub async fn is_run(pool: &PgPool, id: Uuid) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(IS_RUN).bind(id).fetch_one(pool).await
 }
 
-/// Where a record is in the list.
+/// Where a record, or a part of a run, is in its list.
 pub async fn place_of_record(pool: &PgPool, id: i64) -> Result<Option<Place>, sqlx::Error> {
     sqlx::query_as(RECORD_POSITION)
         .bind(id)

@@ -223,9 +223,10 @@ mod tests {
             let text = std::fs::read_to_string(folder.join("openapi.json")).unwrap();
             let document: Value = serde_json::from_str(&text).unwrap();
             assert_eq!(documented(&document), routes(&source), "{}", folder.display());
-            let store = std::fs::read_dir(folder.join("src/store")).unwrap();
-            let store = store.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
-            let fields: BTreeSet<String> = store
+            let below = ["src/store", "src/routes"].map(|below| std::fs::read_dir(folder.join(below)));
+            let files = below.into_iter().flatten().flatten();
+            let texts = files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
+            let fields: BTreeSet<String> = texts
                 .chain([source])
                 .flat_map(|text| query_fields(&text))
                 .collect();

@@ -5,19 +5,27 @@ use std::collections::BTreeMap;
 use eidos_chain::EventBody;
 use eidos_recon::explain::event::sum;
 use eidos_recon::explain::{Event, Known, Posting};
-use eidos_types::Hash32;
+use eidos_types::{Amount, Hash32};
 
-use super::material::{Material, Pool, entry_posting};
+use super::fees::fees;
+use super::material::{Keeps, Material, Pool, entry_posting};
 use super::movements_of::{blank, deposits, withdrawals};
 use crate::dimensions::balance::sources::batch_id;
 use crate::dimensions::balance::sources::ledger::{Entry, EntryKind, TradeRow, TradeStage};
 
-/// Every event of the account.
-pub(super) fn events(material: &Material) -> Vec<Event> {
+/// Every event of the account. `difference` is chain − books; `None`: not an amount.
+pub(super) fn events(material: &Material, difference: Option<Amount>) -> Vec<Event> {
     let mut pool = Pool::of(&material.entries);
     let mut events = deposits(material, &mut pool);
     events.extend(withdrawals(material, &mut pool));
-    events.extend(settlements(material, &mut pool));
+    let settled = settlements(material, &mut pool);
+    if material.keeps == Keeps::Sums {
+        let others = sum(events.iter().map(Event::gap));
+        let rest = difference.and_then(|difference| difference.checked_sub(others?).ok());
+        events.extend(fees(settled, rest, material));
+    } else {
+        events.extend(settled);
+    }
     events.extend(leftovers(material, pool));
     events
 }
@@ -161,7 +169,7 @@ fn leftovers(material: &Material, pool: Pool<'_>) -> Vec<Event> {
         .filter(|entry| entry.kind == EntryKind::Refund)
     {
         let debit = rest.iter().position(|entry| {
-            let back = entry.amount.clone().map(eidos_types::Amount::negated);
+            let back = entry.amount.clone().map(Amount::negated);
             entry.kind == EntryKind::Withdrawal && back == refund.amount
         });
         if let Some(debit) = debit {

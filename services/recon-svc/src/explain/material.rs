@@ -12,6 +12,16 @@ use crate::dimensions::balance::sources::ledger::{Entry, EntryKind, TradeRow};
 use crate::dimensions::deposits::sources::Booked as DepositRow;
 use crate::dimensions::withdrawals::sources::{Booked as WithdrawalRow, Sent};
 
+/// What the books keep of an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Keeps {
+    /// A balance and a log of what changed it.
+    #[default]
+    Log,
+    /// Sums only: the fee account.
+    Sums,
+}
+
 /// Everything that was read about one account.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Material {
@@ -19,6 +29,8 @@ pub(super) struct Material {
     pub(super) wallet: Address,
     /// Which token, as the books and as the chain have it.
     pub(super) token: (TokenIndex, Address),
+    /// What the books keep of it.
+    pub(super) keeps: Keeps,
     /// The token's decimals.
     pub(super) decimals: u8,
     /// Both sides are compared up to this block.
@@ -66,9 +78,9 @@ impl Material {
         self.is_complete || block.is_some_and(|block| block >= self.from)
     }
 
-    /// What the books hold beyond all that they posted.
+    /// What the books hold beyond all that they posted; `None`: not known, as of an account without a log.
     pub(super) fn untold(&self, posted: &[Event]) -> Option<Amount> {
-        if !self.has_all_rows || (!self.has_ledger() && !self.is_complete) {
+        if self.keeps == Keeps::Sums || !self.has_all_rows || (!self.has_ledger() && !self.is_complete) {
             return None;
         }
         let posted = if self.has_ledger() {

@@ -12,6 +12,7 @@
 
 mod account;
 mod explainer;
+mod fees;
 mod material;
 mod movement;
 mod movements_of;

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::account;
 use super::explainer::{ExplainError, Explainer, SIDES};
-use super::material::Material;
+use super::material::{Keeps, Material};
 use crate::dimensions::balance::account::{AccountKey, BooksValue, Token, TokenIndex};
 use crate::dimensions::balance::sources::SourceError;
 use crate::dimensions::balance::sources::changes::fee_totals;
@@ -108,7 +108,7 @@ impl AccountSearch<'_> {
     }
 
     fn explained(&self, material: &Material, difference: Option<Amount>, searched: &Searched) -> Explanation {
-        let events = account::events(material);
+        let events = account::events(material, difference);
         let mut searched = searched.clone();
         if !material.has_all_others {
             let bound = format!("{MAX_LOOKUPS} transactions of entries without an event of the account");
@@ -176,6 +176,7 @@ impl AccountSearch<'_> {
         let max_age = explainer.settings.reconciliation.in_flight_max_age;
         let material = Material {
             wallet: self.wallet,
+            keeps: if is_fees { Keeps::Sums } else { Keeps::Log },
             token: (self.token, token.address),
             decimals: token.decimals,
             cut: cut.block.number,

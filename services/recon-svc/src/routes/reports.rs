@@ -40,7 +40,7 @@ pub(super) struct RunsQuery {
     mode: Option<String>,
     from: Option<DateTime<Utc>>,
     until: Option<DateTime<Utc>>,
-    after: Option<Uuid>,
+    after: Option<i64>,
     limit: Option<i64>,
 }
 
@@ -55,14 +55,14 @@ pub(super) async fn list_runs(
         .scope(None, query.dimension, (query.from, query.until))
         .await?;
     let after = match query.after {
-        Some(run) => Some(api.place_of_run(run).await?),
+        Some(id) => Some(api.place_of_record(id).await?),
         None => None,
     };
     let mut runs = reports::runs(api.db.read(), &scope, mode.as_deref(), after, limit + 1)
         .await
         .map_err(ApiError::sql("list runs"))?;
     let next = cut(&mut runs, limit)
-        .then(|| runs.last().map(|run| run.run_id))
+        .then(|| runs.last().map(|run| run.id))
         .flatten();
     Ok(Json(json!({ "runs": runs, "next": next })))
 }
@@ -220,7 +220,12 @@ impl Api {
             self.dimension_exists(dimension).await?;
         }
         if let Some(run) = run {
-            self.place_of_run(run).await?;
+            let is_run = reports::is_run(self.db.read(), run)
+                .await
+                .map_err(ApiError::sql("read a run"))?;
+            if !is_run {
+                return Err(no_run(run));
+            }
         }
         Ok(Scope {
             run,
@@ -228,13 +233,6 @@ impl Api {
             from_ms: from.map(|from| from.timestamp_millis()),
             until_ms: until.map(|until| until.timestamp_millis()),
         })
-    }
-
-    async fn place_of_run(&self, id: Uuid) -> Result<reports::Place, ApiError> {
-        reports::place_of_run(self.db.read(), id)
-            .await
-            .map_err(ApiError::sql("read a run"))?
-            .ok_or_else(|| no_run(id))
     }
 
     async fn place_of_record(&self, id: i64) -> Result<reports::Place, ApiError> {

@@ -54,9 +54,13 @@ async fn what_runs_found_is_reported_in_every_form() {
     let checked = full["checked"].as_i64().unwrap();
     fixture.reconcile(&[], &[]).await;
     let desk = Desk::of(&fixture).await;
-    // Three dimensions in each of two runs.
-    let runs = walk(&desk, "/v1/reports/runs?", "runs", "run_id").await;
-    assert_eq!(runs.len(), 6, "{runs:#?}");
+    // A line for each dimension of each of two runs.
+    let runs = walk(&desk, "/v1/reports/runs?", "runs", "id").await;
+    let parts: BTreeSet<(String, String)> = runs
+        .iter()
+        .map(|run| (run["run_id"].to_string(), run["dimension"].to_string()))
+        .collect();
+    assert_eq!((runs.len(), parts.len()), (10, 10), "{runs:#?}");
     assert!(
         runs.is_sorted_by_key(|run| -run["at_ms"].as_i64().unwrap()),
         "newest first"
@@ -65,7 +69,7 @@ async fn what_runs_found_is_reported_in_every_form() {
         &desk,
         "/v1/reports/runs?dimension=balance&mode=full&",
         "runs",
-        "run_id",
+        "id",
     )
     .await;
     let [run] = of_balance.as_slice() else {
@@ -85,11 +89,22 @@ async fn what_runs_found_is_reported_in_every_form() {
     desk.service.terminate();
 }
 
+/// The lines of a report's table about the balances.
+fn of_balance<'a>(report: &'a Value, table: &str) -> impl Iterator<Item = &'a Value> {
+    let lines = report[table].as_array().unwrap().iter();
+    lines.filter(|line| line["dimension"] == "balance")
+}
+
 fn one_run(report: &Value, checked: i64) {
+    let dimensions: Vec<&Value> = report["runs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|run| &run["dimension"])
+        .collect();
+    assert_eq!(dimensions.len(), 5, "one run, all its dimensions: {report:#}");
     let line = |token: &str| {
-        let lines = report["tokens"].as_array().unwrap();
-        lines
-            .iter()
+        of_balance(report, "tokens")
             .find(|line| line["token"] == token)
             .unwrap_or_else(|| panic!("{token}: {report:#}"))
     };
@@ -105,23 +120,17 @@ fn one_run(report: &Value, checked: i64) {
         beyond.len() > 37,
         "every digit, also beyond DECIMAL(36,18): {beyond}"
     );
-    let sum: i64 = report["tokens"]
-        .as_array()
-        .unwrap()
-        .iter()
+    let sum: i64 = of_balance(report, "tokens")
         .map(|line| line["checked"].as_i64().unwrap())
         .sum();
     assert_eq!(sum, checked);
-    let coverage = &report["coverage"][0];
+    let coverage = of_balance(report, "coverage").next().unwrap();
     assert_eq!(
         (&coverage["day"]["percent"], &coverage["last_clean"]),
         (&json!("100.00 %"), &Value::Null),
         "{report:#}"
     );
-    let young: u64 = report["ages"]
-        .as_array()
-        .unwrap()
-        .iter()
+    let young: u64 = of_balance(report, "ages")
         .map(|line| line["counts"][0].as_u64().unwrap())
         .sum();
     assert_eq!(young, 3, "{report:#}");
@@ -155,7 +164,7 @@ async fn period(desk: &Desk, checked: i64) {
 async fn records(desk: &Desk, run: &str) {
     let rows = walk(
         desk,
-        &format!("/v1/reports/records?run={run}&status=mismatched&"),
+        &format!("/v1/reports/records?run={run}&dimension=balance&status=mismatched&"),
         "records",
         "id",
     )
@@ -210,7 +219,8 @@ async fn forms(desk: &Desk, run: &str) {
             "runs?from=2026-01-02T00:00:00Z&until=2026-01-02T00:00:00Z".to_owned(),
             422,
         ),
-        (format!("runs?after={unknown}"), 404),
+        ("runs?after=0".to_owned(), 404),
+        (format!("records?run={unknown}"), 404),
         (format!("runs/{unknown}"), 404),
         ("runs/7".to_owned(), 422),
         (format!("runs/{run}?format=pdf"), 422),

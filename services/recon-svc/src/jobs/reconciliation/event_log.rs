@@ -1,14 +1,14 @@
 //! The Vault's events as a run reads them: each range once, and of both providers where a second one is configured.
 //!
-//! What one attempt at a cut has read of deposits and withdrawals is remembered until the next attempt, so that the register
-//! of accounts and the dimensions of movements do not ask for the same blocks again.
+//! What one attempt at a cut has read is remembered until the next attempt, so that the register of accounts and the dimensions
+//! of movements do not ask for the same blocks again.
 //!
 //! Two providers that say different things about the same blocks are never settled in favour of one: both are read again,
 //! and if they still differ, that is a break and the run ends. A second provider that does not answer is a finding.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use eidos_chain::{BlockRef, ChainError, ChainReader, EventBody, EventKind, LogFilter, LogProof, VaultEvent};
+use eidos_chain::{BlockRef, ChainError, ChainReader, EventKind, LogFilter, VaultEvent};
 
 use super::cut::block_at;
 use super::disagreement::{Digest, Disagreement};
@@ -17,17 +17,24 @@ use super::provider::SecondProvider;
 use super::report::Finding;
 use crate::dimensions::balance::kind::BreakKind;
 use crate::dimensions::balance::sources::known;
-use crate::dimensions::movements::event::movement_filter;
+use crate::dimensions::settlement::on_chain::KINDS as OF_TRADES;
 
 /// Most events that are remembered, about 10 MiB.
 const REMEMBERED: usize = 50_000;
 
-/// Some blocks, and the deposits and withdrawals in them.
+/// Some blocks, and every event of these kinds in them.
 #[derive(Debug)]
 struct Segment {
     from: u64,
     upto: u64,
+    kinds: Vec<EventKind>,
     events: Vec<VaultEvent>,
+}
+
+impl Segment {
+    fn has(&self, kinds: &[EventKind]) -> bool {
+        kinds.iter().all(|kind| self.kinds.contains(kind))
+    }
 }
 
 /// What was asked in one run.
@@ -71,27 +78,19 @@ impl Control {
 pub struct EventLog {
     chain: Arc<ChainReader>,
     second: Option<SecondProvider>,
+    /// True if trades are compared, so that their events are asked for in any case.
+    has_trades: bool,
     memory: Mutex<Memory>,
-}
-
-fn is_movement(event: &VaultEvent) -> bool {
-    matches!(
-        event.body,
-        EventBody::Deposit { .. }
-            | EventBody::Withdraw { .. }
-            | EventBody::Unreadable {
-                kind: EventKind::Deposit | EventKind::Withdraw
-            }
-    )
 }
 
 impl EventLog {
     /// Events of the node behind `chain`, controlled by `second` if there is one.
     #[must_use]
-    pub fn new(chain: Arc<ChainReader>, second: Option<SecondProvider>) -> Self {
+    pub fn new(chain: Arc<ChainReader>, second: Option<SecondProvider>, has_trades: bool) -> Self {
         Self {
             chain,
             second,
+            has_trades,
             memory: Mutex::default(),
         }
     }
@@ -120,81 +119,94 @@ impl EventLog {
         }
     }
 
-    /// Every event of blocks `from..=last` that shows accounts or moves tokens.
-    pub(super) async fn all(&self, from: u64, last: &BlockRef) -> Result<Vec<VaultEvent>, Fault> {
-        let events = self.asked(from, last, &known::filter()).await?;
-        let movements = events
-            .iter()
-            .filter(|event| is_movement(event))
-            .copied()
-            .collect();
-        self.remember(from, last.number, movements);
-        Ok(events)
-    }
-
-    /// The deposits and withdrawals of blocks `from..=last`; only what is not remembered is asked for.
-    pub(super) async fn movements(&self, from: u64, last: &BlockRef) -> Result<Vec<VaultEvent>, Fault> {
-        let mut events = Vec::new();
-        let mut next = from;
-        while next <= last.number {
-            if let Some(upto) = self.recall(next, last.number, &mut events) {
-                next = upto + 1;
-                continue;
-            }
-            let end = self.unknown_until(next).min(last.number);
-            let end = if end == last.number {
-                *last
-            } else {
-                block_at(&self.chain, end).await?
-            };
-            let found = self.asked(next, &end, &movement_filter(LogProof::Ranges)).await?;
-            self.remember(next, end.number, found.clone());
-            events.extend(found);
-            next = end.number + 1;
+    /// Every event of blocks `from..=last` that shows accounts or moves tokens. `is_read_next`: the dimensions of movements read
+    /// these blocks as well, so that their kinds are asked for in the same requests.
+    pub(super) async fn all(
+        &self,
+        from: u64,
+        last: &BlockRef,
+        is_read_next: bool,
+    ) -> Result<Vec<VaultEvent>, Fault> {
+        let own = known::filter();
+        let shown = own.kinds.clone().unwrap_or_default();
+        let mut asked = own;
+        if is_read_next && self.has_trades {
+            let more = OF_TRADES.into_iter().filter(|kind| !shown.contains(kind));
+            asked.kinds = Some(shown.iter().copied().chain(more).collect());
         }
+        let mut events = self.asked(from, last, &asked).await?;
+        self.remember(from, last.number, &asked, events.clone());
+        events.retain(|event| shown.contains(&event.body.kind()));
         Ok(events)
     }
 
-    /// The events of blocks `from..=last` that a filter lets through; they are not remembered.
+    /// The events of blocks `from..=last` of the kinds that `filter` names; only what is not remembered is asked for.
     pub(super) async fn of(
         &self,
         from: u64,
         last: &BlockRef,
         filter: &LogFilter,
     ) -> Result<Vec<VaultEvent>, Fault> {
-        self.asked(from, last, filter).await
+        let kinds = filter.kinds.as_deref().unwrap_or(&EventKind::ALL);
+        let mut events = Vec::new();
+        let mut next = from;
+        while next <= last.number {
+            if let Some(upto) = self.recall(next, last.number, kinds, &mut events) {
+                next = upto + 1;
+                continue;
+            }
+            let end = self.unknown_until(next, kinds).min(last.number);
+            let end = if end == last.number {
+                *last
+            } else {
+                block_at(&self.chain, end).await?
+            };
+            let found = self.asked(next, &end, filter).await?;
+            self.remember(next, end.number, filter, found.clone());
+            events.extend(found);
+            next = end.number + 1;
+        }
+        Ok(events)
     }
 
     /// Adds what is remembered from `next` on. Returns the last block of it; `None`: nothing is.
-    fn recall(&self, next: u64, last: u64, events: &mut Vec<VaultEvent>) -> Option<u64> {
+    fn recall(&self, next: u64, last: u64, kinds: &[EventKind], events: &mut Vec<VaultEvent>) -> Option<u64> {
         let memory = self.memory();
         let segment = memory
             .segments
             .iter()
-            .find(|segment| segment.from <= next && next <= segment.upto)?;
+            .find(|segment| segment.from <= next && next <= segment.upto && segment.has(kinds))?;
         let upto = segment.upto.min(last);
-        let wanted = |event: &&VaultEvent| (next..=upto).contains(&event.at.block_number);
+        let wanted = |event: &&VaultEvent| {
+            (next..=upto).contains(&event.at.block_number) && kinds.contains(&event.body.kind())
+        };
         events.extend(segment.events.iter().filter(wanted).copied());
         Some(upto)
     }
 
     /// The last block before something is remembered again.
-    fn unknown_until(&self, next: u64) -> u64 {
+    fn unknown_until(&self, next: u64, kinds: &[EventKind]) -> u64 {
         let memory = self.memory();
         let later = memory
             .segments
             .iter()
+            .filter(|segment| segment.has(kinds))
             .map(|segment| segment.from)
             .filter(|from| *from > next);
         later.min().map_or(u64::MAX, |from| from - 1)
     }
 
-    fn remember(&self, from: u64, upto: u64, events: Vec<VaultEvent>) {
+    fn remember(&self, from: u64, upto: u64, filter: &LogFilter, events: Vec<VaultEvent>) {
         if from > upto || events.len() > REMEMBERED {
             return;
         }
         let mut memory = self.memory();
-        memory.segments.push(Segment { from, upto, events });
+        memory.segments.push(Segment {
+            from,
+            upto,
+            kinds: filter.kinds.clone().unwrap_or_else(|| EventKind::ALL.to_vec()),
+            events,
+        });
         let held = |segments: &[Segment]| segments.iter().map(|segment| segment.events.len()).sum::<usize>();
         while held(&memory.segments) > REMEMBERED {
             memory.segments.remove(0);

@@ -245,7 +245,7 @@ impl Balance<'_> {
             } else {
                 block_at(&self.job.chain, upto).await?
             };
-            let events = self.job.events.all(from, &last).await?;
+            let events = self.job.events.all(from, &last, since.is_some()).await?;
             for event in &events {
                 if since.is_some_and(|since| event.at.block_number >= since) {
                     touched.extend(known::touched(event));

@@ -1,6 +1,6 @@
 //! The events of some blocks, as every dimension's pages read them.
 
-use eidos_chain::VaultEvent;
+use eidos_chain::{LogProof, VaultEvent};
 
 use super::super::cut::block_at;
 use super::super::fault::Fault;
@@ -58,5 +58,7 @@ pub(super) async fn events<D: Side>(
     } else {
         block_at(chain, blocks.end).await?
     };
-    D::events(job, blocks.first, &last).await
+    job.events
+        .of(blocks.first, &last, &D::filter(LogProof::Ranges))
+        .await
 }

@@ -254,23 +254,24 @@ impl<'a, D: Side> MovementRun<'a, D> {
     async fn store(&self, read: &Read, outcome: &Outcome) -> Result<u64, Fault> {
         let point = point_of(&read.left.cut);
         let mut step = self.ctx.step().await?;
+        // Also of tokens that did not move: a run that had nothing to compare is a clean run.
         for (index, token) in self.job.tokens.iter() {
-            let Some(counts) = read.tally.tokens.get(&token.symbol) else {
-                continue;
-            };
+            let counts = read.tally.tokens.get(&token.symbol);
             let (of, unit) = (self.engine.record_of(), self.job.tokens.token_identity(index));
             let undecided = outcome.decided.undecided.iter();
             let undecided = undecided
                 .filter(|suspect| suspect.subject.unit == token.symbol)
                 .count();
-            let totals =
-                json!({ "checked": counts.checked, "matched": counts.matched, "undecided": undecided });
+            let (checked, matched) = counts.map_or((0, 0), |counts| (counts.checked, counts.matched));
+            let totals = json!({ "checked": checked, "matched": matched, "undecided": undecided });
             records::totals(step.conn(), of, &unit, totals, &point)
                 .await
                 .map_err(Fault::own)?;
-            records::dust(step.conn(), of, &unit, &counts.dust, None, &point)
-                .await
-                .map_err(Fault::own)?;
+            if let Some(counts) = counts {
+                records::dust(step.conn(), of, &unit, &counts.dust, None, &point)
+                    .await
+                    .map_err(Fault::own)?;
+            }
         }
         step.save_checkpoint(&<Movements<'a, D> as Source>::checkpoint(Left::KEY), &read.left)
             .await?;

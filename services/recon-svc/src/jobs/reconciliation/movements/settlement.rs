@@ -161,10 +161,6 @@ impl Side for Settlement {
         filter(proof)
     }
 
-    async fn events(job: &Reconciliation, from: u64, last: &BlockRef) -> Result<Vec<VaultEvent>, Fault> {
-        job.events.of(from, last, &filter(LogProof::Ranges)).await
-    }
-
     fn is_counted(event: &VaultEvent) -> bool {
         matches!(event.body, EventBody::TradeSettled { .. })
     }

@@ -87,15 +87,6 @@ pub trait Side: Sized + Debug + Send + Sync + 'static {
         movement_filter(proof)
     }
 
-    /// Reads them, in blocks at or below the cut.
-    fn events(
-        job: &Reconciliation,
-        from: u64,
-        last: &BlockRef,
-    ) -> impl Future<Output = Result<Vec<VaultEvent>, Fault>> + Send {
-        job.events.movements(from, last)
-    }
-
     /// Keys of its movements that a lost block had; none, where these are not kept.
     fn lost(_derived: &Derived) -> BTreeSet<String> {
         BTreeSet::new()
