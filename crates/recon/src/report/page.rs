@@ -3,7 +3,7 @@
 use maud::{DOCTYPE, Markup, html};
 
 use super::coverage::LOOK_BACK_DAYS;
-use super::{Coverage, Report, Share, Subject, at, shown};
+use super::{Coverage, Report, Share, Subject, TokenLine, at, shown};
 use crate::life::Age;
 use crate::store::reports::RunRow;
 
@@ -97,7 +97,13 @@ fn grouped(number: i64) -> String {
     text
 }
 
+/// Lines that say something: a token that nothing was compared of is left out.
+fn is_told(line: &TokenLine) -> bool {
+    line.checked > 0 || line.breaks > 0 || line.dust_entries > 0
+}
+
 fn tokens(report: &Report) -> Markup {
+    let silent = report.tokens.iter().filter(|line| !is_told(line)).count();
     html! {
         section {
             h2 { "By token" }
@@ -108,7 +114,7 @@ fn tokens(report: &Report) -> Markup {
                         th { "Dimension" } th { "Token" } th.n { "Compared" } th.n { "Equal" } th.n { "Breaks" }
                         th.n { "Chain lacks" } th.n { "Chain has more" } th.n { "Ignored dust" }
                     } }
-                    tbody { @for line in &report.tokens {
+                    tbody { @for line in report.tokens.iter().filter(|line| is_told(line)) {
                         tr.bad[line.breaks > 0] {
                             td { (line.dimension) } td { (line.token) }
                             td.n { (grouped(line.checked)) } td.n { (grouped(line.matched)) } td.n { (line.breaks) }
@@ -117,6 +123,7 @@ fn tokens(report: &Report) -> Markup {
                         }
                     } }
                 }
+                @if silent > 0 { p.none { (silent) " tokens of dimensions had nothing to compare; they are in the JSON and CSV." } }
             }
         }
     }

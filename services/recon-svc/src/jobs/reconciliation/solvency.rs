@@ -6,6 +6,7 @@ use eidos_core::outbox;
 use eidos_recon::Kind;
 use eidos_recon::severity::Weight;
 use eidos_recon::store::breaks::{self, Clean, Sighting, Stored};
+use eidos_recon::store::records::{self, RecordOf};
 use eidos_types::{Address, BaseUnits, BreakId};
 use serde_json::json;
 
@@ -123,6 +124,11 @@ impl Run<'_> {
             };
             if let Some(step) = &mut step {
                 let stored = self.see_shortage(step, view, *index, difference, weight).await?;
+                let (of, token) = (self.record_of_solvency(), self.job.tokens.token_identity(*index));
+                let (point, id) = (point_of(&view.cut.block), Some(stored.id.as_uuid()));
+                records::difference(step.conn(), of, &token, difference, &point, id)
+                    .await
+                    .map_err(Fault::own)?;
                 (report.break_id, report.new) = (Some(stored.id), stored.opened);
                 if stored.accepted {
                     // A person has ended it: nothing is paused for it.
@@ -137,6 +143,7 @@ impl Run<'_> {
         }
         if let Some(mut step) = step {
             if found.decided {
+                self.record_totals(&mut step, view, found).await?;
                 let clean = Clean {
                     dimension: SOLVENCY,
                     groups: None,
@@ -149,6 +156,27 @@ impl Run<'_> {
             step.commit().await?;
         }
         Ok(reports)
+    }
+
+    fn record_of_solvency(&self) -> RecordOf<'static> {
+        RecordOf {
+            dimension: SOLVENCY,
+            ..self.engine.record_of()
+        }
+    }
+
+    /// One comparison for each token.
+    async fn record_totals(&self, step: &mut Step<'_>, view: &View, found: &Solvency) -> Result<(), Fault> {
+        let (of, point) = (self.record_of_solvency(), point_of(&view.cut.block));
+        for (index, _) in self.job.tokens.iter() {
+            let is_short = found.breaks.iter().any(|(short, ..)| *short == index);
+            let totals = json!({ "checked": 1, "matched": u8::from(!is_short), "undecided": 0 });
+            let token = self.job.tokens.token_identity(index);
+            records::totals(step.conn(), of, &token, totals, &point)
+                .await
+                .map_err(Fault::own)?;
+        }
+        Ok(())
     }
 
     async fn see_shortage(
