@@ -8,6 +8,6 @@ mod relation;
 pub mod text;
 
 pub use error::{PgError, is_transient};
-pub use new_partition::NewPartition;
+pub use new_partition::{NewPartition, reading_grants};
 pub use relation::Relation;
 pub use text::{Sql, SqlPart};

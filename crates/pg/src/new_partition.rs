@@ -17,6 +17,8 @@ use crate::{PgError, Relation, Sql, sql};
 
 mod rights;
 
+pub use rights::reading_grants;
+
 /// The constraint that spares ATTACH the reading of the new partition's rows. Removed again: the bound says the same.
 const BOUNDS_CHECK: &str = "eidos_partition_bounds";
 

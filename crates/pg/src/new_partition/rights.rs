@@ -8,7 +8,7 @@
 use sqlx::PgConnection;
 
 use super::NewPartition;
-use crate::{PgError, Sql, is_transient, sql};
+use crate::{PgError, Sql, SqlPart, is_transient, sql};
 
 const OWNER: &str = "\
     SELECT quote_ident(pg_get_userbyid(relowner)) FROM pg_class \
@@ -41,22 +41,46 @@ const POLICIES: &str = "\
         ' WITH CHECK (' || pg_get_expr(p.polwithcheck, p.polrelid) || ')') \
     FROM pg_policy p WHERE p.polrelid = $1::bigint::oid ORDER BY 1";
 
-/// Gives the partition its parent's grants, policies and owner. `false`: its policies could not be had.
-pub(super) async fn copy(conn: &mut PgConnection, new: &NewPartition<'_>) -> Result<bool, PgError> {
+/// The grants on a table, as statements that give them on another one; `is_wanted` gets the privilege.
+async fn grants(
+    conn: &mut PgConnection,
+    of_oid: u32,
+    to: &impl SqlPart,
+    is_wanted: fn(&str) -> bool,
+) -> Result<Vec<Sql>, PgError> {
     let grants: Vec<(String, String, String, bool)> = sqlx::query_as(GRANTS)
-        .bind(i64::from(new.parent_oid))
-        .fetch_all(&mut *conn)
+        .bind(i64::from(of_oid))
+        .fetch_all(conn)
         .await
         .map_err(failed())?;
-    for (privilege, place, grantee, may_pass_on) in grants {
+    let wanted = grants.into_iter().filter(|(privilege, ..)| is_wanted(privilege));
+    let statement = |(privilege, place, grantee, may_pass_on)| {
         let option = if may_pass_on { " WITH GRANT OPTION" } else { "" };
         let (privilege, place) = (Sql::from_server(privilege), Sql::from_server(place));
         let grantee = Sql::from_server(grantee);
-        let grant = sql!(
-            "GRANT {privilege}{place} ON {} TO {grantee}{option}",
-            new.relation;
-            privilege, place, grantee, option
-        );
+        sql!(
+            "GRANT {privilege}{place} ON {to} TO {grantee}{option}";
+            privilege, place, to, grantee, option
+        )
+    };
+    Ok(wanted.map(statement).collect())
+}
+
+/// Statements that let those read `to` who may read the table `of_oid`, for a table that takes over its rows.
+///
+/// # Errors
+/// Those of the database.
+pub async fn reading_grants(
+    conn: &mut PgConnection,
+    of_oid: u32,
+    to: &impl SqlPart,
+) -> Result<Vec<Sql>, PgError> {
+    grants(conn, of_oid, to, |privilege| privilege == "SELECT").await
+}
+
+/// Gives the partition its parent's grants, policies and owner. `false`: its policies could not be had.
+pub(super) async fn copy(conn: &mut PgConnection, new: &NewPartition<'_>) -> Result<bool, PgError> {
+    for grant in grants(conn, new.parent_oid, new.relation, |_any| true).await? {
         execute(conn, grant).await?;
     }
     let guarded = row_security(conn, new).await?;

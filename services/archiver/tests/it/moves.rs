@@ -238,3 +238,37 @@ async fn an_adaptive_run_moves_the_same_rows() {
     assert_eq!(report.tables[1].moved, 5000);
     assert_eq!(fixture.fingerprint(&[&archive(ORDERS)]).await, before);
 }
+
+#[tokio::test]
+async fn who_reads_a_table_reads_its_archive_too_and_nobody_else_does() {
+    let fixture = Fixture::new().await;
+    // A role that every server has.
+    fixture
+        .sql(&format!(
+            "GRANT SELECT ON {ORDERS} TO pg_monitor; GRANT INSERT ON {ORDERS} TO pg_signal_backend"
+        ))
+        .await;
+    fixture.orders(1, 5, 3, OLD).await;
+    fixture.trades((1, 2), (1, 2), 3, Some(OLD)).await;
+    let report = fixture.archive().await;
+    let shown = report
+        .archive_changes
+        .iter()
+        .filter(|change| change.starts_with("GRANT"));
+    let shown: Vec<&String> = shown.collect();
+    assert!(
+        matches!(shown.as_slice(), [only] if only.contains(&archive(ORDERS)) && only.ends_with(" TO pg_monitor")),
+        "the plan says it: {shown:?}"
+    );
+    let readers = "FROM pg_class, aclexplode(relacl) WHERE grantee <> relowner";
+    let of = |table: &str| {
+        format!(
+            "(SELECT 1 {readers} AND oid = '{}'::regclass) AS rights",
+            archive(table)
+        )
+    };
+    assert_eq!(
+        (fixture.count(&of(ORDERS)).await, fixture.count(&of(TRADES)).await),
+        (1, 0)
+    );
+}

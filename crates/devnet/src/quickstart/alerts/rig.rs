@@ -34,7 +34,7 @@ pub(super) const EXPIRER: &str = "order-expirer";
 pub(super) const AGGREGATOR: &str = "aggregator";
 pub(super) const PROBE: &str = "health-probe";
 
-const WALLETS: usize = 32;
+const WALLETS: usize = DevnetOptions::MIN_WALLETS;
 /// About ten times as many orders.
 const ORDERS: u32 = 12;
 const ROWS_PER_MONTH: u64 = 20;

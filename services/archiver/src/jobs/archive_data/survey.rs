@@ -2,7 +2,7 @@
 
 use eidos_disposal::DisposalError;
 use eidos_disposal::catalogue::{self, OnDelete, Relation, TableShape};
-use eidos_pg::Sql;
+use eidos_pg::{Sql, reading_grants};
 use eidos_types::ident::SqlIdent;
 use sqlx::PgConnection;
 
@@ -69,7 +69,11 @@ pub async fn survey(
 ) -> Result<MovedTable, DisposalError> {
     let shape = find(conn, rule).await?;
     let archive = catalogue::read_table(conn, &rule.archive).await?;
-    let changes = archive_table::wanted_changes(rule, &shape, archive.as_ref())?;
+    let mut changes = archive_table::wanted_changes(rule, &shape, archive.as_ref())?;
+    if archive.is_none() {
+        // Who reads the table, such as recon-svc, still needs the rows that leave it.
+        changes.extend(reading_grants(conn, shape.oid, &rule.archive).await?);
+    }
     let references = references(rule, &shape)?;
     let columns = shape.columns.iter();
     let columns = columns.map(|column| SqlIdent::quoting(&column.name)).collect();
