@@ -117,6 +117,10 @@ pub struct Devnet {
     chain_age_ms: i64,
     pub(crate) cut: Option<Block>,
     pub(crate) indexed_to: u64,
+    /// Wallets that came later.
+    pub(crate) customers: usize,
+    /// True if a cut is only taken when it is final.
+    pub(crate) waits_for_finality: bool,
 }
 
 impl Devnet {
@@ -194,6 +198,8 @@ impl Devnet {
             next_ms: now_ms() - PAST_MS,
             chain_age_ms: OLD_MS,
             cut: None,
+            customers: 0,
+            waits_for_finality: true,
         };
         devnet.register_tokens()?;
         Ok(devnet)
@@ -305,6 +311,16 @@ impl Devnet {
             row[*column] = value.clone();
         }
         self.row("eidos_trading_balance_logs", row);
+    }
+
+    /// From now on a cut is taken at the head, final or not: for reconcilers with `chain.finality.depth: 0`.
+    pub const fn cut_at_the_head(&mut self) {
+        self.waits_for_finality = false;
+    }
+
+    /// What happens next happens now.
+    pub(crate) fn catch_up(&mut self) {
+        self.next_ms = self.next_ms.max(recent_ms());
     }
 
     /// The instant of the next event of the past, in milliseconds.

@@ -27,7 +27,9 @@ impl Devnet {
         self.save_checkpoint(head).await?;
         self.ledger.cut_moved();
         self.cut = Some(head);
-        self.finalize(head.number).await?;
+        if self.waits_for_finality {
+            self.finalize(head.number).await?;
+        }
         Ok(head)
     }
 

@@ -29,6 +29,7 @@ mod audit;
 mod books;
 pub mod bulk;
 mod canary;
+mod days;
 mod deposits;
 mod devnet;
 mod dialect;
@@ -47,6 +48,7 @@ pub mod neighbours;
 pub mod node;
 pub mod orders;
 pub mod quickstart;
+mod reorg;
 mod signer;
 mod tokens;
 mod trade_faults;
@@ -61,4 +63,5 @@ pub use ledger::{Key, Ledger};
 pub use manifest::{
     Canary, Fault, Manifest, MovementFault, Planted, PlantedMovement, Severity, Trap, Trapped, cause_of,
 };
+pub use reorg::{Doomed, KeptCredit};
 pub use tokens::Token;

@@ -30,7 +30,7 @@ impl Devnet {
     }
 
     /// Gives every wallet an account in all three trading tokens, every third one in native coin too.
-    async fn first_deposits(&mut self, wallets: &[Address]) -> anyhow::Result<()> {
+    pub(crate) async fn first_deposits(&mut self, wallets: &[Address]) -> anyhow::Result<()> {
         let mut wanted = Vec::new();
         for (place, wallet) in wallets.iter().enumerate() {
             wanted.push((*wallet, USDC, self.random_amount(USDC, 5_000_000, 50_000_000)?));

@@ -1,6 +1,6 @@
 //! [`Traffic`]: transactions of any account, mined on request.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::{Bytes, U256};
 use anyhow::{Context, ensure};
@@ -79,6 +79,8 @@ pub(crate) struct Traffic {
     dialect: Dialect,
     chain_id: u64,
     nonces: BTreeMap<Address, u64>,
+    /// Senders with gas money.
+    funded: BTreeSet<Address>,
     keys: BTreeMap<Address, SigningKey>,
 }
 
@@ -94,6 +96,7 @@ impl Traffic {
             chain_id: node.chain_id().await?,
             node,
             nonces: BTreeMap::new(),
+            funded: BTreeSet::new(),
             keys: BTreeMap::new(),
         })
     }
@@ -125,6 +128,11 @@ impl Traffic {
         let nonce = self.nonces.get(&tx.from).copied().unwrap_or_default() + NONCE_GAP;
         let (method, params) = self.sending(tx, nonce)?;
         node::word(&self.node.call(method, params).await?)
+    }
+
+    /// Asks for every sender's nonce again: the chain has lost transactions.
+    pub(crate) fn forget_nonces(&mut self) {
+        self.nonces.clear();
     }
 
     /// Every log of `address` in the blocks `from..=to`.
@@ -174,7 +182,10 @@ impl Traffic {
         if self.nonces.contains_key(&sender) {
             return Ok(());
         }
-        self.dialect.fill_purse(&self.node, sender, PURSE).await?;
+        // Once: it changes the state of the newest block, and not its header.
+        if self.funded.insert(sender) {
+            self.dialect.fill_purse(&self.node, sender, PURSE).await?;
+        }
         let nonce = dialect::nonce(&self.node, sender).await?;
         self.nonces.insert(sender, nonce);
         Ok(())

@@ -33,6 +33,13 @@ const INHERITED: [&str; 8] = [
     "EIDOS_POSTGRES_BIN",
 ];
 
+/// How a whole run shares a clock that jumps (`scripts/simulate-recon`); inherited only where there is one.
+const SHARED_CLOCK: [&str; 3] = [
+    "FAKETIME_TIMESTAMP_FILE",
+    "FAKETIME_NO_CACHE",
+    "FAKETIME_DONT_FAKE_MONOTONIC",
+];
+
 /// Another user to run a child as; only root can.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RunAs {
@@ -57,6 +64,8 @@ pub struct ProcessSpec {
     pub current_dir: Option<PathBuf>,
     /// Another user to run it as.
     pub run_as: Option<RunAs>,
+    /// True if it has the machine's clock where others share one that jumps.
+    pub has_real_clock: bool,
     /// Standard output is appended to this file.
     pub stdout: PathBuf,
     /// Standard error is appended to this file, which may be the same.
@@ -74,6 +83,7 @@ impl ProcessSpec {
             env: Vec::new(),
             current_dir: None,
             run_as: None,
+            has_real_clock: false,
             stdout: log.clone(),
             stderr: log,
         }
@@ -90,6 +100,13 @@ impl ProcessSpec {
     #[must_use]
     pub fn args<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
         self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// The machine's clock also where the others share one that jumps: for programs that libfaketime breaks.
+    #[must_use]
+    pub const fn with_real_clock(mut self) -> Self {
+        self.has_real_clock = true;
         self
     }
 
@@ -120,14 +137,22 @@ impl ProcessSpec {
                 "--clear-groups".to_owned(),
             ]);
         }
-        command
-            .args(["--pdeathsig", "KILL", "--"])
-            .arg(&self.program)
-            .args(&self.args);
+        command.args(["--pdeathsig", "KILL", "--"]);
+        let clock = std::env::var_os(SHARED_CLOCK[0])
+            .filter(|_file| !self.has_real_clock)
+            .map(|_file| &SHARED_CLOCK);
+        if let Some(library) = std::env::var_os("LD_PRELOAD").filter(|_| clock.is_some()) {
+            // Not in setpriv: what libfaketime shares in a process belongs to the user that it had at its start.
+            let mut preload = OsString::from("LD_PRELOAD=");
+            preload.push(library);
+            command.arg("env").arg(preload);
+        }
+        command.arg(&self.program).args(&self.args);
         command.env_clear();
         command.envs(
             INHERITED
                 .iter()
+                .chain(clock.into_iter().flatten())
                 .filter_map(|key| std::env::var_os(key).map(|value| (key, value))),
         );
         command.envs(self.env.iter().map(|(key, value)| (key, value)));
