@@ -13,8 +13,7 @@ use crate::tokens::{MARKETS, USDC, WETH};
 const STRANGERS: usize = 3;
 
 impl Devnet {
-    /// Lets so many new wallets in, with a first deposit in every token, and keeps wallets for faults that need one that neither
-    /// side has seen. They are the last that a fault or trap is planted on.
+    /// Lets so many new wallets in, with a first deposit in every token. They are the last that a fault or trap is planted on.
     ///
     /// # Errors
     /// If the node refuses.
@@ -22,10 +21,6 @@ impl Devnet {
         let wallets: Vec<Address> = (0..count).map(|_| self.new_wallet()).collect();
         self.first_deposits(&wallets).await?;
         self.ordinary.splice(0..0, wallets);
-        while self.untouched.len() < STRANGERS {
-            let stranger = self.new_wallet();
-            self.untouched.push(stranger);
-        }
         Ok(())
     }
 
@@ -40,13 +35,18 @@ impl Devnet {
         self.ordinary.len()
     }
 
-    /// Two deposits, a trade and a withdrawal of wallets that nothing is planted on, each with its rows.
+    /// Two deposits, a trade and a withdrawal of wallets that nothing is planted on, each with its rows. Sees to it that some
+    /// wallets exist that neither side has seen, for faults that need one.
     ///
     /// # Errors
     /// If a server refuses.
     pub async fn hour_of_traffic(&mut self) -> anyhow::Result<()> {
         self.enter_the_present().await?;
         self.catch_up();
+        while self.untouched.len() < STRANGERS {
+            let stranger = self.new_wallet();
+            self.untouched.push(stranger);
+        }
         let (first, second) = (self.any_ordinary()?, self.any_ordinary()?);
         let (dollars, ether) = (
             self.random_amount(USDC, 900_000, 5_000_000)?,

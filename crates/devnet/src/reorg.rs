@@ -95,7 +95,10 @@ impl Devnet {
             "DELETE FROM eidos_trading_deposits WHERE deposit_id = $1",
             "DELETE FROM eidos_chain_deposit_records WHERE deposit_id = $1",
         ] {
-            sqlx::query(statement).bind(&deposit.id).execute(&self.pool).await?;
+            sqlx::query(statement)
+                .bind(&deposit.id)
+                .execute(&self.pool)
+                .await?;
         }
         Ok(())
     }
